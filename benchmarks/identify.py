@@ -1,0 +1,101 @@
+"""Does a connectivity pattern identify its task? Each task is embedded under two seeds (other rows, head and order).
+
+A task is identified if its two embeddings are nearer to each other than either is to any other task's.
+
+    accelerate launch --mixed_precision bf16 -m benchmarks.identify --data PATH/TO/TASKS --pool runs/glue_minilm/pool
+
+With a pool, the seconds of an embedding stand beside those that the task's source adapter took.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from scalearn import AdapterPool
+from tasksel import TaskEmbedding, find_tasks, load, load_base
+from tasksel.embedders.connectivity import Connectivity
+from tasksel.progress import bar
+from tasksel.similarity import Grouping
+
+TASKS = ("mnli", "qqp", "qnli", "sst2", "stsb", "mrpc", "rte", "cola", "subj", "trec")
+FORMS = {"weights frozen": Connectivity(), "weights co-trained": Connectivity(co_train=True)}
+GROUPINGS: tuple[Grouping, ...] = ("all", "neurons", "heads", "balanced")
+Embeddings = dict[tuple[str, int], TaskEmbedding]
+
+
+def embed_all(embedder: Connectivity, names: list[str], data: str, rows: int, store: Path) -> Embeddings:
+    """Every task under seeds 0 and 1; what is stored is not made again."""
+    base, tasks = load_base("minilm"), find_tasks(data)
+    found: Embeddings = {}
+    with bar(embedder.key, 2 * len(names)) as advance:
+        for name in names:
+            for seed in (0, 1):
+                path = store / f"{name}-{embedder.key}-seed{seed}.safetensors"
+                if not path.is_file():
+                    embedder.embed(tasks[name], load(tasks[name], rows=rows, seed=seed), base, seed=seed).save(path)
+                found[name, seed] = TaskEmbedding.load(path)
+                advance(name)
+    return found
+
+
+def nearest(embedder: Connectivity, found: Embeddings, name: str) -> tuple[float, str, float]:
+    """Similarity of a task to itself under the other seed; the nearest other task, and its similarity."""
+    mine = [found[name, 0], found[name, 1]]
+    others = [
+        (max(embedder.similarity(own, other) for own in mine), task)
+        for (task, _), other in found.items()
+        if task != name
+    ]
+    near, who = max(others)
+    return embedder.similarity(*mine), who, near
+
+
+def table(form: str, embedder: Connectivity, found: Embeddings, names: list[str], pool: AdapterPool | None) -> str:
+    """One form's table, and how many tasks each grouping identifies."""
+    lines = [
+        f"### {form}",
+        "",
+        "| task | same task, other seed | nearest other task | identified | steps | seconds | of the source adapter's seconds |",
+    ]
+    lines.append("|---|--:|---|---|--:|--:|--:|")
+    for name in names:
+        same, who, near = nearest(embedder, found, name)
+        made = found[name, 0].made
+        card = pool[name].card if pool is not None and name in pool else None
+        share = f"{100 * made['seconds'] / card.seconds:.0f} % of {card.seconds:.0f}" if card and card.seconds else "-"
+        told = "yes" if same > near else "no"
+        lines.append(
+            f"| {name} | {same:.3f} | {who} {near:.3f} | {told} | {made['steps']} | {made['seconds']:.1f} | {share} |"
+        )
+    lines += [
+        "",
+        "| grouping | identified | mean similarity: same task | mean of the nearest other |",
+        "|---|--:|--:|--:|",
+    ]
+    for grouping in GROUPINGS:
+        rows = [nearest(replace(embedder, grouping=grouping), found, name) for name in names]
+        hits = sum(same > near for same, _, near in rows)
+        means = [sum(row[i] for row in rows) / len(rows) for i in (0, 2)]
+        lines.append(f"| {grouping} | {hits} of {len(rows)} | {means[0]:.3f} | {means[1]:.3f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Embeds, compares, prints Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="a folder of task folders")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--pool", type=Path, help="a pool of the same tasks, for its seconds")
+    parser.add_argument("--store", type=Path, default=Path("runs/identify"))
+    given = parser.parse_args()
+    pool = AdapterPool(given.pool) if given.pool else None
+    for form, embedder in FORMS.items():
+        found = embed_all(embedder, given.tasks, given.data, given.rows, given.store)
+        print(table(form, embedder, found, given.tasks, pool), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The contenders: one frozen base and one head, with different things in the adapter slot of each layer.
+
+    head       nothing: the frozen forward pass, and a head that learns
+    floor      one learned vector a slot: what any method pays that learns something in every layer
+    single     one fresh ordinary adapter, the unit of every ratio
+    scalearn   n frozen sources under omega, as `scalearn.slot.add_mix` puts them there
+    loop       the same sum, source by source (`scalearn.scaling.loop`)
+    fusion     AdapterFusion of the `adapters` library over the same n sources
+    exported   the mix folded into one ordinary adapter of the summed width; inference only
+
+All hold the same n random sources of the library's default form (seq_bn, reduction factor 16, relu).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from adapters import AutoAdapterModel, Fuse, SeqBnConfig
+from adapters.methods.bottleneck import BottleneckLayer
+from adapters.methods.modeling import Adapter
+from torch import Tensor, nn
+
+from scalearn.combine import METHODS, REDUCTION_FACTOR, build
+from scalearn.scaling import loop
+from scalearn.slot import Bottlenecks, ScaledMix, bottleneck_layers, fold_into, slot_config
+from tasksel.encoder import Base, add_head, load_base, quiet
+from tasksel.task import BuiltinSource, Task
+
+STD = 0.02  # of the random sources' weights, as in a BERT initialisation
+TASK = Task(
+    name="target",
+    kind="single_sentence_classification",
+    text=("text",),
+    labels=("no", "yes"),
+    metric="accuracy",
+    source=BuiltinSource(),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contenders have in common: number of sources, rows and tokens of a batch, the base, the device."""
+
+    sources: int = 8
+    batch: int = 32
+    length: int = 64
+    base: str = "minilm"
+    device: str = "cpu"
+
+
+class Floor(Adapter):
+    """A slot that adds one learned vector: beneath it the model is frozen, above it every activation needs a gradient."""
+
+    def __init__(self, slot: Adapter) -> None:
+        nn.Module.__init__(self)
+        vars(self).update({name: value for name, value in vars(slot).items() if not name.startswith("_")})
+        self.shift = nn.Parameter(torch.zeros(slot.input_size))
+
+    def forward(self, x: Tensor, residual_input: Tensor, output_gating: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """As the library's: output, and twice what stands for its inner states."""
+        return residual_input + self.shift, x, x
+
+
+class LoopMix(ScaledMix):
+    """The mix by its definition: n bottlenecks one after the other, their outputs stored, scaled and summed."""
+
+    def forward(self, x: Tensor, residual_input: Tensor, output_gating: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """As the library's: output, and twice what stands for its inner states."""
+        n, r, d = self.up.shape
+        down, down_bias = self.down.view(n, r, d), self.down_bias.view(n, r)
+        y = loop(x, residual_input, down, down_bias, self.up, self.up_bias, self.omega(), self.non_linearity)
+        return y, x, x
+
+
+def slot_paths(base: Base) -> list[str]:
+    """Where a seq_bn adapter sits, read from a copy of the model that has no weights."""
+    with torch.device("meta"):
+        empty = AutoAdapterModel.from_config(base.config)
+    layers = (item for item in empty.named_modules() if isinstance(item[1], BottleneckLayer))
+    return [path for path, layer in layers if layer.location_key == "output_adapter"]
+
+
+def draw_sources(setting: Setting) -> dict[str, Bottlenecks]:
+    """The same random sources for every contender, stacked, by slot path."""
+    base = load_base(setting.base)
+    generator = torch.Generator().manual_seed(0)
+    n, d = setting.sources, base.config.hidden_size
+    r = d // REDUCTION_FACTOR
+    shapes = ((n, r, d), (n, r), (n, r, d), (n, d))
+    return {
+        path: Bottlenecks(*(torch.randn(shape, generator=generator) * STD for shape in shapes))
+        for path in slot_paths(base)
+    }
+
+
+def by_method(name: str, setting: Setting) -> Any:
+    """What the package itself trains for a method of `scalearn.combine`."""
+    method = METHODS[name]
+    sources = draw_sources(setting) if method.slot == "mix" else {}
+    return build(load_base(setting.base), TASK, method, sources, SeqBnConfig().to_dict(), seed=0)
+
+
+def replaced(name: str, slot: Callable[[Any], Adapter], setting: Setting) -> Any:
+    """The model of a method with another module in each slot."""
+    model = by_method(name, setting)
+    for _, layer in bottleneck_layers(model, TASK.name):
+        layer.adapters[TASK.name] = slot(layer.adapters[TASK.name])
+    return model
+
+
+def looped(mixed: ScaledMix) -> LoopMix:
+    """The same sources and the same omega in a loop."""
+    n, r, d = mixed.up.shape
+    down, down_bias = mixed.down.view(n, r, d), mixed.down_bias.view(n, r)
+    return LoopMix(mixed, Bottlenecks(down, down_bias, mixed.up, mixed.up_bias), mixed.omega)
+
+
+def fusion(setting: Setting) -> Any:
+    """The library's AdapterFusion in its default form; its optional regulariser of the value matrix is left out."""
+    torch.manual_seed(0)
+    model, sources = load_base(setting.base).model(), draw_sources(setting)
+    add_head(model, TASK, name=TASK.name)
+    names = [f"source{s}" for s in range(setting.sources)]
+    with quiet(), torch.no_grad():
+        for s, name in enumerate(names):
+            model.add_adapter(name, config=SeqBnConfig(reduction_factor=REDUCTION_FACTOR))
+            for path, layer in bottleneck_layers(model, name):
+                adapter, source = layer.adapters[name], sources[path]
+                adapter.adapter_down[0].weight.copy_(source.down[s])
+                adapter.adapter_down[0].bias.copy_(source.down_bias[s])
+                adapter.adapter_up.weight.copy_(source.up[s].t())
+                adapter.adapter_up.bias.copy_(source.up_bias[s])
+        model.add_adapter_fusion(names)
+        model.train_adapter_fusion(Fuse(*names))
+    model.active_head = TASK.name
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("heads.") or ".adapter_fusion_layer." in name)
+    return model
+
+
+def exported(setting: Setting) -> Any:
+    """The fresh mix as `scalearn.export` writes it: one ordinary adapter of the summed width, and the same head."""
+    mixed = by_method("scalearn", setting)
+    model = load_base(setting.base).model()
+    add_head(model, TASK, name=TASK.name)
+    width, hidden = next(bottleneck_layers(mixed, TASK.name))[1].adapters[TASK.name].down.shape
+    with quiet():
+        model.add_adapter(TASK.name, config=slot_config(width, hidden, SeqBnConfig().to_dict()))
+        model.set_active_adapters(TASK.name)
+    fold_into(model, TASK.name, mixed, TASK.name)
+    model.heads[TASK.name].load_state_dict(mixed.heads[TASK.name].state_dict())
+    return model
+
+
+CONTENDERS: dict[str, Callable[[Setting], Any]] = {
+    "head": partial(by_method, "head-only"),
+    "floor": partial(replaced, "single-adapter", Floor),
+    "single": partial(by_method, "single-adapter"),
+    "scalearn": partial(by_method, "scalearn"),
+    "loop": partial(replaced, "scalearn", looped),
+    "fusion": fusion,
+    "exported": exported,
+}
+UNTRAINED = frozenset({"exported"})

@@ -1,0 +1,274 @@
+"""Time and memory of one training step and one inference pass, against the alternatives (contenders: `benchmarks.models`).
+
+    python -m benchmarks.step                              8 sources, batch 32, length 64, 2 threads
+    python -m benchmarks.step --scale --out docs           1 to 64 sources, written as docs/step.md and docs/step.svg
+    python -m benchmarks.step --memory-of scalearn         what the others start: one contender's peak memory, as JSON
+
+A step is zero_grad, forward, loss, backward, clipping and AdamW, in float32 on fixed random tokens. The contenders take turns in one
+process, in a new order each round, after one round that does not count. A ratio is taken within a round, so that a machine that slows
+down slows both sides; what is printed is the median over rounds and the range. Memory is that of three steps in a fresh process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import adapters
+import torch
+from torch import Tensor
+
+from benchmarks.models import CONTENDERS, UNTRAINED, Setting
+from benchmarks.scale import COUNTS, SCALED, Point, write
+from tasksel.encoder import load_base
+from tasksel.heads import loss_sum
+from tasksel.training import logits_of
+
+UNIT = "single"
+MANY, FEW_ROUNDS = 16, 5  # from 16 sources on, AdapterFusion's steps are so long that their noise is small
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Of two contenders, round by round: median, least and greatest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, above: list[float], below: list[float]) -> Ratio:
+        """From the seconds of the same rounds."""
+        each = [a / b for a, b in zip(above, below, strict=True)]
+        return cls(statistics.median(each), min(each), max(each))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
+
+
+Seconds = dict[str, list[float]]
+
+
+class Runner:
+    """A contender on its device, with its optimizer and a fixed random batch."""
+
+    def __init__(self, name: str, setting: Setting) -> None:
+        self.device = setting.device
+        self.model = CONTENDERS[name](setting).to(setting.device)
+        self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=3e-4)
+        generator = torch.Generator().manual_seed(0)
+        shape, words = (setting.batch, setting.length), load_base(setting.base).config.vocab_size
+        ids = torch.randint(words // 10, words, shape, generator=generator)  # above the special tokens
+        self.labels = torch.randint(2, (setting.batch,), generator=generator).to(setting.device)
+        self.batch = {"input_ids": ids.to(setting.device), "attention_mask": torch.ones_like(ids).to(setting.device)}
+
+    def train(self) -> None:
+        """One whole training step."""
+        self.optimizer.zero_grad()
+        loss = loss_sum("single_sentence_classification", logits_of(self.model, self.batch), self.labels)
+        (loss / len(self.labels)).backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def infer(self) -> Tensor:
+        """The logits of the batch."""
+        return logits_of(self.model, self.batch)
+
+    def seconds(self, act: Callable[[], Any]) -> float:
+        """How long it takes, the device's queue included."""
+        synchronise(self.device)
+        begun = time.perf_counter()
+        act()
+        synchronise(self.device)
+        return time.perf_counter() - begun
+
+
+def synchronise(device: str) -> None:
+    """Waits for an accelerator; a CPU has nothing to wait for."""
+    if device != "cpu":
+        torch.accelerator.synchronize()
+
+
+def interleave(acts: dict[str, Callable[[], float]], rounds: int) -> Seconds:
+    """Seconds of each act in each round; the order changes so that none always follows the same other."""
+    order, found = list(acts), {name: [] for name in acts}
+    shuffle = random.Random(0).shuffle
+    for number in range(rounds + 1):
+        shuffle(order)
+        for name in order:
+            seconds = acts[name]()
+            if number:  # the first round warms up
+                found[name].append(seconds)
+    return found
+
+
+def measure_time(names: Iterable[str], setting: Setting, rounds: int, *, infer: bool = True) -> tuple[Seconds, Seconds]:
+    """Seconds of a training step and of an inference pass, by contender and round."""
+    runners = {name: Runner(name, setting) for name in names}
+    for runner in runners.values():
+        runner.model.train()
+    trainable = {name: runner for name, runner in runners.items() if name not in UNTRAINED}
+    trained = interleave({name: lambda r=r: r.seconds(r.train) for name, r in trainable.items()}, rounds)
+    for runner in runners.values():
+        runner.model.eval()
+    inferred = (
+        interleave({name: lambda r=r: r.seconds(r.infer) for name, r in runners.items()}, rounds) if infer else {}
+    )
+    return trained, inferred
+
+
+def peak(device: str) -> float:
+    """This process's greatest memory so far, in MiB: resident, or the accelerator's.
+
+    Linux keeps in `ru_maxrss` what the parent held when it started this process; VmHWM does not have that flaw.
+    """
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / MIB
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / MIB if sys.platform == "darwin" else most / 1024
+
+
+def memory_here(name: str, setting: Setting) -> dict[str, float]:
+    """Peak memory in MiB with the model built, and after three training steps; for a fresh process."""
+    runner = Runner(name, setting)
+    runner.model.train()
+    built = peak(setting.device)
+    for _ in range(3):
+        runner.train()
+    return {"built": built, "peak": peak(setting.device)}
+
+
+def measure_memory(name: str, setting: Setting, threads: int) -> float:
+    """Peak memory in MiB of three training steps in a process of its own."""
+    told = [f"--{key}={value}" for key, value in asdict(setting).items()]
+    command = [sys.executable, "-m", "benchmarks.step", "--memory-of", name, f"--threads={threads}", *told]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["peak"]
+
+
+def machine(setting: Setting, threads: int) -> str:
+    """The conditions, in one line."""
+    chip = platform.machine()
+    if setting.device != "cpu":
+        chip = torch.cuda.get_device_name()
+    elif Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        chip = next((line.split(": ")[1] for line in lines if line.startswith("model name")), chip)
+    return (
+        f"{setting.base}, batch {setting.batch}, length {setting.length}, float32, {threads} threads, {chip}, "
+        f"torch {torch.__version__}, adapters {adapters.__version__}"
+    )
+
+
+def table(names: list[str], trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[str]:
+    """An aligned row for each contender: milliseconds, MiB, and each as a multiple of the unit's."""
+
+    def timed(found: Seconds, name: str) -> list[str]:
+        if name not in found:
+            return ["–", "–"]
+        return [f"{statistics.median(found[name]) * 1000:,.1f}", str(Ratio.of(found[name], found[UNIT]))]
+
+    rows = [["", "train [ms]", f"/ {UNIT}", "infer [ms]", f"/ {UNIT}", "peak [MiB]", f"/ {UNIT}"]]
+    for name in names:
+        held = [f"{memory[name]:,.0f}", f"{memory[name] / memory[UNIT]:.2f}"] if name in memory else ["–", "–"]
+        rows.append([name, *timed(trained, name), *timed(inferred, name), *held])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+
+
+def verdicts(trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[str]:
+    """What the project promises, and what was measured, as far as the contenders ran."""
+    bounds: list[tuple[str, Any, str, str, bool, float]] = [
+        ("training step", trained, "scalearn", UNIT, True, 1.10),
+        ("training step", trained, "fusion", "scalearn", False, 2.50),
+        ("peak memory", memory, "scalearn", UNIT, True, 1.05),
+        ("inference", inferred, "exported", UNIT, True, 1.10),
+    ]
+    lines = []
+    for what, found, above, below, at_most, bound in bounds:
+        if above in found and below in found:
+            ratio = found[above] / found[below] if found is memory else Ratio.of(found[above], found[below]).median
+            sign, met = ("<=", ratio <= bound) if at_most else (">=", ratio >= bound)
+            told = f"{what}, {above} / {below}"
+            lines.append(f"{told:35} {ratio:5.2f}   wanted {sign} {bound:.2f}   {'met' if met else 'NOT MET'}")
+    return lines
+
+
+def compare(names: list[str], setting: Setting, rounds: int, threads: int, *, with_memory: bool) -> None:
+    """Prints the comparison at one number of sources."""
+    trainable = [name for name in names if name not in UNTRAINED]
+    memory = {name: measure_memory(name, setting, threads) for name in trainable} if with_memory else {}
+    trained, inferred = measure_time(names, setting, rounds)
+    print(f"{setting.sources} sources, {rounds} rounds, {machine(setting, threads)}\n")
+    print("\n".join([*table(names, trained, inferred, memory), "", *verdicts(trained, inferred, memory)]))
+
+
+def scale(setting: Setting, rounds: int, threads: int, counts: list[int], out: Path) -> None:
+    """Measures training at each number of sources, and writes the table and the picture anew after each."""
+    points, few = [], min(rounds, FEW_ROUNDS)
+    for count in counts:
+        here = replace(setting, sources=count)
+        trained, _ = measure_time(SCALED, here, few if count >= MANY else rounds, infer=False)
+        for name, seconds in trained.items():
+            ratio = Ratio.of(seconds, trained[UNIT]).median
+            held = measure_memory(name, here, threads)
+            points.append(Point(name, count, statistics.median(seconds) * 1000, ratio, held))
+        print(f"{count} sources: " + ", ".join(f"{p.name} {p.ms:,.0f} ms" for p in points[-len(trained) :]), flush=True)
+        write(
+            points, out, f"{rounds} rounds (at most {FEW_ROUNDS} from {MANY} sources on), {machine(setting, threads)}"
+        )
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
+    default = Setting(device="cuda" if torch.cuda.is_available() else "cpu")
+    for key, value in asdict(default).items():
+        parser.add_argument(f"--{key}", type=type(value), default=value, help=f"default: {value}")
+    parser.add_argument("--rounds", type=int, default=20, help="rounds that count; default: 20")
+    parser.add_argument("--threads", type=int, default=2, help="default: 2")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="default: all")
+    parser.add_argument("--no-memory", action="store_true", help="time only")
+    parser.add_argument(
+        "--memory-of",
+        choices=[name for name in CONTENDERS if name not in UNTRAINED],
+        help="only this one's peak, as JSON",
+    )
+    parser.add_argument("--scale", action="store_true", help="over several numbers of sources")
+    parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="of sources, for --scale")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for --scale; default: docs")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    given = parse(arguments)
+    setting = Setting(**{key: getattr(given, key) for key in asdict(Setting())})
+    torch.set_num_threads(given.threads)
+    if given.memory_of:
+        print(json.dumps(memory_here(given.memory_of, setting)))
+    elif given.scale:
+        scale(setting, given.rounds, given.threads, given.counts, given.out)
+    else:
+        names = [name for name in CONTENDERS if name in given.contenders or name == UNIT]  # the unit always runs
+        compare(names, setting, given.rounds, given.threads, with_memory=not given.no_memory)
+
+
+if __name__ == "__main__":
+    main()

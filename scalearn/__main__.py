@@ -1,0 +1,7 @@
+"""`python -m scalearn`, and what `accelerate launch -m scalearn` starts."""
+
+import sys
+
+from scalearn.cli import main
+
+sys.exit(main())

@@ -1,0 +1,303 @@
+"""scalearn: train sources, choose among them for a target, learn to scale them, keep and ship the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from scalearn.adopt import adopt
+from scalearn.combine import METHODS, SOURCE_RECIPE, get_method
+from scalearn.doctor import checks
+from scalearn.experiment import Experiment, Plan, RecipeChange, Sources, Targets, read_experiment
+from scalearn.pool import AdapterPool, Source
+from scalearn.predict import predict_file, write_predictions
+from scalearn.report import markdown, rankings, table
+from scalearn.result import TransferResult
+from scalearn.source import Existing, train_source
+from scalearn.transfer import transfer
+from tasksel.catalog import given_task
+from tasksel.command import Commands, run_command
+from tasksel.errors import UserError
+from tasksel.progress import is_main
+from tasksel.ranking import rank
+
+out = Console(highlight=False)
+
+Name = tyro.conf.Positional[str]
+Names = tyro.conf.Positional[tuple[str, ...]]
+Folder = tyro.conf.Positional[Path]
+PoolFolder = Annotated[Path, tyro.conf.arg(name="pool", help="the pool's folder")]
+BaseName = Annotated[
+    str | None, tyro.conf.arg(name="base", help="alias (minilm), hub id or folder; by default the pool's own")
+]
+Data = Annotated[str | None, tyro.conf.arg(help="a folder of task folders, 'hub', or nothing for the built-in suite")]
+Text = Annotated[tuple[str, ...], tyro.conf.arg(help="for a data file: the text column, or two for a pair")]
+Label = Annotated[str, tyro.conf.arg(help="for a data file: the label column")]
+Rows = Annotated[int | None, tyro.conf.arg(help="at most so many training rows (a seeded, stratified draw)")]
+DEFAULT_POOL = Path("pools/minilm")
+NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=Targets(tasks=()))
+
+commands = Commands("scalearn", __doc__)
+pool_commands = commands.group("pool")
+
+
+def show(text: object) -> None:
+    """Prints a result, from the main process only."""
+    if is_main():
+        out.print(text, markup=False, soft_wrap=True) if isinstance(text, str) else out.print(text)
+
+
+@commands.command("train-source")
+def train_source_command(
+    tasks: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, data: Data = None, rows: Rows = None, seed: int = 0, name: str | None = None,
+    text: Text = (), label: Label = "label", overwrite: Existing = "only-missing", recipe: RecipeChange = RecipeChange(),
+) -> None:  # fmt: skip
+    """Train one source adapter a task and store it in the pool; what the pool holds is skipped.
+
+    For example:
+      scalearn train-source entail_travel sentiment_films --pool pools/mine --base minilm
+      scalearn train-source rte mrpc --data path/to/tasks --rows 2000 --recipe.epochs 10
+      scalearn train-source reviews.csv --text body --label stars
+      accelerate launch --multi_gpu --num_processes 4 -m scalearn train-source rte --data path/to/tasks
+    """
+    if not tasks:
+        raise UserError("name at least one task (see them: tasksel ls)")
+    if name and len(tasks) > 1:
+        raise UserError(f"--name goes with one task; {len(tasks)} are given")
+    found = [given_task(task, data=data, text=text, label=label) for task in tasks]
+    pool = _pool(pool_folder, base)
+    for task in found:
+        show(
+            repr(
+                train_source(
+                    task, pool, name=name, rows=rows, seed=seed, recipe=recipe.of(SOURCE_RECIPE), overwrite=overwrite
+                )
+            )
+        )
+
+
+def _pool(folder: Path, base: str | None) -> AdapterPool:
+    """A pool; a new one begins with the packaged encoder where no base is named."""
+    return AdapterPool(folder, base=base or (None if any(folder.glob("*/card.json")) else "minilm"))
+
+
+@pool_commands.command("ls")
+def pool_ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+    """List a pool's sources.
+
+    Example: scalearn pool ls --pool pools/mine
+    """
+    pool = AdapterPool(pool_folder)
+    shown = Table(title=repr(pool.base), title_justify="left")
+    shown.add_column("source", no_wrap=True)  # a name must be whole to be of use
+    for column in ("kind", "rows", "scores", "seconds", "origin"):
+        shown.add_column(column)
+    for source in pool:
+        card = source.card
+        scores = ", ".join(f"{metric} {value:.3f}" for metric, value in card.scores.items())
+        shown.add_row(
+            source.name,
+            card.task.kind.replace("_", " ") if card.task else "not told",
+            str(card.rows or "all"),
+            scores,
+            f"{card.seconds or 0:.0f}",
+            card.origin,
+        )
+    show(shown)
+
+
+@pool_commands.command("show")
+def pool_show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+    """Show a source's card.
+
+    Example: scalearn pool show rte --pool pools/mine
+    """
+    show(AdapterPool(pool_folder)[source].card.model_dump_json(indent=2))
+
+
+@pool_commands.command("add")
+def pool_add(
+    origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
+    rows: Rows = None, text: Text = (), label: Label = "label", same_base: bool = False,
+) -> None:  # fmt: skip
+    """Take in an adapter that was trained with plain `adapters`, from a folder or a hub id.
+
+    For example:
+      scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
+      scalearn pool add someone/their-adapter --name theirs
+    """
+    found = given_task(task, data=data, text=text, label=label) if task else None
+    show(repr(adopt(_pool(pool_folder, base), origin, name=name, task=found, rows=rows, same_base=same_base)))
+
+
+@pool_commands.command("verify")
+def pool_verify(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+    """Check every file of a pool against its hash.
+
+    Example: scalearn pool verify --pool pools/mine
+    """
+    pool = AdapterPool(pool_folder)
+    pool.verify()
+    show(f"{len(pool)} sources, every file as it was stored")
+
+
+@commands.command("transfer")
+def transfer_command(
+    target: Name, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the result's folder")], pool_folder: PoolFolder = DEFAULT_POOL,
+    method: Annotated[str, tyro.conf.arg(help=f"one of {', '.join(METHODS)}")] = "scalearn",
+    sources: Annotated[tuple[str, ...], tyro.conf.arg(help="sources by name, or 'all'; without it, the top k of a ranking")] = (),
+    top: Annotated[int, tyro.conf.arg(help="how many sources the ranking gives")] = 4, by: str = "connectivity", own: bool = False,
+    data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), text: Text = (), label: Label = "label", validation: str | None = None,
+    recipe: RecipeChange = RecipeChange(),
+) -> None:  # fmt: skip
+    """Rank the pool's sources for a target, learn to scale the best, score the validation set, store the result.
+
+    For example:
+      scalearn transfer entail_kitchen --pool pools/mine --top 4 --out out/entail
+      scalearn transfer reviews.csv --text body --label stars --pool pools/mine --method scalearn-uniform --seeds 0 1 2 --out out/reviews
+      scalearn transfer rte --data path/to/tasks --sources mrpc qnli --out out/rte
+    """
+    chosen, task = get_method(method), given_task(target, data=data, text=text, label=label, validation=validation)
+    pool = AdapterPool(pool_folder)
+    selected: list[Source] = []
+    if chosen.slot == "mix":
+        selected = _sources(pool, task, sources, top=top, by=by, own=own, rows=rows, seed=seeds[0] if seeds else 0)
+    result = transfer(
+        task,
+        selected,
+        method=method,
+        seeds=seeds,
+        rows=rows,
+        recipe=recipe.of(chosen.recipe),
+        base=pool.base,
+        out=out_folder,
+    )
+    show(f"{result}\nstored in {result.folder}")
+
+
+def _sources(
+    pool: AdapterPool, task: Any, names: tuple[str, ...], *, top: int, by: str, own: bool, rows: int | None, seed: int
+) -> list[Source]:
+    """Sources by name, all of them, or the best of a ranking."""
+    if names == ("all",):
+        return [source for source in pool if own or source.name != task.name]
+    if names:
+        return pool.select(names)
+    available = sum(own or source.name != task.name for source in pool)
+    if not 1 <= top <= available:
+        raise UserError(
+            f"--top {top}, but the pool {pool.folder} has {available} sources for '{task.name}': choose 1 to {available}"
+        )
+    ranking = rank(task, pool, by=by, rows=rows, seed=seed, own=own, store=pool.folder / ".targets")
+    show(str(ranking))
+    return pool.select(ranking.top(top))
+
+
+@commands.command()
+def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")], seed: int | None = None) -> None:
+    """Write a result as one ordinary adapter that plain `adapters` loads.
+
+    Example: scalearn export out/rte --out out/rte-adapter
+    """
+    show(f"exported to {TransferResult.load(result).export(out_folder, seed=seed)}")
+
+
+@commands.command()
+def predict(
+    model: Folder,
+    file: tyro.conf.Positional[Path],
+    out_file: Annotated[Path | None, tyro.conf.arg(name="out")] = None,
+    seed: int | None = None,
+) -> None:
+    """Predict a file's rows with a result or an export; with labels in the file, score them too.
+
+    For example:
+      scalearn predict out/rte new.jsonl --out predictions.jsonl
+      scalearn predict out/rte-adapter new.csv
+    """
+    said, measured = predict_file(model, file, seed=seed)
+    if out_file:
+        write_predictions(said, out_file)
+        show(f"{len(said)} predictions in {out_file}")
+    else:
+        for row in said:
+            show(f"{row['prediction']}\t{row['scores']}")
+    if measured is not None:
+        show(f"score on the labels in {file}: {measured:.4f}")
+
+
+@commands.command()
+def report(run: Folder) -> None:
+    """Print the report of a run, as Markdown, from what is stored.
+
+    Example: scalearn report runs/quickstart
+    """
+    show(markdown(run))
+
+
+@commands.command()
+def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = None) -> None:
+    """Check what this machine has: versions, devices, threads, the packaged encoder, a pool.
+
+    Example: scalearn doctor --pool pools/mine
+    """
+    shown = Table("check", "state", "found")
+    found = checks(pool_folder)
+    for check in found:
+        shown.add_row(check.name, "ok" if check.ok else "PROBLEM", check.found)
+    show(shown)
+    wrong = [check.name for check in found if not check.ok]
+    if wrong:
+        raise UserError(f"{len(wrong)} problem(s): {', '.join(wrong)}; see the table")
+
+
+def run_experiment(config: Path, experiment: Experiment, out_folder: Path, plan: bool) -> None:
+    """What `scalearn run` does once the configuration is read."""
+    made = Plan(experiment, out_folder)
+    if plan:
+        steps = made.steps()
+        for number, step in enumerate(steps, 1):
+            show(f"{number:>4}  {'done ' if step.done else 'to do'}  {step.name}")
+        show(f"{len(steps)} steps, {sum(step.done for step in steps)} done; nothing was run")
+        return
+    rows = made.run()
+    for target, order in rankings(out_folder).items():
+        show(f"sources for {target}: " + ", ".join(f"{name} {score:.3f}" for name, score in order))
+    show(table(rows))
+    show(f"results, pool and report.md lie in {out_folder}")
+
+
+def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
+    """Parses; `run` takes the configuration it is given, wherever it stands, as the defaults of its options."""
+    loaded = NO_EXPERIMENT
+    if arguments and arguments[0] == "run":
+        given = next((one for one in arguments[1:] if one.endswith((".yaml", ".yml"))), (*arguments, "-")[1])
+        loaded = NO_EXPERIMENT if given.startswith("-") else read_experiment(Path(given))
+
+    def run(
+        config: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the run's folder")], plan: bool = False,
+        experiment: Annotated[Experiment, tyro.conf.arg(name="")] = loaded,
+    ) -> None:  # fmt: skip
+        """Run a whole configuration: sources, rankings, transfers, report; what is done is skipped. --plan only lists the steps.
+
+        Every key of the file is an option.
+
+        For example:
+          scalearn run scripts/quickstart.yaml --out runs/quickstart
+          scalearn run scripts/glue_minilm.yaml --data path/to/tasks --out runs/glue --plan
+          scalearn run scripts/quickstart.yaml --out runs/small --targets.rows 50 --recipe.epochs 2
+        """
+        run_experiment(config, experiment, out_folder, plan)
+
+    commands.command("run")(run)
+    return commands.parse(arguments)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; gives the exit code."""
+    return run_command(_parse, argv)

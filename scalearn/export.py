@@ -1,0 +1,63 @@
+"""A trained model's slot as ONE ordinary adapter of the `adapters` library, head included.
+
+    model = AutoAdapterModel.from_pretrained(base)
+    name = model.load_adapter("out/rte-adapter", use_safetensors=True)
+    model.set_active_adapters(name)
+
+needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs. The saver is the library's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from adapters import SeqBnConfig
+
+from scalearn.combine import REDUCTION_FACTOR, Method
+from scalearn.slot import bottleneck_layers, fold_into, slot_config
+from tasksel.encoder import Base, add_head, describe
+from tasksel.errors import UserError
+from tasksel.storage import file_hash, read_json, whole_folder, write_json
+from tasksel.task import Task
+
+CARD = "scalearn.json"  # what `scalearn predict` reads beside the library's files
+
+
+def write_adapter(
+    trained: Any, base: Base, task: Task, method: Method, config: dict[str, Any], folder: Path, card: dict[str, Any]
+) -> Path:
+    """Writes the adapter and head of a trained model.
+
+    Args:
+        trained: from `scalearn.combine.build`, trained. config: the sources' adapter configuration (empty without).
+        card: what else the export says of itself.
+
+    Raises:
+        UserError: a method that learns no adapter; a folder that holds something else.
+    """
+    if folder.exists() and not (folder / CARD).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and holds no export: choose another folder")
+    if method.slot == "none":
+        raise UserError(
+            f"'{method.name}' learns no adapter, so there is none to export; export another method's result"
+        )
+    model = base.model()
+    add_head(model, task, name=task.name)
+    if method.slot == "mix":
+        width = next(bottleneck_layers(trained, task.name))[1].adapters[task.name].down.shape[0]
+        model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, config))
+        fold_into(model, task.name, trained, task.name)
+    else:
+        model.add_adapter(task.name, config=SeqBnConfig(reduction_factor=REDUCTION_FACTOR))
+        plain = dict(bottleneck_layers(trained, task.name))
+        for path, layer in bottleneck_layers(model, task.name):
+            layer.adapters[task.name].load_state_dict(plain[path].adapters[task.name].state_dict())
+    model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())
+    with whole_folder(folder) as fresh:
+        model.save_adapter(str(fresh), task.name, with_head=True, use_safetensors=True)
+        for file in ("adapter_config.json", "head_config.json"):  # a name that means something on another machine
+            write_json(fresh / file, {**read_json(fresh / file), "model_name": describe(base)["name"]})
+        files = {path.name: file_hash(path) for path in sorted(fresh.glob("*.safetensors"))}
+        write_json(fresh / CARD, {"task": task.model_dump(mode="json"), "base": describe(base), "files": files, **card})
+    return folder

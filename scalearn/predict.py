@@ -1,0 +1,143 @@
+"""Predictions for a file, from a stored result or an exported adapter."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from scalearn.export import CARD
+from scalearn.result import TransferResult
+from tasksel.data import Split, to_split
+from tasksel.encoder import load_base, quiet
+from tasksel.errors import UserError
+from tasksel.files import read_rows
+from tasksel.metrics import score
+from tasksel.storage import file_hash, read_json, write_text
+from tasksel.task import FileSource, Task
+from tasksel.training import accelerator, encode_split, predict
+
+
+@dataclass(frozen=True)
+class Export:
+    """An exported adapter, read as anyone with plain `adapters` would."""
+
+    folder: Path
+    task: Task
+    base: dict[str, str]
+    max_length: int
+    only_seed: int
+
+    @classmethod
+    def load(cls, folder: Path) -> Export:
+        """Reads what an export says of itself, and compares its weights with their hashes.
+
+        Raises:
+            UserError: another version's export; weights that are missing (the library would look for a pickle) or altered.
+        """
+        card = read_json(folder / CARD)
+        try:
+            task, files = Task.model_validate(card["task"]), dict(card["files"])
+            found = cls(folder, task, dict(card["base"]), card["max_length"], card["seed"])
+        except (KeyError, TypeError, ValueError, ValidationError) as error:
+            raise UserError(
+                f"{folder / CARD}: not an export that this version reads; export the result again"
+            ) from error
+        for name, digest in files.items():
+            if not (folder / name).is_file() or file_hash(folder / name) != digest:
+                raise UserError(f"{folder / name}: missing, cut short or altered; export the result again")
+        return found
+
+    def logits(self, split: Split, *, seed: int | None = None) -> np.ndarray:
+        """Logits [rows, outputs] of a split's rows.
+
+        Raises:
+            UserError: another seed than the exported one; other base weights here.
+        """
+        if seed not in (None, self.only_seed):
+            raise UserError(f"{self.folder}: an export holds one seed, {self.only_seed}; not {seed}")
+        base = load_base(self.base["name"])
+        if base.fingerprint != self.base["fingerprint"]:
+            theirs = self.base["fingerprint"]
+            raise UserError(
+                f"{self.folder}: exported for base '{base.name}' with weights {theirs}; the one here has {base.fingerprint}"
+            )
+        model = base.model()
+        with quiet():
+            model.set_active_adapters(model.load_adapter(str(self.folder), use_safetensors=True))
+        encoded = encode_split(split, self.task, base.tokenizer, max_length=self.max_length)
+        return predict(model.eval().to(accelerator().device), encoded)
+
+
+def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[list[dict[str, Any]], float | None]:
+    """Predictions for each row of a file, and the task's metric where every row has a label.
+
+    Args:
+        folder: a transfer result, or an export of one.
+
+    Returns:
+        Rows with `prediction` (a label name, a list of names, a number, or a choice's index) and `scores` (probabilities,
+        or the number).
+
+    Raises:
+        UserError: a folder that is neither; a seed that it does not hold; a file without the task's columns.
+    """
+    if not (folder / CARD).is_file() and not (folder / "run.json").is_file():
+        raise UserError(f"{folder}: neither a transfer result (result.json) nor an export of one ({CARD})")
+    model = Export.load(folder) if (folder / CARD).is_file() else TransferResult.load(folder)
+    here = FileSource(
+        files={"predict": str(file)}
+    )  # a row of this file is a row of the answer, whatever the task's own source
+    task = model.task.model_copy(update={"source": here, "explode": None})
+    rows = read_rows(file)
+    blank = () if task.kind == "multi_label" else (None, "")  # a row may well have none of several labels
+    labelled = all(task.label in row.values and row.values[task.label] not in blank for row in rows)
+    split = to_split(task, rows, labelled=labelled)
+    logits = model.logits(split, seed=seed)
+    said = [{"prediction": _decision(task, line), "scores": _scores(task, line)} for line in logits]
+    return said, score(task.metric, logits, split.labels) if labelled else None
+
+
+def _decision(task: Task, logits: np.ndarray) -> Any:
+    if task.kind == "regression":
+        return float(logits[0])
+    if task.kind == "multi_label":
+        return [name for name, logit in zip(task.labels, logits, strict=True) if logit > 0]
+    return task.labels[int(logits.argmax())] if task.labels else int(logits.argmax())
+
+
+def _scores(task: Task, logits: np.ndarray) -> list[float]:
+    if task.kind == "regression":
+        return [float(logits[0])]
+    if task.kind == "multi_label":
+        return [round(float(p), 6) for p in 1 / (1 + np.exp(-logits))]
+    weights = np.exp(logits - logits.max())
+    return [round(float(p), 6) for p in weights / weights.sum()]
+
+
+def write_predictions(said: list[dict[str, Any]], out: Path) -> None:
+    """Writes predictions as JSONL or CSV, by the file's ending, atomically.
+
+    Raises:
+        UserError: another ending.
+    """
+    if out.suffix == ".jsonl":
+        write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in said))
+    elif out.suffix == ".csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["prediction", "scores"])
+        writer.writerows([_plain(row["prediction"]), json.dumps(row["scores"])] for row in said)
+        write_text(out, text.getvalue())
+    else:
+        raise UserError(f"{out}: cannot write '{out.suffix}'; allowed: .jsonl, .csv")
+
+
+def _plain(value: Any) -> Any:
+    return "|".join(value) if isinstance(value, list) else value

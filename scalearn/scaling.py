@@ -1,0 +1,140 @@
+"""Learned scaling of frozen adapter outputs (ScaLearn, Frohmann et al., Findings of ACL 2024, arXiv:2310.01217).
+
+    o_s = up_s(f(down_s(x)))                         a source's output without its residual
+    y   = residual + sum_s dropout(omega_s) * o_s    elementwise; no softmax, nothing sums to one
+
+which, for one activation f, is a single bottleneck:
+
+    hidden = f(x @ Down^T + bias)                    [b, t, n*r]   one GEMM for all sources
+    weight = omega * Up                              [n*r, d]      once a step, not once a token
+    y      = residual + hidden @ weight + sum_s omega_s * up_bias_s
+
+    n sources   r bottleneck width   d hidden size   b batch   t tokens   L layers
+
+Differs from the authors' code: the n outputs [n, b, t, d] are never stored; omega scales the up-projection instead of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INIT_STD = 0.001  # the authors' setting `scalearn_2_avg_d03`: omega ~ Normal(2/n, 0.001)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """One way to scale: a row of values.
+
+    Attributes:
+        per: omega_s is a vector over the hidden size, or one scalar.
+        shared: one omega for all layers (the ++ forms), or one a layer.
+        dropout: on omega itself; a dropped entry is dropped for the whole batch and the rest rescaled by 1/(1-p).
+        normalise: "none"; "mean" divides omega by its sum over sources; "softmax" takes a softmax over sources.
+    """
+
+    per: Literal["vector", "scalar"]
+    shared: bool
+    dropout: float
+    normalise: Literal["none", "mean", "softmax"] = "none"
+
+    def parameters(self, *, sources: int, layers: int, width: int) -> int:
+        """How many numbers are learned: L n d, L n, n d or n."""
+        return (1 if self.shared else layers) * sources * (width if self.per == "vector" else 1)
+
+
+SCALINGS = {
+    "scalearn": Scaling("vector", False, 0.3),
+    "scalearn-uniform": Scaling("scalar", False, 0.3),
+    "scalearn++": Scaling("vector", True, 0.3),
+    "scalearn-uniform++": Scaling("scalar", True, 0.0),
+    "scalearn-mean": Scaling(
+        "vector", False, 0.0, "mean"
+    ),  # the authors' ablations: scalearn_2_avg_d00_MEAN and _SOFTMAX
+    "scalearn-softmax": Scaling("vector", False, 0.0, "softmax"),
+}
+
+
+class Omega(nn.Module):
+    """The learned scaling weights [n, d] or [n, 1]. Shared over layers by being the same module in each."""
+
+    def __init__(self, scaling: Scaling, *, sources: int, width: int) -> None:
+        super().__init__()
+        self.scaling = scaling
+        self.weight = nn.Parameter(
+            torch.empty(sources, width if scaling.per == "vector" else 1).normal_(2.0 / sources, INIT_STD)
+        )
+
+    def forward(self) -> Tensor:
+        """The weights that scale this step: with dropout while training, then normalised if the scaling says so.
+
+        That order is the authors'; their two ablations drop nothing.
+        """
+        omega = F.dropout(self.weight, self.scaling.dropout, self.training)
+        if self.scaling.normalise == "mean":
+            return omega / omega.sum(0, keepdim=True)
+        return omega.softmax(0) if self.scaling.normalise == "softmax" else omega
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}, {self.scaling}"
+
+
+def fold(up: Tensor, up_bias: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
+    """Scales the up-projections of all sources: the weight and bias of the one bottleneck that they make together.
+
+    Args:
+        up: [n, r, d], up_bias: [n, d], omega: [n, d] or [n, 1].
+
+    Returns:
+        weight [n*r, d] and bias [d].
+    """
+    n, r, d = up.shape
+    return (up * omega[:, None, :]).view(n * r, d), (omega * up_bias).sum(0)
+
+
+def mix(
+    x: Tensor,
+    residual: Tensor,
+    down: Tensor,
+    down_bias: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    f: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The fused mix of n frozen bottlenecks.
+
+    Args:
+        x, residual: [b, t, d]. down: [n*r, d], down_bias: [n*r]. weight, bias: from `fold`. f: the activation.
+
+    Returns:
+        y [b, t, d], hidden [b, t, n*r], and the sum of the scaled outputs without the residual [b, t, d].
+    """
+    hidden = f(F.linear(x, down, down_bias))
+    scaled = F.linear(hidden, weight.t(), bias)
+    return residual + scaled, hidden, scaled
+
+
+def loop(
+    x: Tensor,
+    residual: Tensor,
+    down: Tensor,
+    down_bias: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    omega: Tensor,
+    f: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """The definition, source by source: what `mix` must equal. For tests and benchmarks.
+
+    Args:
+        down: [n, r, d], down_bias: [n, r], up: [n, r, d], up_bias: [n, d], omega: [n, d] or [n, 1].
+    """
+    outputs = torch.stack(
+        [F.linear(f(F.linear(x, down[s], down_bias[s])), up[s].t(), up_bias[s]) for s in range(len(omega))]
+    )
+    return residual + (omega[:, None, None, :] * outputs).sum(0)

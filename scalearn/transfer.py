@@ -1,0 +1,215 @@
+"""Stage 2: from sources to a target, by one method, for each seed; a killed run goes on from the last finished seed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from scalearn.card import versions
+from scalearn.combine import Method, build, get_method, learned_parameters
+from scalearn.folding import stack
+from scalearn.pool import Source
+from scalearn.result import PROJECTIONS, Run, Seed, TransferResult
+from scalearn.slot import Bottlenecks
+from tasksel.data import load
+from tasksel.encoder import Base, describe, load_base
+from tasksel.errors import UserError
+from tasksel.progress import bar
+from tasksel.storage import file_hash, read_json, value_hash, whole_folder, write_json
+from tasksel.task import Task
+from tasksel.training import Recipe, accelerator, encode_split, evaluate_all, fit, trained_state
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be computed, but for the seeds."""
+
+    folder: Path
+    target: Task
+    method: Method
+    base: Base
+    sources: tuple[Source, ...]
+    rows: int | None
+    recipe: Recipe
+
+    @cached_property
+    def stacked(self) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
+        """The sources' projections by slot path, and their adapter configuration."""
+        return stack(self.sources)
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits of everything that decides the outcome, but for the seeds."""
+        content = load(self.target, rows=self.rows).fingerprint
+        target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
+        weights = [(source.name, source.fingerprint) for source in self.sources]  # in order: omega has a row for each
+        recipe = self.recipe.model_dump(exclude={"log_with"})
+        return value_hash([target, self.method.name, self.base.fingerprint, self.rows, weights, recipe])
+
+
+def transfer(
+    target: Task,
+    sources: Sequence[Source],
+    *,
+    method: str = "scalearn",
+    seeds: Sequence[int] = (0,),
+    rows: int | None = None,
+    recipe: Recipe | None = None,
+    base: str | Base | None = None,
+    out: str | Path | None = None,
+) -> TransferResult:
+    """Trains a method on a target and scores the public validation set.
+
+    Args:
+        sources: from `AdapterPool.select`; methods without sources take none of them but may be given them.
+        method: a row of `scalearn.combine.METHODS`.
+        seeds: each draws its own rows, dev set, head, omega and order.
+        rows: at most so many training rows of the target.
+        recipe: by default the method's own.
+        base: needed only where there are no sources.
+        out: the result's folder; by default a temporary one (see `TransferResult.save`).
+
+    Raises:
+        UserError: no or ill-matched sources, an unknown method, a folder that holds a different run, bad data.
+        Diverged: the loss became NaN; finished seeds and the last good state are kept.
+    """
+    chosen = get_method(method)
+    recipe = recipe or chosen.recipe
+    model_base = _base(sources, base)
+    if chosen.slot == "mix" and not sources:
+        raise UserError(f"method '{method}' needs at least one source; select some from a pool")
+    names = [source.name for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(
+            f"source '{twice}' is given twice; names must differ (rename an entry's folder to tell two apart)"
+        )
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds {list(seeds)}: give one or more, none twice")
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
+    used = tuple(sources) if chosen.slot == "mix" else ()
+    job = Job(folder, target, chosen, model_base, used, rows, recipe)
+    _begin(job)
+    with bar(f"{target.name} by {method}", len(seeds)) as advance:
+        for seed in seeds:
+            if not (folder / f"seed-{seed}" / "seed.json").is_file():
+                _train_seed(job, seed)
+            advance("")
+    world = accelerator()
+    if world.is_main_process:
+        finished = {int(path.parent.name.removeprefix("seed-")) for path in folder.glob("seed-*/seed.json")}
+        write_json(folder / "result.json", {"seeds": sorted(finished)})
+    world.wait_for_everyone()
+    return TransferResult.load(folder)
+
+
+def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
+    if base is None and not sources:
+        raise UserError("no sources and no base: name the base model (base='minilm', a hub id or a folder)")
+    found = base if isinstance(base, Base) else load_base(base or sources[0].card.base["name"])
+    for source in sources:
+        if source.card.base["fingerprint"] != found.fingerprint:
+            raise UserError(
+                f"source '{source.name}' was trained on base {source.card.base}, not on '{found.name}' ({found.fingerprint})"
+            )
+    return found
+
+
+def _begin(job: Job) -> None:
+    """Writes down what is computed, with the sources' weights, all at once; or finds it written.
+
+    Raises:
+        UserError: the folder holds a different run (what differs is named), or something else.
+    """
+    found = job.folder / "run.json"
+    if found.is_file():
+        run = Run.model_validate(read_json(found))
+        if run.key != job.key:
+            raise UserError(
+                f"{job.folder} holds a different run ({_difference(run, job)}): choose another --out, or delete it"
+            )
+    elif job.folder.is_file() or (job.folder.is_dir() and any(job.folder.iterdir())):
+        raise UserError(f"{job.folder} is not empty and holds no transfer: choose another --out")
+    begun, world = found.is_file(), accelerator()
+    world.wait_for_everyone()  # all have looked before one writes
+    if not begun and world.is_main_process:
+        with whole_folder(job.folder) as fresh:
+            write_json(fresh / "run.json", _run(job, fresh).model_dump(mode="json"))
+    world.wait_for_everyone()
+
+
+def _run(job: Job, folder: Path) -> Run:
+    """The record of a job; its sources' projections are written into the folder."""
+    layers, config = job.stacked
+    digest = None
+    if layers:
+        tensors = {
+            f"{path}/{name}": getattr(part, name).contiguous() for path, part in layers.items() for name in PROJECTIONS
+        }
+        save_file(tensors, folder / "sources.safetensors")
+        digest = file_hash(folder / "sources.safetensors")
+    return Run(
+        key=job.key,
+        task=job.target,
+        method=job.method.name,
+        base=describe(job.base),
+        sources={source.name: source.fingerprint for source in job.sources},
+        adapter_config=config,
+        rows=job.rows,
+        recipe=job.recipe,
+        sources_file=digest,
+        versions=versions(),
+    )
+
+
+def _difference(run: Run, job: Job) -> str:
+    pairs = {
+        "target": (run.task.name, job.target.name),
+        "metric": (run.task.metric, job.target.metric),
+        "method": (run.method, job.method.name),
+        "sources": (", ".join(run.sources), ", ".join(source.name for source in job.sources)),
+        "rows": (run.rows, job.rows),
+        **{f"recipe.{name}": (getattr(run.recipe, name), getattr(job.recipe, name)) for name in Recipe.model_fields},
+    }
+    differing = [f"{what} {old}, asked {new}" for what, (old, new) in pairs.items() if old != new]
+    return "; ".join(differing) or "the data, the base or a source's weights differ"
+
+
+def _train_seed(job: Job, seed: int) -> None:
+    """Trains and scores one seed, and stores it whole."""
+    target, recipe, tokenizer = job.target, job.recipe, job.base.tokenizer
+    data = load(target, rows=job.rows, seed=seed)
+    model = build(job.base, target, job.method, *job.stacked, seed=seed)
+    parameters = learned_parameters(model)
+    train, dev = (
+        encode_split(split, target, tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
+    )
+    label, rescue = (
+        f"{target.name} by {job.method.name}, seed {seed}",
+        job.folder / f"seed-{seed}-last-good.safetensors",
+    )
+    fitted = fit(model, target, train, dev, recipe, seed=seed, label=label, rescue=rescue)
+    scores = evaluate_all(model, target, data, tokenizer, max_length=recipe.max_length)
+    world = accelerator()
+    if world.is_main_process:
+        with whole_folder(job.folder / f"seed-{seed}") as fresh:
+            save_file(trained_state(model), fresh / "state.safetensors")
+            entry = Seed(
+                seed=seed,
+                scores=scores,
+                dev=fitted.score or 0.0,
+                epoch=fitted.epoch or 0,
+                steps=fitted.steps,
+                seconds=fitted.seconds,
+                parameters=parameters,
+                data=data.fingerprint,
+                state_file=file_hash(fresh / "state.safetensors"),
+            )
+            write_json(fresh / "seed.json", entry.model_dump(mode="json"))
+    world.wait_for_everyone()

@@ -1,0 +1,7 @@
+"""`python -m tasksel`."""
+
+import sys
+
+from tasksel.cli import main
+
+sys.exit(main())

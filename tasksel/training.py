@@ -1,0 +1,327 @@
+"""The one training loop: every stage, and every embedder that trains, goes through `fit`.
+
+AdamW, linear warm-up and decay, clipping, batches of like length with dynamic padding, early stopping, the best checkpoint by the
+task's metric on dev. It runs on accelerate: any device, bf16/fp16 and several processes as `accelerate launch` says.
+
+A batch's gradient is the sum over its rows divided by their number, however many processes share it. A process takes its part in
+micro-batches, each with its own random stream (seed, step, number), so that dropout too is the same for any number of processes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import get_linear_schedule_with_warmup
+
+from tasksel.data import Data, Encoded, Split, encode, length_batches
+from tasksel.errors import UserError, one_line
+from tasksel.heads import loss_sum, masked
+from tasksel.metrics import score
+from tasksel.progress import bar, say
+from tasksel.task import Frozen, Task
+
+
+class Recipe(Frozen):
+    """How to train.
+
+    Attributes:
+        lr: peak learning rate of AdamW.
+        epochs: passes over train; the schedule ends with the last.
+        batch: rows a step, over all processes together.
+        max_length: tokens a sequence is cut to.
+        warmup: share of the steps over which lr rises from 0.
+        weight_decay: AdamW's.
+        clip: largest norm of the gradient.
+        patience: epochs without a better dev score before training stops; None never stops early.
+        max_steps: an upper bound on steps.
+        micro_batch: rows a forward pass. It decides the dropout masks, the number of processes does not; batch / micro_batch
+            processes have work.
+        log_with: an accelerate tracker ("tensorboard", "wandb", …), which must be installed.
+    """
+
+    lr: float = 3e-4
+    epochs: int = 30
+    batch: int = 32
+    max_length: int = 128
+    warmup: float = 0.06
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    patience: int | None = 5
+    max_steps: int | None = None
+    micro_batch: int = 16
+    log_with: str | None = None
+
+    def steps(self, rows: int) -> int:
+        """The number of steps that this many rows give."""
+        whole = self.epochs * math.ceil(rows / self.batch)
+        return whole if self.max_steps is None else min(whole, self.max_steps)
+
+
+class Diverged(UserError):
+    """The loss stopped being a number."""
+
+
+@dataclass
+class Fit:
+    """What a training run gave: the best dev score and its epoch (None without dev), steps, seconds, and a row an epoch."""
+
+    score: float | None
+    epoch: int | None
+    steps: int
+    seconds: float
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def accelerator(log_with: str | None = None) -> Accelerator:
+    """This process's accelerator, as `accelerate launch` set it up; on a machine without one, the CPU ("gloo" for several processes)."""
+    here = torch.accelerator.is_available()
+    kwargs = [
+        DistributedDataParallelKwargs(broadcast_buffers=False)
+    ]  # the only buffers are frozen: the same everywhere
+    try:
+        made = Accelerator(
+            cpu=not here, kwargs_handlers=kwargs, log_with=log_with, project_dir="runs" if log_with else None
+        )
+    except ValueError as error:
+        raise UserError(f"log_with '{log_with}', or the launch itself, cannot be set up: {one_line(error)}") from error
+    if log_with and not made.log_with:  # accelerate leaves out a tracker that is not installed without a word
+        raise UserError(f"tracker '{log_with}' is not installed: pip install {log_with}, or train without log_with")
+    if not here and "LOCAL_WORLD_SIZE" in os.environ:  # two processes with all threads each slow each other tenfold
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"])))
+    return made
+
+
+def encode_split(split: Split, task: Task, tokenizer: Any, *, max_length: int) -> Encoded:
+    """A split of this task as token ids."""
+    return encode(split, tokenizer, max_length=max_length, width=task.outputs if task.kind == "multiple_choice" else 1)
+
+
+def logits_of(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """The active head's logits [b, outputs] for a batch of `Encoded.batch`."""
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
+    return masked(model(**inputs).logits.float(), batch.get("choice_mask"))
+
+
+@torch.no_grad()
+def predict(model: Any, encoded: Encoded, *, batch: int = 64) -> np.ndarray:
+    """Logits [rows, outputs] of every row, in order; the processes of a launch share the work."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
+    parts = [order[i : i + batch] for i in range(0, len(order), batch)]
+    world = accelerator()
+    mine = []
+    for part in parts[world.process_index :: world.num_processes]:
+        tensors = {name: tensor.to(device) for name, tensor in encoded.batch(part).items()}
+        mine.append((part, logits_of(model, tensors).cpu().numpy()))
+    found = gather_object(mine) if world.num_processes > 1 else mine
+    rows = np.concatenate([np.array(part) for part, _ in found])
+    return np.concatenate([logits for _, logits in found])[np.argsort(rows)]
+
+
+def evaluate(model: Any, task: Task, encoded: Encoded) -> float:
+    """The task's metric of the model on encoded rows."""
+    return score(task.metric, predict(model, encoded), encoded.labels)
+
+
+def evaluate_all(model: Any, task: Task, data: Data, tokenizer: Any, *, max_length: int) -> dict[str, float]:
+    """The task's metric on the public validation set, and as `metric/split` on every further split that is scored."""
+    parts = {task.metric: data.test, **{f"{task.metric}/{name}": split for name, split in data.more.items()}}
+    return {
+        name: evaluate(model, task, encode_split(split, task, tokenizer, max_length=max_length))
+        for name, split in parts.items()
+    }
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the trainable parameters, by name."""
+    return {
+        name: parameter.detach().cpu().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Writes parameters back by name.
+
+    Raises:
+        KeyError: a name that the model does not have.
+    """
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def fit(
+    model: Any,
+    task: Task,
+    train: Encoded,
+    dev: Encoded | None,
+    recipe: Recipe,
+    *,
+    seed: int,
+    label: str = "",
+    groups: list[dict[str, Any]] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
+    on_step: Callable[[int], bool] | None = None,
+    rescue: Path | None = None,
+) -> Fit:
+    """Trains every parameter that requires a gradient, and leaves the model with its best dev checkpoint, in eval mode.
+
+    Args:
+        dev: where checkpoints are compared; None keeps the last.
+        groups: AdamW parameter groups; by default all trainable parameters with the recipe's lr.
+        penalty: added to the mean loss of each step (an L1 term).
+        on_step: called after each step with its number; True ends training.
+        rescue: where the last finite state is written if the loss becomes NaN.
+
+    Raises:
+        Diverged: a loss or gradient that is not finite, with the step and its lr.
+    """
+    begun = time.perf_counter()
+    loop = _Loop(model, task, train, recipe, seed, label, groups, penalty, rescue)
+    history: list[dict[str, float]] = []
+    best: tuple[float, int, dict[str, Tensor]] | None = None
+    with torch.random.fork_rng(), bar(label or task.name, loop.total) as advance:
+        stopped = False
+        for epoch in range(1, recipe.epochs + 1):
+            for done in loop.epoch(epoch):
+                advance(f"loss {loop.loss:.3f}" + (f", dev {best[0]:.3f}" if best else ""))
+                stopped = (on_step is not None and on_step(done)) or done >= loop.total
+                if stopped:
+                    break
+            if dev is not None:
+                value = evaluate(loop.bare, task, dev)
+                history.append({"epoch": epoch, "step": loop.step, "loss": loop.loss, "dev": value})
+                loop.log({"dev": value})
+                if best is None or value > best[0]:
+                    best = (value, epoch, trained_state(loop.bare))
+            if stopped or (best and recipe.patience is not None and epoch - best[1] >= recipe.patience):
+                break
+    if best:
+        load_trained(loop.bare, best[2])
+    loop.close()
+    return Fit(best and best[0], best and best[1], loop.step, time.perf_counter() - begun, history)
+
+
+class _Loop:
+    """The state of one run: the wrapped model, its optimizer and schedule, and the step it is at."""
+
+    def __init__(
+        self,
+        model: Any,
+        task: Task,
+        train: Encoded,
+        recipe: Recipe,
+        seed: int,
+        label: str,
+        groups: Any,
+        penalty: Any,
+        rescue: Path | None,
+    ) -> None:
+        self.bare, self.task, self.train, self.recipe, self.seed, self.penalty, self.rescue = (
+            model,
+            task,
+            train,
+            recipe,
+            seed,
+            penalty,
+            rescue,
+        )
+        self.total, self.step, self.loss, self.bad = recipe.steps(len(train)), 0, math.nan, 0
+        self.world = accelerator(recipe.log_with)
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(groups or self.trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * self.total), self.total)
+        self.model, self.optimizer = self.world.prepare(model, optimizer)
+        fed = math.ceil(recipe.batch / recipe.micro_batch)
+        if fed < self.world.num_processes:
+            say(
+                f"{label}: micro-batches of {recipe.micro_batch} feed {fed} of {self.world.num_processes} processes: lower micro_batch or raise batch"
+            )
+        if recipe.log_with:
+            self.world.init_trackers("scalearn", config={"run": label, **recipe.model_dump(mode="json")})
+
+    def log(self, values: dict[str, float]) -> None:
+        if self.recipe.log_with:
+            self.world.log(values, step=self.step)
+
+    def close(self) -> None:
+        for tracker in self.world.trackers:
+            tracker.finish()
+        self.world.unwrap_model(self.model, keep_fp32_wrapper=False)  # also undoes autocast on the bare model
+        self.bare.eval()
+        self.world.free_memory()
+
+    def epoch(self, number: int) -> Iterator[int]:
+        """One pass over train; yields the number of steps done after each."""
+        for batch in length_batches(self.train.lengths, self.recipe.batch, seed=self.seed * 10_007 + number):
+            self.model.train()
+            self._backward(batch)
+            self._update()
+            yield self.step
+
+    def _backward(self, batch: list[int]) -> None:
+        """Gradients of a batch's mean loss: this process's micro-batches, the last of which meets the other processes'."""
+        size = self.recipe.micro_batch
+        micros = [batch[i : i + size] for i in range(0, len(batch), size)]
+        mine = list(enumerate(micros))[self.world.process_index :: self.world.num_processes]
+        weight = self.world.num_processes / len(batch)  # processes average their gradients; rows shall add up
+        if not mine:  # a small last batch: this process has no rows but must meet the others all the same
+            mine, weight = [(0, micros[0])], 0.0
+        total = 0.0
+        for i, (number, rows) in enumerate(mine):
+            torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + number) % 2**63)
+            tensors = {name: tensor.to(self.world.device) for name, tensor in self.train.batch(rows).items()}
+            if i < len(mine) - 1:
+                with self.world.no_sync(self.model):
+                    loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
+                    self.world.backward(loss)
+            else:
+                loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
+                self.world.backward(loss + self.penalty() if self.penalty else loss)
+            total += float(loss.detach())
+        self.loss = total
+
+    def _update(self) -> None:
+        """A step of the optimizer; a gradient that is not finite ends the run before it touches a parameter."""
+        norm = self.world.clip_grad_norm_(self.trained, self.recipe.clip)
+        finite = bool(torch.isfinite(norm)) if isinstance(norm, Tensor) else math.isfinite(norm)
+        finite = finite and (self.world.num_processes > 1 or math.isfinite(self.loss))  # a loss is one process's own
+        self.bad = 0 if finite else self.bad + 1
+        if self.bad > (
+            20 if self.world.mixed_precision == "fp16" else 0
+        ):  # fp16's scaler overflows a few times while it settles
+            self._give_up()
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.log({"loss": self.loss, "lr": self.schedule.get_last_lr()[0]})
+
+    def _give_up(self) -> None:
+        lr = self.schedule.get_last_lr()[0]
+        kept = ""
+        if self.rescue is not None:
+            if self.world.is_main_process:
+                self.rescue.parent.mkdir(parents=True, exist_ok=True)
+                save_file(trained_state(self.bare), self.rescue)
+            kept = f"; the last good state is in {self.rescue}"
+        self.close()
+        raise Diverged(
+            f"the loss of '{self.task.name}' became NaN at step {self.step + 1} (lr {lr:.3g}); use a smaller lr than {self.recipe.lr:g}{kept}"
+        )

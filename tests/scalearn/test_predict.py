@@ -1,0 +1,180 @@
+"""A result and its export predict the same, each kind of task in its own form; labels in the file give the metric."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from scalearn.predict import predict_file, write_predictions
+from tasksel import UserError, load
+from tasksel.builtin import builtin_rows
+from tasksel.metrics import score
+
+
+def rows_of(result, count=12):
+    return builtin_rows(result.task.name)["validation"][:count]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def without_label(rows):
+    return [{key: value for key, value in row.items() if key != "label"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def exported(kinds, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    return {kind: result.export(folder / result.task.name) for kind, result in kinds.items()}
+
+
+KINDS = ("single", "pair", "number", "several labels", "choices")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_result_and_export_predict_the_same(kinds, exported, kind, tmp_path):
+    file = write(tmp_path / "rows.jsonl", rows_of(kinds[kind]))
+    (one, first), (two, second) = (predict_file(folder, file) for folder in (kinds[kind].folder, exported[kind]))
+    assert first == pytest.approx(second)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a["scores"], b["scores"], atol=2e-5)
+        assert a["prediction"] == (pytest.approx(b["prediction"], abs=1e-5) if kind == "number" else b["prediction"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_in_the_file_give_the_tasks_metric(kinds, kind, tmp_path):
+    result = kinds[kind]
+    found = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows_of(result, 200)))[1]
+    assert found == pytest.approx(result.scores[result.best_seed], abs=1e-9)
+    test = load(result.task).test
+    assert found == pytest.approx(score(result.task.metric, result.logits(test), test.labels))
+
+
+def test_without_labels_there_are_predictions_and_no_score(kinds, tmp_path):
+    result, rows = kinds["pair"], rows_of(kinds["pair"])
+    bare, measured = predict_file(result.folder, write(tmp_path / "bare.jsonl", without_label(rows)))
+    assert measured is None
+    assert bare == predict_file(result.folder, write(tmp_path / "rows.jsonl", rows))[0]
+
+
+def test_one_row_without_a_label_means_no_score(kinds, tmp_path):
+    rows = rows_of(kinds["pair"])
+    rows[3] = {**rows[3], "label": None}
+    assert predict_file(kinds["pair"].folder, write(tmp_path / "rows.jsonl", rows))[1] is None
+
+
+def test_a_class_is_named_with_the_probability_of_each(kinds, tmp_path):
+    for kind in ("single", "pair"):
+        result = kinds[kind]
+        said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows_of(result)))
+        for row in said:
+            assert row["prediction"] == result.task.labels[int(np.argmax(row["scores"]))]
+            assert sum(row["scores"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_number_is_a_number(kinds, tmp_path):
+    said, _ = predict_file(kinds["number"].folder, write(tmp_path / "rows.jsonl", rows_of(kinds["number"])))
+    assert all(isinstance(row["prediction"], float) and row["scores"] == [row["prediction"]] for row in said)
+    assert len({row["prediction"] for row in said}) > 1
+
+
+def test_several_labels_are_those_above_one_half(kinds, tmp_path):
+    result = kinds["several labels"]
+    said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows_of(result, 60)))
+    for row in said:
+        expected = [name for name, p in zip(result.task.labels, row["scores"], strict=True) if p > 0.5]
+        assert row["prediction"] == expected
+    assert any(row["prediction"] for row in said) or max(max(row["scores"]) for row in said) <= 0.5
+
+
+def test_a_choice_is_its_index_and_a_missing_one_has_no_probability(kinds, tmp_path):
+    result, rows = kinds["choices"], rows_of(kinds["choices"])
+    rows[0] = {**rows[0], "choices": rows[0]["choices"][:2], "label": 0}
+    said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows))
+    assert said[0]["scores"][2] == 0.0
+    assert all(row["prediction"] == int(np.argmax(row["scores"])) for row in said)
+
+
+def test_a_seed_may_be_named(kinds, tmp_path):
+    file = write(tmp_path / "rows.jsonl", rows_of(kinds["pair"]))
+    zero, one = (predict_file(kinds["pair"].folder, file, seed=seed)[0] for seed in (0, 1))
+    assert zero != one
+    with pytest.raises(UserError, match="no seed 4; there are 0, 1"):
+        predict_file(kinds["pair"].folder, file, seed=4)
+
+
+def test_a_seed_of_an_export_is_refused(exported, kinds, tmp_path):
+    with pytest.raises(UserError, match="an export holds one seed"):
+        predict_file(exported["pair"], write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])), seed=1)
+
+
+def test_a_csv_reads_as_the_same_rows(kinds, tmp_path):
+    result, rows = kinds["pair"], rows_of(kinds["pair"])
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    jsonl = write(tmp_path / "rows.jsonl", rows)
+    assert predict_file(result.folder, tmp_path / "rows.csv") == predict_file(result.folder, jsonl)
+
+
+def test_predictions_are_written_as_jsonl_and_csv(tmp_path):
+    said = [{"prediction": ["späť", "late"], "scores": [0.9, 0.75]}, {"prediction": [], "scores": [0.1, 0.25]}]
+    write_predictions(said, tmp_path / "out.jsonl")
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()] == said
+    write_predictions(said, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["prediction"] for row in rows] == ["späť|late", ""]
+    assert json.loads(rows[0]["scores"]) == [0.9, 0.75]
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"cannot write '\.xlsx'; allowed: \.jsonl, \.csv"):
+        write_predictions([], tmp_path / "out.xlsx")
+
+
+def test_a_missing_column_is_named_with_its_place(kinds, tmp_path):
+    rows = rows_of(kinds["pair"])
+    column = kinds["pair"].task.text[1]
+    rows[2] = {key: value for key, value in rows[2].items() if key != column}
+    with pytest.raises(UserError, match=rf"no column at .*rows\.jsonl:3: '{column}'"):
+        predict_file(kinds["pair"].folder, write(tmp_path / "rows.jsonl", rows))
+
+
+def test_a_folder_that_is_neither_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"neither a transfer result .* nor an export"):
+        predict_file(tmp_path, write(tmp_path / "rows.jsonl", [{"text": "a"}]))
+
+
+def test_an_export_for_another_base_is_refused(exported, kinds, make_base, tmp_path):
+    shutil.copytree(exported["pair"], tmp_path / "export")
+    card = json.loads((tmp_path / "export" / "scalearn.json").read_text())
+    card["base"]["name"] = make_base(seed=1)
+    (tmp_path / "export" / "scalearn.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"exported for base .* with weights"):
+        predict_file(tmp_path / "export", write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])))
+
+
+@pytest.mark.parametrize("file", ["adapter.safetensors", "model_head.safetensors"])
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_an_export_whose_weights_are_gone_is_refused_and_no_pickle_read_instead(
+    exported, kinds, tmp_path, monkeypatch, file, damage
+):
+    import torch
+
+    shutil.copytree(exported["pair"], tmp_path / "export")
+    weights = tmp_path / "export" / file
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-9])
+    else:
+        weights.unlink()
+        torch.save({}, tmp_path / "export" / "pytorch_adapter.bin")
+        torch.save({}, tmp_path / "export" / "pytorch_model_head.bin")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+    with pytest.raises(UserError, match=rf"{file}"):
+        predict_file(tmp_path / "export", write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])))

@@ -1,0 +1,141 @@
+"""Tests of the catalogues: every entry is a task, named, placed and scored as it should be."""
+
+import re
+
+import pytest
+import yaml
+
+from tasksel.catalog import CATALOG, find_tasks, get_task, get_tasks, suites
+from tasksel.errors import UserError
+from tasksel.files import template_columns
+from tasksel.metrics import METRICS
+from tasksel.task import FileSource, HubSource, Task
+
+TOPICS = ("abortion", "atheism", "climate", "feminist", "hillary")
+TWEETS = ("emoji", "emotion", "hate", "irony", "offensive", "sentiment", *(f"stance_{topic}" for topic in TOPICS))
+NAMES = {
+    "glue": "cola sst2 mrpc stsb qqp mnli qnli rte wnli",
+    "superglue": "boolq cb copa multirc record rte wic wsc",
+    "humset": "sectors pillars_1d subpillars_1d pillars_2d subpillars_2d",
+    "trec_is": "trec_is",
+    "tweeteval": " ".join(f"tweeteval_{name}" for name in TWEETS),
+}
+METRIC = {  # all else is accuracy in GLUE and SuperGLUE, macro F1 elsewhere
+    ("glue", "cola"): "matthews",
+    ("glue", "stsb"): "pearson_spearman",
+    ("superglue", "multirc"): "f1",
+    ("superglue", "record"): "f1",
+}
+OUTPUTS = {"cb": 3, "mnli": 3, "copa": 2, "stsb": 1, "trec_is": 25, "sectors": 11, "pillars_1d": 7, "pillars_2d": 6}
+OUTPUTS |= {"subpillars_1d": 33, "subpillars_2d": 18, "tweeteval_emoji": 20, "record": 2}
+ALL = [task for suite in suites().values() for task in suite]
+
+
+def test_every_catalogue_holds_its_tasks_in_order():
+    assert {name: " ".join(suite.names) for name, suite in suites().items()} == NAMES
+
+
+@pytest.mark.parametrize("path", sorted(CATALOG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_entry_is_lost_to_another_of_the_same_name(path):
+    assert len(yaml.safe_load(path.read_text(encoding="utf-8"))) == len(suites()[path.stem])
+
+
+@pytest.mark.parametrize("task", ALL, ids=lambda task: f"{task.suite}-{task.name}")
+class TestEntry:
+    def test_reads_back_from_what_it_writes(self, task: Task):
+        assert Task(**task.model_dump(mode="json")) == task
+
+    def test_has_the_metric_of_its_suite(self, task: Task):
+        usual = "accuracy" if task.suite in ("glue", "superglue") else "macro_f1"
+        assert task.metric == METRIC.get((task.suite, task.name), usual)
+        assert task.metric in METRICS
+
+    def test_says_its_licence_and_never_the_default(self, task: Task):
+        assert task.licence
+        assert task.licence != "not stated"
+
+    def test_names_train_and_validation_and_no_unlabelled_test_split(self, task: Task):
+        splits = task.source.splits if isinstance(task.source, HubSource) else task.source.files
+        assert "train" in splits
+        assert "validation" in splits or task.suite == "trec_is"
+        assert "test" not in splits or task.suite == "humset"  # its test rows are labelled
+
+    def test_pins_a_commit_or_names_the_parquet_branch(self, task: Task):
+        if isinstance(task.source, HubSource):
+            pinned = re.fullmatch(r"[0-9a-f]{40}", task.source.revision or "")
+            assert bool(pinned) != (task.source.revision == "refs/convert/parquet")
+            assert bool(task.source.folder) == (task.source.revision == "refs/convert/parquet")
+            assert bool(task.source.config) != bool(task.source.folder)
+
+    def test_renders_from_columns_that_are_not_the_label(self, task: Task):
+        assert task.label not in template_columns(task.text)
+        assert len(task.text) == (
+            1 if task.kind in ("single_sentence_classification", "multi_label", "multiple_choice") else 2
+        )
+
+    def test_has_as_many_outputs_as_labels(self, task: Task):
+        assert task.outputs == OUTPUTS.get(task.name, task.outputs)
+        assert task.outputs >= 1
+
+
+def test_hub_ids_and_which_of_them_need_the_parquet_branch():
+    hub = [task.source for task in ALL if isinstance(task.source, HubSource)]
+    assert {source.path for source in hub} == {
+        "nyu-mll/glue",
+        "aps/super_glue",
+        "nlp-thedeep/humset",
+        "cardiffnlp/tweet_eval",
+    }
+    assert {source.path for source in hub if source.revision == "refs/convert/parquet"} == {"nlp-thedeep/humset"}
+
+
+def test_one_suite_is_one_revision():
+    for name, suite in suites().items():
+        assert len({task.source.revision for task in suite if isinstance(task.source, HubSource)}) <= 1, name
+
+
+def test_trec_is_asks_for_ones_own_copy():
+    task = suites()["trec_is"]["trec_is"]
+    assert isinstance(task.source, FileSource)
+    assert "own copy" in task.note
+
+
+def test_mnli_is_scored_on_matched_and_keeps_mismatched():
+    splits = suites()["glue"]["mnli"].source.splits
+    assert splits["validation"] == "validation_matched"
+    assert splits["validation_mismatched"] == "validation_mismatched"
+
+
+def test_texts_follow_the_authors_template():
+    superglue = suites()["superglue"]
+    assert (
+        superglue["wsc"].text[0].format(span2_text="it", text="The cup broke as it fell.")
+        == "it: The cup broke as it fell."
+    )
+    wic = superglue["wic"].text[0].format(sentence1="A bank.", sentence2="The bank.", word="bank")
+    assert wic == "A bank. The bank. Does bank have the same meaning in both sentences?"
+    assert superglue["record"].explode == "entities"
+    assert superglue["record"].label == "answers"
+
+
+def test_binary_f1_is_of_the_positive_class():
+    for task in (suites()["superglue"]["multirc"], suites()["superglue"]["record"]):
+        assert task.labels[1] == "True"
+
+
+def test_a_suite_of_the_hub_by_name():
+    assert get_tasks("glue", data="hub").names == NAMES["glue"].split()
+    assert "sectors" in find_tasks("hub")
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        (lambda: get_tasks("gleu", data="hub"), "no suite 'gleu'; did you mean 'glue'?"),
+        (lambda: suites()["glue"]["rt"], "no task 'rt'; did you mean 'rte'? 9 known"),
+        (lambda: get_task("subpillar_1d", data="hub"), "did you mean 'subpillars_1d'?"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(ask, answer):
+    with pytest.raises(UserError, match=re.escape(answer)):
+        ask()

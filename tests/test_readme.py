@@ -1,0 +1,117 @@
+"""Every block of the README runs as it stands, on a tiny base and few rows; every script and configuration is run or planned."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scalearn.cli import main as scalearn
+from scalearn.experiment import read_experiment
+from tasksel.builtin import builtin_rows
+from tasksel.cli import main as tasksel
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+REVIEWS = [("good, would buy again", 5), ("broke after a day", 1), ("does what it says", 4), ("not worth the money", 2)]
+SHORT = {"transfer": "--rows 40 --recipe.epochs 1", "train-source": "--overwrite never", "run": ""}
+
+
+def block(language, having):
+    """The README's block of a language that contains a text."""
+    return next(text for kind, text in BLOCKS if kind == language and having in text)
+
+
+def commands(text):
+    """The commands of a block, without comments."""
+    return [shlex.split(line, comments=True) for line in text.strip().splitlines() if not line.startswith("#")]
+
+
+@pytest.fixture
+def workplace(tmp_path, pool_folder, monkeypatch):
+    """A folder with what the README's reader would have: reviews, tasks, a pool; the tiny base in MiniLM's place."""
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"{text}, number {i}", stars) for i in range(10) for text, stars in REVIEWS]
+    Path("reviews.csv").write_text("body,stars\n" + "".join(f'"{text}",{stars}\n' for text, stars in rows))
+    Path("new.csv").write_text("body\n" + "".join(f'"{text}"\n' for text, _ in REVIEWS))
+    for name, kin in (
+        ("rte", "entail_travel"),
+        ("mrpc", "entail_kitchen"),
+        ("qqp", "paraphrase_office"),
+        ("wnli", "entail_travel"),
+        ("qnli", "entail_kitchen"),
+    ):
+        folder = Path("path/or/hub") / name
+        folder.mkdir(parents=True)
+        told = {"name": name, "suite": "glue", "kind": "pair_classification", "text_fields": ["sentence1", "sentence2"]}
+        (folder / "task.json").write_text(json.dumps({**told, "label_names": ["no", "yes"], "metric": "accuracy"}))
+        for split, count in (("train", 40), ("validation", 20)):
+            made = builtin_rows(kin)[split][:count]
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    shutil.copytree(pool_folder, "pools/mine")
+    shutil.copytree(ROOT / "scripts", "scripts")
+    return tmp_path
+
+
+def test_the_python_script_runs_as_written(workplace, tiny, capsys):
+    script = block("python", "sl.AdapterPool").replace('base="minilm"', f"base={tiny!r}")
+    assert len([line for line in script.splitlines() if line.strip()]) <= 15
+    exec(compile(script, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "sources for reviews by connectivity" in printed
+    assert "accuracy" in printed
+    assert (workplace / "out/reviews-adapter/adapter.safetensors").is_file()
+
+
+def test_the_command_line_block_runs_as_written(workplace, capsys):
+    for tool, *arguments in commands(block("bash", "tasksel ls")):
+        extra = shlex.split(SHORT.get(arguments[0], ""))
+        assert {"tasksel": tasksel, "scalearn": scalearn}[tool]([*arguments, *extra]) == 0, arguments
+    assert "nothing was run" in capsys.readouterr().out
+    assert len((workplace / "predictions.jsonl").read_text().splitlines()) == len(REVIEWS)
+
+
+def test_the_launch_commands_are_what_accelerate_and_scalearn_understand(workplace, monkeypatch):
+    from accelerate.commands.launch import launch_command_parser
+
+    found = commands(block("bash", "accelerate launch"))
+    assert len(found) == 3
+    for tool, verb, *arguments in found:
+        assert (tool, verb) == ("accelerate", "launch")
+        parsed = launch_command_parser().parse_args(arguments)
+        assert parsed.module
+        assert parsed.training_script == "scalearn"
+        assert parsed.multi_gpu
+        assert parsed.training_script_args[0] in ("train-source", "run")
+
+
+def test_the_two_commands_of_the_first_screen_are_scripts_that_parse():
+    for line in commands(block("bash", "quickstart.sh")):
+        assert line[0] == "bash"
+        assert subprocess.run(["bash", "-n", ROOT / line[1]], check=False).returncode == 0
+    assert "scripts/test.sh" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_file_and_picture_that_the_readme_names_is_there():
+    named = re.findall(r"\]\(([\w/.]+)\)", README) + re.findall(
+        r"`((?:docs|scripts|benchmarks|tasksel|scalearn)/[\w/.]*)`", README
+    )
+    assert len(named) > 4
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "scripts").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_can_be_read_and_says_its_command(config):
+    assert read_experiment(config).name == config.stem
+    assert f"scripts/{config.stem}" in config.read_text().split("name:")[0]
+
+
+def test_the_quickstart_configuration_plans(tmp_path, capsys):
+    assert scalearn(["run", str(ROOT / "scripts/quickstart.yaml"), "--out", str(tmp_path / "run"), "--plan"]) == 0
+    assert "source sentiment_films" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
