@@ -24,11 +24,12 @@ from adapters.methods.bottleneck import BottleneckLayer
 from adapters.methods.modeling import Adapter
 from torch import Tensor, nn
 
-from scalearn.combine import METHODS, REDUCTION_FACTOR, build
+from scalearn.combine import METHODS, build
 from scalearn.scaling import loop
 from scalearn.slot import Bottlenecks, ScaledMix, bottleneck_layers, fold_into, slot_config
 from tasksel.encoder import Base, add_head, load_base, quiet
 from tasksel.task import BuiltinSource, Task
+from tasksel.trained import REDUCTION_FACTOR
 
 STD = 0.02  # of the random sources' weights, as in a BERT initialisation
 TASK = Task(

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from scalearn.adopt import adopt
 from scalearn.combine import METHODS, SOURCE_RECIPE, get_method
+from scalearn.config import Config, RecipeChange, Sources, Targets, read_config
 from scalearn.doctor import checks
-from scalearn.experiment import Experiment, Plan, RecipeChange, Sources, Targets, read_experiment
+from scalearn.experiment import Experiment, Plan
+from scalearn.matrix import MatrixConfig, MatrixRun, ScoredTargets, units
 from scalearn.pool import AdapterPool, Source
 from scalearn.predict import predict_file, write_predictions
 from scalearn.report import markdown, rankings, table
@@ -41,6 +43,7 @@ Label = Annotated[str, tyro.conf.arg(help="for a data file: the label column")]
 Rows = Annotated[int | None, tyro.conf.arg(help="at most so many training rows (a seeded, stratified draw)")]
 DEFAULT_POOL = Path("pools/minilm")
 NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=Targets(tasks=()))
+NO_MATRIX = MatrixConfig(name="matrix", sources=Sources(tasks=()), targets=ScoredTargets(tasks=()))
 
 commands = Commands("scalearn", __doc__)
 pool_commands = commands.group("pool")
@@ -165,7 +168,7 @@ def transfer_command(
     chosen, task = get_method(method), given_task(target, data=data, text=text, label=label, validation=validation)
     pool = AdapterPool(pool_folder)
     selected: list[Source] = []
-    if chosen.slot == "mix":
+    if chosen.takes != "none":
         selected = _sources(pool, task, sources, top=top, by=by, own=own, rows=rows, seed=seeds[0] if seeds else 0)
     result = transfer(
         task,
@@ -272,16 +275,38 @@ def run_experiment(config: Path, experiment: Experiment, out_folder: Path, plan:
     show(f"results, pool and report.md lie in {out_folder}")
 
 
+def measure_matrix(config: MatrixConfig, out_folder: Path, jobs: int, plan: bool) -> None:
+    """What `scalearn matrix` does once the configuration is read."""
+    made = MatrixRun(config, out_folder)
+    todo, total = made.todo(), len(units(config))
+    if plan:
+        for target in config.targets.tasks:
+            show(f"{target}: {sum(unit.target == target for unit in todo)} runs to do")
+        minutes = made.estimate(todo, jobs) / 60
+        show(
+            f"{total} runs, {total - len(todo)} done; about {minutes:.0f} minutes with {jobs} processes, after the sources"
+        )
+        return
+    made.run(jobs=jobs)
+    show(f"{total} runs in {made.rows_file}")
+
+
+def _config(arguments: Sequence[str], command: str, kind: type[Config], nothing: Config) -> Config:
+    """The configuration file that a command line names, wherever it stands."""
+    if not arguments or arguments[0] != command:
+        return nothing
+    given = next((one for one in arguments[1:] if one.endswith((".yaml", ".yml"))), (*arguments, "-")[1])
+    return nothing if given.startswith("-") else read_config(Path(given), kind)
+
+
 def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
-    """Parses; `run` takes the configuration it is given, wherever it stands, as the defaults of its options."""
-    loaded = NO_EXPERIMENT
-    if arguments and arguments[0] == "run":
-        given = next((one for one in arguments[1:] if one.endswith((".yaml", ".yml"))), (*arguments, "-")[1])
-        loaded = NO_EXPERIMENT if given.startswith("-") else read_experiment(Path(given))
+    """Parses; `run` and `matrix` take the configuration they are given as the defaults of their options."""
+    experiment_given = _config(arguments, "run", Experiment, NO_EXPERIMENT)
+    matrix_given = _config(arguments, "matrix", MatrixConfig, NO_MATRIX)
 
     def run(
         config: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the run's folder")], plan: bool = False,
-        experiment: Annotated[Experiment, tyro.conf.arg(name="")] = loaded,
+        experiment: Annotated[Experiment, tyro.conf.arg(name="")] = experiment_given,
     ) -> None:  # fmt: skip
         """Run a whole configuration: sources, rankings, transfers, report; what is done is skipped. --plan only lists the steps.
 
@@ -294,7 +319,23 @@ def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
         """
         run_experiment(config, experiment, out_folder, plan)
 
+    def matrix(
+        config: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the measurement's folder")],
+        jobs: Annotated[int, tyro.conf.arg(help="processes that share the runs")] = 1, plan: bool = False,
+        measured: Annotated[MatrixConfig, tyro.conf.arg(name="")] = matrix_given,
+    ) -> None:  # fmt: skip
+        """Measure what each source gives each target: one stored row a run; what is done is skipped. --plan only says how long.
+
+        Every key of the file is an option.
+
+        For example:
+          scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
+          scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
+        """
+        measure_matrix(measured, out_folder, jobs, plan)
+
     commands.command("run")(run)
+    commands.command("matrix")(matrix)
     return commands.parse(arguments)
 
 

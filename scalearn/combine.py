@@ -3,6 +3,7 @@
     slot "none"     the head alone
     slot "fresh"    one ordinary new adapter, no sources
     slot "mix"      frozen sources under a learned omega (`scalearn.scaling`)
+    slot "continued"    one source's adapter, trained on (sequential transfer)
 
 The learning rates are the authors' (arXiv:2310.01217, their scripts): 6e-3 for omega, 3e-4 for an adapter. Ours: the head alone at 3e-3, and one
 patience for all methods, so that none is stopped earlier than another (the authors give ScaLearn none and adapters 5).
@@ -14,16 +15,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from adapters import SeqBnConfig
 
 from scalearn.scaling import SCALINGS, Scaling
-from scalearn.slot import Bottlenecks, add_mix
+from scalearn.slot import Bottlenecks, add_copy, add_mix
 from tasksel.encoder import Base, add_head, quiet
 from tasksel.errors import unknown
 from tasksel.task import Task
+from tasksel.trained import add_fresh
 from tasksel.training import Recipe
 
-REDUCTION_FACTOR = 16  # the authors' and the library's default for seq_bn
 PATIENCE = 5
 SOURCE_RECIPE = Recipe(lr=3e-4, patience=PATIENCE)
 
@@ -33,14 +33,20 @@ class Method:
     """What sits in the slot, and the recipe that trains it."""
 
     name: str
-    slot: Literal["none", "fresh", "mix"]
+    slot: Literal["none", "fresh", "mix", "continued"]
     recipe: Recipe
     scaling: Scaling | None = None
+
+    @property
+    def takes(self) -> str:
+        """How many sources it takes: "none", "one" or "some"."""
+        return {"mix": "some", "continued": "one"}.get(self.slot, "none")
 
 
 METHODS = {
     "head-only": Method("head-only", "none", Recipe(lr=3e-3, patience=PATIENCE)),
     "single-adapter": Method("single-adapter", "fresh", SOURCE_RECIPE),
+    "sequential": Method("sequential", "continued", SOURCE_RECIPE),
     **{name: Method(name, "mix", Recipe(lr=6e-3, patience=PATIENCE), scaling) for name, scaling in SCALINGS.items()},
 }
 
@@ -72,8 +78,9 @@ def build(
     add_head(model, task, name=task.name)
     with quiet():
         if method.slot == "fresh":
-            model.add_adapter(task.name, config=SeqBnConfig(reduction_factor=REDUCTION_FACTOR))
-            model.set_active_adapters(task.name)
+            add_fresh(model, task.name)
+        elif method.slot == "continued":
+            add_copy(model, task.name, sources, config)
         elif method.scaling is not None:
             add_mix(model, task.name, sources, method.scaling, config)
     model.active_head = task.name

@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from scalearn.card import versions
 from scalearn.combine import METHODS, SOURCE_RECIPE, get_method
+from scalearn.config import RecipeChange, Sources, Targets
 from scalearn.pool import AdapterPool
 from scalearn.report import Row, report_rows, write_report
 from scalearn.source import source_key, train_source
@@ -31,46 +31,12 @@ from scalearn.transfer import transfer
 from tasksel.catalog import find_tasks
 from tasksel.data import load
 from tasksel.embedders import get_embedder
-from tasksel.errors import UserError, unknown
+from tasksel.errors import UserError
 from tasksel.progress import bar, is_main, say
 from tasksel.ranking import Ranking, rank
 from tasksel.storage import read_json, value_hash, write_json
 from tasksel.task import Frozen, Task
 from tasksel.training import Recipe, accelerator
-
-
-class RecipeChange(Frozen):
-    """What a configuration changes in a recipe; what is left out stays."""
-
-    lr: float | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    max_length: int | None = None
-    patience: int | None = None
-    max_steps: int | None = None
-    micro_batch: int | None = None
-    log_with: str | None = None
-
-    def of(self, recipe: Recipe) -> Recipe:
-        """The recipe with these changes."""
-        return recipe.model_copy(update={name: value for name, value in self if value is not None})
-
-
-class Sources(Frozen):
-    """The tasks that get a source adapter, and how they are trained."""
-
-    tasks: tuple[str, ...]
-    rows: int | None = None
-    seed: int = 0
-    recipe: RecipeChange = RecipeChange()
-
-
-class Targets(Frozen):
-    """The target tasks, and how little of them there is."""
-
-    tasks: tuple[str, ...]
-    rows: int | None = None
-    seeds: tuple[int, ...] = (0,)
 
 
 class Choice(Frozen):
@@ -102,39 +68,6 @@ class Step:
     name: str
     done: bool
     run: Callable[[], Any]
-
-
-def read_experiment(path: Path) -> Experiment:
-    """A configuration file.
-
-    Raises:
-        UserError: no such file, broken YAML (its line), or every wrong field at once, each with its path and the nearest key.
-    """
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"no configuration {path}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise UserError(f"{path}:{line}: broken YAML ({getattr(error, 'problem', error)})") from error
-    if not isinstance(told, dict):
-        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {told!r:.60}")
-    try:
-        return Experiment.model_validate(told)
-    except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_complaint(item) for item in error.errors())) from error
-
-
-def _complaint(item: Any) -> str:
-    path = ".".join(map(str, item["loc"]))
-    if item["type"] != "extra_forbidden":
-        return f"{path}: {item['msg']} (given {item['input']!r})"
-    model: Any = Experiment
-    for part in item["loc"][:-1]:
-        model = model.model_fields[part].annotation
-    return f"{path}: {unknown('key', str(item['loc'][-1]), model.model_fields)}"
 
 
 class Plan:

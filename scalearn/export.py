@@ -12,9 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from adapters import SeqBnConfig
-
-from scalearn.combine import REDUCTION_FACTOR, Method
+from scalearn.combine import Method
 from scalearn.slot import bottleneck_layers, fold_into, slot_config
 from tasksel.encoder import Base, add_head, describe
 from tasksel.errors import UserError
@@ -49,8 +47,9 @@ def write_adapter(
         model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, config))
         fold_into(model, task.name, trained, task.name)
     else:
-        model.add_adapter(task.name, config=SeqBnConfig(reduction_factor=REDUCTION_FACTOR))
         plain = dict(bottleneck_layers(trained, task.name))
+        width = next(iter(plain.values())).adapters[task.name].adapter_down[0].out_features
+        model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, config))
         for path, layer in bottleneck_layers(model, task.name):
             layer.adapters[task.name].load_state_dict(plain[path].adapters[task.name].state_dict())
     model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())

@@ -26,6 +26,7 @@ from tasksel.encoder import Base, describe, load_base
 from tasksel.errors import UserError, unknown
 from tasksel.storage import PARTIAL, file_hash, read_json, whole_folder, write_json
 from tasksel.task import Task
+from tasksel.trained import Trained
 
 WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
 
@@ -77,6 +78,12 @@ class Source:
     def fingerprint(self) -> str:
         """The hash of its weights."""
         return self.card.files[WEIGHTS][:16]
+
+    @cached_property
+    def trained(self) -> Trained:
+        """Its adapter and head, as `tasksel` runs and compares them."""
+        self.verify()
+        return Trained(self.folder, self.card.adapter)
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -126,6 +126,20 @@ def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scal
     model.set_active_adapters(name)
 
 
+def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any]) -> None:
+    """Adds adapter `name` as an ordinary, trainable copy of one source (n = 1) and makes it active."""
+    _, r, hidden = next(iter(layers.values())).down.shape
+    model.add_adapter(name, config=slot_config(r, hidden, config))
+    with torch.no_grad():
+        for path, layer in bottleneck_layers(model, name):
+            source, adapter = layers[path], layer.adapters[name]
+            adapter.adapter_down[0].weight.copy_(source.down[0])
+            adapter.adapter_down[0].bias.copy_(source.down_bias[0])
+            adapter.adapter_up.weight.copy_(source.up[0].t())
+            adapter.adapter_up.bias.copy_(source.up_bias[0])
+    model.set_active_adapters(name)
+
+
 def fold_into(model: Any, name: str, mixed: Any, mixed_name: str) -> None:
     """Writes a trained mix of `mixed` into the ordinary adapter `name` of `model` (added with the same width)."""
     slots = dict(bottleneck_layers(mixed, mixed_name))

@@ -82,8 +82,10 @@ def transfer(
     chosen = get_method(method)
     recipe = recipe or chosen.recipe
     model_base = _base(sources, base)
-    if chosen.slot == "mix" and not sources:
+    if chosen.takes != "none" and not sources:
         raise UserError(f"method '{method}' needs at least one source; select some from a pool")
+    if chosen.takes == "one" and len(sources) != 1:
+        raise UserError(f"method '{method}' takes one source, given {len(sources)}: choose one (--top 1)")
     names = [source.name for source in sources]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -93,7 +95,7 @@ def transfer(
     if not seeds or len(set(seeds)) != len(seeds):
         raise UserError(f"seeds {list(seeds)}: give one or more, none twice")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
-    used = tuple(sources) if chosen.slot == "mix" else ()
+    used = tuple(sources) if chosen.takes != "none" else ()
     job = Job(folder, target, chosen, model_base, used, rows, recipe)
     _begin(job)
     with bar(f"{target.name} by {method}", len(seeds)) as advance:

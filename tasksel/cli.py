@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from tasksel.benefit import assess, measured_pairs
+from tasksel.benefit_report import markdown as benefit_markdown
+from tasksel.benefit_report import write as write_benefit
 from tasksel.catalog import find_tasks, given_task, suites
 from tasksel.command import Commands, run_command
 from tasksel.data import load
 from tasksel.embedders import get_embedder
-from tasksel.embedders.connectivity import Connectivity
+from tasksel.embedding import TaskEmbedding
 from tasksel.encoder import load_base
-from tasksel.progress import is_main
-from tasksel.ranking import rank
+from tasksel.errors import UserError, unknown
+from tasksel.index import EmbeddingIndex, build_from_files
+from tasksel.judgement import FILE as SCORES
+from tasksel.judgement import judge, picture, read_scores
+from tasksel.matrix import beside, read_matrix
+from tasksel.pairs import FILE as PAIRS
+from tasksel.pairs import attribute, read_pairs, with_scores
+from tasksel.progress import is_main, say
+from tasksel.ranking import Ranking, TaskCandidate, rank
+from tasksel.scoring import Bench, missing, named_methods, score_all
+from tasksel.selectors import Oracle, get_selector, inputs_of
+from tasksel.storage import write_text
+from tasksel.stored import stored_sources
+from tasksel.subject import Subject
 from tasksel.task import Task
 
 app = Commands("tasksel", __doc__)
+index_commands = app.group("index")
 out = Console()
 
 Tasks = tyro.conf.Positional[tuple[str, ...]]
 TaskName = tyro.conf.Positional[str]
+Files = tyro.conf.Positional[tuple[Path, ...]]
+Folder = tyro.conf.Positional[Path]
+MatrixPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="matrix.jsonl, or the folder that holds it")]
+By = Annotated[str, tyro.conf.arg(help="a way of choosing; a+b fuses two (docs/methods.md)")]
+PoolFolder = Annotated[Path | None, tyro.conf.arg(name="pool", help="a pool of trained sources")]
+Store = Annotated[Path, tyro.conf.arg(help="where what is computed of a target is kept")]
 Data = Annotated[str | None, tyro.conf.arg(help="a folder of task folders, 'hub', or nothing for the built-in suite")]
 Rows = Annotated[int | None, tyro.conf.arg(help="at most so many training rows (a seeded, stratified draw)")]
 
@@ -89,49 +112,150 @@ def _label_text(task: Task, label: object) -> str:
 
 @app.command()
 def embed(
-    tasks: Tasks,
-    data: Data = None,
-    base: str = "minilm",
-    rows: Rows = None,
-    seed: int = 0,
-    out_folder: Annotated[Path, tyro.conf.arg(name="out")] = Path("embeddings"),
-    text: tuple[str, ...] = (),
-    label: str = "label",
-    connectivity: Connectivity = Connectivity(),
-) -> None:
-    """Embed tasks by their connectivity patterns; one safetensors file a task.
+    tasks: Tasks, data: Data = None, by: By = "connectivity", base: str = "minilm", rows: Rows = None, seed: int = 0,
+    out_folder: Annotated[Path, tyro.conf.arg(name="out")] = Path("embeddings"), text: tuple[str, ...] = (), label: str = "label",
+) -> None:  # fmt: skip
+    """Embed tasks; one safetensors file a task. A method that compares adapters trains one a task first.
 
     For example:
       tasksel embed entail_travel entail_kitchen
-      tasksel embed rte mrpc --data path/to/tasks --rows 1000 --connectivity.co-train
+      tasksel embed rte mrpc --by fisher --data path/to/tasks --rows 1000
     """
-    model = load_base(base)
+    model, embedder = load_base(base), get_embedder(by)
     for name in tasks:
         task = given_task(name, data=data, text=text, label=label)
-        embedding = connectivity.embed(task, load(task, rows=rows, seed=seed), model, seed=seed)
+        subject = Subject(TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name), model)
+        embedding = subject.embedding(embedder, inputs=subject if inputs_of(embedder) == "target" else None)
         if is_main():
-            path = out_folder / f"{task.name}-{connectivity.key}-seed{seed}.safetensors"
+            path = out_folder / f"{task.name}-{embedder.key}-seed{seed}.safetensors"
             embedding.save(path)
             out.print(f"{embedding!r} -> {path}", highlight=False, markup=False)
 
 
 @app.command("rank")
 def rank_command(
-    target: TaskName, sources: Tasks = (), data: Data = None, by: str = "connectivity", base: str = "minilm", rows: Rows = None, seed: int = 0,
-    text: tuple[str, ...] = (), label: str = "label",
+    target: TaskName, sources: Tasks = (), data: Data = None, by: By = "connectivity", base: str = "minilm", rows: Rows = None, seed: int = 0,
+    pool: PoolFolder = None, matrix: Annotated[Path | None, tyro.conf.arg(help="for --by oracle: what was measured")] = None,
+    store: Store = Path("embeddings/.kept"), text: tuple[str, ...] = (), label: str = "label",
 ) -> None:  # fmt: skip
-    """Rank tasks as sources for a target; nothing has to be trained. Without SOURCES, all other tasks of the same place.
+    """Rank tasks, or the trained sources of a pool, for a target. Without SOURCES, all other tasks of the same place.
 
     For example:
       tasksel rank entail_travel
       tasksel rank reviews.csv sst2 imdb rte --text body --label stars --data path/to/tasks
+      tasksel rank rte --data path/to/tasks --pool pools/mine --by logme
+      tasksel rank rte --data path/to/tasks --pool pools/mine --by connectivity+text
     """
-    embedder = get_embedder(by)
+    selector = Oracle(read_matrix(matrix).means()) if by == "oracle" and matrix else get_selector(by)
     task = given_task(target, data=data, text=text, label=label)
-    candidates = [given_task(name, data=data) for name in sources] or list(find_tasks(data))
-    ranking = rank(task, candidates, by=embedder, base=base, rows=rows, seed=seed)
+    if pool:
+        held = stored_sources(pool, load_base(base))
+        candidates: list[Any] = [source for source in held if not sources or source.name in sources]
+        missing_names = set(sources) - {source.name for source in held}
+        if missing_names:
+            raise unknown("source", sorted(missing_names)[0], [source.name for source in held], f"pool: {pool}")
+    else:
+        candidates = [given_task(name, data=data) for name in sources] or list(find_tasks(data))
+    ranking = rank(task, candidates, by=selector, base=base, rows=rows, seed=seed, store=store)
     if is_main():
         out.print(str(ranking), highlight=False, markup=False)
+
+
+@app.command("judge")
+def judge_command(
+    matrix: MatrixPath, by: Annotated[tuple[str, ...], tyro.conf.arg(help="methods, or 'all'; a+b fuses")] = ("all",), method: str = "sequential",
+    pool: PoolFolder = None, data: Data = None, base: str = "minilm", rows: Rows = None, seeds: tuple[int, ...] = (0,), store: Store = Path("embeddings/.kept"),
+    out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for judge.md and judge.svg")] = None,
+) -> None:  # fmt: skip
+    """Judge ways of choosing sources on a measured matrix. Scores that are not there yet are computed from --pool and --data.
+
+    For example:
+      tasksel judge docs/matrix
+      tasksel judge runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --seeds 0 1
+      tasksel judge runs/matrix --by connectivity text connectivity+text --method scalearn --out judged
+    """
+    measured, path = read_matrix(matrix), beside(matrix, SCORES)
+    wanted = named_methods(by)
+    todo = missing(wanted, measured.targets, seeds, path)
+    if todo and pool:
+        score_all(_bench(pool, data, base, rows, store), todo, path)
+    scores = [one for one in read_scores(path) if one.by in wanted]
+    judgement = judge(measured, scores, method=method)
+    if not is_main():
+        return
+    out.print(judgement.table())
+    if out_folder:
+        write_text(out_folder / "judge.md", judgement.markdown() + "\n" + judgement.per_target_markdown())
+        picture(judgement, out_folder / "judge.svg")
+        out.print(f"judge.md and judge.svg lie in {out_folder}", highlight=False)
+
+
+@app.command("benefit")
+def benefit_command(
+    matrix: MatrixPath, also: Annotated[tuple[str, ...], tyro.conf.arg(help="methods whose scores are features too")] = (), method: str = "sequential",
+    max_loss: Annotated[float, tyro.conf.arg(help="points of score (of 1) that may be lost")] = 0.01,
+    pool: PoolFolder = None, data: Data = None, base: str = "minilm", rows: Rows = None, seed: int = 0, store: Store = Path("embeddings/.kept"),
+    out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for benefit.md, .json and .svg")] = None,
+) -> None:  # fmt: skip
+    """Predict from attributions which transfers will help, and say what leaving the others out saves and costs.
+
+    Features that are not there yet are computed from --pool and --data.
+
+    For example:
+      tasksel benefit docs/matrix
+      tasksel benefit runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --out runs/benefit
+    """
+    measured, path = read_matrix(matrix), beside(matrix, PAIRS)
+    if pool:
+        attribute(_bench(pool, data, base, rows, store), measured.targets, path, seed=seed)
+    told = read_pairs(path)
+    if not told:
+        raise UserError(f"no {path}: compute the pairs' features from the sources (--pool, --data)")
+    features = with_scores(told, read_scores(beside(matrix, SCORES)) if also else [], also, seed=seed)
+    pairs, diverged = measured_pairs(map(asdict, measured.rows), features, method=method)
+    for name in diverged:
+        say(f"left out, as it diverged under every seed: {name}")
+    found = assess(pairs, sizes={pair.source: pair.source_rows for pair in told.values()}, max_loss=max_loss)
+    if not is_main():
+        return
+    out.print(benefit_markdown(found), highlight=False, markup=False)
+    if out_folder:
+        write_benefit(found, out_folder)
+        out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)
+
+
+def _bench(pool: Path, data: str | None, base: str, rows: int | None, store: Path) -> Bench:
+    """What scores and features are computed from: a pool's sources and the tasks of a place."""
+    model, tasks = load_base(base), {task.name: task for task in find_tasks(data)}
+    return Bench(stored_sources(pool, model, tasks=tasks), tasks, model, rows, store)
+
+
+@index_commands.command("build")
+def index_build(
+    files: Files, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the index's folder")]
+) -> None:
+    """Put stored embeddings into one index: connectivity patterns, or embeddings of one vector.
+
+    Example: tasksel index build embeddings/*.safetensors --out my-index
+    """
+    made = build_from_files(files)
+    made.save(out_folder)
+    out.print(f"{made!r} -> {out_folder}", highlight=False, markup=False)
+
+
+@index_commands.command("nearest")
+def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int = 10) -> None:
+    """The k tasks of an index that lie nearest to a stored embedding.
+
+    Example: tasksel index nearest my-index embeddings/rte-connectivity-1a2b3c4d-seed0.safetensors --k 5
+    """
+    found = EmbeddingIndex.load(index)
+    embedding = TaskEmbedding.load(target)
+    near = found.nearest(embedding, k)
+    ranking = Ranking(
+        embedding.made["task"], tuple(near[0]), tuple(map(float, near[1])), {"by": embedding.made["method"]}
+    )
+    out.print(str(ranking), highlight=False, markup=False)
 
 
 def main(argv: list[str] | None = None) -> int:

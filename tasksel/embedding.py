@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -20,16 +23,19 @@ from tasksel.encoder import Base
 from tasksel.errors import UserError
 from tasksel.storage import PARTIAL
 from tasksel.task import Task
+from tasksel.trained import Trained
+
+Needs = Literal["data", "adapter"]
 
 
 @dataclass(frozen=True)
 class TaskEmbedding:
-    """Arrays by name with `made`: task, data and base fingerprints, method, settings, seed, seconds."""
+    """Arrays by name with `made`: task, data and base fingerprints, method, settings, seed, version, seconds."""
 
     arrays: dict[str, np.ndarray]
     made: dict[str, Any]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
         return sum(array.nbytes for array in self.arrays.values())
@@ -61,8 +67,46 @@ class TaskEmbedding:
         return f"TaskEmbedding({self.made['task']} by {self.made['method']} on {self.made['base']}, {self.nbytes} bytes, {self.made['seconds']:.1f} s)"
 
 
+def made_of(
+    embedder: Embedder, task: Task, data: Data, base: Base, *, settings: dict[str, Any], seed: int, seconds: float,
+    trained: Trained | None = None, **more: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What an embedding says of itself; `more` is the method's own."""
+    made: dict[str, Any] = {
+        "task": task.name,
+        "data": data.fingerprint,
+        "base": base.name,
+        "base_fingerprint": base.fingerprint,
+    }
+    made |= {"method": embedder.name, "key": embedder.key, "settings": settings, "seed": seed}
+    made |= {"adapter": trained.fingerprint if trained else None, "version": version("scalearn"), "seconds": seconds}
+    return {**made, **more}
+
+
+def must_match(a: TaskEmbedding, b: TaskEmbedding) -> None:
+    """Refuses to compare what was not made alike.
+
+    Raises:
+        UserError: embeddings of different bases, settings, lengths (`bits`, where a method tells them) or arrays.
+    """
+    for what in ("base_fingerprint", "bits", "key"):
+        if a.made.get(what) != b.made.get(what):
+            raise _unlike(a, b, what, a.made.get(what), b.made.get(what))
+    if a.arrays.keys() != b.arrays.keys():
+        raise _unlike(a, b, "their arrays", ", ".join(sorted(a.arrays)), ", ".join(sorted(b.arrays)))
+
+
+def _unlike(a: TaskEmbedding, b: TaskEmbedding, what: str, mine: object, theirs: object) -> UserError:
+    return UserError(
+        f"the embeddings of '{a.made['task']}' and '{b.made['task']}' differ in {what} ({mine}, {theirs}): embed both alike"
+    )
+
+
 class Embedder(Protocol):
-    """A method that embeds tasks. Its settings are its attributes; `key` names method and settings together."""
+    """A method that embeds tasks. Its settings are its attributes; `key` names method and settings together.
+
+    `needs` is "data" for a method that works from rows alone, "adapter" for one that is given the task's trained adapter.
+    """
 
     @property
     def name(self) -> str:
@@ -72,8 +116,21 @@ class Embedder(Protocol):
     def key(self) -> str:
         """Method and settings as one word: what is stored under it was made by just these."""
 
-    def embed(self, task: Task, data: Data, base: Base, *, seed: int = 0) -> TaskEmbedding:
-        """The embedding of a task, from its training rows."""
+    @property
+    def needs(self) -> Needs:
+        """What it works from."""
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """The embedding of a task, from its training rows; `trained` is given where the method needs it."""
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
-        """How near two embeddings of this method are; larger is nearer."""
+        """How near a source's embedding `a` lies to a target's, `b`; larger is nearer."""
+
+
+class PoolEmbedder(Embedder, Protocol):
+    """An embedder whose scores of sources depend on each other (ranks of components that are fused, say)."""
+
+    def similarities(self, sources: Sequence[TaskEmbedding], target: TaskEmbedding) -> list[float]:
+        """A score a source; larger is nearer."""

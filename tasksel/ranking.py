@@ -1,42 +1,24 @@
 """A ranking of sources for a target: names in order, their scores, and what made them.
 
-`rank` embeds the target and each source (or reads what is already stored beside it) and sorts by similarity.
+`rank` asks a way of choosing (`tasksel.selectors`) for the sources' scores and sorts by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from tasksel.data import Data, load
-from tasksel.embedders import get_embedder
-from tasksel.embedding import Embedder, TaskEmbedding
+from tasksel.embedding import Embedder
 from tasksel.encoder import Base, load_base
 from tasksel.errors import UserError
-from tasksel.progress import bar, is_main
+from tasksel.selectors import Selector, as_selector
+from tasksel.subject import Candidate, Subject
 from tasksel.task import Task
-from tasksel.training import accelerator
-
-
-class Candidate(Protocol):
-    """What can be ranked: a named task with the rows that were drawn from it, and a folder for what is computed of it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def task(self) -> Task | None: ...
-    @property
-    def rows(self) -> int | None: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def data(self) -> str | None:
-        """The fingerprint of those rows, where it is known."""
-
-    @property
-    def folder(self) -> Path | None: ...
+from tasksel.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -48,6 +30,7 @@ class TaskCandidate:
     seed: int = 0
     data: str | None = None
     folder: Path | None = None
+    trained: Trained | None = None
 
     @property
     def name(self) -> str:
@@ -105,77 +88,61 @@ def rank(
     target: Task,
     sources: Iterable[Candidate | Task],
     *,
-    by: str | Embedder = "connectivity",
+    by: str | Embedder | Selector = "connectivity",
     base: str | Base | None = None,
     rows: int | None = None,
     seed: int = 0,
     own: bool = False,
     store: Path | None = None,
 ) -> Ranking:
-    """Ranks sources by how near their embeddings lie to the target's.
+    """Ranks sources for a target.
 
     Args:
-        sources: a pool, or any tasks (for which nothing has to be trained).
-        by: an embedder or its name.
+        sources: a pool, or any tasks (for which nothing has to be trained, but for the methods that compare adapters).
+        by: a method's name (`tasksel.selectors.SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
         base: the base model; by default the pool's own.
         rows, seed: the draw of the target's training rows (and of bare tasks'), and the seed of the embedding.
         own: keep a source of the target's own name.
-        store: a folder for the target's embedding, so that it is not made twice.
+        store: a folder for what is computed of the target (and of bare tasks), so that it is not made twice.
 
     Raises:
-        UserError: no sources, a source without task data, an unknown embedder.
+        UserError: no sources, a source without what the method needs, an unknown method.
     """
-    embedder = get_embedder(by) if isinstance(by, str) else by
+    selector = as_selector(by)
     named: str | Base = base if base is not None else getattr(sources, "base", "minilm")
     model = load_base(named) if isinstance(named, str) else named
-    candidates = [TaskCandidate(source, rows, seed) if isinstance(source, Task) else source for source in sources]
+    candidates = [
+        TaskCandidate(source, rows, seed, folder=store and store / source.name) if isinstance(source, Task) else source
+        for source in sources
+    ]
     candidates = [source for source in candidates if own or source.name != target.name]
     if not candidates:
         raise UserError(
             f"no sources to rank for '{target.name}'" + ("" if own else " (a source of its own name does not count)")
         )
-    mine = embedding_of(TaskCandidate(target, rows, seed, folder=store and store / target.name), embedder, model)
-    with bar("embed sources", len(candidates)) as advance:
-        near = []
-        for source in candidates:
-            near.append(embedder.similarity(mine, embedding_of(source, embedder, model)))
-            advance(source.name)
-    order = sorted(range(len(near)), key=lambda i: (-near[i], candidates[i].name))
+    mine = Subject(TaskCandidate(target, rows, seed, folder=store and store / target.name), model)
+    begun = time.perf_counter()
+    near = selector.scores(mine, [Subject(source, model) for source in candidates])
     made = {
-        "by": embedder.name,
-        "key": embedder.key,
+        "by": selector.name,
+        "key": selector.key,
         "base": model.name,
         "base_fingerprint": model.fingerprint,
         "rows": rows,
         "seed": seed,
+        "seconds": time.perf_counter() - begun,
     }
-    made["seconds"] = mine.made["seconds"]
-    return Ranking(target.name, tuple(candidates[i].name for i in order), tuple(near[i] for i in order), made)
+    return in_order(target.name, [source.name for source in candidates], near, made)
 
 
-def embedding_of(source: Candidate, embedder: Embedder, base: Base) -> TaskEmbedding:
-    """A candidate's embedding: read from its folder if it was made from the same rows, base and settings; made (and stored) otherwise."""
-    if source.task is None:
-        raise UserError(
-            f"source '{source.name}' has no task data, so '{embedder.name}' cannot embed it: add it again with its task (scalearn pool add … --task)"
-        )
-    data: Data | None = None
-    fingerprint = source.data
-    if fingerprint is None:
-        data = load(source.task, rows=source.rows, seed=source.seed)
-        fingerprint = data.fingerprint
-    path = (
-        source.folder and source.folder / "embeddings" / f"{embedder.key}-seed{source.seed}-{fingerprint}.safetensors"
-    )
-    if path and path.is_file():
-        stored = TaskEmbedding.load(path)
-        if stored.made["base_fingerprint"] == base.fingerprint:
-            return stored
-    made = embedder.embed(
-        source.task, data or load(source.task, rows=source.rows, seed=source.seed), base, seed=source.seed
-    )
-    if path:
-        if is_main():
-            made.save(path)
-        accelerator().wait_for_everyone()
-    return made
+def in_order(target: str, names: Sequence[str], scores: Sequence[float], made: dict[str, Any]) -> Ranking:
+    """The ranking that scores make; equal ones stand in name order.
+
+    Raises:
+        UserError: a score that is not a number.
+    """
+    for name, score in zip(names, scores, strict=True):
+        if math.isnan(score):
+            raise UserError(f"the score of '{name}' for '{target}' by {made['by']} is not a number: no ranking")
+    order = sorted(range(len(names)), key=lambda i: (-scores[i], names[i]))
+    return Ranking(target, tuple(names[i] for i in order), tuple(float(scores[i]) for i in order), made)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from scalearn.cli import main as scalearn
-from scalearn.experiment import read_experiment
+from scalearn.config import read_config
+from scalearn.experiment import Experiment
 from tasksel.builtin import builtin_rows
 from tasksel.cli import main as tasksel
 
@@ -107,7 +108,7 @@ def test_every_file_and_picture_that_the_readme_names_is_there():
 
 @pytest.mark.parametrize("config", sorted((ROOT / "scripts").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_can_be_read_and_says_its_command(config):
-    assert read_experiment(config).name == config.stem
+    assert read_config(config, Experiment).name == config.stem
     assert f"scripts/{config.stem}" in config.read_text().split("name:")[0]
 
 

@@ -1,16 +1,45 @@
-"""Task embedders by name, one method a file."""
+"""Task embedders by name, one method a file; a variant is a row of settings."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from tasksel.embedders.conductance import Conductance
 from tasksel.embedders.connectivity import Connectivity
+from tasksel.embedders.fisher import Fisher
+from tasksel.embedders.prompt import Prompt
+from tasksel.embedders.rows import Rows
+from tasksel.embedders.text import Text
+from tasksel.embedders.vocabulary import Vocabulary
+from tasksel.embedders.weights import Weights
 from tasksel.embedding import Embedder
 from tasksel.errors import unknown
+from tasksel.tokens import TOKEN_SIMILARITIES
 
-EMBEDDERS: dict[str, Callable[..., Embedder]] = {"connectivity": Connectivity}
+EMBEDDERS: dict[str, Callable[..., Embedder]] = {
+    "connectivity": Connectivity,
+    "connectivity-neurons": partial(Connectivity, grouping="neurons"),
+    "connectivity-heads": partial(Connectivity, grouping="heads"),
+    "connectivity-balanced": partial(Connectivity, grouping="balanced"),
+    "connectivity-no-stop": partial(Connectivity, early_stop=False, max_steps=100),
+    "connectivity-co-trained": partial(Connectivity, co_train=True),
+    "fisher": partial(Fisher, per="example"),
+    "fisher-batch": partial(Fisher, per="batch"),
+    "weights": Weights,
+    "weights-mean": partial(Weights, form="mean"),
+    **{f"rows-{by}": partial(Rows, similarity_by=by) for by in TOKEN_SIMILARITIES},
+    **{f"prompt-{by}": partial(Prompt, similarity_by=by) for by in TOKEN_SIMILARITIES},
+    "conductance": Conductance,
+    "conductance-absolute": partial(Conductance, signed=False),
+    "conductance-target": partial(Conductance, inputs="target"),
+    "conductance-target-absolute": partial(Conductance, inputs="target", signed=False),
+    "text": Text,
+    "sentence": partial(Text, encoder="sentence"),
+    "vocabulary": Vocabulary,
+}
 
 
 def get_embedder(name: str, **settings: Any) -> Embedder:
@@ -21,8 +50,17 @@ def get_embedder(name: str, **settings: Any) -> Embedder:
     """
     if name not in EMBEDDERS:
         raise unknown("embedder", name, EMBEDDERS)
-    known = inspect.signature(EMBEDDERS[name]).parameters
+    check_settings(name, EMBEDDERS[name], settings)
+    return EMBEDDERS[name](**settings)
+
+
+def check_settings(name: str, make: Callable[..., Any], settings: dict[str, Any]) -> None:
+    """Refuses a setting that a method does not have.
+
+    Raises:
+        UserError: with the nearest one.
+    """
+    known = inspect.signature(make).parameters
     for setting in settings:
         if setting not in known:
             raise unknown(f"setting of '{name}'", setting, known)
-    return EMBEDDERS[name](**settings)

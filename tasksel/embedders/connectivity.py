@@ -27,12 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.data import Data
-from tasksel.embedding import TaskEmbedding
+from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
 from tasksel.encoder import Base, add_head
 from tasksel.errors import UserError
 from tasksel.similarity import Grouping, hamming, pattern_similarity
 from tasksel.storage import value_hash
 from tasksel.task import Task
+from tasksel.trained import Trained
 from tasksel.training import Recipe, encode_split, fit
 
 # where an architecture keeps its two output projections, layer by layer: (attention, FFN)
@@ -61,6 +62,7 @@ class Connectivity:
     """
 
     name: ClassVar[str] = "connectivity"
+    needs: ClassVar[Needs] = "data"
     co_train: bool = False
     lr: float = 1e-2
     head_lr: float = 1e-3
@@ -84,7 +86,9 @@ class Connectivity:
         settings = {name: value for name, value in asdict(self).items() if name != "grouping"}
         return f"connectivity-{value_hash(settings)[:8]}"
 
-    def embed(self, task: Task, data: Data, base: Base, *, seed: int = 0) -> TaskEmbedding:
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
         """The task's packed pattern: arrays `heads` and `neurons`, uint8; their numbers of bits stand in `made["bits"]`.
 
         Deterministic by seed. Raises UserError for an architecture whose output projections are not known.
@@ -109,17 +113,11 @@ class Connectivity:
             groups = self._groups(model, [*heads, *neurons])
             run = fit(model, task, train, None, recipe, seed=seed, label=f"embed {task.name}", groups=groups, **hooks)
             found = masks.current()
-        made: dict[str, Any] = {
-            "task": task.name,
-            "data": data.fingerprint,
-            "base": base.name,
-            "base_fingerprint": base.fingerprint,
-        }
-        made |= {"method": self.name, "key": self.key, "settings": asdict(self), "seed": seed, "steps": run.steps}
-        made |= {
-            "bits": {group: int(mask.size) for group, mask in found.items()},
-            "seconds": time.perf_counter() - begun,
-        }
+        bits = {group: int(mask.size) for group, mask in found.items()}
+        spent = time.perf_counter() - begun
+        made = made_of(
+            self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, steps=run.steps, bits=bits
+        )
         return TaskEmbedding({group: np.packbits(mask) for group, mask in found.items()}, made)
 
     def _groups(self, model: Any, coefficients: list[nn.Parameter]) -> list[dict[str, Any]]:
@@ -142,11 +140,7 @@ class Connectivity:
         Raises:
             UserError: embeddings of different bases, lengths or settings.
         """
-        for what in ("base_fingerprint", "bits", "key"):
-            if a.made[what] != b.made[what]:
-                raise UserError(
-                    f"the embeddings of '{a.made['task']}' and '{b.made['task']}' differ in {what} ({a.made[what]}, {b.made[what]}): embed both alike"
-                )
+        must_match(a, b)
         return pattern_similarity(a.arrays, b.arrays, a.made["bits"], self.grouping)
 
 

@@ -20,7 +20,7 @@ def made(make_base, fill, tmp_path_factory):
     sources = fill(tmp_path_factory.mktemp("combine"), base, *[f"s{n}" for n in range(SOURCES)])
 
     def model(method, *, task="entail_kitchen", seed=0):
-        used = sources if METHODS[method].slot == "mix" else []
+        used = {"none": [], "one": sources[:1], "some": sources}[METHODS[method].takes]
         return build(load_base(base), get_task(task), METHODS[method], *stack(used), seed=seed)
 
     return model
@@ -37,6 +37,7 @@ def made(make_base, fill, tmp_path_factory):
         ("scalearn-softmax", LAYERS * SOURCES * WIDTH),
         ("head-only", 0),
         ("single-adapter", LAYERS * (2 * 2 * WIDTH + 2 + WIDTH)),
+        ("sequential", LAYERS * (2 * 2 * WIDTH + 2 + WIDTH)),
     ],
 )
 def test_a_built_model_learns_as_many_numbers_as_the_formula_says(made, method, count):

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from scalearn import TransferResult
-from scalearn.experiment import Experiment, Plan, RecipeChange, read_experiment
+from scalearn.config import RecipeChange, read_config
+from scalearn.experiment import Experiment, Plan
 from scalearn.report import report_rows
 from tasksel import UserError
 from tasksel.training import Recipe
@@ -180,14 +181,14 @@ def test_a_target_may_use_a_source_of_its_own_name_if_told(config, tmp_path):
 
 
 def test_a_file_reads_as_what_it_says(write, config):
-    read = read_experiment(write(config))
+    read = read_config(write(config), Experiment)
     assert read == Experiment.model_validate(config)
     assert read.sources.recipe.of(Recipe()) == Recipe(lr=1e-3, epochs=1, batch=8, max_length=24)
 
 
 def test_scientific_notation_without_a_point_is_a_number(write, config):
     text = yaml.safe_dump(config).replace("lr: 0.001", "lr: 1e-3")
-    assert read_experiment(write(text)).sources.recipe.lr == 0.001
+    assert read_config(write(text), Experiment).sources.recipe.lr == 0.001
 
 
 def test_every_wrong_field_is_said_at_once_with_its_path_and_the_nearest_key(write, config):
@@ -196,7 +197,7 @@ def test_every_wrong_field_is_said_at_once_with_its_path_and_the_nearest_key(wri
     config["method"] = ["scalearn"]
     config["rank"]["top"] = "many"
     with pytest.raises(UserError) as caught:
-        read_experiment(write(config))
+        read_config(write(config), Experiment)
     message = str(caught.value)
     assert "sources.recipe.epoch: no key 'epoch'; did you mean 'epochs'" in message
     assert "targets.sedes: no key 'sedes'; did you mean 'seeds'" in message
@@ -208,25 +209,25 @@ def test_every_wrong_field_is_said_at_once_with_its_path_and_the_nearest_key(wri
 def test_a_missing_field_is_named(write, config):
     del config["targets"]
     with pytest.raises(UserError, match="targets: Field required"):
-        read_experiment(write(config))
+        read_config(write(config), Experiment)
 
 
 def test_broken_yaml_is_said_with_its_line(write):
     with pytest.raises(UserError, match=r"config\.yaml:4: broken YAML"):
-        read_experiment(write("name: a\nsources:\n  tasks: [rte\n: {"))
+        read_config(write("name: a\nsources:\n  tasks: [rte\n: {"), Experiment)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
 def test_a_file_that_is_no_configuration_is_said_to_be_none(write, text):
     with pytest.raises(UserError, match="a configuration is a mapping"):
-        read_experiment(write(text))
+        read_config(write(text), Experiment)
 
 
 def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no configuration .*none\.yaml"):
-        read_experiment(tmp_path / "none.yaml")
+        read_config(tmp_path / "none.yaml", Experiment)
     with pytest.raises(UserError, match="no configuration"):
-        read_experiment(tmp_path)
+        read_config(tmp_path, Experiment)
 
 
 def test_a_change_leaves_what_it_does_not_name():
@@ -272,7 +273,7 @@ def task_folders(tmp_path, real_data):
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_in_the_repository_plans(script, task_folders, tmp_path):
-    experiment = read_experiment(script)
+    experiment = read_config(script, Experiment)
     if script.stem.startswith("glue"):
         experiment = experiment.model_copy(update={"data": str(task_folders)})
     steps = Plan(experiment, tmp_path / "out").steps()

@@ -1,22 +1,17 @@
 """Tests of rankings: order, cuts, the table, what is left out, and that nothing is embedded twice."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 
-from tasksel import Ranking, TaskEmbedding, get_task, load, rank
+from tasksel import Ranking, TaskEmbedding, get_task, rank
 from tasksel.embedders.connectivity import Connectivity
 from tasksel.encoder import load_base
 from tasksel.errors import UserError
-from tasksel.ranking import TaskCandidate, embedding_of
+from tasksel.ranking import TaskCandidate
 
 QUICK = Connectivity(max_steps=2, batch=8, max_length=32)
 NAMES = ("sentiment_films", "entail_travel", "grammar_garden")
-
-
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture
@@ -46,14 +41,16 @@ class Told:
     name: str = "told"
     key: str = "told-0"
 
-    def embed(self, task, data, base, *, seed=0):
+    needs: str = "data"
+
+    def embed(self, task, data, base, *, seed=0, trained=None):
         return TaskEmbedding(
             {}, {"task": task.name, "seconds": 0.5, "rows": len(data.train) + len(data.dev), "seed": seed}
         )
 
     def similarity(self, a, b):
-        assert (a.made["task"], a.made["rows"]) == ("rating_hotels", 20)
-        return self.near[b.made["task"]]
+        assert (b.made["task"], b.made["rows"]) == ("rating_hotels", 20)
+        return self.near[a.made["task"]]
 
 
 def tell(near, **options):
@@ -98,7 +95,8 @@ class TestRank:
 
     def test_says_what_made_it(self, tiny):
         made = tell({"entail_travel": 1.0}, base=tiny, seed=3).made
-        assert made == {"by": "told", "key": "told-0", "base": tiny, "base_fingerprint": load_base(tiny).fingerprint, "rows": 20, "seed": 3, "seconds": 0.5}  # fmt: skip
+        assert made.pop("seconds") > 0
+        assert made == {"by": "told", "key": "told-0", "base": tiny, "base_fingerprint": load_base(tiny).fingerprint, "rows": 20, "seed": 3}  # fmt: skip
 
     def test_the_target_is_no_source_of_its_own_unless_asked(self, tiny):
         near = {"rating_hotels": 1.0, "entail_travel": 0.5}
@@ -108,6 +106,10 @@ class TestRank:
         found = rank(target, sources, by=Told(near), rows=20, own=True, base=tiny)
         assert found.names == ("rating_hotels", "entail_travel")
 
+    def test_a_score_that_is_not_a_number_makes_no_ranking(self, tiny):
+        with pytest.raises(UserError, match="the score of 'entail_travel' for 'rating_hotels' by told is not a number"):
+            tell({"entail_travel": float("nan")}, base=tiny)
+
     def test_no_sources_are_refused(self, tiny):
         target = get_task("rating_hotels")
         for sources in ([], [target]):
@@ -115,7 +117,7 @@ class TestRank:
                 rank(target, sources, base=tiny)
 
     def test_an_unknown_embedder_is_answered_with_the_nearest(self, tiny):
-        with pytest.raises(UserError, match="no embedder 'connectvity'; did you mean 'connectivity'"):
+        with pytest.raises(UserError, match="no way of choosing 'connectvity'; did you mean 'connectivity'"):
             rank(get_task("rating_hotels"), [get_task("entail_travel")], by="connectvity", base=tiny)
 
     def test_a_pools_base_is_used(self, tiny):
@@ -129,54 +131,3 @@ class TestRank:
         assert counted[0] == "entail_kitchen"
         assert len(counted) <= 4  # the pool is the session's: another test may have embedded some of it
         assert (again.names, again.scores) == (first.names, first.scores)
-
-
-class TestEmbeddingOf:
-    def candidate(self, folder, **changes):
-        return dataclasses.replace(TaskCandidate(get_task("grammar_garden"), rows=20, folder=folder), **changes)
-
-    def test_is_made_once_and_then_read(self, tiny, tmp_path, counted):
-        first = embedding_of(self.candidate(tmp_path), QUICK, load_base(tiny))
-        [name] = names_in(tmp_path / "embeddings")
-        assert name == f"{QUICK.key}-seed0-{load(get_task('grammar_garden'), rows=20).fingerprint}.safetensors"
-        again = embedding_of(self.candidate(tmp_path), QUICK, load_base(tiny))
-        assert counted == ["grammar_garden"]
-        assert again.made == first.made
-        assert QUICK.similarity(first, again) == 1.0
-
-    @pytest.mark.parametrize("changes", [{"rows": 30}, {"seed": 1}])
-    def test_other_rows_or_another_seed_are_embedded_anew(self, tiny, tmp_path, counted, changes):
-        embedding_of(self.candidate(tmp_path), QUICK, load_base(tiny))
-        embedding_of(self.candidate(tmp_path, **changes), QUICK, load_base(tiny))
-        assert counted == ["grammar_garden"] * 2
-        assert len(names_in(tmp_path / "embeddings")) == 2
-
-    def test_other_settings_or_another_base_are_embedded_anew(self, tiny, make_base, tmp_path, counted):
-        embedding_of(self.candidate(tmp_path), QUICK, load_base(tiny))
-        other = embedding_of(self.candidate(tmp_path), Connectivity(max_steps=1, batch=8), load_base(tiny))
-        assert other.made["steps"] == 1
-        base = load_base(make_base(seed=1))
-        assert embedding_of(self.candidate(tmp_path), QUICK, base).made["base_fingerprint"] == base.fingerprint
-        assert counted == ["grammar_garden"] * 3
-
-    def test_known_data_are_not_loaded_to_find_it(self, tiny, tmp_path, monkeypatch):
-        data = load(get_task("grammar_garden"), rows=20).fingerprint
-        made = embedding_of(self.candidate(tmp_path), QUICK, load_base(tiny))
-        monkeypatch.setattr("tasksel.ranking.load", lambda *args, **kwargs: pytest.fail("the data were loaded"))
-        assert embedding_of(self.candidate(tmp_path, data=data), QUICK, load_base(tiny)).made == made.made
-
-    def test_half_a_file_is_refused(self, tiny, tmp_path):
-        embedding_of(self.candidate(tmp_path), QUICK, load_base(tiny))
-        [path] = (tmp_path / "embeddings").iterdir()
-        path.write_bytes(path.read_bytes()[:-3])
-        with pytest.raises(UserError, match="not a whole task embedding"):
-            embedding_of(self.candidate(tmp_path), QUICK, load_base(tiny))
-
-    def test_a_source_without_its_task_is_refused(self, tiny):
-        foreign = SimpleNamespace(name="from_the_hub", task=None, rows=None, seed=0, data=None, folder=None)
-        with pytest.raises(
-            UserError, match="source 'from_the_hub' has no task data, so 'connectivity' cannot embed it"
-        ):
-            embedding_of(foreign, QUICK, load_base(tiny))
-        with pytest.raises(UserError, match="from_the_hub"):
-            rank(get_task("grammar_garden"), [foreign], by=QUICK, base=tiny, rows=20)

@@ -1,0 +1,574 @@
+"""Will transfer pay? Predicts a pair's gain from how alike two tasks' attributions are (Pugantsov & McCreadie, ECIR 2022).
+
+    gain(t, s) = mean over seeds of [ score(t from s's adapter) - score(t from a fresh adapter) ]
+    x(t, s)    = [ cosine, Pearson, Euclidean of a_t^l and a_s^l, layer l by layer ]      a_t [layers, d]
+    predicted  = trees(x), fitted on the pairs of the other tasks; a transfer is run where predicted >= threshold
+
+The paper has the idea: compare two single-task models' attributions, and skip the transfers that would not pay. It leaves open, so ours: the
+features, the trees' settings, the split, the accounting. Its reference list holds XGBoost; here the trees are scikit-learn's histogram gradient
+boosting, the same kind of model, which the project has already and which needs no second compiled library for some hundred rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tasksel.errors import UserError, unknown
+
+Way = Literal["gain", "sign"]
+COSINE = "cosine/"
+FIXED = {"gain": 0.0, "sign": 0.5}  # the thresholds that need no choosing
+MIN_TARGETS = 3  # leaving one out must leave two to learn from
+
+
+def pair_features(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """How alike two tasks' attributions are in each layer: "cosine/0", "pearson/0", "euclidean/0", "cosine/1", …
+
+    Symmetric in a and b. Where a layer is all zeros (cosine) or constant (Pearson) the value is NaN, which `assess` refuses by name.
+
+    Args:
+        a, b: [layers, d].
+
+    Raises:
+        UserError: shapes that differ or are not [layers, d].
+    """
+    if a.ndim != 2 or a.shape != b.shape:
+        raise UserError(f"attributions of shapes {a.shape} and {b.shape}: both must be [layers, d] of one base model")
+    centred = [x - x.mean(axis=1, keepdims=True) for x in (a, b)]
+    measures = {"cosine": _cosines(a, b), "pearson": _cosines(*centred), "euclidean": np.linalg.norm(a - b, axis=1)}
+    return {f"{name}/{layer}": float(values[layer]) for layer in range(len(a)) for name, values in measures.items()}
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """[layers], of two [layers, d]; NaN for a layer without length."""
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.divide((a * b).sum(axis=1), lengths, out=np.full(len(a), np.nan), where=lengths > 0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: test score and dev score (fractions, means over seeds), and the seconds of all its seeds together."""
+
+    score: float
+    dev: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A transfer that was measured: what is known beforehand (features), and what came of it.
+
+    Attributes:
+        gain: mean over the seeds that both runs finished, score of the transfer less score of the baseline.
+        transfer: the target trained on from the source. baseline: the target with no transfer; the same in all pairs of a target.
+    """
+
+    target: str
+    source: str
+    features: Mapping[str, float]
+    gain: float
+    transfer: Run
+    baseline: Run
+    metric: str = "score"
+
+    @property
+    def name(self) -> str:
+        """For messages: `source -> target`."""
+        return f"{self.source} -> {self.target}"
+
+
+def measured_pairs(
+    rows: Iterable[Mapping[str, Any]],
+    features: Mapping[tuple[str, str], Mapping[str, float]],
+    *,
+    method: str = "sequential",
+    baseline: str = "single-adapter",
+) -> tuple[list[Pair], list[str]]:
+    """Joins a transfer matrix's rows with features: the pairs, and the names of those that diverged on every seed.
+
+    A diverged run (score null) counts for its seconds only. A task as its own source is no transfer and is left out.
+
+    Args:
+        rows: {"target", "source", "method", "seed", "metric", "score", "dev", "seconds"}, scores as fractions;
+            a `Matrix` gives them as `map(asdict, matrix.rows)`.
+        features: by (target, source).
+
+    Raises:
+        UserError: a pair without features; a target without a finished baseline, or none on a seed of the pair's; a finished run without "dev"; no rows of that method.
+    """
+    runs: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        source = row["source"] if row["method"] == method else None
+        if row["method"] in (method, baseline) and source != row["target"]:
+            runs.setdefault((row["target"], source), []).append(row)
+    pairs, diverged = [], []
+    for (target, name), mine in sorted(((t, s), mine) for (t, s), mine in runs.items() if s is not None):
+        if (target, name) not in features:
+            raise UserError(f"no features for the pair {name} -> {target}: embed both tasks, or leave the pair out")
+        pair = _joined(mine, runs.get((target, None), []), features[target, name], baseline)
+        if pair is None:
+            diverged.append(f"{name} -> {target}")
+        else:
+            pairs.append(pair)
+    if not pairs:
+        raise UserError(f"no finished rows of method '{method}' in the matrix: run the transfers first")
+    return pairs, diverged
+
+
+def _joined(
+    mine: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], features: Mapping[str, float], baseline: str
+) -> Pair | None:
+    """A pair from its own and the baseline's runs; None where every one of its own diverged."""
+    target, name, metric = (mine[0][what] for what in ("target", "source", "metric"))
+    fresh = {row["seed"]: row for row in others if row["score"] is not None}
+    if not fresh:
+        raise UserError(f"target '{target}' has no finished run of '{baseline}': a gain needs one; train it first")
+    done = {row["seed"]: row for row in mine if row["score"] is not None}
+    if not done:
+        return None
+    if not (both := done.keys() & fresh.keys()):
+        raise UserError(f"{name} -> {target} and its '{baseline}' share no finished seed: run both with the same")
+    gain = float(np.mean([done[seed]["score"] - fresh[seed]["score"] for seed in sorted(both)]))
+    after, before = _mean_run(list(done.values()), mine), _mean_run(list(fresh.values()), others)
+    return Pair(target, name, features, gain, after, before, metric)
+
+
+def _mean_run(done: Sequence[Mapping[str, Any]], begun: Sequence[Mapping[str, Any]]) -> Run:
+    """The finished seeds' mean scores, and the seconds of every seed that was begun."""
+    for row in done:
+        if row.get("dev") is None:
+            raise UserError(
+                f"{row['source']} -> {row['target']}, seed {row['seed']} has no dev score, by which a run is chosen: run it again"
+            )
+    return Run(
+        score=float(np.mean([row["score"] for row in done])),
+        dev=float(np.mean([row["dev"] for row in done])),
+        seconds=float(sum(row["seconds"] for row in begun)),
+    )
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Settings of the gradient-boosted trees, all ours: small and regularised, as there are some hundred rows.
+
+    Attributes:
+        rounds: trees. leaves: of each, at most. min_leaf: pairs in a leaf, at least. l2: of the leaves' values.
+        rate: what each tree adds. columns: share of the features that a split looks at. seed: of that draw.
+    """
+
+    rounds: int = 60
+    leaves: int = 4
+    min_leaf: int = 5
+    l2: float = 1.0
+    rate: float = 0.1
+    columns: float = 0.5
+    seed: int = 0
+
+    @property
+    def sklearn(self) -> dict[str, Any]:
+        """The same in scikit-learn's names; no early stopping, which would hold out some of the few rows."""
+        return {
+            "max_iter": self.rounds,
+            "max_leaf_nodes": self.leaves,
+            "min_samples_leaf": self.min_leaf,
+            "l2_regularization": self.l2,
+            "learning_rate": self.rate,
+            "max_features": self.columns,
+            "random_state": self.seed,
+            "early_stopping": False,
+        }
+
+
+def predict(
+    known: Sequence[Pair], new: Mapping[str, Mapping[str, float]], trees: Trees = Trees(), *, of: Way = "gain"
+) -> np.ndarray:
+    """Learns from the known pairs and predicts for new ones; deterministic.
+
+    Args:
+        new: each new pair's features by its name (for messages), with the known pairs' feature names.
+        of: "gain", its size as a fraction; or "sign", the probability that it is above 0. Where the known gains are all of
+            one sign there is no such classifier, and the probability is that sign's: 1 or 0.
+
+    Returns:
+        [new pairs], in the order of `new`.
+
+    Raises:
+        UserError: nothing known; a feature that is missing or not finite (pair and feature are named).
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    if not known:
+        raise UserError("no measured pair to learn from: measure some transfers first")
+    names = sorted({name for pair in known for name in pair.features})
+    x = np.array([_row(pair.name, pair.features, names) for pair in known])
+    asked = np.array([_row(name, features, names) for name, features in new.items()])
+    gains = np.array([pair.gain for pair in known])
+    settings = trees.sklearn
+    if of == "gain":
+        return HistGradientBoostingRegressor(**settings).fit(x, gains).predict(asked)
+    pays = gains > 0
+    if pays.all() or not pays.any():
+        return np.full(len(new), float(pays[0]))
+    return HistGradientBoostingClassifier(**settings).fit(x, pays).predict_proba(asked)[:, 1]
+
+
+def _row(pair: str, features: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """A pair's features in the order of `names`."""
+    for name in names:
+        if name not in features:
+            raise UserError(f"the pair {pair} lacks the feature '{name}' that others have: give all pairs alike")
+        if not np.isfinite(features[name]):
+            raise UserError(
+                f"the pair {pair} has {features[name]} as feature '{name}': embed both tasks again, or leave the pair out"
+            )
+    return [features[name] for name in names]
+
+
+def folds(pairs: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:
+    """Leave one target out: for each target the pairs to learn from and the pairs to predict, as indices.
+
+    The pairs in which the target is the SOURCE are left out as well: features are symmetric, so that the mirrored pair would show trees
+    its twin's answer, and of a new target no such pair has been measured.
+    """
+    found = []
+    for target in sorted({pair.target for pair in pairs}):
+        known = [i for i, pair in enumerate(pairs) if target not in (pair.target, pair.source)]
+        found.append((known, [i for i, pair in enumerate(pairs) if pair.target == target]))
+    return found
+
+
+def leave_one_out(pairs: Sequence[Pair], trees: Trees = Trees(), *, of: Way = "gain") -> np.ndarray:
+    """Each pair's prediction by trees that have seen no pair of its target: [pairs].
+
+    Raises:
+        UserError: a target whose absence leaves nothing to learn from; "sign" where all gains are of one sign.
+    """
+    positive = sum(pair.gain > 0 for pair in pairs)
+    if of == "sign" and positive in (0, len(pairs)):
+        raise UserError(
+            f"{positive} of {len(pairs)} gains are positive: there is no sign to learn; predict the gain's size (of='gain')"
+        )
+    predicted = np.empty(len(pairs))
+    for known, left in folds(pairs):
+        if not known:
+            raise UserError(
+                f"without '{pairs[left[0]].target}' no pair is left to learn from: measure more targets or sources"
+            )
+        predicted[left] = predict(
+            [pairs[i] for i in known], {pairs[i].name: pairs[i].features for i in left}, trees, of=of
+        )
+    return predicted
+
+
+@dataclass(frozen=True)
+class Point:
+    """What comes of running some of the transfers.
+
+    Attributes:
+        threshold: a transfer is run where its prediction is at least this; None where there is none (random draws, nested).
+        run: transfers run. saved: share of all training time not spent. lost: mean score lost, a fraction; below 0 is a gain.
+    """
+
+    threshold: float | None
+    run: float
+    saved: float
+    lost: float
+
+
+class Ledger:
+    """Time saved and score lost when only some transfers are run.
+
+    For each target the baseline (no transfer) is always run, and its seconds count on both sides. Of the baseline and the transfers run, the one
+    with the best DEV score is used, as one would in practice, and its TEST score is what counts; of equal dev scores the baseline's is used, then
+    the first source's by name. With R the transfers run, A all of them, B the baselines:
+
+        saved = 1 - [seconds(B) + seconds(R)] / [seconds(B) + seconds(A)]
+        lost  = mean over targets of [ score used of A - score used of R ]
+
+    `lost` may be below 0: what dev chooses among all need not be the best on test. Not counted: training the sources and making the
+    attributions, which every choice here needs alike, or not at all (random, largest, all).
+    """
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.seconds = np.array([pair.transfer.seconds for pair in pairs])
+        self.baselines = sum({pair.target: pair.baseline.seconds for pair in pairs}.values())
+        self.targets: list[
+            tuple[list[int], np.ndarray]
+        ] = []  # columns from the best dev score down; their scores, the baseline's last
+        for target in sorted({pair.target for pair in pairs}):
+            mine = [i for i, pair in enumerate(pairs) if pair.target == target]
+            baseline = pairs[mine[0]].baseline
+            better = [i for i in mine if pairs[i].transfer.dev > baseline.dev]
+            order = sorted(better, key=lambda i: (-pairs[i].transfer.dev, pairs[i].source))
+            self.targets.append((order, np.array([*(pairs[i].transfer.score for i in order), baseline.score])))
+        self.all = self._score(np.ones((1, len(pairs)), dtype=bool))[0]
+
+    def _score(self, run: np.ndarray) -> np.ndarray:
+        always = np.ones((len(run), 1), dtype=bool)  # the baseline
+        used = [scores[np.hstack([run[:, order], always]).argmax(axis=1)] for order, scores in self.targets]
+        return np.mean(used, axis=0)
+
+    def settle(self, run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(saved, lost), each [choices], of several choices at once: run [choices, pairs], bool."""
+        spent = self.baselines + run @ self.seconds
+        return 1 - spent / (self.baselines + self.seconds.sum()), self.all - self._score(run)
+
+    def point(self, run: np.ndarray, threshold: float | None) -> Point:
+        """One choice, run [pairs]."""
+        (saved,), (lost,) = self.settle(run[None])
+        return Point(threshold, int(run.sum()), float(saved), float(lost))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A way to choose, over its threshold: from all transfers run (threshold -inf) to none (+inf).
+
+    Attributes:
+        fixed: the point at the threshold that needs no choosing (gain 0, probability 0.5), where the way has one.
+    """
+
+    way: str
+    points: tuple[Point, ...]
+    fixed: Point | None = None
+
+    def most_saved(self, max_loss: float) -> Point:
+        """The point that saves most time with at most `max_loss` lost (a fraction, at least 0, so that running all is always allowed)."""
+        return max((p for p in self.points if p.lost <= max_loss + 1e-12), key=lambda p: p.saved)
+
+    def lost_at(self, saved: float) -> float:
+        """Score lost at an equal budget: straight lines between the points."""
+        line = np.array(sorted((p.saved, p.lost) for p in self.points))
+        return float(np.interp(saved, line[:, 0], line[:, 1]))
+
+
+def curve(pairs: Sequence[Pair], predicted: np.ndarray, *, way: str, fixed: float | None = None) -> Curve:
+    """Time saved and score lost at every threshold that makes a difference; predicted [pairs], larger is run sooner."""
+    ledger = Ledger(pairs)
+    thresholds = [-np.inf, *np.unique(predicted)[1:], np.inf]
+    points = tuple(ledger.point(predicted >= threshold, float(threshold)) for threshold in thresholds)
+    return Curve(way, points, None if fixed is None else ledger.point(predicted >= fixed, fixed))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Pairs run in random order, many times: saved and lost [draws, pairs + 1], after 0, 1, … transfers."""
+
+    saved: np.ndarray
+    lost: np.ndarray
+
+    @property
+    def mean(self) -> Curve:
+        """The mean over draws for each number of transfers run."""
+        means = zip(self.saved.mean(axis=0), self.lost.mean(axis=0), strict=True)
+        points = [Point(None, run, float(saved), float(lost)) for run, (saved, lost) in enumerate(means)]
+        return Curve("random", tuple(reversed(points)))
+
+    def no_worse(self, point: Point) -> float:
+        """Share of the draws that lose no more than a point when they save as much time: near 0, the point is no luck."""
+        lost = [
+            np.interp(point.saved, saved[::-1], line[::-1]) for saved, line in zip(self.saved, self.lost, strict=True)
+        ]
+        return float(np.mean(np.array(lost) <= point.lost + 1e-12))
+
+
+def random_draws(pairs: Sequence[Pair], *, draws: int, seed: int) -> Draws:
+    """`draws` random orders of all pairs."""
+    ledger, random = Ledger(pairs), np.random.default_rng(seed)
+    after = np.arange(len(pairs) + 1)[:, None]
+    found = [ledger.settle(random.permutation(len(pairs)) < after) for _ in range(draws)]
+    return Draws(*(np.array(column) for column in zip(*found, strict=True)))
+
+
+def nested_choice(pairs: Sequence[Pair], predicted: np.ndarray, trees: Trees, *, max_loss: float) -> Point | None:
+    """The outcome when each target's threshold is chosen on the OTHER targets alone, by the same rule; honest where `most_saved` is optimistic.
+
+    For each target: predict the other targets' gains, leaving each of them out in turn; take the threshold of `most_saved` there; use it here.
+
+    Returns:
+        None where the other targets are too few to be left out in turn.
+    """
+    run = np.zeros(len(pairs), dtype=bool)
+    for known, left in folds(pairs):
+        others = [pairs[i] for i in known]
+        inner = folds(others)
+        if len(inner) < 2 or not all(rest for rest, _ in inner):
+            return None
+        best = curve(others, leave_one_out(others, trees), way="gain").most_saved(max_loss)
+        run[left] = predicted[left] >= best.threshold
+    return Ledger(pairs).point(run, None)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well predictions order the measured gains; None where it is not defined (one sign only, all equal).
+
+    Attributes:
+        auc, auc_by_target: area under the ROC curve of "gain above 0": all pairs pooled; mean over the targets that have both signs.
+        spearman, spearman_by_target: rank correlation with the gain: pooled; mean over the targets that have two different gains or more.
+    """
+
+    auc: float | None
+    auc_by_target: float | None
+    spearman: float | None
+    spearman_by_target: float | None
+
+
+def quality(pairs: Sequence[Pair], predicted: np.ndarray) -> Quality:
+    """ROC AUC and Spearman, pooled and by target; predicted [pairs]."""
+    gains = np.array([pair.gain for pair in pairs])
+    names = np.array([pair.target for pair in pairs])
+    found = []
+    for measure in (_auc, _spearman):
+        each = [measure(gains[names == name], predicted[names == name]) for name in sorted(set(names))]
+        told = [value for value in each if value is not None]
+        found += [measure(gains, predicted), float(np.mean(told)) if told else None]
+    return Quality(*found)
+
+
+def _auc(gains: np.ndarray, predicted: np.ndarray) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    pays = gains > 0
+    return None if pays.all() or not pays.any() else float(roc_auc_score(pays, predicted))
+
+
+def _spearman(gains: np.ndarray, predicted: np.ndarray) -> float | None:
+    from scipy.stats import spearmanr
+
+    if len(np.unique(gains)) < 2:
+        return None
+    if len(np.unique(predicted)) < 2:
+        return 0.0  # all alike: no order at all
+    return float(spearmanr(gains, predicted).statistic)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How much time predictions would have saved, and at what cost.
+
+    Attributes:
+        predicted: by way ("gain", "sign", "cosine", "largest"), [pairs]; the first two are of left-out targets.
+        curves: of these, "random" (the mean of `draws`) and "oracle" (the measured gains as predictions: it knows
+            every gain, but orders all targets' pairs in one line and leaves the choice to dev, so it is no lower bound of the loss).
+        nested: way "gain" with thresholds chosen on other targets, or None. notes: what could not be done, and why.
+    """
+
+    pairs: tuple[Pair, ...]
+    trees: Trees
+    max_loss: float
+    predicted: dict[str, np.ndarray]
+    curves: dict[str, Curve]
+    quality: dict[str, Quality]
+    draws: Draws
+    nested: Point | None
+    notes: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """The targets' metric, or "score" where they have several."""
+        metrics = {pair.metric for pair in self.pairs}
+        return metrics.pop() if len(metrics) == 1 else "score"
+
+    def __repr__(self) -> str:
+        targets = len({pair.target for pair in self.pairs})
+        return f"Assessment({len(self.pairs)} pairs, {targets} targets, ways: {', '.join(self.curves)})"
+
+
+def assess(
+    pairs: Sequence[Pair],
+    trees: Trees = Trees(),
+    *,
+    sizes: Mapping[str, int] | None = None,
+    max_loss: float = 0.01,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Assessment:
+    """Predicts every pair's gain with its target left out, and what choosing by it saves and loses.
+
+    Beside it, with no learning: the mean cosine over layers, the largest source first, random pairs, and the measured gains (oracle).
+
+    Args:
+        sizes: training rows of each source; without it "largest" is left out.
+        max_loss: score that may be lost at most when a threshold is chosen, a fraction (0.01 = 1 point).
+        draws, seed: of the random baseline.
+
+    Raises:
+        UserError: fewer than 3 targets, a missing or undefined feature (pair and feature are named), a pair twice,
+            baselines that differ within a target, seconds that are not above 0, a source without a size, max_loss below 0.
+    """
+    _check(pairs)
+    if not (max_loss >= 0 and draws >= 1):
+        raise UserError(f"max_loss={max_loss}, draws={draws}: a loss of at least 0 and at least 1 draw are allowed")
+    predicted, notes = _predictions(pairs, trees, sizes)
+    random = random_draws(pairs, draws=draws, seed=seed)
+    nested = nested_choice(pairs, predicted["gain"], trees, max_loss=max_loss)
+    if nested is None:
+        notes.append("No threshold from other targets: too few targets to leave two out.")
+    curves = {way: curve(pairs, values, way=way, fixed=FIXED.get(way)) for way, values in predicted.items()}
+    curves["random"] = random.mean
+    curves["oracle"] = curve(pairs, np.array([pair.gain for pair in pairs]), way="oracle", fixed=FIXED["gain"])
+    judged = {way: quality(pairs, values) for way, values in predicted.items()}
+    return Assessment(tuple(pairs), trees, max_loss, predicted, curves, judged, random, nested, tuple(notes))
+
+
+def _predictions(
+    pairs: Sequence[Pair], trees: Trees, sizes: Mapping[str, int] | None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Each way's [pairs], and why a way is missing."""
+    predicted, notes = {"gain": leave_one_out(pairs, trees)}, []
+    try:
+        predicted["sign"] = leave_one_out(pairs, trees, of="sign")
+    except UserError as error:
+        notes.append(f"No classifier of the sign: {error}.")
+    cosines = [[value for name, value in pair.features.items() if name.startswith(COSINE)] for pair in pairs]
+    if cosines[0]:
+        predicted["cosine"] = np.array(cosines).mean(axis=1)
+    if sizes is None:
+        notes.append("No largest source first: the sources' sizes were not given.")
+    else:
+        predicted["largest"] = _sizes(pairs, sizes)
+    return predicted, notes
+
+
+def _sizes(pairs: Sequence[Pair], sizes: Mapping[str, int]) -> np.ndarray:
+    for pair in pairs:
+        if pair.source not in sizes:
+            raise unknown("size of source", pair.source, sizes)
+    return np.array([float(sizes[pair.source]) for pair in pairs])
+
+
+def _check(pairs: Sequence[Pair]) -> None:
+    """Refuses pairs that cannot be learnt from or accounted for; see `assess`."""
+    targets = sorted({pair.target for pair in pairs})
+    if len(targets) < MIN_TARGETS:
+        given = f" ({', '.join(targets)})" if targets else ""
+        raise UserError(
+            f"{len(targets)} targets{given}: leaving one out needs at least {MIN_TARGETS}; measure more targets"
+        )
+    twice = [name for name, count in Counter(pair.name for pair in pairs).items() if count > 1]
+    if twice:
+        raise UserError(f"the pair {twice[0]} is given twice: give each pair once")
+    names = sorted({name for pair in pairs for name in pair.features})
+    if not names:
+        raise UserError("the pairs have no features: give each the `pair_features` of its two attributions")
+    first = {pair.target: pair for pair in reversed(pairs)}
+    for pair in pairs:
+        _row(pair.name, pair.features, names)
+        if pair.baseline != first[pair.target].baseline:
+            raise UserError(
+                f"target '{pair.target}' has two baselines ({pair.name} and {first[pair.target].name}): give one"
+            )
+        _check_run(pair)
+
+
+def _check_run(pair: Pair) -> None:
+    for run in (pair.transfer, pair.baseline):
+        if not np.isfinite([pair.gain, run.score, run.dev, run.seconds]).all() or run.seconds <= 0:
+            raise UserError(
+                f"the pair {pair.name} has gain {pair.gain}, score {run.score}, dev {run.dev}, seconds {run.seconds}: finite numbers and seconds above 0 are allowed"
+            )

@@ -1,0 +1,95 @@
+"""Adapters compared bottleneck unit by bottleneck unit: the token similarities of Lin et al. (ACL SRW 2024) on adapters in place of soft prompts.
+
+    tokens = [down_1; up_1^T; down_2; up_2^T; ...]     [2 L r, d]
+
+    L layers   r bottleneck units   d hidden size   down_l [r, d]   up_l [d, r]
+
+A unit reads the hidden state along its row of `down` and writes along its column of `up`: both lie in the base's hidden space, so that those of any
+two adapters on one base can be compared. MAX and `feature` do not mind in what order the units stand, and compare adapters of unequal width;
+`flatten`, `unigram` and `bigram` go by position, which two adapters share only where both were trained from one initialisation.
+
+Lin et al. compare prompt tokens; taking an adapter's units for them is ours. Biases are left out.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tasksel.data import Data
+from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
+from tasksel.encoder import Base
+from tasksel.errors import UserError, unknown
+from tasksel.storage import value_hash
+from tasksel.task import Task
+from tasksel.tokens import TOKEN_SIMILARITIES
+from tasksel.trained import Trained
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Embeds a task as the units of its trained adapter.
+
+    Attributes:
+        similarity_by: how two sets of units are compared, a name of `tasksel.tokens.TOKEN_SIMILARITIES`.
+    """
+
+    name: ClassVar[str] = "rows"
+    needs: ClassVar[Needs] = "adapter"
+    similarity_by: str = "feature"
+
+    def __post_init__(self) -> None:
+        if self.similarity_by not in TOKEN_SIMILARITIES:
+            raise unknown("token similarity", self.similarity_by, TOKEN_SIMILARITIES)
+
+    @property
+    def key(self) -> str:
+        """See `Embedder.key`; `similarity_by` changes similarity, not the embedding."""
+        return f"{self.name}-{value_hash({})[:8]}"
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """Array `tokens` [2 L r, d], float32.
+
+        Raises:
+            UserError: no trained adapter is given, or one without bottleneck projections.
+        """
+        begun = time.perf_counter()
+        if trained is None:
+            raise UserError(f"rows compares trained adapters: '{task.name}' needs one (trained=…)")
+        tokens = np.concatenate(units(trained))
+        spent = time.perf_counter() - begun
+        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
+        return TaskEmbedding({"tokens": tokens}, made)
+
+    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
+        """The chosen similarity of source `a` and target `b`.
+
+        Raises:
+            UserError: embeddings of different bases; unequal numbers of units where the similarity goes by position.
+        """
+        must_match(a, b)
+        return TOKEN_SIMILARITIES[self.similarity_by](a.arrays["tokens"], b.arrays["tokens"])
+
+
+def units(trained: Trained) -> list[np.ndarray]:
+    """An adapter's projections, layer by layer, `down` before `up`, a bottleneck unit a row: each float32 [r, d].
+
+    Raises:
+        UserError: an adapter that has no such projections (prefix tuning, LoRA, Compacter).
+    """
+    found = []
+    for name, tensor in trained.tensors.items():
+        if name.endswith("weight") and ".adapter_down." in name:
+            found.append(tensor.float().numpy())
+        elif name.endswith(".adapter_up.weight"):
+            found.append(np.ascontiguousarray(tensor.float().numpy().T))
+    if not found:
+        raise UserError(
+            f"{trained.folder} has no bottleneck projections (adapter_down, adapter_up): only bottleneck adapters (seq_bn and kin) can be compared"
+        )
+    return found

@@ -1,0 +1,86 @@
+"""Adapters compared by their weights: those of tasks that help each other point the same way (TuPaTE's observation on tuned parameters).
+
+    flat    e = [every number of down_l and up_l, l = 1 ... L]                                   [2 L r d]
+    mean    e = [mean over units of down_l; mean over units of up_l, l = 1 ... L]                [2 L d]
+    similarity = cosine
+
+    L layers   r bottleneck units   d hidden size   down_l [r, d]   up_l [d, r], a unit a column
+
+`flat` is the parameters of TuPaTE's released code, flattened: adapters here, LoRA and prefixes there. `mean` carries its mean over prompt tokens over to
+bottleneck units, which is ours: it is r times smaller, does not mind in what order the units stand, and compares adapters of unequal width.
+Only projections count, no biases (ours). Two adapters' units stand in comparable order only if both were trained from one initialisation: `flat` needs that.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from tasksel.data import Data
+from tasksel.embedders.rows import units
+from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
+from tasksel.encoder import Base
+from tasksel.errors import UserError, unknown
+from tasksel.storage import value_hash
+from tasksel.task import Task
+from tasksel.trained import Trained
+
+Form = Literal["flat", "mean"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Embeds a task as the weights of its trained adapter.
+
+    Attributes:
+        form: all numbers, or the mean unit of each projection.
+    """
+
+    name: ClassVar[str] = "weights"
+    needs: ClassVar[Needs] = "adapter"
+    form: Form = "flat"
+
+    def __post_init__(self) -> None:
+        if self.form not in get_args(Form):
+            raise unknown("form of weights", self.form, get_args(Form))
+
+    @property
+    def key(self) -> str:
+        """See `Embedder.key`."""
+        return f"{self.name}-{value_hash(asdict(self))[:8]}"
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """Array `weights`, float32; its size in bytes stands in `made["nbytes"]`.
+
+        Raises:
+            UserError: no trained adapter is given, or one without bottleneck projections.
+        """
+        begun = time.perf_counter()
+        if trained is None:
+            raise UserError(f"weights compares trained adapters: '{task.name}' needs one (trained=…)")
+        parts = [unit.ravel() if self.form == "flat" else unit.mean(0) for unit in units(trained)]
+        weights = np.concatenate(parts)
+        spent = time.perf_counter() - begun
+        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
+        return TaskEmbedding({"weights": weights}, {**made, "nbytes": weights.nbytes})
+
+    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
+        """The cosine of both; 0 with a zero vector.
+
+        Raises:
+            UserError: embeddings of different bases, forms or lengths.
+        """
+        must_match(a, b)
+        x, y = a.arrays["weights"], b.arrays["weights"]
+        if x.shape != y.shape:
+            hint = " (form 'mean' compares adapters of any width)" if self.form == "flat" else ""
+            raise UserError(
+                f"the adapters of '{a.made['task']}' and '{b.made['task']}' have {x.size} and {y.size} numbers: train both alike{hint}"
+            )
+        length = float(np.linalg.norm(x)) * float(np.linalg.norm(y))
+        return float(x.astype(np.float64) @ y.astype(np.float64)) / length if length else 0.0

@@ -1,0 +1,87 @@
+"""What two tasks' attributions say of a pair, kept in `pairs.jsonl`: what the benefit of a transfer is predicted from.
+
+{"target": "sst5", "source": "sst2", "source_rows": 1500, "features": {"signed cosine/0": 0.31, ...}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasksel.benefit import pair_features
+from tasksel.embedders.conductance import Conductance
+from tasksel.errors import UserError
+from tasksel.judgement import Scores
+from tasksel.matrix import append_row, mend, read_records
+from tasksel.progress import bar, say
+from tasksel.scoring import Bench
+from tasksel.selectors import size
+from tasksel.subject import Subject
+
+FILE = "pairs.jsonl"
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """A pair's features, and how many rows its source was trained on."""
+
+    target: str
+    source: str
+    source_rows: int
+    features: dict[str, float]
+
+
+def read_pairs(path: Path) -> dict[tuple[str, str], PairRow]:
+    """The pairs in a JSONL file by (target, source); none where there is no file.
+
+    Raises:
+        UserError: see `tasksel.matrix.read_whole_rows`.
+    """
+    if not path.is_file():
+        return {}
+    found, complaint = read_records(path, PairRow, key=lambda pair: (pair.target, pair.source))
+    if complaint:
+        say(complaint)
+    return {(pair.target, pair.source): pair for pair in found}
+
+
+def attribute(bench: Bench, targets: Sequence[str], path: Path, *, seed: int = 0) -> None:
+    """Appends the features of every pair that `path` lacks: signed and absolute conductance, each model on its own rows."""
+    have = read_pairs(path)
+    mend(path)
+    with bar("attribute", len(targets)) as advance:
+        for target in targets:
+            mine = bench.target(target, seed)
+            for source in bench.others(target):
+                if (target, source.name) not in have:
+                    append_row(path, PairRow(target, source.name, int(size(mine, source)), _features(source, mine)))
+            advance(target)
+
+
+def _features(source: Subject, target: Subject) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for form, signed in (("signed", True), ("absolute", False)):
+        layers = [one.embedding(Conductance(signed=signed)).arrays["layers"] for one in (source, target)]
+        found |= {f"{form} {name}": value for name, value in pair_features(*layers).items()}
+    return found
+
+
+def with_scores(
+    pairs: Mapping[tuple[str, str], PairRow], scores: Sequence[Scores], also: Sequence[str], *, seed: int
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Features by (target, source), with the scores of further ways of choosing as columns.
+
+    Raises:
+        UserError: a method that has no score for a pair.
+    """
+    told = {(one.by, one.target): one.scores for one in scores if one.seed == seed}
+    found = {}
+    for (target, source), pair in pairs.items():
+        for by in also:
+            if source not in told.get((by, target), {}):
+                raise UserError(
+                    f"no score of '{source}' for '{target}' by '{by}': compute it first (tasksel judge --by {by} --pool …)"
+                )
+        found[target, source] = {**pair.features, **{by: told[by, target][source] for by in also}}
+    return found

@@ -1,0 +1,235 @@
+"""Every way of choosing sources, by name: a score a source for a target; larger means "will help more".
+
+embeddings      how near the source's embedding lies to the target's        (tasksel.embedders)
+features        how well the source's model explains the target's labels    (tasksel.features, tasksel.esm)
+plain           random, size, kind, oracle                                  (here: nothing is embedded)
+a+b             the reciprocal-rank fusion of any of them:  sum over methods of 1 / (60 + rank)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, Protocol, cast
+
+import numpy as np
+from scipy.stats import rankdata
+
+from tasksel.embedders import EMBEDDERS, check_settings, get_embedder
+from tasksel.embedding import Embedder, Needs
+from tasksel.errors import UserError, unknown
+from tasksel.esm import Esm
+from tasksel.features import FeatureSelector
+from tasksel.progress import bar
+from tasksel.storage import value_hash
+from tasksel.subject import Subject
+
+RRF = 60  # Vu 2020's constant, as in Cormack's reciprocal-rank fusion
+
+
+class Selector(Protocol):
+    """A way of choosing. `needs` is "adapter" where sources (and, for embeddings, the target) must have a trained one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> str:
+        """Method and settings as one word."""
+
+    @property
+    def needs(self) -> Needs: ...
+    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+        """A score a source; larger is better."""
+
+
+@dataclass(frozen=True)
+class ByEmbedding:
+    """Ranks by an embedder's similarity. An embedder whose `inputs` is "target" sees the target's rows for every source."""
+
+    embedder: Embedder
+    called: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name it was asked for by, or the embedder's own."""
+        return self.called or self.embedder.name
+
+    @property
+    def key(self) -> str:
+        """The embedder's."""
+        return self.embedder.key
+
+    @property
+    def needs(self) -> Needs:
+        """The embedder's."""
+        return self.embedder.needs
+
+    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+        """The similarity of each source's embedding to the target's."""
+        shown = target if inputs_of(self.embedder) == "target" else None
+        mine = target.embedding(self.embedder, inputs=shown)
+        theirs = []
+        with bar("embed sources", len(sources)) as advance:
+            for source in sources:
+                theirs.append(source.embedding(self.embedder, inputs=shown))
+                advance(source.name)
+        pooled = getattr(self.embedder, "similarities", None)
+        if pooled is not None:
+            return list(pooled(theirs, mine))
+        return [self.embedder.similarity(embedding, mine) for embedding in theirs]
+
+
+def inputs_of(embedder: Embedder) -> str:
+    """Whose rows an embedder sees when it embeds a source: the source's "own", or the "target"'s."""
+    return str(getattr(embedder, "inputs", "own"))
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A method that looks at no model: `score` of a target and a source."""
+
+    name: str
+    score: Callable[[Subject, Subject], float]
+    needs: ClassVar[Needs] = "data"
+
+    @property
+    def key(self) -> str:
+        """It has no settings."""
+        return self.name
+
+    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+        """The score of each source alone."""
+        return [self.score(target, source) for source in sources]
+
+
+def size(target: Subject, source: Subject) -> float:
+    """The rows that the source was trained on, train and dev (Lin: data size)."""
+    return float(len(source.data.train) + len(source.data.dev))
+
+
+def kind(target: Subject, source: Subject) -> float:
+    """1 for a source of the target's kind of task, another half if it also has as many outputs (the half is ours)."""
+    alike = source.task.kind == target.task.kind
+    return float(alike) + 0.5 * float(alike and source.task.outputs == target.task.outputs)
+
+
+@dataclass(frozen=True)
+class Random:
+    """A random order, drawn from the target's seed. A judge averages over many orders instead (`tasksel.judge`)."""
+
+    name: ClassVar[str] = "random"
+    key: ClassVar[str] = "random"
+    needs: ClassVar[Needs] = "data"
+
+    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+        """A draw in [0, 1) a source."""
+        drawn = np.random.default_rng([target.seed, *target.name.encode()]).random(len(sources))
+        return [float(score) for score in drawn]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The measured truth: `truth[target][source]` is the score that the target reached from that source."""
+
+    truth: dict[str, dict[str, float]] = field(default_factory=dict)
+    name: ClassVar[str] = "oracle"
+    needs: ClassVar[Needs] = "data"
+
+    @property
+    def key(self) -> str:
+        """Names the truth."""
+        return f"oracle-{value_hash(self.truth)[:8]}"
+
+    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+        """The measured scores.
+
+        Raises:
+            UserError: a target or source that was not measured.
+        """
+        if not self.truth:
+            raise UserError("the oracle needs a measured matrix: scalearn matrix CONFIG makes one (--matrix)")
+        if target.name not in self.truth:
+            raise unknown("measured target", target.name, self.truth)
+        measured = self.truth[target.name]
+        missing = next((source.name for source in sources if source.name not in measured), None)
+        if missing:
+            raise unknown(f"measured source for '{target.name}'", missing, measured)
+        return [measured[source.name] for source in sources]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Reciprocal-rank fusion of several methods; their order does not matter."""
+
+    parts: tuple[Selector, ...]
+
+    @property
+    def name(self) -> str:
+        """The parts' names, sorted, joined by "+"."""
+        return "+".join(sorted(part.name for part in self.parts))
+
+    @property
+    def key(self) -> str:
+        """The parts' keys, sorted."""
+        return "+".join(sorted(part.key for part in self.parts))
+
+    @property
+    def needs(self) -> Needs:
+        """An adapter, if one of the parts does."""
+        return "adapter" if any(part.needs == "adapter" for part in self.parts) else "data"
+
+    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+        """The fused scores."""
+        return reciprocal_rank_fusion([part.scores(target, sources) for part in self.parts])
+
+
+def reciprocal_rank_fusion(scores: Sequence[Sequence[float]]) -> list[float]:
+    """sum over methods of 1 / (60 + rank), rank 1 the best; equal scores share their mean rank (ours).
+
+    Args:
+        scores: [methods, sources], larger is better.
+
+    >>> [round(score, 5) for score in reciprocal_rank_fusion([[0.9, 0.1], [0.2, 0.1]])]
+    [0.03279, 0.03226]
+    """
+    ranks = np.stack([rankdata([-score for score in row], method="average") for row in scores])
+    return [float(total) for total in np.sort(1.0 / (RRF + ranks), axis=0).sum(axis=0)]
+
+
+SELECTORS: dict[str, Callable[..., Selector]] = {
+    **{name: partial(FeatureSelector, name) for name in ("logme", "leep", "nce", "knn", "probe")},
+    "esm": Esm,
+    "random": Random,
+    "size": partial(Plain, "size", size),
+    "kind": partial(Plain, "kind", kind),
+    "oracle": Oracle,
+}
+
+
+def names() -> list[str]:
+    """Every method by name."""
+    return [*EMBEDDERS, *SELECTORS]
+
+
+def get_selector(name: str, **settings: Any) -> Selector:
+    """The method of that name; "a+b" fuses methods (without settings).
+
+    Raises:
+        UserError: unknown name or setting (with the nearest one).
+    """
+    if "+" in name and not settings:
+        return Fused(tuple(get_selector(part) for part in name.split("+")))
+    if name in EMBEDDERS:
+        return ByEmbedding(get_embedder(name, **settings), name)
+    if name not in SELECTORS:
+        raise unknown("way of choosing", name, names())
+    check_settings(name, SELECTORS[name], settings)
+    return SELECTORS[name](**settings)
+
+
+def as_selector(by: str | Embedder | Selector) -> Selector:
+    """A method by name, an embedder as a selector, or the selector itself."""
+    if isinstance(by, str):
+        return get_selector(by)
+    return ByEmbedding(by) if hasattr(by, "embed") and not hasattr(by, "scores") else cast(Selector, by)

@@ -1,0 +1,176 @@
+"""A measured matrix: every pair once, resumable, the same with any number of jobs, and the baseline beside it."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from scalearn import AdapterPool
+from scalearn.cli import main
+from scalearn.combine import METHODS, build
+from scalearn.config import read_config
+from scalearn.folding import stack
+from scalearn.matrix import MatrixConfig, MatrixRun, Unit, units
+from scalearn.slot import bottleneck_layers
+from tasksel import UserError, get_task
+from tasksel.matrix import read_matrix
+
+TOLD = {
+    "name": "small",
+    "sources": {"tasks": ["sentiment_films", "entail_travel"], "rows": 40, "recipe": {"epochs": 1, "max_length": 32}},
+    "targets": {"tasks": ["sentiment_phones", "entail_travel"], "rows": 40, "test_rows": 30, "seeds": [0, 1]},
+    "recipe": {"epochs": 1, "max_length": 32},
+    "lr": {"sequential": 1.0e-3},
+}
+
+
+def config(tiny, **changes):
+    return MatrixConfig.model_validate({**TOLD, "base": tiny, **changes})
+
+
+@pytest.fixture(scope="module")
+def measured(tiny, tmp_path_factory):
+    """A whole measurement. Read it, or copy it before you write."""
+    folder = tmp_path_factory.mktemp("matrix") / "run"
+    MatrixRun(config(tiny), folder).run()
+    return folder
+
+
+@pytest.fixture
+def own(measured, tmp_path):
+    shutil.copytree(measured, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def untimed(folder):
+    rows = [json.loads(line) for line in (folder / "matrix.jsonl").read_text().splitlines()]
+    return sorted(({k: v for k, v in row.items() if k != "seconds"} for row in rows), key=str)
+
+
+def test_the_units_are_the_baseline_and_each_source_but_the_targets_own_by_each_method(tiny):
+    found = units(config(tiny, targets={**TOLD["targets"], "seeds": [7]}))
+    assert found == [
+        Unit("sentiment_phones", None, "single-adapter", 7),
+        Unit("sentiment_phones", "sentiment_films", "sequential", 7),
+        Unit("sentiment_phones", "entail_travel", "sequential", 7),
+        Unit("sentiment_phones", "sentiment_films", "scalearn", 7),
+        Unit("sentiment_phones", "entail_travel", "scalearn", 7),
+        Unit("entail_travel", None, "single-adapter", 7),
+        Unit("entail_travel", "sentiment_films", "sequential", 7),
+        Unit("entail_travel", "sentiment_films", "scalearn", 7),
+    ]
+
+
+def test_a_measurement_holds_every_unit_once(measured, tiny):
+    rows = read_matrix(measured).rows
+    assert sorted((r.target, str(r.source), r.method, r.seed) for r in rows) == sorted(
+        (u.target, str(u.source), u.method, u.seed) for u in units(config(tiny))
+    )
+    assert all(0 <= row.score <= 1 and row.steps == 2 and row.seconds > 0 for row in rows)
+
+
+def test_it_says_what_made_it(measured, tiny):
+    told = json.loads((measured / "provenance.json").read_text())
+    assert told["config"]["targets"]["rows"] == 40
+    assert set(told["identity"]["rows"]) == {"sentiment_films", "entail_travel", "sentiment_phones"}
+    assert told["versions"]["torch"]
+
+
+def test_a_killed_measurement_goes_on_to_the_same_rows(measured, own, tiny):
+    lines = (own / "matrix.jsonl").read_text().splitlines(keepends=True)
+    (own / "matrix.jsonl").write_text("".join(lines[:5]) + lines[5][:20])
+    run = MatrixRun(config(tiny), own)
+    assert len(run.todo()) == len(lines) - 5
+    run.run()
+    assert untimed(own) == untimed(measured)
+
+
+def test_two_jobs_measure_what_one_measures(measured, own, tiny):
+    (own / "matrix.jsonl").unlink()
+    MatrixRun(config(tiny), own).run(jobs=2)
+    assert untimed(own) == untimed(measured)
+
+
+def test_more_seeds_may_be_added_but_nothing_else_may_differ(own, tiny):
+    more = config(tiny, targets={**TOLD["targets"], "seeds": [0, 1, 2]})
+    assert {unit.seed for unit in MatrixRun(more, own).todo()} == {2}
+    with pytest.raises(UserError, match=r"holds a different measurement \(it differs in recipe\)"):
+        MatrixRun(config(tiny, recipe={"epochs": 2, "max_length": 32}), own)
+
+
+def test_a_run_that_diverges_is_a_row_without_a_score(own, tiny, monkeypatch):
+    from scalearn import matrix
+    from tasksel.training import Diverged
+
+    def diverge(*args, **kwargs):
+        raise Diverged("the loss became NaN")
+
+    (own / "matrix.jsonl").unlink()
+    run = MatrixRun(config(tiny), own)
+    monkeypatch.setattr(matrix, "fit", diverge)
+    run.run()
+    assert {line["score"] for line in untimed(own)} == {None}
+    assert run.todo() == []
+
+
+def test_a_sequential_run_starts_from_the_sources_adapter(pool):
+    source = pool["sentiment_films"]
+    task = get_task("sentiment_phones")
+    model = build(pool.base, task, METHODS["sequential"], *stack([source]), seed=0)
+    assert source.bottlenecks().keys() == dict(bottleneck_layers(model, task.name)).keys()
+    for path, layer in bottleneck_layers(model, task.name):
+        slot, held = layer.adapters[task.name], source.bottlenecks()[path]
+        assert slot.adapter_down[0].weight.equal(held.down[0])
+        assert slot.adapter_down[0].bias.equal(held.down_bias[0])
+        assert slot.adapter_up.weight.equal(held.up[0].t())
+        assert slot.adapter_up.bias.equal(held.up_bias[0])
+        assert all(parameter.requires_grad for parameter in slot.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["head-only"]}, "'head-only' takes no source"),
+        ({"methods": ["sequentail"]}, "did you mean 'sequential'"),
+        ({"lr": {"scalern": 1.0}}, "did you mean 'scalearn'"),
+        ({"methods": []}, r"methods: give one or more, none twice \(given \[\]\)"),
+        ({"sources": {"tasks": ["rte"]}}, "no task 'rte'"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_said_before_anything_trains(tiny, tmp_path, no_training, changes, message):
+    with pytest.raises(UserError, match=message):
+        MatrixRun(config(tiny, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_of_an_unknown_origin_are_not_added_to(own, tiny):
+    (own / "provenance.json").unlink()
+    with pytest.raises(UserError, match=r"has no provenance\.json beside it"):
+        MatrixRun(config(tiny), own)
+
+
+def test_no_jobs_are_refused(own, tiny):
+    with pytest.raises(UserError, match="--jobs 0: give 1 or more"):
+        MatrixRun(config(tiny), own).run(jobs=0)
+
+
+def test_a_launch_of_several_processes_is_refused(own, tiny, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="start it with --num_processes 1"):
+        MatrixRun(config(tiny), own).run()
+
+
+def test_the_command_plans_and_runs(tiny, tmp_path, capsys):
+    path, out = tmp_path / "small.yaml", tmp_path / "run"
+    targets = {**TOLD["targets"], "seeds": [0], "tasks": ["sentiment_phones"]}
+    path.write_text(yaml.safe_dump({**TOLD, "targets": targets, "base": tiny}))
+    assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
+    assert "5 runs, 0 done; about" in capsys.readouterr().out
+    assert not out.exists()
+    assert main(["matrix", str(path), "--out", str(out)]) == 0
+    assert len(read_matrix(out).rows) == 5
+    assert AdapterPool(out / "pool").names == ["entail_travel", "sentiment_films"]
+    assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
+    assert "5 runs, 5 done; about 0 minutes" in capsys.readouterr().out
+    assert read_config(path, MatrixConfig).lr == {"sequential": 1.0e-3}

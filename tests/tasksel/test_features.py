@@ -1,0 +1,314 @@
+"""Tests of scores by a source's features: each is its formula on what a direct run of the model gives, and the target is never trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tasksel import features, get_task, load
+from tasksel.data import stratified
+from tasksel.encoder import load_base
+from tasksel.errors import UserError
+from tasksel.features import FeatureSelector, first_token, look, pooled, source_classes, training_rows
+from tasksel.subject import Subject
+from tasksel.trained import HEAD, WEIGHTS, Trained, train_adapter
+from tasksel.training import Recipe, encode_split
+from tasksel.transferability import knn, leep, linear_probe, logme, nce
+
+MEASURES = ("logme", "leep", "nce", "knn", "probe")
+RECIPE = Recipe(lr=1e-2, epochs=1, max_length=32)
+CLASSES, NUMBER, LABELS, CHOICES = "sentiment_films", "similarity_market", "complaints_orders", "endings_daily"
+
+
+@dataclass
+class Of:
+    """A candidate of 40 rows."""
+
+    task: object
+    trained: Trained | None = None
+    rows: int = 40
+    seed: int = 0
+    data: str | None = None
+    folder: Path | None = None
+
+    @property
+    def name(self):
+        return self.task.name
+
+
+class Target(Subject):
+    """A target that must not be trained."""
+
+    @property
+    def trained(self):
+        raise AssertionError("the target's adapter was asked for")
+
+
+@pytest.fixture(scope="module")
+def base(tiny):
+    return load_base(tiny)
+
+
+@pytest.fixture(scope="module")
+def adapters(base, tmp_path_factory):
+    """A trained adapter a kind of task."""
+    folder = tmp_path_factory.mktemp("adapters")
+    tasks = {name: get_task(name) for name in (CLASSES, NUMBER, LABELS, CHOICES)}
+    return {
+        name: train_adapter(task, load(task, rows=40), base, folder / name, recipe=RECIPE)
+        for name, task in tasks.items()
+    }
+
+
+@pytest.fixture
+def source(base, adapters):
+    return lambda name=CLASSES: Subject(Of(get_task(name), adapters[name]), base)
+
+
+@pytest.fixture
+def target(base):
+    return lambda name="entail_travel", **of: Target(Of(get_task(name), **of), base)
+
+
+@pytest.fixture
+def broken(adapters, tmp_path):
+    """A copy of an adapter with one file's tensors changed."""
+
+    def copy(file, change, name=CLASSES):
+        (tmp_path / "adapter").mkdir()
+        for path in adapters[name].folder.iterdir():
+            (tmp_path / "adapter" / path.name).write_bytes(path.read_bytes())
+        tensors = {key: change(tensor) for key, tensor in load_file(adapters[name].folder / file).items()}
+        save_file(tensors, tmp_path / "adapter" / file, metadata={"format": "pt"})
+        return Trained(tmp_path / "adapter", name)
+
+    return copy
+
+
+def directly(trained, base, task, split, *, length=64):
+    """Hidden states of the first token and logits, one row at a time, by the library's own calls."""
+    model, hidden, logits = trained.model(base), [], []
+    for texts in split.texts:
+        tokens = base.tokenizer(*texts, truncation=True, max_length=length, return_tensors="pt")
+        with torch.no_grad():
+            output = model(**tokens, output_hidden_states=True)
+        hidden.append(output.hidden_states[-1][0, 0])
+        logits.append(output.logits[0])
+    return torch.stack(hidden).numpy(), torch.stack(logits).numpy()
+
+
+def all_rows(data):
+    return [*data.train.texts, *data.dev.texts], np.concatenate([data.train.labels, data.dev.labels])
+
+
+def entropy(labels):
+    share = np.bincount(labels.astype(int)) / len(labels)
+    return float(-sum(p * np.log(p) for p in share if p))
+
+
+class TestRun:
+    def test_gives_what_the_model_gives_row_by_row(self, base, adapters, target):
+        data = target().data
+        split = training_rows(data)
+        encoded = encode_split(split, target().task, base.tokenizer, max_length=64)
+        found = first_token(adapters[CLASSES].model(base), encoded)
+        wanted = directly(adapters[CLASSES], base, target().task, split)
+        assert [array.dtype for array in found] == [np.float32, np.float32]
+        assert [array.shape for array in found] == [(40, 32), (40, 2)]
+        for mine, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+    def test_of_the_base_alone_has_no_logits_and_leaves_no_hook(self, base, target, adapters):
+        encoded = encode_split(target().data.train, target().task, base.tokenizer, max_length=64)
+        model = base.model()
+        hidden, logits = first_token(model, encoded)
+        assert logits.shape == (len(encoded), 0)
+        assert not model.base_model._forward_hooks
+        assert np.abs(hidden - first_token(adapters[CLASSES].model(base), encoded)[0]).max() > 1e-3
+
+    @pytest.mark.parametrize("batch", [1, 7, 64])
+    def test_means_over_tokens_without_padding(self, base, target, batch):
+        encoded = encode_split(target().data.train, target().task, base.tokenizer, max_length=64)
+        model = base.model()
+        found, _ = pooled(model, encoded, pool="mean", batch=batch)
+        for row in range(0, len(encoded), 5):
+            tokens = {"input_ids": torch.tensor(encoded.ids[row]), "token_type_ids": torch.tensor(encoded.types[row])}
+            with torch.no_grad():
+                states = model.base_model(**tokens).last_hidden_state[0]
+            np.testing.assert_allclose(found[row], states.mean(0).numpy(), atol=1e-5)
+
+    def test_is_not_repeated_for_another_measure(self, source, target, monkeypatch):
+        loads = []
+        model = Trained.model
+        monkeypatch.setattr(Trained, "model", lambda self, base: loads.append(self.adapter) or model(self, base))
+        features._run.cache_clear()
+        for measure in MEASURES:
+            FeatureSelector(measure).scores(target(), [source(), source(LABELS)])
+        assert loads == [CLASSES, LABELS]
+        FeatureSelector("logme", max_length=8).scores(target(), [source()])
+        FeatureSelector("logme", rows=20).scores(target(), [source()])
+        FeatureSelector("logme").scores(target("entail_kitchen"), [source()])
+        FeatureSelector("logme").scores(target(seed=1), [source()])
+        assert loads[2:] == [CLASSES] * 4
+
+    def test_remembered_for_one_target_is_not_given_to_another(self, source, target):
+        both = [
+            FeatureSelector("logme").scores(target(name), [source()])[0] for name in ("entail_travel", "entail_kitchen")
+        ]
+        features._run.cache_clear()
+        assert FeatureSelector("logme").scores(target("entail_kitchen"), [source()]) == both[1:]
+        assert both[0] != both[1]
+
+    def test_of_another_head_on_the_same_adapter_is_not_remembered_as_the_first(self, source, target, base, broken):
+        plain = FeatureSelector("leep").scores(target(), [source()])
+        other = Subject(Of(get_task(CLASSES), broken(HEAD, lambda tensor: -3 * tensor)), base)
+        assert other.trained.fingerprint == source().trained.fingerprint
+        assert FeatureSelector("leep").scores(target(), [other]) != plain
+
+    def test_of_many_rows_is_not_kept(self, source, target, base, monkeypatch):
+        monkeypatch.setattr(features, "KEPT_ROWS", 39)
+        features._run.cache_clear()
+        encoded = encode_split(training_rows(target().data), target().task, base.tokenizer, max_length=64)
+        found = look(source().trained, base, encoded)
+        assert found.features.shape == (40, 32)
+        assert features._run.cache_info().currsize == 0
+
+
+class TestScores:
+    def test_are_the_measures_of_a_direct_run(self, base, adapters, source, target):
+        texts, labels = all_rows(target().data)
+        split = training_rows(target().data)
+        assert split.texts == texts
+        hidden, logits = directly(adapters[CLASSES], base, target().task, split)
+        theta = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        wanted = {
+            "logme": logme(hidden, labels),
+            "leep": leep(theta, labels),
+            "nce": nce(logits.argmax(1), labels),
+            "knn": knn(hidden, labels),
+            "probe": linear_probe(hidden, labels),
+        }
+        for measure in MEASURES:
+            found = FeatureSelector(measure).scores(target(), [source()])
+            assert found == pytest.approx([wanted[measure]], abs=1e-4), measure
+        assert len(set(wanted.values())) == 5
+
+    def test_of_a_regression_target_go_by_its_numbers(self, base, adapters, source, target):
+        market = target(NUMBER)
+        _, labels = all_rows(market.data)
+        hidden, _ = directly(adapters[CLASSES], base, market.task, training_rows(market.data))
+        wanted = {"logme": logme, "knn": knn, "probe": linear_probe}
+        for measure, formula in wanted.items():
+            found = FeatureSelector(measure).scores(market, [source()])
+            assert found == pytest.approx([formula(hidden, labels, regression=True)], abs=1e-3), measure
+
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_of_a_target_with_several_labels_are_the_mean_over_them(self, base, adapters, source, target, measure):
+        orders = target(LABELS)
+        _, labels = all_rows(orders.data)
+        hidden, logits = directly(adapters[CLASSES], base, orders.task, training_rows(orders.data))
+        theta = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        given = {"leep": theta, "nce": logits.argmax(1)}.get(measure, hidden)
+        formula = {"logme": logme, "leep": leep, "nce": nce, "knn": knn, "probe": linear_probe}[measure]
+        columns = [formula(given, column[:, None].astype(int)) for column in labels.T]
+        assert FeatureSelector(measure).scores(orders, [source()]) == pytest.approx([np.mean(columns)], abs=1e-4)
+
+    @pytest.mark.parametrize("name", [NUMBER, CHOICES])
+    def test_of_a_source_without_classes_are_what_knowing_nothing_gets(self, source, target, name):
+        _, labels = all_rows(target().data)
+        for measure in ("leep", "nce"):
+            nothing, something = FeatureSelector(measure).scores(target(), [source(name), source()])
+            assert nothing == pytest.approx(-entropy(labels))
+            assert something >= nothing - 1e-12
+        assert np.isfinite(FeatureSelector("logme").scores(target(), [source(name)])[0])
+
+    def test_of_capped_rows_are_those_of_the_draw(self, base, adapters, source, target):
+        texts, labels = all_rows(target().data)
+        drawn = stratified(labels, 24, seed=0)
+        split = training_rows(target().data, rows=24)
+        assert split.texts == [texts[i] for i in drawn]
+        hidden, _ = directly(adapters[CLASSES], base, target().task, split)
+        found = FeatureSelector("logme", rows=24).scores(target(), [source()])
+        assert found == pytest.approx([logme(hidden, labels[drawn])], abs=1e-4)
+        assert training_rows(target().data, rows=400).texts == texts
+
+    def test_keep_the_order_of_the_sources(self, source, target):
+        one, other = source(), source(LABELS)
+        forth, back = (FeatureSelector("logme").scores(target(), pair) for pair in ([one, other], [other, one]))
+        assert forth == back[::-1]
+        assert forth[0] != forth[1]
+        assert FeatureSelector("logme").scores(target(), []) == []
+
+
+class TestSourceClasses:
+    def test_of_a_classifier_are_its_softmax(self):
+        theta, z = source_classes(
+            {"head_type": "classification", "num_labels": 2}, np.array([[0.0, np.log(3)], [1, 1]])
+        )
+        np.testing.assert_allclose(theta, [[0.25, 0.75], [0.5, 0.5]])
+        assert z.tolist() == [1, 0]
+
+    def test_of_several_labels_are_one_drawn_at_random_given_or_not(self):
+        logits = np.array([[0.0, np.log(3)], [np.log(9), 0]])
+        theta, z = source_classes({"head_type": "multilabel_classification", "num_labels": 2}, logits)
+        np.testing.assert_allclose(theta, [[0.25, 0.375, 0.25, 0.125], [0.45, 0.25, 0.05, 0.25]])
+        assert z.tolist() == [1, 0]
+
+    @pytest.mark.parametrize(
+        "head", [{"head_type": "classification", "num_labels": 1}, {"head_type": "multiple_choice"}]
+    )
+    def test_of_a_head_without_classes_are_one(self, head):
+        theta, z = source_classes(head, np.zeros((3, 1)))
+        assert theta.tolist() == [[1.0]] * 3
+        assert z.tolist() == [0, 0, 0]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("measure", ["leep", "nce"])
+    def test_a_regression_target_has_no_classes(self, target, source, measure):
+        with pytest.raises(
+            UserError, match=f"{measure} compares classes, and target '{NUMBER}' is a regression: choose logme"
+        ):
+            FeatureSelector(measure).scores(target(NUMBER), [source()])
+
+    @pytest.mark.parametrize("measure", MEASURES)
+    def test_a_multiple_choice_target_is_several_texts(self, target, source, measure):
+        with pytest.raises(
+            UserError, match=f"{measure} wants one text a row, and target '{CHOICES}' is multiple choice"
+        ):
+            FeatureSelector(measure).scores(target(CHOICES), [source()])
+
+    def test_a_source_without_a_head_is_refused(self, target, base, broken):
+        headless = broken(WEIGHTS, lambda tensor: tensor)
+        (headless.folder / HEAD).unlink()
+        with pytest.raises(UserError, match=r"has no head \(model_head.safetensors\)"):
+            FeatureSelector("logme").scores(target(), [Subject(Of(get_task(CLASSES), headless), base)])
+
+    @pytest.mark.parametrize("file", [WEIGHTS, HEAD])
+    def test_a_broken_adapter_or_head_is_named(self, target, base, broken, file):
+        nan = Subject(Of(get_task(CLASSES), broken(file, lambda tensor: tensor * torch.nan)), base)
+        with pytest.raises(UserError, match=f"source '{CLASSES}' on 'entail_travel' gives NaN or infinite numbers"):
+            FeatureSelector("nce").scores(target(), [nan])
+
+    def test_what_a_measure_cannot_use_is_said_with_both_names(self, target, source):
+        with pytest.raises(UserError, match=f"knn of source '{CLASSES}' for 'entail_travel': k=5 neighbours of 4 rows"):
+            FeatureSelector("knn", rows=4).scores(target(), [source()])
+
+    def test_an_unknown_measure_is_answered_with_the_nearest(self):
+        with pytest.raises(UserError, match="no measure 'logm'; did you mean 'logme'"):
+            FeatureSelector("logm")
+
+
+def test_the_key_names_measure_and_settings():
+    made = [
+        FeatureSelector("logme"),
+        FeatureSelector("knn"),
+        FeatureSelector("logme", rows=9),
+        FeatureSelector("logme", max_length=9),
+    ]
+    assert len({selector.key for selector in made}) == 4
+    assert [selector.name for selector in made] == ["logme", "knn", "logme", "logme"]
+    assert {selector.needs for selector in made} == {"adapter"}
