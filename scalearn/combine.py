@@ -3,7 +3,7 @@
     slot "none"     the head alone
     slot "fresh"    one ordinary new adapter, no sources
     slot "mix"      frozen sources under a learned omega (`scalearn.scaling`)
-    slot "continued"    one source's adapter, trained on (sequential transfer)
+    slot "continued"    the first source's adapter, trained on (sequential transfer)
 
 The learning rates are the authors' (arXiv:2310.01217, their scripts): 6e-3 for omega, 3e-4 for an adapter. Ours: the head alone at 3e-3, and one
 patience for all methods, so that none is stopped earlier than another (the authors give ScaLearn none and adapters 5).
@@ -39,7 +39,7 @@ class Method:
 
     @property
     def takes(self) -> str:
-        """How many sources it takes: "none", "one" or "some"."""
+        """How many sources it takes: "none", "one" (the first it is given) or "some"."""
         return {"mix": "some", "continued": "one"}.get(self.slot, "none")
 
 

@@ -67,7 +67,7 @@ def transfer(
     """Trains a method on a target and scores the public validation set.
 
     Args:
-        sources: from `AdapterPool.select`; methods without sources take none of them but may be given them.
+        sources: from `AdapterPool.select`, best first; a method that takes fewer (none, or "sequential" the first) may be given all.
         method: a row of `scalearn.combine.METHODS`.
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
@@ -84,8 +84,6 @@ def transfer(
     model_base = _base(sources, base)
     if chosen.takes != "none" and not sources:
         raise UserError(f"method '{method}' needs at least one source; select some from a pool")
-    if chosen.takes == "one" and len(sources) != 1:
-        raise UserError(f"method '{method}' takes one source, given {len(sources)}: choose one (--top 1)")
     names = [source.name for source in sources]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -95,7 +93,7 @@ def transfer(
     if not seeds or len(set(seeds)) != len(seeds):
         raise UserError(f"seeds {list(seeds)}: give one or more, none twice")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
-    used = tuple(sources) if chosen.takes != "none" else ()
+    used = tuple(sources[: {"none": 0, "one": 1}.get(chosen.takes, len(sources))])
     job = Job(folder, target, chosen, model_base, used, rows, recipe)
     _begin(job)
     with bar(f"{target.name} by {method}", len(seeds)) as advance:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tasksel.benefit import Assessment, Curve, Point
+from tasksel.benefit import Assessment
 from tasksel.errors import UserError
+from tasksel.ledger import Curve, Point
 from tasksel.storage import PARTIAL, write_json, write_text
 
 TITLES = {

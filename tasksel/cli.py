@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tasksel.benefit import assess, measured_pairs
+from tasksel.benefit import assess
 from tasksel.benefit_report import markdown as benefit_markdown
 from tasksel.benefit_report import write as write_benefit
 from tasksel.catalog import find_tasks, given_task, suites
@@ -23,14 +24,16 @@ from tasksel.encoder import load_base
 from tasksel.errors import UserError, unknown
 from tasksel.index import EmbeddingIndex, build_from_files
 from tasksel.judgement import FILE as SCORES
-from tasksel.judgement import judge, picture, read_scores
+from tasksel.judgement import Scores, judge
+from tasksel.judgement_picture import picture
+from tasksel.ledger import measured_pairs
 from tasksel.matrix import beside, read_matrix
 from tasksel.pairs import FILE as PAIRS
-from tasksel.pairs import attribute, read_pairs, with_scores
+from tasksel.pairs import attribute, read_pairs, rows_with_features, with_scores
 from tasksel.progress import is_main, say
 from tasksel.ranking import Ranking, TaskCandidate, rank
-from tasksel.scoring import Bench, missing, named_methods, score_all
-from tasksel.selectors import Oracle, get_selector, inputs_of
+from tasksel.scoring import Bench, at_hand, missing, named_methods, score_all, stored
+from tasksel.selectors import Oracle, get_selector, given_settings, inputs_of
 from tasksel.storage import write_text
 from tasksel.stored import stored_sources
 from tasksel.subject import Subject
@@ -46,6 +49,7 @@ Files = tyro.conf.Positional[tuple[Path, ...]]
 Folder = tyro.conf.Positional[Path]
 MatrixPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="matrix.jsonl, or the folder that holds it")]
 By = Annotated[str, tyro.conf.arg(help="a way of choosing; a+b fuses two (docs/methods.md)")]
+Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", help="the method's settings, as name=value")]
 PoolFolder = Annotated[Path | None, tyro.conf.arg(name="pool", help="a pool of trained sources")]
 Store = Annotated[Path, tyro.conf.arg(help="where what is computed of a target is kept")]
 Data = Annotated[str | None, tyro.conf.arg(help="a folder of task folders, 'hub', or nothing for the built-in suite")]
@@ -112,7 +116,7 @@ def _label_text(task: Task, label: object) -> str:
 
 @app.command()
 def embed(
-    tasks: Tasks, data: Data = None, by: By = "connectivity", base: str = "minilm", rows: Rows = None, seed: int = 0,
+    tasks: Tasks, data: Data = None, by: By = "connectivity", settings: Settings = (), base: str = "minilm", rows: Rows = None, seed: int = 0,
     out_folder: Annotated[Path, tyro.conf.arg(name="out")] = Path("embeddings"), text: tuple[str, ...] = (), label: str = "label",
 ) -> None:  # fmt: skip
     """Embed tasks; one safetensors file a task. A method that compares adapters trains one a task first.
@@ -120,8 +124,9 @@ def embed(
     For example:
       tasksel embed entail_travel entail_kitchen
       tasksel embed rte mrpc --by fisher --data path/to/tasks --rows 1000
+      tasksel embed rte --set co_train=true max_steps=40 --data path/to/tasks
     """
-    model, embedder = load_base(base), get_embedder(by)
+    model, embedder = load_base(base), get_embedder(by, **given_settings(settings))
     for name in tasks:
         task = given_task(name, data=data, text=text, label=label)
         subject = Subject(TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name), model)
@@ -134,7 +139,7 @@ def embed(
 
 @app.command("rank")
 def rank_command(
-    target: TaskName, sources: Tasks = (), data: Data = None, by: By = "connectivity", base: str = "minilm", rows: Rows = None, seed: int = 0,
+    target: TaskName, sources: Tasks = (), data: Data = None, by: By = "connectivity", settings: Settings = (), base: str = "minilm", rows: Rows = None, seed: int = 0,
     pool: PoolFolder = None, matrix: Annotated[Path | None, tyro.conf.arg(help="for --by oracle: what was measured")] = None,
     store: Store = Path("embeddings/.kept"), text: tuple[str, ...] = (), label: str = "label",
 ) -> None:  # fmt: skip
@@ -145,11 +150,16 @@ def rank_command(
       tasksel rank reviews.csv sst2 imdb rte --text body --label stars --data path/to/tasks
       tasksel rank rte --data path/to/tasks --pool pools/mine --by logme
       tasksel rank rte --data path/to/tasks --pool pools/mine --by connectivity+text
+      tasksel rank rte --data path/to/tasks --by oracle --matrix runs/matrix
     """
-    selector = Oracle(read_matrix(matrix).means()) if by == "oracle" and matrix else get_selector(by)
     task = given_task(target, data=data, text=text, label=label)
+    selector = get_selector(by)
+    if isinstance(selector, Oracle) and matrix:
+        measured, scores = read_matrix(matrix).truth(task.name)
+        selector = Oracle({task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
+        sources = sources or (() if pool else measured)
     if pool:
-        held = stored_sources(pool, load_base(base))
+        held = stored_sources(pool, load_base(base), tasks=_tasks(data, pool) if data else None)
         candidates: list[Any] = [source for source in held if not sources or source.name in sources]
         missing_names = set(sources) - {source.name for source in held}
         if missing_names:
@@ -178,9 +188,8 @@ def judge_command(
     wanted = named_methods(by)
     todo = missing(wanted, measured.targets, seeds, path)
     if todo and pool:
-        score_all(_bench(pool, data, base, rows, store), todo, path)
-    scores = [one for one in read_scores(path) if one.by in wanted]
-    judgement = judge(measured, scores, method=method)
+        score_all(_bench(measured.targets, pool, data, base, rows, store), todo, path)
+    judgement = judge(measured, _stored_scores(wanted, path), method=method)
     if not is_main():
         return
     out.print(judgement.table())
@@ -188,6 +197,23 @@ def judge_command(
         write_text(out_folder / "judge.md", judgement.markdown() + "\n" + judgement.per_target_markdown())
         picture(judgement, out_folder / "judge.svg")
         out.print(f"judge.md and judge.svg lie in {out_folder}", highlight=False)
+
+
+def _stored_scores(wanted: Sequence[str], path: Path) -> list[Scores]:
+    """The wanted methods' scores in a file; those that it has none of are said.
+
+    Raises:
+        UserError: none at all.
+    """
+    scores = at_hand(wanted, stored(path))
+    if wanted and not scores:
+        raise UserError(
+            f"no scores by {', '.join(wanted[:3])}{', …' if len(wanted) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
+        )
+    have = {one.by for one in scores}
+    if lost := [by for by in wanted if by not in have]:
+        say(f"left out, as {path} has no scores by them (--pool and --data compute them): {', '.join(lost)}")
+    return scores
 
 
 @app.command("benefit")
@@ -207,15 +233,23 @@ def benefit_command(
     """
     measured, path = read_matrix(matrix), beside(matrix, PAIRS)
     if pool:
-        attribute(_bench(pool, data, base, rows, store), measured.targets, path, seed=seed)
-    told = read_pairs(path)
-    if not told:
-        raise UserError(f"no {path}: compute the pairs' features from the sources (--pool, --data)")
-    features = with_scores(told, read_scores(beside(matrix, SCORES)) if also else [], also, seed=seed)
-    pairs, diverged = measured_pairs(map(asdict, measured.rows), features, method=method)
+        attribute(_bench(measured.targets, pool, data, base, rows, store), measured.targets, path, seed=seed)
+    known = read_pairs(path)
+    if not known:
+        raise UserError(
+            f"no features of pairs in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
+        )
+    columns = named_methods(also)
+    features = with_scores(
+        known, _stored_scores(columns, beside(matrix, SCORES)) if columns else [], columns, seed=seed
+    )
+    measured_rows, lost = rows_with_features(measured.rows, features, method=method)
+    if lost:
+        say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(lost)}")
+    pairs, diverged = measured_pairs(map(asdict, measured_rows), features, method=method)
     for name in diverged:
         say(f"left out, as it diverged under every seed: {name}")
-    found = assess(pairs, sizes={pair.source: pair.source_rows for pair in told.values()}, max_loss=max_loss)
+    found = assess(pairs, sizes={pair.source: pair.source_rows for pair in known.values()}, max_loss=max_loss)
     if not is_main():
         return
     out.print(benefit_markdown(found), highlight=False, markup=False)
@@ -224,10 +258,17 @@ def benefit_command(
         out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)
 
 
-def _bench(pool: Path, data: str | None, base: str, rows: int | None, store: Path) -> Bench:
+def _bench(targets: Sequence[str], pool: Path, data: str | None, base: str, rows: int | None, store: Path) -> Bench:
     """What scores and features are computed from: a pool's sources and the tasks of a place."""
-    model, tasks = load_base(base), {task.name: task for task in find_tasks(data)}
+    model, tasks = load_base(base), _tasks(data, pool, targets)
     return Bench(stored_sources(pool, model, tasks=tasks), tasks, model, rows, store)
+
+
+def _tasks(data: str | None, pool: Path, targets: Sequence[str] = ()) -> dict[str, Task]:
+    """The tasks of a place that a pool's sources or the targets are named after."""
+    found = find_tasks(data)
+    names = {*targets, *(path.parent.name for path in pool.glob("*/card.json"))}
+    return {name: found[name] for name in sorted(names) if name in found}
 
 
 @index_commands.command("build")

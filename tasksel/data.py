@@ -209,6 +209,9 @@ def _label(task: Task, row: Row, choices: list[str] | None) -> int | float | lis
         return number
     if task.kind == "multi_label":
         return _multi_hot(task, row, given)
+    if task.among:
+        parent = task.model_copy(update={"labels": task.among})
+        return _multi_hot(parent, row, given)[task.among.index(task.labels[1])]
     if choices is not None:
         if not str(given).isdecimal() or int(given) >= len(choices):
             raise UserError(

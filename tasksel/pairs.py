@@ -1,11 +1,12 @@
 """What two tasks' attributions say of a pair, kept in `pairs.jsonl`: what the benefit of a transfer is predicted from.
 
-{"target": "sst5", "source": "sst2", "source_rows": 1500, "features": {"signed cosine/0": 0.31, ...}}
+{"target": "sst5", "source": "sst2", "source_rows": 1500, "features": {"cosine/0": 0.31, "absolute cosine/0": 0.8, ...}}
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tasksel.benefit import pair_features
 from tasksel.embedders.conductance import Conductance
 from tasksel.errors import UserError
 from tasksel.judgement import Scores
-from tasksel.matrix import append_row, mend, read_records
+from tasksel.matrix import Row, append_row, mend, read_records
 from tasksel.progress import bar, say
 from tasksel.scoring import Bench
 from tasksel.selectors import size
@@ -47,24 +48,50 @@ def read_pairs(path: Path) -> dict[tuple[str, str], PairRow]:
 
 
 def attribute(bench: Bench, targets: Sequence[str], path: Path, *, seed: int = 0) -> None:
-    """Appends the features of every pair that `path` lacks: signed and absolute conductance, each model on its own rows."""
+    """Appends the features of every pair that `path` lacks: signed and absolute conductance, each model on its own rows.
+
+    A pair that has none (a multiple choice task is in it) is said and left out.
+
+    Raises:
+        UserError: a target whose task is not known.
+    """
+    for target in targets:
+        bench.target(target, seed)
     have = read_pairs(path)
     mend(path)
     with bar("attribute", len(targets)) as advance:
         for target in targets:
             mine = bench.target(target, seed)
             for source in bench.others(target):
-                if (target, source.name) not in have:
-                    append_row(path, PairRow(target, source.name, int(size(mine, source)), _features(source, mine)))
+                if (target, source.name) in have:
+                    continue
+                try:
+                    features = _features(source, mine)
+                except UserError as error:
+                    say(f"no features of the pair {source.name} -> {target}: {error}")
+                else:
+                    append_row(path, PairRow(target, source.name, int(size(mine, source)), features))
             advance(target)
 
 
 def _features(source: Subject, target: Subject) -> dict[str, float]:
     found: dict[str, float] = {}
-    for form, signed in (("signed", True), ("absolute", False)):
+    for form, signed in (("", True), ("absolute ", False)):
         layers = [one.embedding(Conductance(signed=signed)).arrays["layers"] for one in (source, target)]
-        found |= {f"{form} {name}": value for name, value in pair_features(*layers).items()}
+        found |= {f"{form}{name}": value for name, value in pair_features(*layers).items()}
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise UserError(f"feature '{name}' is {value}: a layer that attributes nothing has no direction")
     return found
+
+
+def rows_with_features(
+    rows: Sequence[Row], features: Container[tuple[str, str]], *, method: str
+) -> tuple[list[Row], list[str]]:
+    """A matrix's rows but those of pairs without features, and the names of those pairs."""
+    kept = [row for row in rows if row.source in (None, row.target) or (row.target, row.source) in features]
+    lost = {f"{row.source} -> {row.target}" for row in rows if row.method == method and row not in kept}
+    return kept, sorted(lost)
 
 
 def with_scores(

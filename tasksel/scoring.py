@@ -5,8 +5,9 @@ A method that asks for much (a trained target adapter, an attribution) is run on
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from tasksel.embedding import Embedder
 from tasksel.encoder import Base
 from tasksel.errors import UserError
 from tasksel.esm import Esm
-from tasksel.judgement import FILE, Scores, read_scores
-from tasksel.matrix import append_row, mend
+from tasksel.judgement import FILE, Scores
+from tasksel.matrix import append_row, mend, read_records
 from tasksel.progress import bar, say
 from tasksel.ranking import TaskCandidate
 from tasksel.selectors import ByEmbedding, Selector, get_selector, inputs_of, names, reciprocal_rank_fusion
@@ -23,18 +24,17 @@ from tasksel.subject import Candidate, Subject
 from tasksel.task import Task
 
 FREE = ("random", "oracle")  # a judge knows them exactly: nothing is to be computed
+Key = tuple[str, str, int]  # method, target, ranking seed
 
 
 def named_methods(by: Sequence[str]) -> list[str]:
-    """The methods that a command line names; "all" is every one.
+    """The methods that a command line names, each once; "all" is every one. The parts of a fused one stand in name order.
 
     Raises:
         UserError: an unknown name (with the nearest one).
     """
     wanted = [name for one in by for name in (names() if one == "all" else [one])]
-    for name in wanted:
-        get_selector(name)
-    return [name for name in dict.fromkeys(wanted) if name not in FREE]
+    return [name for name in dict.fromkeys(get_selector(name).name for name in wanted) if name not in FREE]
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,24 @@ class Bench:
         return [Subject(source, self.base) for source in self.sources if source.name != target]
 
     def score(self, by: str, target: str, seed: int) -> Scores:
-        """One method's scores of every source but the target's own, with what they cost."""
+        """One method's scores of every source but the target's own, with what they cost.
+
+        Raises:
+            UserError: no other source, a score that is not a number, and whatever the method refuses.
+        """
         selector, mine, others = get_selector(by), self.target(target, seed), self.others(target)
+        if not others:
+            raise UserError("there is no source but its own")
+        if isinstance(selector, Esm):  # its maps are not the target's cost, whenever they are made
+            for source in others:
+                source.embedding(selector)
         begun = time.perf_counter()
         found = selector.scores(mine, others)
         seconds, each, size = _cost(selector, mine, others, time.perf_counter() - begun)
         scores = {source.name: float(score) for source, score in zip(others, found, strict=True)}
+        for name, score in scores.items():
+            if not math.isfinite(score):
+                raise UserError(f"the score of '{name}' is {score}, which is no number")
         return Scores(by, target, seed, scores, round(seconds, 3), round(each, 3), size)
 
 
@@ -84,7 +96,7 @@ def _cost(selector: Selector, target: Subject, sources: Sequence[Subject], wall:
         each = sum(one.made["seconds"] for one in theirs) / len(theirs)
         size = round(sum(one.nbytes for one in theirs) / len(theirs))
         if isinstance(selector, Esm):
-            return max(0.0, wall - each * len(theirs)), each, size
+            return wall, each, size
         mine = target.embedding(embedder, inputs=shown).made["seconds"]
         own = target.trained.seconds if embedder.needs == "adapter" else 0.0
         if shown:  # made anew for every target
@@ -94,21 +106,29 @@ def _cost(selector: Selector, target: Subject, sources: Sequence[Subject], wall:
     return wall, 0.0, size
 
 
-def missing(
-    wanted: Iterable[str], targets: Iterable[str], seeds: Iterable[int], path: Path
-) -> list[tuple[str, str, int]]:
+def stored(path: Path) -> dict[Key, Scores]:
+    """The scores in a file, or in the folder that holds `scores.jsonl`; none where there is no file or nothing whole in it.
+
+    Raises:
+        UserError: see `tasksel.matrix.read_whole_rows`.
+    """
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        return {}
+    found, complaint = read_records(path, Scores, key=lambda scores: scores.key)
+    if complaint:
+        say(complaint)
+    return {one.key: one for one in found}
+
+
+def missing(wanted: Iterable[str], targets: Iterable[str], seeds: Iterable[int], path: Path) -> list[Key]:
     """The (method, target, seed) that `path` has no scores of yet, target by target, so that what is shared stays at hand."""
-    file = path / FILE if path.is_dir() else path
-    have = {one.key for one in read_scores(file)} if file.is_file() else set()
-    seeds = list(seeds)
-    wanted = list(wanted)
+    have, seeds, wanted = stored(path), list(seeds), list(wanted)
     return [key for target in targets for seed in seeds for by in wanted if (key := (by, target, seed)) not in have]
 
 
-def score_all(bench: Bench, todo: Sequence[tuple[str, str, int]], path: Path) -> None:
+def score_all(bench: Bench, todo: Sequence[Key], path: Path) -> None:
     """Computes what is to do and appends it, a line each; a method that cannot rank a target is said and left out.
-
-    A fused method ("a+b") is computed from its parts' scores.
 
     Raises:
         UserError: a target whose task is not known.
@@ -116,13 +136,11 @@ def score_all(bench: Bench, todo: Sequence[tuple[str, str, int]], path: Path) ->
     for _, target, seed in todo:
         bench.target(target, seed)
     mend(path)
-    have = {one.key: one for one in read_scores(path)} if path.is_file() else {}
+    have = stored(path)
     with bar("score sources", len(todo)) as advance:
         for by, target, seed in todo:
-            parts = [have.get((part, target, seed)) for part in by.split("+")]
             try:
-                whole = [part for part in parts if part is not None]
-                found = fuse(by, whole) if "+" in by and len(whole) == len(parts) else bench.score(by, target, seed)
+                found = _scored(bench, by, target, seed, have)
             except UserError as error:
                 say(f"{by} cannot rank sources for '{target}': {error}")
             else:
@@ -131,9 +149,40 @@ def score_all(bench: Bench, todo: Sequence[tuple[str, str, int]], path: Path) ->
             advance(f"{by} for {target}")
 
 
+def _scored(bench: Bench, by: str, target: str, seed: int, have: Mapping[Key, Scores]) -> Scores:
+    """A method's scores; a fused one's ("a+b") are made of its parts', which are computed where they are not there yet."""
+    if "+" not in by:
+        return bench.score(by, target, seed)
+    return fuse(by, [have.get((part, target, seed)) or bench.score(part, target, seed) for part in by.split("+")])
+
+
+def at_hand(wanted: Iterable[str], have: Mapping[Key, Scores]) -> list[Scores]:
+    """The wanted methods' scores among those at hand; a fused method that is not there is made where all its parts are."""
+    ranked = dict.fromkeys((target, seed) for _, target, seed in have)
+    found = []
+    for by in wanted:
+        for target, seed in ranked:
+            parts = [have[key] for part in by.split("+") if (key := (part, target, seed)) in have]
+            if (by, target, seed) in have:
+                found.append(have[by, target, seed])
+            elif len(parts) == len(by.split("+")):
+                found.append(fuse(by, parts))
+    return found
+
+
 def fuse(by: str, parts: Sequence[Scores]) -> Scores:
-    """The reciprocal-rank fusion of several methods' scores for one target; it costs what they cost together."""
+    """The reciprocal-rank fusion of several methods' scores for one target; it costs what they cost together.
+
+    Raises:
+        UserError: parts that score different sources.
+    """
     sources = sorted(parts[0].scores)
+    for part in parts:
+        if odd := sorted(part.scores.keys() ^ parts[0].scores.keys()):
+            raise UserError(
+                f"'{parts[0].by}' and '{part.by}' have not scored the same sources for '{part.target}' ('{odd[0]}'): "
+                f"remove their lines from {FILE}, and they are computed anew"
+            )
     fused = reciprocal_rank_fusion([[part.scores[name] for name in sources] for part in parts])
     costs = (sum(part.seconds for part in parts), sum(part.source_seconds for part in parts))
     scores = dict(zip(sources, fused, strict=True))

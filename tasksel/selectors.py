@@ -8,12 +8,14 @@ a+b             the reciprocal-rank fusion of any of them:  sum over methods of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
+import yaml
 from scipy.stats import rankdata
 
 from tasksel.embedders import EMBEDDERS, check_settings, get_embedder
@@ -226,6 +228,22 @@ def get_selector(name: str, **settings: Any) -> Selector:
         raise unknown("way of choosing", name, names())
     check_settings(name, SELECTORS[name], settings)
     return SELECTORS[name](**settings)
+
+
+def given_settings(told: Sequence[str]) -> dict[str, Any]:
+    """Settings from "name=value" words, each value read as YAML reads it.
+
+    Raises:
+        UserError: a word of another form.
+
+    >>> given_settings(["max_steps=40", "co-train=true"])
+    {'max_steps': 40, 'co_train': True}
+    """
+    for word in told:
+        if not re.fullmatch(r"[\w-]+=.+", word):
+            raise UserError(f"setting '{word}': give name=value, for example --set max_steps=40")
+    pairs = (word.split("=", 1) for word in told)
+    return {name.replace("-", "_"): yaml.safe_load(value) for name, value in pairs}
 
 
 def as_selector(by: str | Embedder | Selector) -> Selector:

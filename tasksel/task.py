@@ -69,6 +69,7 @@ class Task(Frozen):
     `choices` (multiple choice only) is one column that holds a list, or one column or template for each choice.
     `label` is the label's column; `labels` are the label names in the order of their indices (empty for regression).
     Labels in the data may be indices or names; multi-label rows hold a multi-hot list, a list of names, or names joined by `|`.
+    `among` are the label names of a multi-label column of which this task asks for `labels[1]` alone (see `one_label`).
     `explode` names a list column whose items become one row each, in the column of the same name (ReCoRD's entities).
     """
 
@@ -77,6 +78,7 @@ class Task(Frozen):
     text: tuple[str, ...]
     label: str = "label"
     labels: tuple[str, ...] = ()
+    among: tuple[str, ...] = ()
     choices: str | tuple[str, ...] | None = None
     num_choices: int | None = None
     metric: str
@@ -129,6 +131,8 @@ class Task(Frozen):
             raise UserError(
                 f"task '{self.name}': {len(self.labels)} label names {list(self.labels)}; a {self.kind} task needs two or more"
             )
+        if self.among and (len(self.labels) != 2 or self.labels[1] not in self.among):
+            raise UserError(f"task '{self.name}': `among` wants two labels, the second one of {list(self.among)}")
         if len(set(self.labels)) != len(self.labels):
             raise UserError(f"task '{self.name}': a label name stands twice in {list(self.labels)}")
         return self
@@ -211,6 +215,22 @@ class Task(Frozen):
 
     from_csv = from_file
 
+    def one_label(self, label: str) -> Task:
+        """One label of this multi-label task as a yes/no task, scored by the F1 of yes; its name is `task+label`.
+
+        Raises:
+            UserError: not a multi-label task, or no such label (with the nearest one).
+        """
+        if self.kind != "multi_label":
+            raise UserError(f"task '{self.name}' is {self.kind}: only a multi-label task has labels to take one of")
+        named = {_slug(name): name for name in self.labels}
+        if _slug(label) not in named:
+            raise unknown(f"label of '{self.name}'", label, named)
+        label = named[_slug(label)]
+        told = self.model_dump(exclude={"among"})
+        told |= {"name": f"{self.name}+{_slug(label)}", "labels": ("no", label), "among": self.labels, "metric": "f1"}
+        return Task(**told | {"kind": "pair_classification" if len(self.text) == 2 else "single_sentence_classification"})
+
     def __str__(self) -> str:
         shape = f"{self.outputs} outputs" if self.kind != "regression" else "a number"
         return f"{self.name} ({self.suite}; {self.kind.replace('_', ' ')}; {shape}; {self.metric})"
@@ -224,12 +244,16 @@ class TaskSet:
         self.origin = origin
 
     def __getitem__(self, name: str) -> Task:
+        """The task of that name; `task+label` is one label of a multi-label task."""
+        whole, _, label = name.partition("+")
+        if name not in self._tasks and label and whole in self._tasks:
+            return self._tasks[whole].one_label(label)
         if name not in self._tasks:
             raise unknown("task", name, self._tasks, f"looked in {self.origin}")
         return self._tasks[name]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._tasks
+        return name in self._tasks or name.partition("+")[0] in self._tasks
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self._tasks.values())
@@ -244,6 +268,11 @@ class TaskSet:
 
     def __repr__(self) -> str:
         return f"TaskSet({', '.join(self._tasks)}; from {self.origin})"
+
+
+def _slug(label: str) -> str:
+    """A label as part of a task's name."""
+    return re.sub(r"[^\w-]+", "_", label)
 
 
 def _complaint(item: Any) -> str:

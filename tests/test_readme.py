@@ -12,6 +12,7 @@ import pytest
 from scalearn.cli import main as scalearn
 from scalearn.config import read_config
 from scalearn.experiment import Experiment
+from scalearn.matrix import MatrixConfig
 from tasksel.builtin import builtin_rows
 from tasksel.cli import main as tasksel
 
@@ -108,7 +109,8 @@ def test_every_file_and_picture_that_the_readme_names_is_there():
 
 @pytest.mark.parametrize("config", sorted((ROOT / "scripts").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_can_be_read_and_says_its_command(config):
-    assert read_config(config, Experiment).name == config.stem
+    kind = MatrixConfig if config.stem.startswith("matrix") else Experiment
+    assert read_config(config, kind).name == config.stem
     assert f"scripts/{config.stem}" in config.read_text().split("name:")[0]
 
 

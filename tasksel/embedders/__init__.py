@@ -16,7 +16,7 @@ from tasksel.embedders.text import Text
 from tasksel.embedders.vocabulary import Vocabulary
 from tasksel.embedders.weights import Weights
 from tasksel.embedding import Embedder
-from tasksel.errors import unknown
+from tasksel.errors import UserError, unknown
 from tasksel.tokens import TOKEN_SIMILARITIES
 
 EMBEDDERS: dict[str, Callable[..., Embedder]] = {
@@ -55,12 +55,17 @@ def get_embedder(name: str, **settings: Any) -> Embedder:
 
 
 def check_settings(name: str, make: Callable[..., Any], settings: dict[str, Any]) -> None:
-    """Refuses a setting that a method does not have.
+    """Refuses a setting that a method does not have, or a value of another type than its default's.
 
     Raises:
-        UserError: with the nearest one.
+        UserError: with the nearest name, or the type that is wanted.
     """
     known = inspect.signature(make).parameters
-    for setting in settings:
+    for setting, value in settings.items():
         if setting not in known:
             raise unknown(f"setting of '{name}'", setting, known)
+        default = known[setting].default
+        wanted = (int, float) if isinstance(default, float) else type(default)
+        plain = isinstance(default, bool | int | float | str)
+        if plain and (not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool)):
+            raise UserError(f"{setting}={value!r} of '{name}': give a {type(default).__name__}, like {default!r}")

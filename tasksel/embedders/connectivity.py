@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from tasksel.data import Data
 from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
 from tasksel.encoder import Base, add_head
-from tasksel.errors import UserError
+from tasksel.errors import UserError, unknown
 from tasksel.similarity import Grouping, hamming, pattern_similarity
 from tasksel.storage import value_hash
 from tasksel.task import Task
@@ -79,6 +79,11 @@ class Connectivity:
     max_length: int = 128
     early_stop: bool = True
     grouping: Grouping = "all"
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown grouping, with the nearest name."""
+        if self.grouping not in get_args(Grouping):
+            raise unknown("grouping", self.grouping, get_args(Grouping))
 
     @property
     def key(self) -> str:

@@ -108,9 +108,8 @@ class Fisher:
         loss = loss_sum(task.kind, logits_of(model, batch), batch["labels"])
         parameters, hidden = watch.gradients(loss, rows)
         outputs = {
-            f"layer.{n}.output": (h * real.unsqueeze(-1)).reshape(rows, -1, h.shape[-1]).sum(1)
-            for n, h in enumerate(hidden)
-        }
+            f"layer.{n}.output": h.reshape(rows, -1, h.shape[-1]).sum(1) for n, h in enumerate(hidden)
+        }  # padding is masked in attention: its gradient is 0
         outputs["cls"] = hidden[-1][:, 0].reshape(rows, -1, hidden[-1].shape[-1]).sum(1)
         tokens = real.reshape(rows, -1).sum(1, keepdim=True)
         if self.per == "batch":

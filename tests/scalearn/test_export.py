@@ -10,7 +10,15 @@ import pytest
 from tasksel import UserError, get_task, load
 from tasksel.encoder import load_base
 
-METHODS = ("scalearn", "scalearn++", "scalearn-uniform", "scalearn-uniform++", "scalearn-softmax", "single-adapter")
+METHODS = (
+    "scalearn",
+    "scalearn++",
+    "scalearn-uniform",
+    "scalearn-uniform++",
+    "scalearn-softmax",
+    "single-adapter",
+    "sequential",
+)
 TEXTS = [
     ("The pan is hot and clean", "The pan is clean"),
     ("Two cooks peel carrots", "Nobody peels anything"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from scalearn.slot import bottleneck_layers
 from tasksel import UserError, get_task
 from tasksel.matrix import read_matrix
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 TOLD = {
     "name": "small",
     "sources": {"tasks": ["sentiment_films", "entail_travel"], "rows": 40, "recipe": {"epochs": 1, "max_length": 32}},
@@ -174,3 +176,27 @@ def test_the_command_plans_and_runs(tiny, tmp_path, capsys):
     assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
     assert "5 runs, 5 done; about 0 minutes" in capsys.readouterr().out
     assert read_config(path, MatrixConfig).lr == {"sequential": 1.0e-3}
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("matrix_*.yaml")), ids=lambda path: path.stem)
+def test_every_matrix_in_the_repository_plans(script, tmp_path):
+    told = read_config(script, MatrixConfig)
+    for name in {name.partition("+")[0] for name in (*told.sources.tasks, *told.targets.tasks)}:
+        labels = [task.partition("+")[2] for task in told.targets.tasks if task.startswith(f"{name}+")]
+        write_task(tmp_path / "tasks" / name, labels)
+    run = MatrixRun(told.model_copy(update={"data": str(tmp_path / "tasks")}), tmp_path / "run")
+    pairs = sum(source != target for target in told.targets.tasks for source in told.sources.tasks)
+    expected = len(told.targets.seeds) * (len(told.targets.tasks) + len(told.methods) * pairs)
+    assert len(run.todo()) == expected
+    assert not (tmp_path / "run").exists()
+
+
+def write_task(folder, labels):
+    """A small task folder: one of two classes, or of several labels at once."""
+    folder.mkdir(parents=True)
+    told = {"name": folder.name, "suite": "own", "kind": "multi_label" if labels else "single_sentence_classification"}
+    told |= {"text_fields": ["text"], "label_names": labels or ["no", "yes"], "num_labels": len(labels) or 2}
+    (folder / "task.json").write_text(json.dumps({**told, "metric": "macro_f1"}))
+    for split, size in (("train", 12), ("validation", 6)):
+        rows = [{"text": f"{split} {n}", "label": [n % 2] * len(labels) if labels else n % 2} for n in range(size)]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

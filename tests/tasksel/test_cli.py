@@ -9,7 +9,7 @@ from tasksel.builtin import builtin_tasks
 from tasksel.cli import main
 from tasksel.embedders.connectivity import Connectivity
 
-QUICK = ["--connectivity.max-steps", "2", "--connectivity.batch", "8", "--rows", "20"]
+QUICK = ["--rows", "20", "--set", "max_steps=2", "batch=8"]
 
 
 @pytest.fixture(autouse=True)
@@ -138,22 +138,22 @@ class TestEmbed:
     def test_writes_one_file_a_task(self, capsys, tiny, tmp_path):
         shown = said(capsys, "embed", "entail_travel", "grammar_garden", "--base", tiny, "--out", "made", *QUICK)
         key = Connectivity(max_steps=2, batch=8).key
-        files = sorted(path.name for path in (tmp_path / "made").iterdir())
+        files = sorted(path.name for path in (tmp_path / "made").glob("*.safetensors"))
         assert files == [f"{name}-{key}-seed0.safetensors" for name in ("entail_travel", "grammar_garden")]
         made = TaskEmbedding.load(tmp_path / "made" / files[0]).made
         assert (made["task"], made["steps"], made["base"]) == ("entail_travel", 2, tiny)
         assert f"made/{files[1]}" in shown.replace("\n", "")
 
     def test_settings_reach_the_embedder(self, capsys, tiny, tmp_path):
-        said(capsys, "embed", "grammar_garden", "--base", tiny, *QUICK, "--connectivity.co-train", "--seed", "3")
-        [path] = (tmp_path / "embeddings").iterdir()
+        said(capsys, "embed", "grammar_garden", "--base", tiny, *QUICK, "co-train=true", "--seed", "3")
+        [path] = (tmp_path / "embeddings").glob("*.safetensors")
         made = TaskEmbedding.load(path).made
         assert made["settings"]["co_train"] is True
         assert made["seed"] == 3
 
     def test_a_file_of_ones_own(self, capsys, tiny, reviews, tmp_path):
         said(capsys, "embed", reviews, "--text", "body", "--label", "stars", "--base", tiny, *QUICK)
-        [path] = (tmp_path / "embeddings").iterdir()
+        [path] = (tmp_path / "embeddings").glob("*.safetensors")
         assert TaskEmbedding.load(path).made["task"] == "reviews"
 
     @pytest.mark.parametrize(
@@ -161,8 +161,10 @@ class TestEmbed:
         [
             (["grammar_gardn"], "did you mean 'grammar_garden'?"),
             (["grammar_garden", "--base", "nobody/none"], "no network for the hub id 'nobody/none'"),
-            (["grammar_garden", "--connectivity.max-step", "3"], "--connectivity.max-steps"),
-            (["grammar_garden", "--connectivity.grouping", "none"], "balanced"),
+            (["grammar_garden", "--set", "max_step=3"], "did you mean 'max_steps'?"),
+            (["grammar_garden", "--set", "max_steps"], "setting 'max_steps': give name=value"),
+            (["grammar_garden", "--set", "grouping=none"], "balanced"),
+            (["grammar_garden", "--set", "lr=high"], "lr='high' of 'connectivity': give a float, like 0.01"),
         ],
     )
     def test_a_mistake_is_said_in_one_line(self, capsys, tiny, arguments, answer):

@@ -1,71 +1,24 @@
-"""Tests of judging: synthetic matrices of known structure, floor and ceiling, intervals, tables, pictures."""
+"""Tests of judging: synthetic matrices of known structure, floor and ceiling, intervals, tables."""
 
 import dataclasses
 import io
 import json
 import re
-import sys
 import time
 from itertools import combinations
 
 import numpy as np
 import pytest
+from made_scores import SEEDS, SOURCES, TARGETS, make_matrix, noisy, scored, three_methods, worth
 from rich.console import Console
 from scipy.stats import kendalltau
 
 from tasksel import UserError
 from tasksel.judge import bootstrap, ndcg, regret
-from tasksel.judgement import (
-    CIRCLE,
-    HEADLINE,
-    MEASURES,
-    Scores,
-    _apart,
-    _frontier,
-    _number,
-    judge,
-    picture,
-    read_scores,
-)
-from tasksel.matrix import Matrix, Row, append_row
+from tasksel.judgement import HEADLINE, MEASURES, _number, judge, read_scores
+from tasksel.matrix import Matrix, append_row
 
-SOURCES = tuple(f"source_{i}" for i in range(12))
-TARGETS = tuple(f"target_{i}" for i in range(4))
-SEEDS = range(5)
 REFERENCES = {"random", "oracle", "one seed"}
-
-
-def worth():
-    """What each source is worth to each target, [targets, sources]."""
-    return 0.5 + 0.3 * np.random.default_rng(0).random((len(TARGETS), len(SOURCES)))
-
-
-def make_matrix(noise=0.01, seeds=SEEDS):
-    rng, rows = np.random.default_rng(1), []
-    for i, target in enumerate(TARGETS):
-        for seed in seeds:
-            for j, source in enumerate(SOURCES):
-                score = round(min(1.0, worth()[i, j] + noise * rng.normal()), 4)
-                rows.append(Row(target, source, "sequential", seed, "accuracy", score, 0.5, 50, 2.0))
-            rows.append(Row(target, None, "single-adapter", seed, "accuracy", 0.5, 0.5, 50, 2.0))
-    return Matrix(tuple(rows))
-
-
-def scored(by, values, *, seed=0, targets=TARGETS, seconds=1.0):
-    """`values` [targets, sources] as scores."""
-    return [
-        Scores(by, target, seed, dict(zip(SOURCES, map(float, row), strict=True)), seconds, 3.0, 1161)
-        for target, row in zip(targets, values, strict=False)
-    ]
-
-
-def noisy(by, spread, *, seeds=3, seconds=1.0):
-    rng = np.random.default_rng(len(by))
-    return [
-        one
-        for seed in range(seeds)
-        for one in scored(by, worth() + spread * rng.normal(size=worth().shape), seed=seed, seconds=seconds)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +28,7 @@ def matrix():
 
 @pytest.fixture(scope="module")
 def judged(matrix):
-    kind = scored("task kind", worth() > 0.65, seconds=0.0)
-    return judge(matrix, [*noisy("good", 0.02), *noisy("poor", 0.3, seconds=40.0), *kind])
+    return judge(matrix, three_methods())
 
 
 class TestReadScores:
@@ -363,58 +315,6 @@ class TestTables:
     )
     def test_numbers_have_three_digits(self, value, text):
         assert _number(value) == text
-
-
-class TestPicture:
-    def test_an_svg_is_the_same_byte_for_byte(self, judged, tmp_path):
-        picture(judged, tmp_path / "new" / "a.svg")
-        picture(judged, tmp_path / "b.svg")
-        text = (tmp_path / "b.svg").read_text()
-        assert (tmp_path / "new" / "a.svg").read_text() == text
-        assert "<dc:date>" not in text
-        assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.svg"]
-
-    def test_a_png_is_a_png(self, judged, tmp_path):
-        picture(judged, tmp_path / "a.png", convention="lin")
-        assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-
-    def test_one_matrix_seed_is_drawn_without_a_ceiling(self, tmp_path):
-        picture(judge(make_matrix(seeds=[0]), noisy("good", 0.02)), tmp_path / "a.svg")
-        text = (tmp_path / "a.svg").read_text()
-        assert "<!-- good -->" in text
-        assert "one seed" not in text
-
-    def test_every_method_and_both_lines_are_named(self, judged, tmp_path):
-        picture(judged, tmp_path / "a.svg")
-        text = (tmp_path / "a.svg").read_text()
-        for name in ("good", "poor", "task kind", "random", "one seed's", "nDCG (taskweb), mean and 95 % interval"):
-            assert f"<!-- {name} -->" in text, name
-        assert "below 1 ms at 1 ms" in text
-
-    def test_what_cannot_be_drawn_is_refused(self, judged, matrix, tmp_path, monkeypatch):
-        with pytest.raises(UserError, match=r"cannot draw 'a.jpg': the ending must be .svg or .png"):
-            picture(judged, tmp_path / "a.jpg")
-        with pytest.raises(UserError, match="no nDCG convention 'schult'; did you mean 'schulte'"):
-            picture(judged, tmp_path / "a.svg", convention="schult")
-        with pytest.raises(UserError, match="no method was judged but the references"):
-            picture(judge(matrix, []), tmp_path / "a.svg")
-        monkeypatch.setitem(sys.modules, "matplotlib", None)
-        with pytest.raises(UserError, match=r'pip install "scalearn\[plot\]"'):
-            picture(judged, tmp_path / "a.svg")
-        assert not list(tmp_path.iterdir())
-
-    def test_circles_that_would_cover_each_other_stand_apart(self):
-        points = np.random.default_rng(0).uniform(0, 60, (30, 2))
-        moved = _apart(points, CIRCLE)
-        for i, j in combinations(range(30), 2):
-            assert np.hypot(moved[i] - moved[j], points[i, 1] - points[j, 1]) >= CIRCLE
-            assert abs(moved[i] - moved[j]) >= CIRCLE / 4.01
-        far = np.array([[0.0, 0.0], [100.0, 0.0], [200.0, 0.0]])
-        assert _apart(far, CIRCLE).tolist() == [0, 100, 200]
-
-    def test_the_frontier_holds_what_no_cheaper_method_reaches(self):
-        seconds, means = np.array([1, 1, 2, 3, 4]), np.array([0.6, 0.5, 0.6, 0.9, 0.7])
-        assert _frontier(seconds, means).tolist() == [True, False, False, True, False]
 
 
 def test_forty_methods_on_eight_targets_take_seconds():

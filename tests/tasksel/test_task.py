@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tasksel.builtin import builtin_tasks
-from tasksel.data import load
+from tasksel.data import load, read_splits
 from tasksel.errors import UserError
 from tasksel.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task, TaskSet
 
@@ -239,3 +239,35 @@ class TestTaskSet:
 def test_a_task_prints_as_one_line():
     assert str(make()) == "a_task (own; single sentence classification; 3 outputs; accuracy)"
     assert "a number" in str(make("regression"))
+
+
+class TestOneLabel:
+    def task(self, **changes):
+        told = {"name": "crisis", "kind": "multi_label", "text": ("text",), "labels": ("Advice", "Clean up", "News")}
+        return Task(**{**told, "metric": "macro_f1", "source": BuiltinSource(), **changes})
+
+    def test_is_a_yes_no_task_scored_by_the_f1_of_yes(self):
+        found = self.task().one_label("News")
+        assert (found.name, found.kind, found.labels) == ("crisis+News", "single_sentence_classification", ("no", "News"))
+        assert (found.metric, found.outputs, found.among) == ("f1", 2, ("Advice", "Clean up", "News"))
+        assert self.task(text=("a", "b")).one_label("News").kind == "pair_classification"
+
+    def test_is_found_by_name_in_a_set_of_tasks(self):
+        tasks = TaskSet([self.task()], origin="here")
+        assert tasks["crisis+Clean_up"] == self.task().one_label("Clean up")
+        assert "crisis+News" in tasks
+        assert len(tasks) == 1
+        with pytest.raises(UserError, match="no label of 'crisis' 'New'; did you mean 'News'"):
+            _ = tasks["crisis+New"]
+
+    def test_only_a_multi_label_task_has_labels_to_take_one_of(self):
+        with pytest.raises(UserError, match="task 'crisis\\+News' is single_sentence_classification: only a multi-label"):
+            self.task().one_label("News").one_label("Advice")
+
+    def test_its_rows_say_whether_they_have_the_label(self, tmp_path):
+        path = tmp_path / "rows.jsonl"
+        rows = [[1, 0, 0], [0, 1, 1], ["News"], ["Advice", "News"], []]
+        path.write_text("".join(json.dumps({"text": f"row {i}", "label": row}) + "\n" for i, row in enumerate(rows)))
+        source = FileSource(files={"train": str(path)})
+        splits = read_splits(self.task(source=source).one_label("News"))
+        assert splits["train"].labels.tolist() == [0, 1, 1, 1, 0]
