@@ -252,7 +252,7 @@ def benefit_command(
     found = assess(pairs, sizes={pair.source: pair.source_rows for pair in known.values()}, max_loss=max_loss)
     if not is_main():
         return
-    out.print(benefit_markdown(found), highlight=False, markup=False)
+    out.print(benefit_markdown(found), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
     if out_folder:
         write_benefit(found, out_folder)
         out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)

@@ -19,7 +19,8 @@ from tasksel.judgement import FILE, Scores
 from tasksel.matrix import append_row, mend, read_records
 from tasksel.progress import bar, say
 from tasksel.ranking import TaskCandidate
-from tasksel.selectors import ByEmbedding, Selector, get_selector, inputs_of, names, reciprocal_rank_fusion
+from tasksel.selectors import ByEmbedding, Selector, get_selector, inputs_of, names
+from tasksel.similarity import reciprocal_rank_fusion
 from tasksel.subject import Candidate, Subject
 from tasksel.task import Task
 

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import yaml
-from scipy.stats import rankdata
 
 from tasksel.embedders import EMBEDDERS, check_settings, get_embedder
 from tasksel.embedding import Embedder, Needs
@@ -24,10 +23,9 @@ from tasksel.errors import UserError, unknown
 from tasksel.esm import Esm
 from tasksel.features import FeatureSelector
 from tasksel.progress import bar
+from tasksel.similarity import reciprocal_rank_fusion
 from tasksel.storage import value_hash
 from tasksel.subject import Subject
-
-RRF = 60  # Vu 2020's constant, as in Cormack's reciprocal-rank fusion
 
 
 class Selector(Protocol):
@@ -184,19 +182,6 @@ class Fused:
     def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
         """The fused scores."""
         return reciprocal_rank_fusion([part.scores(target, sources) for part in self.parts])
-
-
-def reciprocal_rank_fusion(scores: Sequence[Sequence[float]]) -> list[float]:
-    """sum over methods of 1 / (60 + rank), rank 1 the best; equal scores share their mean rank (ours).
-
-    Args:
-        scores: [methods, sources], larger is better.
-
-    >>> [round(score, 5) for score in reciprocal_rank_fusion([[0.9, 0.1], [0.2, 0.1]])]
-    [0.03279, 0.03226]
-    """
-    ranks = np.stack([rankdata([-score for score in row], method="average") for row in scores])
-    return [float(total) for total in np.sort(1.0 / (RRF + ranks), axis=0).sum(axis=0)]
 
 
 SELECTORS: dict[str, Callable[..., Selector]] = {

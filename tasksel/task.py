@@ -229,7 +229,9 @@ class Task(Frozen):
         label = named[_slug(label)]
         told = self.model_dump(exclude={"among"})
         told |= {"name": f"{self.name}+{_slug(label)}", "labels": ("no", label), "among": self.labels, "metric": "f1"}
-        return Task(**told | {"kind": "pair_classification" if len(self.text) == 2 else "single_sentence_classification"})
+        return Task(
+            **told | {"kind": "pair_classification" if len(self.text) == 2 else "single_sentence_classification"}
+        )
 
     def __str__(self) -> str:
         shape = f"{self.outputs} outputs" if self.kind != "regression" else "a number"

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tasksel.errors import UserError, unknown
+from tasksel.similarity import cosine
 
 Direction = Literal["max", "max-backward", "max-mean"]
 Index = Literal["exact", "faiss"]
@@ -30,19 +31,19 @@ CHUNK = 8192  # source tokens multiplied at once: 25 MB of float32 at 768 number
 def feature(source: np.ndarray, target: np.ndarray) -> float:
     """The cosine of the mean unit tokens [code]."""
     s, t = _pair(source, target)
-    return _cosine(s.mean(0), t.mean(0))
+    return cosine(s.mean(0), t.mean(0))
 
 
 def flatten(source: np.ndarray, target: np.ndarray) -> float:
     """The cosine of the flattened unit tokens [code]; with no zero token, the mean of <s_i, t_i>."""
     s, t = _pair(source, target, equal="flatten")
-    return _cosine(s.ravel(), t.ravel())
+    return cosine(s.ravel(), t.ravel())
 
 
 def unigram(source: np.ndarray, target: np.ndarray) -> float:
     """The cosine of the [m] vectors of each unit token's mean feature [code]."""
     s, t = _pair(source, target, equal="unigram")
-    return _cosine(s.mean(1), t.mean(1))
+    return cosine(s.mean(1), t.mean(1))
 
 
 def bigram(source: np.ndarray, target: np.ndarray) -> float:
@@ -58,7 +59,7 @@ def bigram(source: np.ndarray, target: np.ndarray) -> float:
     if len(s) < 2:
         raise UserError("bigram compares pairs of neighbouring tokens: give at least 2 tokens")
     pairs = (np.hstack([x[:-1], x[1:]]) for x in (s, t))
-    return float(np.mean([_cosine(a, b) for a, b in zip(*pairs, strict=True)]))
+    return float(np.mean([cosine(a, b) for a, b in zip(*pairs, strict=True)]))
 
 
 def max_forward(source: np.ndarray, target: np.ndarray) -> float:
@@ -190,8 +191,3 @@ def _unit(tokens: np.ndarray) -> np.ndarray:
         )
     length = np.linalg.norm(tokens, axis=1, keepdims=True)
     return tokens / np.where(length > 0, length, 1.0)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    length = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / length) if length > 0 else 0.0

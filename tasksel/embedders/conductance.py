@@ -30,9 +30,9 @@ from tasksel.data import Data, stratified
 from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
 from tasksel.encoder import Base
 from tasksel.errors import UserError, unknown
+from tasksel.similarity import cosine
 from tasksel.storage import value_hash
 from tasksel.task import Task
-from tasksel.tokens import flatten
 from tasksel.trained import Trained
 from tasksel.training import accelerator, encode_split, logits_of
 
@@ -51,7 +51,8 @@ class Conductance:
     Attributes:
         signed: keep the sign; False takes absolute values before the mean.
         rows: training rows explained, a seeded stratified draw where there are more.
-        steps: integration steps S. max_length: tokens a text.
+        steps: integration steps S; 16 leave a layer's sum within 4 % of the logit's change (6-layer MiniLM with an adapter, 8 rows), 32 within 1 %.
+        max_length: tokens a text.
         inputs: "own" explains each model on its own task's rows. "target" explains every model on the target's: `embed` of a source is
             given the target's task and data. The target's labels are none of a source's classes, so there each model's own choice, its largest logit
             at the input, is explained [ours].
@@ -129,7 +130,7 @@ class Conductance:
             raise UserError(
                 f"conductance: one embedding was made on rows of '{a.made['task']}', the other on rows of '{b.made['task']}'; with inputs='target' show both the target's"
             )
-        return flatten(*(embedding.arrays["layers"].reshape(1, -1) for embedding in (a, b)))
+        return cosine(a.arrays["layers"], b.arrays["layers"])
 
 
 def gold(logits: Tensor, labels: Tensor) -> Tensor:

@@ -26,7 +26,6 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from tasksel.data import Data, stratified
@@ -34,13 +33,13 @@ from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
 from tasksel.encoder import Base
 from tasksel.errors import UserError, unknown
 from tasksel.heads import loss_sum
+from tasksel.similarity import cosine, reciprocal_rank_fusion
 from tasksel.storage import value_hash
 from tasksel.task import Task
 from tasksel.trained import Trained
 from tasksel.training import accelerator, encode_split, logits_of
 
 Per = Literal["example", "batch"]
-RRF = 60  # the authors' code, as in Cormack's reciprocal-rank fusion
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,7 @@ class Fisher:
         if not sources:
             return []
         near = np.array([_cosines(source, target) for source in sources])  # [sources, components]
-        ranks = rankdata(-near, method="average", axis=0)
-        return [float(score) for score in np.sort(1.0 / (RRF + ranks), axis=1).sum(axis=1)]
+        return reciprocal_rank_fusion(near.T)
 
 
 class _Watch:
@@ -194,7 +192,5 @@ def _cosines(a: TaskEmbedding, b: TaskEmbedding) -> list[float]:
             raise UserError(
                 f"the adapters of '{a.made['task']}' and '{b.made['task']}' differ in width ({name} is {list(x.shape)} and {list(y.shape)}): train both alike"
             )
-        x, y = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
-        length = np.linalg.norm(x) * np.linalg.norm(y)
-        near.append(float(x @ y / length) if length > 0 else 0.0)
+        near.append(cosine(x, y))
     return near

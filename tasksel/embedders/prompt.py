@@ -12,6 +12,9 @@ depend on the rows beside it.
 Every task's prompt starts from the SAME tokens of the base's vocabulary, whatever the seed (which decides batches, dropout and the head's start): ours.
 Prompts that start apart stay apart, and all similarities but those of means would compare their starts. Tokens of the vocabulary as a start are Lester et al.'s (EMNLP 2021).
 Ours too: 20 tokens (Lin: 100, but each lengthens every sequence), AdamW, its lr and number of steps, and the head (Lin's T5 needs none).
+
+Prompts learn slowly. On the packaged MiniLM, 4 built-in tasks, two seeds, 10 tokens and 80 steps of 8 rows, a task's other prompt was nearest by MAX for 3
+of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): too little to trust. The defaults' longer training has not been measured.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class Prompt:
     name: ClassVar[str] = "prompt"
     needs: ClassVar[Needs] = "data"
     tokens: int = 20
-    lr: float = 1e-2
+    lr: float = 1e-1
     head_lr: float = 1e-3
     max_steps: int = 100
     batch: int = 32

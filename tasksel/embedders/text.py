@@ -22,9 +22,9 @@ from tasksel.data import Data, Split, encode, stratified
 from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
 from tasksel.encoder import Base, load_base
 from tasksel.errors import UserError, unknown
+from tasksel.similarity import cosine
 from tasksel.storage import value_hash
 from tasksel.task import Task
-from tasksel.tokens import flatten
 from tasksel.trained import Trained
 from tasksel.training import accelerator
 
@@ -74,7 +74,7 @@ class Text:
             vectors = text_vectors(texts, base, max_length=self.max_length)
         spent = time.perf_counter() - begun
         made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent)
-        return TaskEmbedding({"mean": vectors.mean(0).astype(np.float32)}, made)
+        return TaskEmbedding({"vector": vectors.mean(0).astype(np.float32)}, made)
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of the two means [code].
@@ -83,7 +83,7 @@ class Text:
             UserError: embeddings of different bases or settings.
         """
         must_match(a, b)
-        return flatten(*(embedding.arrays["mean"].reshape(1, -1) for embedding in (a, b)))
+        return cosine(a.arrays["vector"], b.arrays["vector"])
 
 
 def inputs_of(split: Split) -> list[tuple[str, ...]]:

@@ -24,6 +24,7 @@ from tasksel.embedders.rows import units
 from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
 from tasksel.encoder import Base
 from tasksel.errors import UserError, unknown
+from tasksel.similarity import cosine
 from tasksel.storage import value_hash
 from tasksel.task import Task
 from tasksel.trained import Trained
@@ -67,7 +68,7 @@ class Weights:
         weights = np.concatenate(parts)
         spent = time.perf_counter() - begun
         made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
-        return TaskEmbedding({"weights": weights}, {**made, "nbytes": weights.nbytes})
+        return TaskEmbedding({"vector": weights}, {**made, "nbytes": weights.nbytes})
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of both; 0 with a zero vector.
@@ -76,11 +77,10 @@ class Weights:
             UserError: embeddings of different bases, forms or lengths.
         """
         must_match(a, b)
-        x, y = a.arrays["weights"], b.arrays["weights"]
+        x, y = a.arrays["vector"], b.arrays["vector"]
         if x.shape != y.shape:
             hint = " (form 'mean' compares adapters of any width)" if self.form == "flat" else ""
             raise UserError(
                 f"the adapters of '{a.made['task']}' and '{b.made['task']}' have {x.size} and {y.size} numbers: train both alike{hint}"
             )
-        length = float(np.linalg.norm(x)) * float(np.linalg.norm(y))
-        return float(x.astype(np.float64) @ y.astype(np.float64)) / length if length else 0.0
+        return cosine(x, y)

@@ -187,6 +187,11 @@ class TestByHand:
         )
         assert not found.any()  # 1+1+1 and 1 are below 5, though the baseline's 32 and 16 were not
 
+    def test_no_hook_stays_behind(self):
+        toy = Toy()
+        layer_conductance(toy, self.batch, IDS, steps=2)
+        assert not any(module._forward_hooks for module in toy.modules())
+
     def test_a_model_whose_layers_are_not_known_is_refused(self):
         toy = Toy()
         toy.config.num_hidden_layers = 2

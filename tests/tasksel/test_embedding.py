@@ -76,6 +76,7 @@ def test_a_failure_on_the_way_leaves_the_old_embedding(embedding, tmp_path, monk
 
 def test_embedders_by_name():
     assert get_embedder("connectivity", co_train=True) == Connectivity(co_train=True)
-    assert list(EMBEDDERS) == ["connectivity"]
+    assert get_embedder("connectivity-heads") == Connectivity(grouping="heads")
+    assert {"fisher", "rows-max", "prompt-max", "conductance", "text", "vocabulary"} <= EMBEDDERS.keys()
     with pytest.raises(UserError, match=r"no embedder 'conectivity'; did you mean 'connectivity'\?"):
         get_embedder("conectivity")

@@ -146,8 +146,10 @@ def test_a_broken_line_in_the_middle_is_named(path):
         read_pairs(path)
 
 
+PAIR_ROWS = {("t", source): PairRow("t", source, 10, {"cosine/0": value}) for source, value in (("x", 0.1), ("y", 0.2))}
+
+
 class TestWithScores:
-    pairs = {("t", source): PairRow("t", source, 10, {"cosine/0": value}) for source, value in (("x", 0.1), ("y", 0.2))}
     scores = (
         Scores("text", "t", 0, {"x": 1.0, "y": 2.0, "z": 9.0}, 0, 0, 0),
         Scores("text", "t", 1, {"x": 7.0, "y": 7.0}, 0, 0, 0),
@@ -157,17 +159,17 @@ class TestWithScores:
     )
 
     def test_without_methods_the_features_are_as_they_are(self):
-        assert with_scores(self.pairs, [], [], seed=0) == {("t", "x"): {"cosine/0": 0.1}, ("t", "y"): {"cosine/0": 0.2}}
+        assert with_scores(PAIR_ROWS, [], [], seed=0) == {("t", "x"): {"cosine/0": 0.1}, ("t", "y"): {"cosine/0": 0.2}}
 
     def test_a_methods_scores_of_that_seed_and_target_are_a_column(self):
-        found = with_scores(self.pairs, self.scores, ["text"], seed=0)
+        found = with_scores(PAIR_ROWS, self.scores, ["text"], seed=0)
         assert found == {("t", "x"): {"cosine/0": 0.1, "text": 1.0}, ("t", "y"): {"cosine/0": 0.2, "text": 2.0}}
-        assert self.pairs["t", "x"].features == {"cosine/0": 0.1}
+        assert PAIR_ROWS["t", "x"].features == {"cosine/0": 0.1}
 
     @pytest.mark.parametrize(("by", "source"), [("size", "y"), ("kind", "x"), ("logme", "x")])
     def test_a_score_that_is_missing_is_named_with_what_computes_it(self, by, source):
         with pytest.raises(UserError, match=rf"no score of '{source}' for 't' by '{by}': .*tasksel judge --by {by}"):
-            with_scores(self.pairs, self.scores, ["text", by], seed=0)
+            with_scores(PAIR_ROWS, self.scores, ["text", by], seed=0)
 
 
 def test_rows_without_features_are_named_and_left_out():

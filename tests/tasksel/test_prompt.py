@@ -98,7 +98,7 @@ class TestEmbed:
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()
 
-    def test_learns_the_task_and_leaves_the_base_as_it_was(self, tiny, films):
+    def test_only_the_prompt_and_the_head_learn(self, tiny, films):
         models = []
 
         class Kept(Base):
@@ -179,7 +179,7 @@ class TestSimilarity:
         changed = [
             {},
             {"tokens": 10},
-            {"lr": 0.1},
+            {"lr": 0.01},
             {"head_lr": 0.1},
             {"max_steps": 9},
             {"batch": 8},

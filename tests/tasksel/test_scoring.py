@@ -183,7 +183,9 @@ class TestFusion:
         assert [one.by for one in read_scores(path)] == ["size", "kind+size"]
 
     def test_costs_what_its_parts_cost_together(self):
-        fused = fuse("a+b", [scores("a", {"x": 1.0}, costs=(1.0, 2.0, 3)), scores("b", {"x": 0.0}, costs=(4.0, 8.0, 5))])
+        fused = fuse(
+            "a+b", [scores("a", {"x": 1.0}, costs=(1.0, 2.0, 3)), scores("b", {"x": 0.0}, costs=(4.0, 8.0, 5))]
+        )
         assert (fused.by, fused.seconds, fused.source_seconds, fused.bytes) == ("a+b", 5.0, 10.0, 8)
 
     def test_sources_are_matched_by_name(self):

@@ -19,8 +19,8 @@ from tasksel.selectors import (
     get_selector,
     kind,
     names,
-    reciprocal_rank_fusion,
 )
+from tasksel.similarity import reciprocal_rank_fusion
 from tasksel.subject import Subject
 
 SOURCES = ("sentiment_films", "entail_travel", "grammar_garden", "rating_hotels")

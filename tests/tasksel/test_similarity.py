@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasksel.similarity import hamming, pattern_similarity
+from tasksel.similarity import cosine, hamming, pattern_similarity
 
 HEADS = np.array([1, 0, 1, 1]), np.array([1, 1, 1, 1])  # 1 of 4 differs
 NEURONS = np.array([1, 0] * 6), np.array([1, 0] * 3 + [0, 1] * 3)  # 6 of 12 differ
@@ -37,3 +37,20 @@ def test_all_bits_are_the_default():
 def test_opposites_have_nothing_in_common():
     bits = np.array([1, 0, 1, 1, 0])
     assert hamming(np.packbits(bits), np.packbits(1 - bits), 5) == 0.0
+
+
+class TestCosine:
+    def test_by_hand_and_of_any_shape(self):
+        assert cosine(np.array([3.0, 4.0]), np.array([4.0, 3.0])) == pytest.approx(24 / 25)
+        assert cosine(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 1.0], [0.0, 0.0]])) == pytest.approx(0.5)
+
+    def test_is_symmetric_and_blind_to_length(self):
+        a, b = np.random.default_rng(0).normal(size=(2, 30))
+        assert cosine(a, b) == cosine(b, a) == pytest.approx(cosine(5 * a, b))
+
+    def test_with_a_zero_vector_is_0(self):
+        assert cosine(np.zeros(3), np.ones(3)) == 0.0
+
+    def test_of_small_numbers_in_half_precision_is_not_lost(self):
+        a = np.full(4, 1e-4, dtype=np.float16)
+        assert cosine(a, a) == pytest.approx(1.0)

@@ -248,7 +248,11 @@ class TestOneLabel:
 
     def test_is_a_yes_no_task_scored_by_the_f1_of_yes(self):
         found = self.task().one_label("News")
-        assert (found.name, found.kind, found.labels) == ("crisis+News", "single_sentence_classification", ("no", "News"))
+        assert (found.name, found.kind, found.labels) == (
+            "crisis+News",
+            "single_sentence_classification",
+            ("no", "News"),
+        )
         assert (found.metric, found.outputs, found.among) == ("f1", 2, ("Advice", "Clean up", "News"))
         assert self.task(text=("a", "b")).one_label("News").kind == "pair_classification"
 
@@ -261,7 +265,9 @@ class TestOneLabel:
             _ = tasks["crisis+New"]
 
     def test_only_a_multi_label_task_has_labels_to_take_one_of(self):
-        with pytest.raises(UserError, match="task 'crisis\\+News' is single_sentence_classification: only a multi-label"):
+        with pytest.raises(
+            UserError, match="task 'crisis\\+News' is single_sentence_classification: only a multi-label"
+        ):
             self.task().one_label("News").one_label("Advice")
 
     def test_its_rows_say_whether_they_have_the_label(self, tmp_path):

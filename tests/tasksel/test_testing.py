@@ -3,6 +3,7 @@
 import random
 import re
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -127,6 +128,10 @@ BROKEN = {
     "another task": (made_with(task="rte"), r"`made` says task 'rte', but it was 'sentiment_films'"),
     "another base": (made_with(base_fingerprint="0"), r"`made` says base_fingerprint '0', but it was"),
     "data changed": (giving(more=spoil_data), r"`embed` changes the data that it is given \(of 'sentiment_films'\)"),
+    "another length": (
+        giving(more=lambda *_, lengths=count(2): np.zeros(next(lengths))),
+        r"give another embedding the second time",
+    ),
     "torch's luck": (
         giving(more=lambda *_: torch.rand(2).numpy()),
         r"give another embedding the second time; draw only",

@@ -65,7 +65,7 @@ def test_a_task_is_the_mean_of_its_training_texts(tiny):
     data = load(task, rows=12)
     model = base.model()
     wanted = sum(naive_vector(model, base, *pair) for pair in data.train.texts) / len(data.train)
-    found = Text().embed(task, data, base).arrays["mean"]
+    found = Text().embed(task, data, base).arrays["vector"]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
 
@@ -81,7 +81,9 @@ class TestSentenceEncoder:
     def test_gives_what_sentence_transformers_gives(self, tiny, films):
         for text, wanted in SENTENCES.items():
             split = Split([(text,)], None, np.array([0]))
-            found = Text(encoder="sentence").embed(films[0], Data(split, split, split), load_base(tiny)).arrays["mean"]
+            found = (
+                Text(encoder="sentence").embed(films[0], Data(split, split, split), load_base(tiny)).arrays["vector"]
+            )
             assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-5)
             np.testing.assert_allclose(found[:3], wanted, atol=2e-6)
 
@@ -89,14 +91,14 @@ class TestSentenceEncoder:
         split = Split([("hello", "you there"), ("a", "b")], None, np.array([0, 1]))
         found = Text(encoder="sentence").embed(get_task("entail_travel"), Data(split, split, split), load_base(tiny))
         wanted = np.mean(list(SENTENCES.values()), axis=0)
-        np.testing.assert_allclose(found.arrays["mean"][:3], wanted, atol=2e-6)
+        np.testing.assert_allclose(found.arrays["vector"][:3], wanted, atol=2e-6)
         assert found.made["base"] == tiny
 
 
 class TestEmbedding:
     def test_draws_its_rows_by_seed(self, tiny, films):
         form = Text(rows=5)
-        first, again, other = (form.embed(*films, load_base(tiny), seed=seed).arrays["mean"] for seed in (0, 0, 1))
+        first, again, other = (form.embed(*films, load_base(tiny), seed=seed).arrays["vector"] for seed in (0, 0, 1))
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()
 
@@ -119,7 +121,7 @@ class TestEmbedding:
             for choice in choices
         ]
         wanted = np.mean([naive_vector(base.model(), base, *pair) for pair in pairs], axis=0)
-        np.testing.assert_allclose(Text().embed(task, data, base).arrays["mean"], wanted, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(Text().embed(task, data, base).arrays["vector"], wanted, rtol=1e-3, atol=1e-5)
 
     @pytest.mark.parametrize(
         ("options", "complaint"),
@@ -136,7 +138,7 @@ class TestEmbedding:
 class TestSimilarity:
     def embedding(self, mean, **made):
         known = {"task": "a", "base_fingerprint": "f", "key": "k"}
-        return TaskEmbedding({"mean": np.array(mean, np.float32)}, {**known, **made})
+        return TaskEmbedding({"vector": np.array(mean, np.float32)}, {**known, **made})
 
     def test_is_the_cosine(self):
         assert Text().similarity(self.embedding([3, 4]), self.embedding([4, 3])) == pytest.approx(24 / 25)

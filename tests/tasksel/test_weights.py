@@ -35,7 +35,7 @@ def written(folder, *layers):
 
 def embedding(*numbers, task="a", base="f", key="k"):
     return TaskEmbedding(
-        {"weights": np.array(numbers, np.float32)}, {"task": task, "base_fingerprint": base, "key": key}
+        {"vector": np.array(numbers, np.float32)}, {"task": task, "base_fingerprint": base, "key": key}
     )
 
 
@@ -46,14 +46,14 @@ def test_flat_is_every_projection_and_no_bias(films, tiny, tmp_path):
     adapter = written(tmp_path / "a", (DOWN, UP), (DOWN + 100, UP + 100))
     found = Weights().embed(*films, load_base(tiny), trained=adapter)
     first = [0, 1, 2, 4, 5, 6, 10, 11, 12, 20, 21, 22]  # up unit by unit
-    assert found.arrays["weights"].tolist() == [*first, *(number + 100 for number in first)]
-    assert found.arrays["weights"].dtype == np.float32
+    assert found.arrays["vector"].tolist() == [*first, *(number + 100 for number in first)]
+    assert found.arrays["vector"].dtype == np.float32
     assert found.made["nbytes"] == found.nbytes == 96
 
 
 def test_mean_is_the_mean_unit_of_each_projection(films, tiny, tmp_path):
     adapter = written(tmp_path / "a", (DOWN, UP), (DOWN + 100, UP + 100))
-    found = Weights(form="mean").embed(*films, load_base(tiny), trained=adapter).arrays["weights"]
+    found = Weights(form="mean").embed(*films, load_base(tiny), trained=adapter).arrays["vector"]
     assert found.tolist() == [2, 3, 4, 15, 16, 17, 102, 103, 104, 115, 116, 117]
     assert found.dtype == np.float32
 
@@ -71,8 +71,8 @@ def test_mean_does_not_mind_the_order_of_units_and_flat_does(films, tiny, tmp_pa
 def test_the_sizes_of_a_trained_adapter(films, tiny, tmp_path):
     adapter = train_adapter(*films, load_base(tiny), tmp_path, recipe=Recipe(epochs=1, max_length=32))
     flat, mean = (Weights(form=form).embed(*films, load_base(tiny), trained=adapter) for form in ("flat", "mean"))
-    assert flat.arrays["weights"].shape == (2 * LAYERS * R * WIDTH,)
-    assert mean.arrays["weights"].shape == (2 * LAYERS * WIDTH,)
+    assert flat.arrays["vector"].shape == (2 * LAYERS * R * WIDTH,)
+    assert mean.arrays["vector"].shape == (2 * LAYERS * WIDTH,)
     assert flat.made["adapter"] == adapter.fingerprint
     flat.save(tmp_path / "flat.safetensors")
     back = TaskEmbedding.load(tmp_path / "flat.safetensors")
