@@ -38,7 +38,7 @@ from tasksel.catalog import find_tasks
 from tasksel.data import Split, load
 from tasksel.encoder import load_base
 from tasksel.errors import UserError
-from tasksel.matrix import FILE, SINGLE, Row, append_row, mend, read_matrix
+from tasksel.matrix import FILE, SINGLE, Row, append_row, mend, read_whole_rows
 from tasksel.progress import bar, say
 from tasksel.storage import read_json, write_json
 from tasksel.task import Frozen
@@ -153,8 +153,8 @@ class MatrixRun:
         done = {(row.target, row.source, row.method, row.seed) for row in self._rows()}
         return [unit for unit in units(self.config) if (unit.target, unit.source, unit.method, unit.seed) not in done]
 
-    def _rows(self) -> tuple[Row, ...]:
-        return read_matrix(self.rows_file).rows if self.rows_file.is_file() else ()
+    def _rows(self) -> list[Row]:
+        return read_whole_rows(self.rows_file)[0] if self.rows_file.is_file() else []
 
     def estimate(self, todo: list[Unit], jobs: int) -> float:
         """About how many seconds `todo` takes: medians of a target's finished runs, or two timed steps where there are none."""
@@ -186,8 +186,7 @@ class MatrixRun:
             raise UserError(f"--jobs {jobs}: give 1 or more")
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError("a matrix shares its runs among --jobs processes: start it with --num_processes 1")
-        self._record()
-        self._train_sources()
+        self._record(self._train_sources())
         mend(self.rows_file)
         todo = self.todo()
         total = len(units(self.config))
@@ -200,18 +199,29 @@ class MatrixRun:
                     f"{row.target} from {row.source or 'nothing'}: {row.score if row.score is None else round(row.score, 3)}"
                 )
 
-    def _record(self) -> None:
+    def _record(self, adapters: dict[str, str]) -> None:
+        """Writes down what is measured; refuses adapters that are not those that finished rows were measured with."""
+        path = self.out / "provenance.json"
+        before = read_json(path)["adapters"] if path.is_file() else adapters
+        other = next((name for name in adapters if before.get(name) != adapters[name]), None)
+        if other and self._rows():
+            raise UserError(
+                f"source '{other}' in {self.out / 'pool'} is not the adapter that the rows in {self.rows_file} were measured with: choose another --out"
+            )
         config = self.config.model_dump(mode="json")
-        made = {"config": config, "identity": self._identity(), "versions": versions(), "machine": platform.machine()}
+        made = {"config": config, "identity": self._identity(), "adapters": adapters, "versions": versions()}
+        made["machine"] = platform.machine()
         write_json(self.out / "provenance.json", {**made, "command": shlex.join(["scalearn", *sys.argv[1:]])})
 
-    def _train_sources(self) -> None:
+    def _train_sources(self) -> dict[str, str]:
+        """Trains what the pool lacks; gives each adapter's fingerprint."""
         part, pool = self.config.sources, AdapterPool(self.out / "pool", base=self.config.base)
         with bar("sources", len(part.tasks)) as advance:
             for name in part.tasks:
                 recipe = part.recipe.of(SOURCE_RECIPE)
                 train_source(self.tasks[name], pool, rows=part.rows, seed=part.seed, recipe=recipe)
                 advance(name)
+        return {name: pool[name].fingerprint for name in part.tasks}
 
 
 class _Bench:

@@ -20,7 +20,7 @@ from tasksel.command import Commands, run_command
 from tasksel.data import load
 from tasksel.embedders import get_embedder
 from tasksel.embedding import TaskEmbedding
-from tasksel.encoder import load_base
+from tasksel.encoder import Base, load_base
 from tasksel.errors import UserError, unknown
 from tasksel.index import EmbeddingIndex, build_from_files
 from tasksel.judgement import FILE as SCORES
@@ -35,7 +35,7 @@ from tasksel.ranking import Ranking, TaskCandidate, rank
 from tasksel.scoring import Bench, at_hand, missing, named_methods, score_all, stored
 from tasksel.selectors import Oracle, get_selector, given_settings, inputs_of
 from tasksel.storage import write_text
-from tasksel.stored import stored_sources
+from tasksel.stored import stored_base, stored_sources
 from tasksel.subject import Subject
 from tasksel.task import Task
 
@@ -51,6 +51,9 @@ MatrixPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="matrix.js
 By = Annotated[str, tyro.conf.arg(help="a way of choosing; a+b fuses two (docs/methods.md)")]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", help="the method's settings, as name=value")]
 PoolFolder = Annotated[Path | None, tyro.conf.arg(name="pool", help="a pool of trained sources")]
+BaseName = Annotated[
+    str | None, tyro.conf.arg(name="base", help="alias, hub id or folder; by default the pool's own, or minilm")
+]
 Store = Annotated[Path, tyro.conf.arg(help="where what is computed of a target is kept")]
 Data = Annotated[str | None, tyro.conf.arg(help="a folder of task folders, 'hub', or nothing for the built-in suite")]
 Rows = Annotated[int | None, tyro.conf.arg(help="at most so many training rows (a seeded, stratified draw)")]
@@ -139,7 +142,7 @@ def embed(
 
 @app.command("rank")
 def rank_command(
-    target: TaskName, sources: Tasks = (), data: Data = None, by: By = "connectivity", settings: Settings = (), base: str = "minilm", rows: Rows = None, seed: int = 0,
+    target: TaskName, sources: Tasks = (), data: Data = None, by: By = "connectivity", settings: Settings = (), base: BaseName = None, rows: Rows = None, seed: int = 0,
     pool: PoolFolder = None, matrix: Annotated[Path | None, tyro.conf.arg(help="for --by oracle: what was measured")] = None,
     store: Store = Path("embeddings/.kept"), text: tuple[str, ...] = (), label: str = "label",
 ) -> None:  # fmt: skip
@@ -158,15 +161,16 @@ def rank_command(
         measured, scores = read_matrix(matrix).truth(task.name)
         selector = Oracle({task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
         sources = sources or (() if pool else measured)
+    model = _base(base, pool)
     if pool:
-        held = stored_sources(pool, load_base(base), tasks=_tasks(data, pool) if data else None)
+        held = stored_sources(pool, model, tasks=_tasks(data, pool) if data else None)
         candidates: list[Any] = [source for source in held if not sources or source.name in sources]
         missing_names = set(sources) - {source.name for source in held}
         if missing_names:
             raise unknown("source", sorted(missing_names)[0], [source.name for source in held], f"pool: {pool}")
     else:
         candidates = [given_task(name, data=data) for name in sources] or list(find_tasks(data))
-    ranking = rank(task, candidates, by=selector, base=base, rows=rows, seed=seed, store=store)
+    ranking = rank(task, candidates, by=selector, base=model, rows=rows, seed=seed, store=store)
     if is_main():
         out.print(str(ranking), highlight=False, markup=False)
 
@@ -174,7 +178,7 @@ def rank_command(
 @app.command("judge")
 def judge_command(
     matrix: MatrixPath, by: Annotated[tuple[str, ...], tyro.conf.arg(help="methods, or 'all'; a+b fuses")] = ("all",), method: str = "sequential",
-    pool: PoolFolder = None, data: Data = None, base: str = "minilm", rows: Rows = None, seeds: tuple[int, ...] = (0,), store: Store = Path("embeddings/.kept"),
+    pool: PoolFolder = None, data: Data = None, base: BaseName = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), store: Store = Path("embeddings/.kept"),
     out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for judge.md and judge.svg")] = None,
 ) -> None:  # fmt: skip
     """Judge ways of choosing sources on a measured matrix. Scores that are not there yet are computed from --pool and --data.
@@ -220,7 +224,7 @@ def _stored_scores(wanted: Sequence[str], path: Path) -> list[Scores]:
 def benefit_command(
     matrix: MatrixPath, also: Annotated[tuple[str, ...], tyro.conf.arg(help="methods whose scores are features too")] = (), method: str = "sequential",
     max_loss: Annotated[float, tyro.conf.arg(help="points of score (of 1) that may be lost")] = 0.01,
-    pool: PoolFolder = None, data: Data = None, base: str = "minilm", rows: Rows = None, seed: int = 0, store: Store = Path("embeddings/.kept"),
+    pool: PoolFolder = None, data: Data = None, base: BaseName = None, rows: Rows = None, seed: int = 0, store: Store = Path("embeddings/.kept"),
     out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for benefit.md, .json and .svg")] = None,
 ) -> None:  # fmt: skip
     """Predict from attributions which transfers will help, and say what leaving the others out saves and costs.
@@ -258,10 +262,17 @@ def benefit_command(
         out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)
 
 
-def _bench(targets: Sequence[str], pool: Path, data: str | None, base: str, rows: int | None, store: Path) -> Bench:
+def _bench(
+    targets: Sequence[str], pool: Path, data: str | None, base: str | None, rows: int | None, store: Path
+) -> Bench:
     """What scores and features are computed from: a pool's sources and the tasks of a place."""
-    model, tasks = load_base(base), _tasks(data, pool, targets)
+    model, tasks = _base(base, pool), _tasks(data, pool, targets)
     return Bench(stored_sources(pool, model, tasks=tasks), tasks, model, rows, store)
+
+
+def _base(name: str | None, pool: Path | None) -> Base:
+    """The base of that name, else the one that a pool's sources were trained on, else MiniLM."""
+    return load_base(name or (pool and stored_base(pool)) or "minilm")
 
 
 def _tasks(data: str | None, pool: Path, targets: Sequence[str] = ()) -> dict[str, Task]:
@@ -285,14 +296,14 @@ def index_build(
 
 
 @index_commands.command("nearest")
-def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int = 10) -> None:
-    """The k tasks of an index that lie nearest to a stored embedding.
+def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | None = None) -> None:
+    """The k tasks (10, or all where there are fewer) of an index that lie nearest to a stored embedding.
 
     Example: tasksel index nearest my-index embeddings/rte-connectivity-1a2b3c4d-seed0.safetensors --k 5
     """
     found = EmbeddingIndex.load(index)
     embedding = TaskEmbedding.load(target)
-    near = found.nearest(embedding, k)
+    near = found.nearest(embedding, min(10, len(found)) if k is None else k)
     ranking = Ranking(
         embedding.made["task"], tuple(near[0]), tuple(map(float, near[1])), {"by": embedding.made["method"]}
     )

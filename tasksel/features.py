@@ -11,6 +11,7 @@ without classes count as, which theirs leaves out. Needs adapters of the sources
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -77,8 +78,7 @@ class FeatureSelector:
                 that the measure cannot use (named).
         """
         self._check(target)
-        split = training_rows(target.data, rows=self.rows, seed=target.seed)
-        encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
+        split, encoded = self._shown(target)
         found = []
         with bar(f"run sources on {target.name}", len(sources)) as advance:
             for source in sources:
@@ -90,6 +90,15 @@ class FeatureSelector:
                     raise UserError(f"{self.measure} of source '{source.name}' for '{target.name}': {error}") from error
                 advance(source.name)
         return found
+
+    def run_seconds(self, target: Subject, sources: Sequence[Subject]) -> float:
+        """The seconds of the sources' runs on the target's rows, which all measures share."""
+        _, encoded = self._shown(target)
+        return sum(look(source.trained, target.base, encoded).seconds for source in sources)
+
+    def _shown(self, target: Subject) -> tuple[Split, Encoded]:
+        split = training_rows(target.data, rows=self.rows, seed=target.seed)
+        return split, encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
 
     def _check(self, target: Subject) -> None:
         if target.task.kind == "regression" and self.measure in ("leep", "nce"):
@@ -151,11 +160,12 @@ def all_finite(*arrays: np.ndarray, of: str) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """A source's model on a target's rows: features [n, d]; probabilities [n, Z] and classes [n] of its own head."""
+    """A source's model on a target's rows: features [n, d]; probabilities [n, Z] and classes [n] of its own head; the run's seconds."""
 
     features: np.ndarray
     probabilities: np.ndarray
     classes: np.ndarray
+    seconds: float
 
 
 def look(trained: Trained, base: Base, encoded: Encoded) -> Seen:
@@ -181,12 +191,13 @@ class _Run:
 
 @lru_cache(maxsize=KEPT)
 def _run(run: _Run) -> Seen:
+    begun = time.perf_counter()
     model = run.trained.model(run.base)
     head = model.heads[model.active_head].config
     if head["head_type"] not in HEADS:  # one that wants several texts a row, or answers token by token
         model.active_head = None
     features, logits = first_token(model, run.encoded)
-    return Seen(features, *source_classes(head, logits))
+    return Seen(features, *source_classes(head, logits), time.perf_counter() - begun)
 
 
 def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -123,14 +123,6 @@ class Matrix:
         wanted = {(target, source, method, seed) for source in sources for seed in seeds}
         return sum(row.seconds for row in self.rows if row.key in wanted) / len(seeds)
 
-    def means(self, *, method: str = "sequential") -> dict[str, dict[str, float]]:
-        """Each target's mean score from each source, over seeds: what an oracle knows."""
-        told = {}
-        for target in self.targets:
-            sources, scores = self.truth(target, method=method)
-            told[target] = dict(zip(sources, scores.mean(axis=0).tolist(), strict=True))
-        return told
-
     def baseline(self, target: str) -> np.ndarray:
         """The target's scores with no source, [seeds]; diverged runs left out, empty where none was measured.
 

@@ -21,7 +21,7 @@ def is_main() -> bool:
 def say(message: str) -> None:
     """One line for the user, from the main process, above any bar."""
     if is_main():
-        (_live[0].console if _live else console).print(message, highlight=False, markup=False)
+        (_live[0].console if _live else console).print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

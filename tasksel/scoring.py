@@ -15,6 +15,7 @@ from tasksel.embedding import Embedder
 from tasksel.encoder import Base
 from tasksel.errors import UserError
 from tasksel.esm import Esm
+from tasksel.features import FeatureSelector
 from tasksel.judgement import FILE, Scores
 from tasksel.matrix import append_row, mend, read_records
 from tasksel.progress import bar, say
@@ -88,7 +89,7 @@ def _cost(selector: Selector, target: Subject, sources: Sequence[Subject], wall:
     """Seconds for the target, mean seconds and mean bytes for a source.
 
     An embedding tells its own seconds, whenever it was made; a target's adapter counts where the method needs it. Other methods cost the
-    seconds that they ran, and keep the source's adapter and head where they need them.
+    seconds that they ran (a measure of features at least those of the sources' runs), and keep the source's adapter and head where they need them.
     """
     if isinstance(selector, ByEmbedding | Esm):
         embedder: Embedder = selector.embedder if isinstance(selector, ByEmbedding) else selector
@@ -103,6 +104,8 @@ def _cost(selector: Selector, target: Subject, sources: Sequence[Subject], wall:
         if shown:  # made anew for every target
             return mine + own + each * len(theirs), 0.0, size
         return mine + own, each, size
+    if isinstance(selector, FeatureSelector):  # another measure may have run the sources already
+        wall = max(wall, selector.run_seconds(target, sources))
     size = round(sum(source.trained.nbytes for source in sources) / len(sources)) if selector.needs == "adapter" else 0
     return wall, 0.0, size
 

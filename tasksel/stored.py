@@ -70,6 +70,12 @@ class StoredSource:
         return Trained(self.folder, self.card.adapter)
 
 
+def stored_base(folder: Path) -> str | None:
+    """The name of the base that the sources in a folder were trained on; None where there are none."""
+    first = next(iter(sorted(folder.glob("*/card.json"))), None)
+    return str(read_json(first).get("base", {}).get("name")) if first else None
+
+
 def stored_sources(folder: Path, base: Base, *, tasks: dict[str, Task] | None = None) -> list[StoredSource]:
     """The sources in a folder, in name order.
 

@@ -88,6 +88,12 @@ def test_a_killed_measurement_goes_on_to_the_same_rows(measured, own, tiny):
     assert untimed(own) == untimed(measured)
 
 
+def test_a_measurement_that_was_killed_in_its_first_row_goes_on(measured, own, tiny):
+    (own / "matrix.jsonl").write_text((own / "matrix.jsonl").read_text()[:10])
+    MatrixRun(config(tiny), own).run()
+    assert untimed(own) == untimed(measured)
+
+
 def test_two_jobs_measure_what_one_measures(measured, own, tiny):
     (own / "matrix.jsonl").unlink()
     MatrixRun(config(tiny), own).run(jobs=2)
@@ -150,6 +156,15 @@ def test_rows_of_an_unknown_origin_are_not_added_to(own, tiny):
     (own / "provenance.json").unlink()
     with pytest.raises(UserError, match=r"has no provenance\.json beside it"):
         MatrixRun(config(tiny), own)
+
+
+def test_rows_are_not_mixed_with_those_of_other_adapters(own, tiny):
+    path = own / "provenance.json"
+    told = json.loads(path.read_text())
+    told["adapters"]["entail_travel"] = "0" * 16
+    path.write_text(json.dumps(told))
+    with pytest.raises(UserError, match=r"source 'entail_travel' in .* is not the adapter that the rows"):
+        MatrixRun(config(tiny), own).run()
 
 
 def test_no_jobs_are_refused(own, tiny):

@@ -190,7 +190,7 @@ class TestRank:
             == "table\n"
         )
         assert asked["names"] == [task.name for task in builtin_tasks()]
-        assert (asked["task"].name, asked["base"], asked["seed"], asked["rows"]) == ("reviews", tiny, 2, None)
+        assert (asked["task"].name, asked["base"].name, asked["seed"], asked["rows"]) == ("reviews", tiny, 2, None)
 
     @pytest.mark.parametrize(
         ("arguments", "answer"),

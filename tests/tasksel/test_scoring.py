@@ -12,6 +12,7 @@ from tasksel.embedders.conductance import Conductance
 from tasksel.embedders.vocabulary import Vocabulary
 from tasksel.embedding import TaskEmbedding, made_of
 from tasksel.esm import Esm
+from tasksel.features import FeatureSelector
 from tasksel.judgement import Scores, read_scores
 from tasksel.scoring import Bench, at_hand, fuse, missing, named_methods, score_all, stored
 from tasksel.selectors import Plain, names
@@ -251,6 +252,13 @@ class TestCosts:
             found = bench.score("esm", target, 0)
             assert found.source_seconds == 50.0
             assert 0 < found.seconds < 30
+
+    def test_a_measure_costs_the_sources_runs_though_another_made_them(self, bench, monkeypatch):
+        first = bench.score("logme", "sentiment_phones", 0)
+        again = bench.score("nce", "sentiment_phones", 0)
+        runs = FeatureSelector("nce").run_seconds(bench.target("sentiment_phones", 0), bench.others("sentiment_phones"))
+        assert again.seconds >= round(runs, 3) > 0
+        assert first.seconds >= round(runs, 3)
 
     def test_a_method_without_a_model_keeps_nothing(self, bench):
         found = bench.score("size", "sentiment_phones", 0)
