@@ -196,7 +196,8 @@ def judge_command(
     judgement = judge(measured, _stored_scores(wanted, path), method=method)
     if not is_main():
         return
-    out.print(judgement.table())
+    wide = out if out.is_terminal else Console(width=130)  # a pipe has no width of its own
+    wide.print(judgement.table())
     if out_folder:
         write_text(out_folder / "judge.md", judgement.markdown() + "\n" + judgement.per_target_markdown())
         picture(judgement, out_folder / "judge.svg")
