@@ -209,7 +209,12 @@ class MatrixRun:
                 f"source '{other}' in {self.out / 'pool'} is not the adapter that the rows in {self.rows_file} were measured with: choose another --out"
             )
         config = self.config.model_dump(mode="json")
-        made: dict[str, Any] = {"config": config, "identity": self._identity(), "adapters": adapters, "versions": versions()}
+        made: dict[str, Any] = {
+            "config": config,
+            "identity": self._identity(),
+            "adapters": adapters,
+            "versions": versions(),
+        }
         made["machine"] = platform.machine()
         write_json(self.out / "provenance.json", {**made, "command": shlex.join(["scalearn", *sys.argv[1:]])})
 
