@@ -215,3 +215,17 @@ def write_task(folder, labels):
     for split, size in (("train", 12), ("validation", 6)):
         rows = [{"text": f"{split} {n}", "label": [n % 2] * len(labels) if labels else n % 2} for n in range(size)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_published_matrix_is_whole_and_of_the_configuration_beside_it():
+    folder, told = SCRIPTS.parent / "docs" / "matrix", read_config(SCRIPTS / "matrix_minilm.yaml", MatrixConfig)
+    rows, provenance = read_matrix(folder).rows, json.loads((folder / "provenance.json").read_text())
+    seeds = sorted({row.seed for row in rows})
+    assert seeds == list(range(len(seeds)))
+    measured = told.model_copy(update={"targets": told.targets.model_copy(update={"seeds": tuple(seeds)})})
+    assert {(r.target, r.source, r.method, r.seed) for r in rows} == {
+        (u.target, u.source, u.method, u.seed) for u in units(measured)
+    }
+    assert MatrixConfig.model_validate(provenance["config"]) == told
+    assert provenance["adapters"].keys() == set(told.sources.tasks)
+    assert all(row.score is not None for row in rows)

@@ -11,8 +11,8 @@ from tasksel import TaskEmbedding, get_task, load
 from tasksel.embedders.fisher import Fisher
 from tasksel.encoder import add_head, load_base
 from tasksel.errors import UserError
-from tasksel.trained import Trained, add_fresh
-from tasksel.training import encode_split
+from tasksel.trained import Trained, add_fresh, train_adapter
+from tasksel.training import Recipe, encode_split
 
 LAYERS, WIDTH, R = 2, 32, 2  # of the tiny models: 32 wide, reduction factor 16
 EVERY = Fisher(rows=None, max_length=32)
@@ -270,3 +270,20 @@ class TestSimilarity:
             Fisher().similarities([pair([1, 0], [1, 0], key="l")], self.target)
         with pytest.raises(UserError, match=r"'a' and 't' differ in width \(y is \[3\] and \[2\]\): train both alike"):
             Fisher().similarity(pair([1, 0], [1, 0, 0]), self.target)
+
+
+def test_kin_are_found_on_a_real_encoder(tmp_path):
+    base, fisher = load_base("minilm"), Fisher(per="example", rows=64)
+    recipe = Recipe(lr=1e-3, epochs=4, max_length=32, micro_batch=32)
+    found = {}
+    for name in ("sentiment_films", "sentiment_phones", "entail_travel"):
+        task = get_task(name)
+        data = load(task, rows=128)
+        trained = train_adapter(task, data, base, tmp_path / name, recipe=recipe)
+        found[name] = fisher.embed(task, data, base, trained=trained)
+    for name, kin in (("sentiment_films", "sentiment_phones"), ("sentiment_phones", "sentiment_films")):
+        near = fisher.similarities([found[kin], found["entail_travel"]], found[name])
+        assert near[0] > near[1], name
+        assert (
+            fisher.similarity(found[kin], found[name]) > fisher.similarity(found["entail_travel"], found[name]) + 0.05
+        )
