@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -97,7 +98,7 @@ class Subject:
         return train_adapter(self.task, self.data, self.base, self.folder / "trained", seed=self.seed)
 
     def embedding(self, embedder: Embedder, *, inputs: Subject | None = None) -> TaskEmbedding:
-        """Its embedding: read if it was made of the same rows, base, adapter and settings; made (and stored) otherwise.
+        """Its embedding: read if it was made of the same rows, base, adapter and settings by this version; made (and stored) otherwise.
 
         Args:
             inputs: another subject whose rows the embedder is shown instead of its own.
@@ -110,8 +111,8 @@ class Subject:
             path = self.folder / "embeddings" / file
         if path and path.is_file():
             stored = TaskEmbedding.load(path)
-            made_by = (stored.made["base_fingerprint"], stored.made["adapter"])
-            if made_by == (self.base.fingerprint, trained and trained.fingerprint):
+            made_by = [stored.made.get(what) for what in ("base_fingerprint", "adapter", "version")]
+            if made_by == [self.base.fingerprint, trained and trained.fingerprint, version("scalearn")]:
                 return stored
         made = embedder.embed(
             shown.task if inputs else self.task, shown.data, self.base, seed=self.seed, trained=trained

@@ -63,6 +63,13 @@ def test_other_settings_or_another_base_are_embedded_anew(tiny, make_base, tmp_p
     assert counted == ["grammar_garden"] * 3
 
 
+def test_what_another_version_made_is_embedded_anew(tiny, tmp_path, counted, monkeypatch):
+    subject(tmp_path, tiny).embedding(QUICK)
+    monkeypatch.setattr("tasksel.subject.version", lambda name: "99.0")
+    subject(tmp_path, tiny).embedding(QUICK)
+    assert counted == ["grammar_garden"] * 2
+
+
 def test_known_data_are_not_loaded_to_find_an_embedding(tiny, tmp_path, monkeypatch):
     data = load(get_task("grammar_garden"), rows=20).fingerprint
     made = subject(tmp_path, tiny).embedding(QUICK)
