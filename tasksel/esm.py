@@ -25,7 +25,7 @@ import numpy as np
 
 from tasksel.data import Data, Encoded
 from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
-from tasksel.encoder import Base
+from tasksel.encoder import Base, quiet
 from tasksel.errors import UserError, unknown
 from tasksel.features import Pool, all_finite, labels_of, one_text, pooled, training_rows
 from tasksel.progress import bar
@@ -87,7 +87,8 @@ class Esm:
         model.active_head = None
         tuned, _ = pooled(model, encoded, pool=self.pool)
         model.set_active_adapters(None)  # the base again, without loading it twice
-        plain, _ = pooled(model, encoded, pool=self.pool)
+        with quiet():  # the library warns in every batch that no adapter is active, which is what is wanted
+            plain, _ = pooled(model, encoded, pool=self.pool)
         all_finite(tuned, of=f"the adapter of '{task.name}'")
         weight, bias = fit_map(plain, tuned, ridge=self.ridge)
         made = made_of(

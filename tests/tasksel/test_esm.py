@@ -1,5 +1,6 @@
 """Tests of embedding space maps: a known map is found, no change is the identity, and a target costs one pass of the base."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,6 +161,11 @@ class TestSource:
         np.testing.assert_allclose(arrays["bias"], 0, atol=1e-5)
         seen = Esm().observe(target()).arrays
         assert Esm().scores(target(), [still]) == pytest.approx([logme(seen["features"], seen["labels"])], abs=1e-4)
+
+    def test_is_made_without_a_word(self, source, caplog, monkeypatch):
+        monkeypatch.setattr(logging.getLogger("adapters"), "propagate", True)
+        source().embedding(Esm(rows=8))
+        assert caplog.messages == []
 
     def test_is_stored_with_its_bytes_and_seconds_and_read_again(self, source, monkeypatch):
         made = source().embedding(Esm())
