@@ -78,6 +78,8 @@ def _drawn(judgement: Judgement, measure: str) -> Any:
     pixels = axes.transData.transform(np.column_stack([seconds, [value.mean for value in values]]))
     moved = np.column_stack([_apart(pixels, (CIRCLE + 1) * figure.dpi / 72), pixels[:, 1]])
     places = axes.transData.inverted().transform(moved)[:, 0]
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(left, places.min() / 1.3), max(right, places.max() * 1.3))  # none is pushed over the edge
     best = _frontier(seconds, np.array([value.mean for value in values]))
     for number, (x, value) in enumerate(zip(places, values, strict=True), 1):
         _point(axes, x, value, number, bool(best[number - 1]))

@@ -118,3 +118,13 @@ def test_the_quickstart_configuration_plans(tmp_path, capsys):
     assert scalearn(["run", str(ROOT / "scripts/quickstart.yaml"), "--out", str(tmp_path / "run"), "--plan"]) == 0
     assert "source sentiment_films" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
+
+
+def test_the_published_judgement_is_made_again_by_the_command_beside_it(tmp_path, monkeypatch):
+    results = (ROOT / "docs" / "results.md").read_text()
+    (line,) = re.findall(r"^    (tasksel judge docs/matrix .*)$", results, flags=re.MULTILINE)
+    monkeypatch.chdir(ROOT)
+    arguments = shlex.split(line)[1:]
+    assert tasksel([*arguments[:-1], str(tmp_path)]) == 0
+    assert (tmp_path / "judge.md").read_text() == (ROOT / "docs" / "judge.md").read_text()
+    assert (tmp_path / "judge.svg").stat().st_size > 10_000

@@ -1,5 +1,6 @@
 """Tests of the picture of a judgement: the same bytes, what it names, what it refuses, circles apart, the frontier."""
 
+import dataclasses
 import sys
 from itertools import combinations
 
@@ -8,8 +9,8 @@ import pytest
 from made_scores import make_matrix, noisy, three_methods
 
 from tasksel import UserError
-from tasksel.judgement import judge
-from tasksel.judgement_picture import CIRCLE, _apart, _frontier, picture
+from tasksel.judgement import HEADLINE, judge
+from tasksel.judgement_picture import CIRCLE, _apart, _drawn, _frontier, picture
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +68,13 @@ class TestPicture:
     def test_the_frontier_holds_what_no_cheaper_method_reaches(self):
         seconds, means = np.array([1, 1, 2, 3, 4]), np.array([0.6, 0.5, 0.6, 0.9, 0.7])
         assert _frontier(seconds, means).tolist() == [True, False, False, True, False]
+
+
+def test_no_point_lies_outside_the_axes(judged):
+    [method] = [row for row in judged.rows if row.by == "good"]
+    crowd = tuple(dataclasses.replace(method, by=f"m{i}", seconds=30.0) for i in range(30))
+    [axes] = _drawn(dataclasses.replace(judged, rows=(*judged.rows, *crowd)), HEADLINE).axes
+    left, right = axes.get_xlim()
+    circles = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert len(circles) == 33
+    assert left < min(circles) < max(circles) < right
