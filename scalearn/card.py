@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from tasksel.errors import UserError
-from tasksel.storage import read_json
-from tasksel.task import Frozen, Task
+from tasksel import stored
 from tasksel.training import Recipe
 
 PACKAGES = ("scalearn", "torch", "transformers", "adapters", "datasets", "accelerate")
@@ -27,22 +24,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-class Card(Frozen):
-    """One entry's card.
+class Card(stored.Card):
+    """One entry's card, as this package writes it: no unknown fields.
 
     Attributes:
-        key: hash of all that decided the weights. adapter: the adapter's name inside its files.
-        data: fingerprint of the rows. rows: the cap that they were drawn under. files: sha256 by file name.
+        key: hash of all that decided the weights. files: sha256 by file name.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     key: str
-    base: dict[str, str]
-    adapter: str
-    task: Task | None = None
-    data: str | None = None
-    rows: int | None = None
-    seed: int = 0
     recipe: Recipe | None = None
     scores: dict[str, float] = Field(default_factory=dict)
     seconds: float | None = None
@@ -51,16 +43,3 @@ class Card(Frozen):
     origin: str = "trained here"
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str]
-
-
-def read_card(path: Path) -> Card:
-    """A card.
-
-    Raises:
-        UserError: broken JSON or wrong fields.
-    """
-    try:
-        return Card.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: not a pool card ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error

@@ -21,7 +21,7 @@ from scalearn.slot import Bottlenecks, add_copy, add_mix
 from tasksel.encoder import Base, add_head, quiet
 from tasksel.errors import unknown
 from tasksel.task import Task
-from tasksel.trained import add_fresh
+from tasksel.trained import add_fresh, freeze_base
 from tasksel.training import Recipe
 
 PATIENCE = 5
@@ -84,8 +84,7 @@ def build(
         elif method.scaling is not None:
             add_mix(model, task.name, sources, method.scaling, config)
     model.active_head = task.name
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("heads.") or ".adapters." in name)
+    freeze_base(model)
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +48,18 @@ class Targets(Frozen):
     tasks: tuple[str, ...]
     rows: int | None = None
     seeds: tuple[int, ...] = (0,)
+
+
+def check_lists(config: Frozen, *paths: str) -> None:
+    """Refuses a list ("targets.tasks", say) that is empty or names something twice.
+
+    Raises:
+        UserError: the first such list, with what it holds.
+    """
+    for path in paths:
+        given = attrgetter(path)(config)
+        if not given or len(set(given)) != len(given):
+            raise UserError(f"{path}: give one or more, none twice (given {list(given)})")
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:

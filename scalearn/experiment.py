@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from scalearn.card import versions
 from scalearn.combine import METHODS, SOURCE_RECIPE, get_method
-from scalearn.config import RecipeChange, Sources, Targets
+from scalearn.config import RecipeChange, Sources, Targets, check_lists
 from scalearn.pool import AdapterPool
 from scalearn.report import Row, report_rows, write_report
 from scalearn.source import source_key, train_source
@@ -80,7 +80,7 @@ class Plan:
 
     def __init__(self, experiment: Experiment, out: Path) -> None:
         self.experiment, self.out = experiment, out
-        self._check_lists()
+        check_lists(experiment, "sources.tasks", "targets.tasks", "targets.seeds", "methods")
         found = find_tasks(experiment.data)
         self.sources = [found[name] for name in experiment.sources.tasks]
         self.targets = [found[name] for name in experiment.targets.tasks]
@@ -94,18 +94,6 @@ class Plan:
                 )
         self._claim()
         self.pool = AdapterPool(out / "pool", base=experiment.base)
-
-    def _check_lists(self) -> None:
-        told = self.experiment
-        lists: dict[str, tuple[Any, ...]] = {
-            "sources.tasks": told.sources.tasks,
-            "targets.tasks": told.targets.tasks,
-            "targets.seeds": told.targets.seeds,
-            "methods": told.methods,
-        }
-        for path, given in lists.items():
-            if not given or len(set(given)) != len(given):
-                raise UserError(f"{path}: give one or more, none twice (given {list(given)})")
 
     def _claim(self) -> None:
         """Refuses a folder that holds something else."""

@@ -30,7 +30,7 @@ from pydantic import Field
 
 from scalearn.card import versions
 from scalearn.combine import METHODS, SOURCE_RECIPE, build, get_method
-from scalearn.config import RecipeChange, Sources, Targets
+from scalearn.config import RecipeChange, Sources, Targets, check_lists
 from scalearn.folding import stack
 from scalearn.pool import AdapterPool
 from scalearn.source import train_source
@@ -109,15 +109,7 @@ class MatrixRun:
 
     def __init__(self, config: MatrixConfig, out: Path) -> None:
         self.config, self.out = config, out
-        lists: dict[str, tuple[Any, ...]] = {
-            "sources.tasks": config.sources.tasks,
-            "targets.tasks": config.targets.tasks,
-            "targets.seeds": config.targets.seeds,
-            "methods": config.methods,
-        }
-        for path, given in lists.items():
-            if not given or len(set(given)) != len(given):
-                raise UserError(f"{path}: give one or more, none twice (given {list(given)})")
+        check_lists(config, "sources.tasks", "targets.tasks", "targets.seeds", "methods")
         for name in (*config.methods, *config.lr):
             get_method(name)
         for name in config.methods:
@@ -132,7 +124,7 @@ class MatrixRun:
         """Refuses a folder that holds something else; `targets.seeds` may grow, and the data may have moved."""
         path = self.out / "provenance.json"
         if path.is_file():
-            old, mine = read_json(path), self._identity()
+            old, mine = read_json(path), self._identity
             differing = [key for key in mine if old.get("identity", {}).get(key) != mine[key]]
             if differing:
                 raise UserError(
@@ -141,6 +133,7 @@ class MatrixRun:
         elif self.rows_file.exists():
             raise UserError(f"{self.rows_file} has no provenance.json beside it: choose another --out")
 
+    @functools.cached_property
     def _identity(self) -> dict[str, Any]:
         """What decides the numbers: the configuration but for its seeds and the data's place, the base, every task's rows."""
         told = self.config.model_dump(mode="json", exclude={"data": True, "name": True, "targets": {"seeds"}})
@@ -167,9 +160,13 @@ class MatrixRun:
         }
         return sum(each[unit.target] for unit in todo) / jobs
 
+    @functools.cached_property
+    def _bench(self) -> _Bench:
+        return _Bench(self.config, self.out)
+
     def _timed(self, target: str) -> float:
         """Seconds of a run on this target, from two steps of a fresh adapter."""
-        bench, part = _Bench(self.config, self.out), self.config.targets
+        bench, part = self._bench, self.config.targets
         task, recipe = self.tasks[target], self.config.recipe_of(SINGLE)
         train, _ = bench.rows(target, part.seeds[0])
         model = build(bench.base, task, METHODS[SINGLE], {}, {}, seed=0)
@@ -211,7 +208,7 @@ class MatrixRun:
         config = self.config.model_dump(mode="json")
         made: dict[str, Any] = {
             "config": config,
-            "identity": self._identity(),
+            "identity": self._identity,
             "adapters": adapters,
             "versions": versions(),
         }

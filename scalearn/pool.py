@@ -20,12 +20,12 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from scalearn.card import Card, read_card, versions
+from scalearn.card import Card, versions
 from scalearn.slot import Bottlenecks, unfoldable
 from tasksel.encoder import Base, describe, load_base
 from tasksel.errors import UserError, unknown
-from tasksel.storage import PARTIAL, file_hash, read_json, whole_folder, write_json
-from tasksel.task import Task
+from tasksel.storage import file_hash, read_json, whole_folder, write_json
+from tasksel.stored import StoredSource, cards_in, read_card
 from tasksel.trained import Trained
 
 WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
@@ -43,36 +43,10 @@ def entry_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One source adapter of a pool."""
+class Source(StoredSource):
+    """One source adapter of a pool, every file of which can be checked."""
 
-    folder: Path
     card: Card
-
-    @property
-    def name(self) -> str:
-        """The entry's name: that of its folder, which a user may change."""
-        return self.folder.name
-
-    @property
-    def task(self) -> Task | None:
-        """The task it was trained on, where that is known."""
-        return self.card.task
-
-    @property
-    def rows(self) -> int | None:
-        """The cap on the rows it was trained on."""
-        return self.card.rows
-
-    @property
-    def seed(self) -> int:
-        """The seed it was trained with."""
-        return self.card.seed
-
-    @property
-    def data(self) -> str | None:
-        """The fingerprint of the rows it was trained on."""
-        return self.card.data
 
     @property
     def fingerprint(self) -> str:
@@ -165,17 +139,10 @@ class AdapterPool:
             )
         self.base: Base = load_base(base or (first.card.base["name"] if first else ""))
         for source in self:
-            theirs = source.card.base
-            if theirs["fingerprint"] != self.base.fingerprint:
-                raise UserError(
-                    f"source '{source.name}' in {self.folder} was trained on base '{theirs['name']}' "
-                    f"({theirs['fingerprint']}), not on '{self.base.name}' ({self.base.fingerprint}): "
-                    "use that base, or another pool"
-                )
+            source.check_base(self.base)
 
     def _read(self) -> None:
-        cards = (path for path in sorted(self.folder.glob("*/card.json")) if not path.parent.name.startswith(PARTIAL))
-        self._sources = {card.parent.name: Source(card.parent, read_card(card)) for card in cards}
+        self._sources = {path.parent.name: Source(path.parent, read_card(path, Card)) for path in cards_in(self.folder)}
 
     def __getitem__(self, name: str) -> Source:
         if name not in self._sources:

@@ -114,10 +114,7 @@ def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
         raise UserError("no sources and no base: name the base model (base='minilm', a hub id or a folder)")
     found = base if isinstance(base, Base) else load_base(base or sources[0].card.base["name"])
     for source in sources:
-        if source.card.base["fingerprint"] != found.fingerprint:
-            raise UserError(
-                f"source '{source.name}' was trained on base {source.card.base}, not on '{found.name}' ({found.fingerprint})"
-            )
+        source.check_base(found)
     return found
 
 

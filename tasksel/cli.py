@@ -23,8 +23,7 @@ from tasksel.embedding import TaskEmbedding
 from tasksel.encoder import Base, load_base
 from tasksel.errors import UserError, unknown
 from tasksel.index import EmbeddingIndex, build_from_files
-from tasksel.judgement import FILE as SCORES
-from tasksel.judgement import Scores, judge
+from tasksel.judgement import judge
 from tasksel.judgement_picture import picture
 from tasksel.ledger import measured_pairs
 from tasksel.matrix import beside, read_matrix
@@ -32,7 +31,9 @@ from tasksel.pairs import FILE as PAIRS
 from tasksel.pairs import attribute, read_pairs, rows_with_features, with_scores
 from tasksel.progress import is_main, say
 from tasksel.ranking import Ranking, TaskCandidate, rank
-from tasksel.scoring import Bench, at_hand, missing, named_methods, score_all, stored
+from tasksel.scores import FILE as SCORES
+from tasksel.scores import Scores, read_scores
+from tasksel.scoring import Bench, at_hand, missing, named_methods, score_all
 from tasksel.selectors import Oracle, get_selector, given_settings, inputs_of
 from tasksel.storage import write_text
 from tasksel.stored import stored_base, stored_sources
@@ -210,7 +211,7 @@ def _stored_scores(wanted: Sequence[str], path: Path) -> list[Scores]:
     Raises:
         UserError: none at all.
     """
-    scores = at_hand(wanted, stored(path))
+    scores = at_hand(wanted, read_scores(path))
     if wanted and not scores:
         raise UserError(
             f"no scores by {', '.join(wanted[:3])}{', …' if len(wanted) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -35,7 +34,7 @@ class TaskEmbedding:
     arrays: dict[str, np.ndarray]
     made: dict[str, Any]
 
-    @cached_property
+    @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
         return sum(array.nbytes for array in self.arrays.values())
@@ -65,6 +64,17 @@ class TaskEmbedding:
 
     def __repr__(self) -> str:
         return f"TaskEmbedding({self.made['task']} by {self.made['method']} on {self.made['base']}, {self.nbytes} bytes, {self.made['seconds']:.1f} s)"
+
+
+def adapter_of(embedder: Embedder, task: Task, trained: Trained | None) -> Trained:
+    """The adapter that an embedder was given.
+
+    Raises:
+        UserError: none.
+    """
+    if trained is None:
+        raise UserError(f"{embedder.name} works from a trained adapter, and none of '{task.name}' is given (trained=…)")
+    return trained
 
 
 def made_of(

@@ -24,7 +24,7 @@ from typing import ClassVar, get_args
 import numpy as np
 
 from tasksel.data import Data, Encoded
-from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embedding import Needs, TaskEmbedding, adapter_of, made_of, must_match
 from tasksel.encoder import Base, quiet
 from tasksel.errors import UserError, unknown
 from tasksel.features import Pool, all_finite, labels_of, one_text, pooled, training_rows
@@ -76,10 +76,7 @@ class Esm:
         Raises:
             UserError: no trained adapter, or one without a head or with NaN.
         """
-        if trained is None:
-            raise UserError(
-                f"esm needs a trained adapter of '{task.name}': train it first, or choose a method that works from rows alone"
-            )
+        trained = adapter_of(self, task, trained)
         begun = time.perf_counter()
         split = training_rows(data, rows=self.rows, seed=seed)
         encoded = _sequences(encode_split(split, task, base.tokenizer, max_length=self.max_length))

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from rich import box
@@ -32,50 +31,12 @@ from tasksel.judge import (
     top_k_mean,
     true_rank_of_first,
 )
-from tasksel.matrix import Matrix, read_records
+from tasksel.matrix import Matrix
 from tasksel.progress import say
+from tasksel.scores import Scores
 
-FILE = "scores.jsonl"
 RANDOM, ORACLE, ONE_SEED = "random", "oracle", "one seed"
 TRUTHS = 300  # resampled truths a target, from which the bootstrap draws
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What one selection method says of every source for one target, under one ranking seed.
-
-    Attributes:
-        by: the method's name. scores: source -> score, larger is better, any scale.
-        seconds: spent on the target. source_seconds: mean spent on a source, once for all targets. bytes: stored a source.
-    """
-
-    by: str
-    target: str
-    seed: int
-    scores: dict[str, float]
-    seconds: float
-    source_seconds: float
-    bytes: int
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """What names them: method, target, ranking seed."""
-        return self.by, self.target, self.seed
-
-
-def read_scores(path: Path) -> list[Scores]:
-    """The scores in a JSONL file, or in the folder that holds `scores.jsonl`. A last line that is cut short is said and left out.
-
-    Raises:
-        UserError: see `tasksel.matrix.read_whole_rows`; or no whole line at all.
-    """
-    path = path / FILE if path.is_dir() else path
-    found, complaint = read_records(path, Scores, key=lambda scores: scores.key)
-    if complaint:
-        say(complaint)
-    if not found:
-        raise UserError(f"{path}: no scores in it yet")
-    return found
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from tasksel.benefit import pair_features
 from tasksel.embedders.conductance import Conductance
 from tasksel.errors import UserError
-from tasksel.judgement import Scores
 from tasksel.matrix import Row, append_row, mend, read_records
 from tasksel.progress import bar, say
+from tasksel.scores import Scores
 from tasksel.scoring import Bench
 from tasksel.selectors import size
 from tasksel.subject import Subject

@@ -16,17 +16,16 @@ from tasksel.encoder import Base
 from tasksel.errors import UserError
 from tasksel.esm import Esm
 from tasksel.features import FeatureSelector
-from tasksel.judgement import FILE, Scores
-from tasksel.matrix import append_row, mend, read_records
+from tasksel.matrix import append_row, mend
 from tasksel.progress import bar, say
 from tasksel.ranking import TaskCandidate
+from tasksel.scores import FILE, Key, Scores, read_scores
 from tasksel.selectors import ByEmbedding, Selector, get_selector, inputs_of, names
 from tasksel.similarity import reciprocal_rank_fusion
 from tasksel.subject import Candidate, Subject
 from tasksel.task import Task
 
 FREE = ("random", "oracle")  # a judge knows them exactly: nothing is to be computed
-Key = tuple[str, str, int]  # method, target, ranking seed
 
 
 def named_methods(by: Sequence[str]) -> list[str]:
@@ -110,24 +109,9 @@ def _cost(selector: Selector, target: Subject, sources: Sequence[Subject], wall:
     return wall, 0.0, size
 
 
-def stored(path: Path) -> dict[Key, Scores]:
-    """The scores in a file, or in the folder that holds `scores.jsonl`; none where there is no file or nothing whole in it.
-
-    Raises:
-        UserError: see `tasksel.matrix.read_whole_rows`.
-    """
-    path = path / FILE if path.is_dir() else path
-    if not path.is_file():
-        return {}
-    found, complaint = read_records(path, Scores, key=lambda scores: scores.key)
-    if complaint:
-        say(complaint)
-    return {one.key: one for one in found}
-
-
 def missing(wanted: Iterable[str], targets: Iterable[str], seeds: Iterable[int], path: Path) -> list[Key]:
     """The (method, target, seed) that `path` has no scores of yet, target by target, so that what is shared stays at hand."""
-    have, seeds, wanted = stored(path), list(seeds), list(wanted)
+    have, seeds, wanted = read_scores(path), list(seeds), list(wanted)
     return [key for target in targets for seed in seeds for by in wanted if (key := (by, target, seed)) not in have]
 
 
@@ -140,7 +124,7 @@ def score_all(bench: Bench, todo: Sequence[Key], path: Path) -> None:
     for _, target, seed in todo:
         bench.target(target, seed)
     mend(path)
-    have = stored(path)
+    have = read_scores(path)
     with bar("score sources", len(todo)) as advance:
         for by, target, seed in todo:
             try:

@@ -1,6 +1,6 @@
 """Sources that lie in a folder, one folder each: an adapter in the library's own format beside a `card.json`.
 
-`scalearn` writes such pools; what is read of a card here is the task, its rows, and the adapter's name.
+`scalearn` writes such pools, and says more in its cards; what is read of them here is the task, its rows, and the adapter's name.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,7 +20,12 @@ from tasksel.trained import Trained
 
 
 class Card(BaseModel):
-    """What must be known of a source; other fields are its owner's."""
+    """What must be known of a source; other fields are its owner's.
+
+    Attributes:
+        adapter: the adapter's name inside its files. base: name and fingerprint of the model it was trained on.
+        data: fingerprint of the rows. rows: the cap that they were drawn under, by `seed`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -31,22 +37,42 @@ class Card(BaseModel):
     seed: int = 0
 
 
+AnyCard = TypeVar("AnyCard", bound=Card)
+
+
+def read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
+    """A card.
+
+    Raises:
+        UserError: broken JSON or wrong fields.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: not a source's card ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error
+
+
 @dataclass(frozen=True)
 class StoredSource:
-    """One source of a folder of sources: a `tasksel.subject.Candidate`."""
+    """One source of a folder of sources: a `tasksel.subject.Candidate`.
+
+    Attributes:
+        told: its task, where the caller says that its data lies elsewhere now than the card has it.
+    """
 
     folder: Path
     card: Card
-    told: Task | None
+    told: Task | None = None
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """The name of its folder, which a user may change."""
         return self.folder.name
 
     @property
     def task(self) -> Task | None:
-        """Its task, from where the caller says that the data lies, else as its card has it."""
+        """The task it was trained on, where that is known."""
         return self.told or self.card.task
 
     @property
@@ -69,11 +95,29 @@ class StoredSource:
         """Its adapter and head."""
         return Trained(self.folder, self.card.adapter)
 
+    def check_base(self, base: Base) -> None:
+        """Refuses a source of another base.
+
+        Raises:
+            UserError: with both bases.
+        """
+        theirs = self.card.base
+        if theirs.get("fingerprint") != base.fingerprint:
+            raise UserError(
+                f"source '{self.name}' in {self.folder.parent} was trained on base '{theirs.get('name')}' ({theirs.get('fingerprint')}), "
+                f"not on '{base.name}' ({base.fingerprint}): use that base, or another pool"
+            )
+
+
+def cards_in(folder: Path) -> list[Path]:
+    """The cards of a pool in name order; what is still being written is none of it."""
+    return [path for path in sorted(folder.glob("*/card.json")) if not path.parent.name.startswith(PARTIAL)]
+
 
 def stored_base(folder: Path) -> str | None:
     """The name of the base that the sources in a folder were trained on; None where there are none."""
-    first = next(iter(sorted(folder.glob("*/card.json"))), None)
-    return str(read_json(first).get("base", {}).get("name")) if first else None
+    first = next(iter(cards_in(folder)), None)
+    return read_card(first, Card).base.get("name") if first else None
 
 
 def stored_sources(folder: Path, base: Base, *, tasks: dict[str, Task] | None = None) -> list[StoredSource]:
@@ -85,22 +129,12 @@ def stored_sources(folder: Path, base: Base, *, tasks: dict[str, Task] | None = 
     Raises:
         UserError: no source there, a card that cannot be read, a source of another base.
     """
-    found = []
-    for path in sorted(folder.glob("*/card.json")):
-        if path.parent.name.startswith(PARTIAL):
-            continue
-        try:
-            card = Card.model_validate(read_json(path))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UserError(
-                f"{path}: not a source's card ({'.'.join(map(str, first['loc']))}: {first['msg']})"
-            ) from error
-        if card.base.get("fingerprint") != base.fingerprint:
-            raise UserError(
-                f"source '{path.parent.name}' in {folder} was trained on base {card.base}, not on '{base.name}' ({base.fingerprint})"
-            )
-        found.append(StoredSource(path.parent, card, (tasks or {}).get(path.parent.name)))
+    found = [
+        StoredSource(path.parent, read_card(path, Card), (tasks or {}).get(path.parent.name))
+        for path in cards_in(folder)
+    ]
+    for source in found:
+        source.check_base(base)
     if not found:
         raise UserError(f"no sources in {folder}: a pool has a folder with a card.json for each (scalearn pool ls)")
     return found

@@ -98,6 +98,12 @@ def add_fresh(model: Any, name: str) -> None:
         model.set_active_adapters(name)
 
 
+def freeze_base(model: Any) -> None:
+    """Leaves trainable what is new beside the base: heads, and whatever sits in an adapter slot."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("heads.") or ".adapters." in name)
+
+
 def train_adapter(
     task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
 ) -> Trained:
@@ -116,8 +122,7 @@ def train_adapter(
     model = base.model()
     add_head(model, task, name=task.name)
     add_fresh(model, task.name)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("heads.") or ".adapters." in name)
+    freeze_base(model)
     train, dev = (
         encode_split(split, task, base.tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
     )

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.data import Data, stratified
-from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embedding import Needs, TaskEmbedding, adapter_of, made_of, must_match
 from tasksel.encoder import Base
 from tasksel.errors import UserError, unknown
 from tasksel.similarity import cosine
@@ -87,8 +87,7 @@ class Conductance:
             UserError: no trained adapter, a multiple choice task or head, a head that does not fit the task, an unknown architecture.
         """
         begun = time.perf_counter()
-        if trained is None:
-            raise UserError("'conductance' needs the task's trained adapter and head: give `trained`")
+        trained = adapter_of(self, task, trained)
         model = trained.model(base).float().to(accelerator().device)
         self._check(task, model)
         train = data.train

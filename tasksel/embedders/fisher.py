@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.data import Data, stratified
-from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embedding import Needs, TaskEmbedding, adapter_of, made_of, must_match
 from tasksel.encoder import Base
 from tasksel.errors import UserError, unknown
 from tasksel.heads import loss_sum
@@ -82,8 +82,7 @@ class Fisher:
             UserError: no trained adapter is given, one without a head or without linear layers.
         """
         begun = time.perf_counter()
-        if trained is None:
-            raise UserError(f"fisher takes the gradients of a trained adapter: '{task.name}' needs one (trained=…)")
+        trained = adapter_of(self, task, trained)
         model = trained.model(base).to(accelerator().device)
         watch = _Watch(model, trained)
         train = encode_split(data.train, task, base.tokenizer, max_length=self.max_length)

@@ -20,10 +20,9 @@ from typing import ClassVar
 import numpy as np
 
 from tasksel.data import Data
-from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embedding import Needs, TaskEmbedding, adapter_of, made_of, must_match
 from tasksel.encoder import Base
 from tasksel.errors import UserError, unknown
-from tasksel.storage import value_hash
 from tasksel.task import Task
 from tasksel.tokens import TOKEN_SIMILARITIES
 from tasksel.trained import Trained
@@ -48,7 +47,7 @@ class Rows:
     @property
     def key(self) -> str:
         """See `Embedder.key`; `similarity_by` changes similarity, not the embedding."""
-        return f"{self.name}-{value_hash({})[:8]}"
+        return self.name
 
     def embed(
         self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
@@ -59,8 +58,7 @@ class Rows:
             UserError: no trained adapter is given, or one without bottleneck projections.
         """
         begun = time.perf_counter()
-        if trained is None:
-            raise UserError(f"rows compares trained adapters: '{task.name}' needs one (trained=…)")
+        trained = adapter_of(self, task, trained)
         tokens = np.concatenate(units(trained))
         spent = time.perf_counter() - begun
         made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)

@@ -60,7 +60,7 @@ class Text:
     def embed(
         self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
     ) -> TaskEmbedding:
-        """Array `mean` [d] float32; deterministic by seed, which draws the rows. Every choice of a multiple choice row is a text."""
+        """Array `vector` [d] float32; deterministic by seed, which draws the rows. Every choice of a multiple choice row is a text."""
         begun = time.perf_counter()
         train = data.train
         if len(train) > self.rows:

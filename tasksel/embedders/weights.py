@@ -21,7 +21,7 @@ import numpy as np
 
 from tasksel.data import Data
 from tasksel.embedders.rows import units
-from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embedding import Needs, TaskEmbedding, adapter_of, made_of, must_match
 from tasksel.encoder import Base
 from tasksel.errors import UserError, unknown
 from tasksel.similarity import cosine
@@ -56,19 +56,18 @@ class Weights:
     def embed(
         self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
     ) -> TaskEmbedding:
-        """Array `weights`, float32; its size in bytes stands in `made["nbytes"]`.
+        """Array `vector`, float32.
 
         Raises:
             UserError: no trained adapter is given, or one without bottleneck projections.
         """
         begun = time.perf_counter()
-        if trained is None:
-            raise UserError(f"weights compares trained adapters: '{task.name}' needs one (trained=…)")
+        trained = adapter_of(self, task, trained)
         parts = [unit.ravel() if self.form == "flat" else unit.mean(0) for unit in units(trained)]
         weights = np.concatenate(parts)
         spent = time.perf_counter() - begun
         made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
-        return TaskEmbedding({"vector": weights}, {**made, "nbytes": weights.nbytes})
+        return TaskEmbedding({"vector": weights}, made)
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of both; 0 with a zero vector.

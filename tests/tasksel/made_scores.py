@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasksel.judgement import Scores
 from tasksel.matrix import Matrix, Row
+from tasksel.scores import Scores
 
 SOURCES = tuple(f"source_{i}" for i in range(12))
 TARGETS = tuple(f"target_{i}" for i in range(4))

@@ -1,12 +1,11 @@
 """Tests of embedding space maps: a known map is found, no change is the identity, and a target costs one pass of the base."""
 
 import logging
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made_subjects import Untrained, candidate
 from safetensors.torch import load_file, save_file
 
 from tasksel import TaskEmbedding, esm, get_task, load
@@ -22,30 +21,6 @@ from tasksel.transferability import logme
 SOURCE, TARGET, CHOICES = "sentiment_films", "entail_travel", "endings_daily"
 RECIPE = Recipe(lr=1e-2, epochs=1, max_length=32)
 draw = np.random.default_rng(0)
-
-
-@dataclass
-class Of:
-    """A candidate of 40 rows."""
-
-    task: object
-    trained: Trained | None = None
-    folder: Path | None = None
-    rows: int = 40
-    seed: int = 0
-    data: str | None = None
-
-    @property
-    def name(self):
-        return self.task.name
-
-
-class Target(Subject):
-    """A target that must not be trained."""
-
-    @property
-    def trained(self):
-        raise AssertionError("the target's adapter was asked for")
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +40,12 @@ def adapters(base, tmp_path_factory):
 
 @pytest.fixture
 def source(base, adapters, tmp_path):
-    return lambda name=SOURCE: Subject(Of(get_task(name), adapters[name], tmp_path / name), base)
+    return lambda name=SOURCE: Subject(candidate(name, adapters[name], tmp_path / name), base)
 
 
 @pytest.fixture
 def target(base):
-    return lambda name=TARGET: Target(Of(get_task(name)), base)
+    return lambda name=TARGET: Untrained(candidate(name), base)
 
 
 @pytest.fixture
@@ -83,7 +58,7 @@ def changed(base, adapters, tmp_path):
             (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
         tensors = {key: change(tensor) for key, tensor in load_file(adapters[SOURCE].folder / WEIGHTS).items()}
         save_file(tensors, tmp_path / "copy" / WEIGHTS, metadata={"format": "pt"})
-        return Subject(Of(get_task(SOURCE), Trained(tmp_path / "copy", SOURCE)), base)
+        return Subject(candidate(SOURCE, Trained(tmp_path / "copy", SOURCE), tmp_path / "store"), base)
 
     return copy
 
@@ -232,7 +207,7 @@ class TestScores:
 
 class TestRefusals:
     def test_no_adapter(self, source, base):
-        with pytest.raises(UserError, match=f"esm needs a trained adapter of '{SOURCE}': train it first"):
+        with pytest.raises(UserError, match=f"esm works from a trained adapter, and none of '{SOURCE}' is given"):
             Esm().embed(source().task, source().data, base)
 
     def test_an_adapter_without_a_head(self, changed, target):
@@ -243,7 +218,6 @@ class TestRefusals:
 
     def test_an_adapter_with_nan_is_named_and_nothing_is_stored(self, changed, target):
         broken = changed(lambda tensor: tensor * torch.nan)
-        broken.candidate.folder = broken.trained.folder.parent / "store"
         with pytest.raises(UserError, match=f"the adapter of '{SOURCE}' gives NaN or infinite numbers"):
             Esm().scores(target(), [broken])
         assert not broken.candidate.folder.exists()

@@ -195,7 +195,9 @@ class TestEmbed:
 
     def test_without_an_adapter_it_says_what_it_needs(self, make):
         assert Fisher.needs == "adapter"
-        with pytest.raises(UserError, match="fisher takes the gradients of a trained adapter: 'sentiment_films' needs"):
+        with pytest.raises(
+            UserError, match="fisher works from a trained adapter, and none of 'sentiment_films' is given"
+        ):
             Fisher().embed(*make()[:3])
 
     def test_an_adapter_without_linear_layers_is_refused(self, make):

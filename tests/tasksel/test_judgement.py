@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import re
 import time
 from itertools import combinations
@@ -15,8 +14,8 @@ from scipy.stats import kendalltau
 
 from tasksel import UserError
 from tasksel.judge import bootstrap, ndcg, regret
-from tasksel.judgement import HEADLINE, MEASURES, _number, judge, read_scores
-from tasksel.matrix import Matrix, append_row
+from tasksel.judgement import HEADLINE, MEASURES, _number, judge
+from tasksel.matrix import Matrix
 
 REFERENCES = {"random", "oracle", "one seed"}
 
@@ -29,49 +28,6 @@ def matrix():
 @pytest.fixture(scope="module")
 def judged(matrix):
     return judge(matrix, three_methods())
-
-
-class TestReadScores:
-    def test_what_is_appended_is_read(self, tmp_path):
-        told = scored("connectivity", worth())
-        for one in told:
-            append_row(tmp_path / "scores.jsonl", one)
-        assert read_scores(tmp_path) == read_scores(tmp_path / "scores.jsonl") == told
-
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"scores": {"sst2": "0.7"}}, r':1: scores must be dict\[str, float\], given {"sst2": "0.7"}'),
-            ({"scores": {"sst2": float("inf")}}, ":1: Infinity is no number"),
-            ({"seed": None}, ":1: seed must be int, given null"),
-            ({"byte": 3}, "no field at .*scores.jsonl:1: 'byte'; did you mean 'bytes'"),
-        ],
-    )
-    def test_a_wrong_field_is_refused_with_its_line(self, tmp_path, changes, message):
-        told = dataclasses.asdict(scored("a", worth())[0]) | changes
-        (tmp_path / "scores.jsonl").write_text(json.dumps(told) + "\n")
-        with pytest.raises(UserError, match=message):
-            read_scores(tmp_path)
-
-    def test_a_last_line_that_is_cut_short_is_said(self, tmp_path, capsys):
-        path, (first, second, *_) = tmp_path / "scores.jsonl", scored("a", worth())
-        path.write_text(json.dumps(dataclasses.asdict(first)) + "\n" + json.dumps(dataclasses.asdict(second))[:-9])
-        assert read_scores(path) == [first]
-        assert "scores.jsonl:2: the last line is cut short" in " ".join(capsys.readouterr().err.split())
-
-    def test_the_same_ranking_twice_must_be_the_same(self, tmp_path):
-        one = scored("a", worth())[0]
-        for told in (one, one):
-            append_row(tmp_path / "scores.jsonl", told)
-        assert read_scores(tmp_path) == [one]
-        append_row(tmp_path / "scores.jsonl", dataclasses.replace(one, seconds=9.0))
-        with pytest.raises(UserError, match=r":3: \('a', 'target_0', 0\) stands at .*:1 already"):
-            read_scores(tmp_path)
-
-    def test_an_empty_file_is_refused(self, tmp_path):
-        (tmp_path / "scores.jsonl").touch()
-        with pytest.raises(UserError, match="no scores in it yet"):
-            read_scores(tmp_path)
 
 
 class TestValues:

@@ -13,9 +13,9 @@ import tasksel.pairs
 from tasksel import UserError
 from tasksel.embedders.conductance import Conductance
 from tasksel.embedding import TaskEmbedding, made_of
-from tasksel.judgement import Scores
 from tasksel.matrix import SINGLE, Row
 from tasksel.pairs import PairRow, attribute, read_pairs, rows_with_features, with_scores
+from tasksel.scores import Scores
 
 PAIRS = [(target, source) for target in TARGETS for source in SOURCES]
 
@@ -38,11 +38,6 @@ def quick(monkeypatch, pool):
 
     monkeypatch.setattr(Conductance, "embed", embed)
     monkeypatch.setattr("tasksel.subject.train_adapter", lambda *args, **kwargs: pool["sentiment_films"].trained)
-
-
-@pytest.fixture
-def bench(tmp_path, pool_folder, tiny):
-    return make_bench(tmp_path, pool_folder, tiny)
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_another_base_is_refused():
 
 def test_without_an_adapter_it_says_what_it_needs(films, tiny):
     assert Rows.needs == "adapter"
-    with pytest.raises(UserError, match="rows compares trained adapters: 'sentiment_films' needs one"):
+    with pytest.raises(UserError, match="rows works from a trained adapter, and none of 'sentiment_films' is given"):
         Rows().embed(*films, load_base(tiny))
 
 

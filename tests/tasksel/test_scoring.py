@@ -13,14 +13,9 @@ from tasksel.embedders.vocabulary import Vocabulary
 from tasksel.embedding import TaskEmbedding, made_of
 from tasksel.esm import Esm
 from tasksel.features import FeatureSelector
-from tasksel.judgement import Scores, read_scores
-from tasksel.scoring import Bench, at_hand, fuse, missing, named_methods, score_all, stored
+from tasksel.scores import Scores, read_scores
+from tasksel.scoring import Bench, at_hand, fuse, missing, named_methods, score_all
 from tasksel.selectors import Plain, names
-
-
-@pytest.fixture
-def bench(tmp_path, pool_folder, tiny):
-    return make_bench(tmp_path, pool_folder, tiny)
 
 
 @pytest.fixture
@@ -81,10 +76,10 @@ class TestScoreAll:
         assert todo == [(by, target, seed) for target in TARGETS for seed in (0, 1) for by in ("vocabulary", "size")]
         score_all(bench, todo, path)
         found = read_scores(path)
-        assert [one.key for one in found] == todo
-        assert all(set(one.scores) == set(SOURCES) for one in found)
+        assert list(found) == todo
+        assert all(set(one.scores) == set(SOURCES) for one in found.values())
         again = rank(get_task(TARGETS[1]), bench.sources, by="vocabulary", base=tiny, rows=20, seed=1)
-        assert stored(path)["vocabulary", TARGETS[1], 1].scores == dict(again)
+        assert found["vocabulary", TARGETS[1], 1].scores == dict(again)
 
     def test_a_seed_draws_its_own_rows(self, bench):
         first, second = (bench.score("text", "sentiment_phones", seed) for seed in (0, 1))
@@ -93,7 +88,8 @@ class TestScoreAll:
     def test_a_target_is_not_its_own_source(self, tmp_path, pool_folder, tiny, path):
         bench = make_bench(tmp_path, pool_folder, tiny, targets=["entail_travel"])
         score_all(bench, [("size", "entail_travel", 0)], path)
-        assert set(read_scores(path)[0].scores) == set(SOURCES) - {"entail_travel"}
+        [found] = read_scores(path).values()
+        assert set(found.scores) == set(SOURCES) - {"entail_travel"}
 
     def test_goes_on_after_a_line_that_was_cut_short(self, bench, path, computed, capsys):
         todo = missing(["vocabulary", "size"], TARGETS, [0], path)
@@ -114,16 +110,10 @@ class TestScoreAll:
         path.write_text('{"by": "si')
         todo = missing(["size"], TARGETS, [0], path)
         score_all(bench, todo, path)
-        assert [one.key for one in read_scores(path)] == todo
+        assert list(read_scores(path)) == todo
 
-    def test_embeds_no_task_twice(self, bench, path, monkeypatch, computed):
-        embedded, plain = [], Vocabulary.embed
-
-        def embed(self, task, *args, **kwargs):
-            embedded.append(task.name)
-            return plain(self, task, *args, **kwargs)
-
-        monkeypatch.setattr(Vocabulary, "embed", embed)
+    def test_embeds_no_task_twice(self, bench, path, embedded_by, computed):
+        embedded = embedded_by(Vocabulary)
         score_all(bench, missing(["vocabulary"], TARGETS, [0], path), path)
         assert sorted(embedded) == sorted([*TARGETS, *SOURCES])
         assert missing(["vocabulary"], TARGETS, [0], path) == []
@@ -136,7 +126,7 @@ class TestScoreAll:
         bench = make_bench(tmp_path, pool_folder, tiny, targets=["rating_hotels", "sentiment_phones"])
         todo = [("leep", "rating_hotels", 0), ("size", "rating_hotels", 0), ("leep", "sentiment_phones", 0)]
         score_all(bench, todo, path)
-        assert [one.key for one in read_scores(path)] == todo[1:]
+        assert list(read_scores(path)) == todo[1:]
         told = " ".join(capsys.readouterr().err.split())
         assert "leep cannot rank sources for 'rating_hotels': leep compares classes" in told
 
@@ -145,14 +135,14 @@ class TestScoreAll:
         selector = Plain("size", lambda target, source: values[source.name])
         monkeypatch.setattr("tasksel.scoring.get_selector", lambda by: selector)
         score_all(bench, [("size", "sentiment_phones", 0)], path)
-        assert stored(path) == {}
+        assert read_scores(path) == {}
         assert "the score of 'grammar_garden' is nan" in " ".join(capsys.readouterr().err.split())
 
     def test_a_target_whose_only_source_is_its_own_is_said(self, tmp_path, pool_folder, tiny, path, capsys):
         bench = make_bench(tmp_path, pool_folder, tiny, targets=["entail_travel"])
         alone = [source for source in bench.sources if source.name == "entail_travel"]
         score_all(dataclasses.replace(bench, sources=alone), [("vocabulary", "entail_travel", 0)], path)
-        assert stored(path) == {}
+        assert read_scores(path) == {}
         assert "'entail_travel': there is no source but its own" in " ".join(capsys.readouterr().err.split())
 
     def test_a_target_that_is_no_task_is_named_before_anything_is_computed(self, bench, path, computed):
@@ -167,7 +157,7 @@ class TestFusion:
         target = "sentiment_phones"
         todo = [(by, target, 0) for by in ("kind", "vocabulary", "kind+vocabulary")]
         score_all(bench, todo, path)
-        kind, words, fused = read_scores(path)
+        kind, words, fused = read_scores(path).values()
         assert computed == todo[:2]
         for name in SOURCES:
             naive = 0.0
@@ -181,7 +171,7 @@ class TestFusion:
     def test_a_part_that_is_not_there_is_computed_for_it(self, bench, path, computed):
         score_all(bench, [("size", "entail_kitchen", 0), ("kind+size", "entail_kitchen", 0)], path)
         assert computed == [("size", "entail_kitchen", 0), ("kind", "entail_kitchen", 0)]
-        assert [one.by for one in read_scores(path)] == ["size", "kind+size"]
+        assert [by for by, *_ in read_scores(path)] == ["size", "kind+size"]
 
     def test_costs_what_its_parts_cost_together(self):
         fused = fuse(
