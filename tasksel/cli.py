@@ -34,7 +34,7 @@ from tasksel.ranking import Ranking, TaskCandidate, rank
 from tasksel.scores import FILE as SCORES
 from tasksel.scores import Scores, read_scores
 from tasksel.scoring import Bench, at_hand, missing, named_methods, score_all
-from tasksel.selectors import Oracle, get_selector, given_settings, inputs_of
+from tasksel.selectors import get_selector, given_settings, inputs_of, with_truth
 from tasksel.storage import write_text
 from tasksel.stored import stored_base, stored_sources
 from tasksel.subject import Subject
@@ -158,9 +158,9 @@ def rank_command(
     """
     task = given_task(target, data=data, text=text, label=label)
     selector = get_selector(by)
-    if isinstance(selector, Oracle) and matrix:
+    if matrix:
         measured, scores = read_matrix(matrix).truth(task.name)
-        selector = Oracle({task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
+        selector = with_truth(selector, {task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
         sources = sources or (() if pool else measured)
     model = _base(base, pool)
     if pool:

@@ -28,7 +28,7 @@ CIRCLE = 11.0  # points
 def picture(judgement: Judgement, path: Path, *, convention: str = "taskweb") -> None:
     """nDCG of every method, with its interval, against the seconds that it takes a target; SVG or PNG by the file's ending.
 
-    A method is a numbered circle, filled where no cheaper method is as good; circles that would cover each other stand a little apart.
+    A method is a numbered circle, filled where no cheaper method is as good; circles that would cover each other stand a little apart, each tied to a dot where it belongs.
     The same judgement gives the same SVG, byte for byte.
 
     Raises:
@@ -81,8 +81,8 @@ def _drawn(judgement: Judgement, measure: str) -> Any:
     left, right = axes.get_xlim()
     axes.set_xlim(min(left, places.min() / 1.3), max(right, places.max() * 1.3))  # none is pushed over the edge
     best = _frontier(seconds, np.array([value.mean for value in values]))
-    for number, (x, value) in enumerate(zip(places, values, strict=True), 1):
-        _point(axes, x, value, number, bool(best[number - 1]))
+    for number, (true, x, value) in enumerate(zip(seconds, places, values, strict=True), 1):
+        _point(axes, (true, x), value, number, bool(best[number - 1]))
     _legend(figure, methods, measure, best)
     return figure
 
@@ -101,8 +101,11 @@ def _lines(axes: Any, judgement: Judgement, measure: str) -> list[Value]:
     return drawn
 
 
-def _point(axes: Any, x: float, value: Value, number: int, best: bool) -> None:
-    axes.plot([x, x], [value.low, value.high], color=BLUE if best else "#999999", linewidth=1.0, zorder=2)
+def _point(axes: Any, places: tuple[float, float], value: Value, number: int, best: bool) -> None:
+    """A circle and its interval, tied to a dot at the true cost where the circle had to move."""
+    (true, x), bar = places, {"color": BLUE if best else "#999999", "zorder": 2}
+    axes.plot([x, x], [value.low, value.high], linewidth=1.0, **bar)
+    axes.plot([true, x], [value.mean, value.mean], linewidth=0.7, marker=".", markersize=3, markevery=[0], **bar)
     face = {"markerfacecolor": BLUE if best else "white", "markeredgecolor": BLUE if best else INK}
     axes.plot([x], [value.mean], marker="o", markersize=CIRCLE, markeredgewidth=0.8, zorder=3 + number, **face)
     ink = {"color": "white" if best else INK, "fontsize": 6.5, "zorder": 3.5 + number}
@@ -118,7 +121,14 @@ def _legend(figure: Any, methods: Sequence[Judged], measure: str, best: np.ndarr
         figure.text(0.715, y, str(line + 1), ha="right", **style)
         figure.text(0.725, y, row.by, ha="left", **style)
         figure.text(0.985, y, f"{row.values[measure].mean:.3f}", ha="right", **style)
-    figure.text(0.985, 0.12 / height, "blue: no cheaper method is as good", fontsize=8, color=BLUE, ha="right")
+    figure.text(
+        0.985,
+        0.12 / height,
+        "blue: no cheaper method is as good\na dot: where a moved circle belongs",
+        fontsize=8,
+        color=BLUE,
+        ha="right",
+    )
 
 
 def _frontier(seconds: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -184,6 +184,13 @@ class Fused:
         return reciprocal_rank_fusion([part.scores(target, sources) for part in self.parts])
 
 
+def with_truth(selector: Selector, truth: dict[str, dict[str, float]]) -> Selector:
+    """The same method, its oracle (alone or in a fusion) told what was measured."""
+    if isinstance(selector, Fused):
+        return Fused(tuple(with_truth(part, truth) for part in selector.parts))
+    return Oracle(truth) if isinstance(selector, Oracle) else selector
+
+
 SELECTORS: dict[str, Callable[..., Selector]] = {
     **{name: partial(FeatureSelector, name) for name in ("logme", "leep", "nce", "knn", "probe")},
     "esm": Esm,

@@ -78,3 +78,13 @@ def test_no_point_lies_outside_the_axes(judged):
     circles = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
     assert len(circles) == 33
     assert left < min(circles) < max(circles) < right
+
+
+def test_a_dot_marks_the_true_cost_of_each_circle(judged):
+    [method] = [row for row in judged.rows if row.by == "good"]
+    crowd = tuple(dataclasses.replace(method, by=f"m{i}", seconds=30.0) for i in range(10))
+    [axes] = _drawn(dataclasses.replace(judged, rows=(*judged.rows, *crowd)), HEADLINE).axes
+    ties = [line for line in axes.lines if line.get_marker() == "."]
+    assert [line.get_xdata()[0] for line in ties].count(30.0) == 10
+    circles = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[1] for line in ties] == circles

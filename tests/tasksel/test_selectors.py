@@ -19,6 +19,7 @@ from tasksel.selectors import (
     get_selector,
     kind,
     names,
+    with_truth,
 )
 from tasksel.similarity import reciprocal_rank_fusion
 from tasksel.subject import Subject
@@ -113,6 +114,16 @@ def test_the_oracle_knows_what_was_measured_and_nothing_else(tiny):
         Oracle({"sentiment_phone": truth}).scores(target, sources)
     with pytest.raises(UserError, match="no measured source for 'sentiment_phones' 'rating_hotels'"):
         Oracle({"sentiment_phones": {k: v for k, v in truth.items() if k != "rating_hotels"}}).scores(target, sources)
+
+
+def test_the_truth_reaches_the_oracle_alone_or_in_a_fusion_and_no_other(tiny):
+    target, *sources = subjects(tiny, "sentiment_phones", *SOURCES)
+    truth = {"sentiment_phones": {name: place / 10 for place, name in enumerate(SOURCES)}}
+    fused = with_truth(get_selector("size+oracle"), truth)
+    alone = [get_selector("size").scores(target, sources), Oracle(truth).scores(target, sources)]
+    assert fused.scores(target, sources) == pytest.approx(reciprocal_rank_fusion(alone))
+    assert with_truth(get_selector("oracle"), truth) == Oracle(truth)
+    assert with_truth(get_selector("kind"), truth) == get_selector("kind")
 
 
 def test_a_similarity_has_the_source_first():
