@@ -76,9 +76,10 @@ def attribute(bench: Bench, targets: Sequence[str], path: Path, *, seed: int = 0
 
 def _features(source: Subject, target: Subject) -> dict[str, float]:
     found: dict[str, float] = {}
-    for form, signed in (("", True), ("absolute ", False)):
-        layers = [one.embedding(Conductance(signed=signed)).arrays["layers"] for one in (source, target)]
-        found |= {f"{form}{name}": value for name, value in pair_features(*layers).items()}
+    made = [one.embedding(Conductance()) for one in (source, target)]
+    for form, prefix in (("signed", ""), ("absolute", "absolute ")):
+        features = pair_features(*(one.arrays[form] for one in made))
+        found |= {f"{prefix}{name}": value for name, value in features.items()}
     for name, value in found.items():
         if not math.isfinite(value):
             raise UserError(f"feature '{name}' is {value}: a layer that attributes nothing has no direction")

@@ -49,7 +49,7 @@ class Conductance:
     """Embeds a task as the mean conductance of every hidden unit of its trained model.
 
     Attributes:
-        signed: keep the sign; False takes absolute values before the mean.
+        signed: compare signed means; False compares those of absolute values. One embedding holds both.
         rows: training rows explained, a seeded stratified draw where there are more.
         steps: integration steps S; 16 leave a layer's sum within 4 % of the logit's change (6-layer MiniLM with an adapter, 8 rows), 32 within 1 %.
         max_length: tokens a text.
@@ -75,13 +75,19 @@ class Conductance:
 
     @property
     def key(self) -> str:
-        """See `Embedder.key`."""
-        return f"{self.name}-{value_hash(asdict(self))[:8]}"
+        """See `Embedder.key`; `signed` changes similarity, not the embedding."""
+        settings = {name: value for name, value in asdict(self).items() if name != "signed"}
+        return f"{self.name}-{value_hash(settings)[:8]}"
+
+    @property
+    def form(self) -> str:
+        """The array that is compared."""
+        return "signed" if self.signed else "absolute"
 
     def embed(
         self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
     ) -> TaskEmbedding:
-        """Array `layers` [L, d] float32; deterministic by seed, which draws the rows.
+        """Arrays `signed` and `absolute` [L, d] float32; deterministic by seed, which draws the rows.
 
         Raises:
             UserError: no trained adapter, a multiple choice task or head, a head that does not fit the task, an unknown architecture.
@@ -96,15 +102,15 @@ class Conductance:
         encoded = encode_split(train, task, base.tokenizer, max_length=self.max_length)
         choose = predicted if self.inputs == "target" else gold
         order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
-        total = np.zeros(())
+        totals = np.zeros((2, 1, 1))
         for i in range(0, len(order), BATCH):
             batch = encoded.batch(order[i : i + BATCH])
             found = layer_conductance(model, batch, base.tokenizer, steps=self.steps, choose=choose)
-            total = total + token_mean(found if self.signed else found.abs(), batch["attention_mask"])
-        layers = (total / len(order)).astype(np.float32)
+            totals = totals + np.stack([token_mean(part, batch["attention_mask"]) for part in (found, found.abs())])
+        signed, absolute = (totals / len(order)).astype(np.float32)
         spent = time.perf_counter() - begun
         made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
-        return TaskEmbedding({"layers": layers}, made)
+        return TaskEmbedding({"signed": signed, "absolute": absolute}, made)
 
     def _check(self, task: Task, model: Any) -> None:
         """Refuses what has no single text a row, and a head that another task trained."""
@@ -129,7 +135,7 @@ class Conductance:
             raise UserError(
                 f"conductance: one embedding was made on rows of '{a.made['task']}', the other on rows of '{b.made['task']}'; with inputs='target' show both the target's"
             )
-        return cosine(a.arrays["layers"], b.arrays["layers"])
+        return cosine(a.arrays[self.form], b.arrays[self.form])
 
 
 def gold(logits: Tensor, labels: Tensor) -> Tensor:

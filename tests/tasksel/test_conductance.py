@@ -230,35 +230,36 @@ class TestEmbedding:
         form = Conductance(rows=100, steps=2, max_length=24)
         model = trained.model(base)
         encoded = encode_split(data.train, task, base.tokenizer, max_length=24)
+        made = embed(form, films)
         for signed in (True, False):
             total = np.zeros((LAYERS, WIDTH))
             for row in range(len(encoded)):  # alone, so without padding
                 found = layer_conductance(model, encoded.batch([row]), base.tokenizer, steps=2)[:, 0]
                 total += (found if signed else found.abs()).mean(1).numpy()
-            array = embed(Conductance(**{**vars(form), "signed": signed}), films).arrays["layers"]
+            array = made.arrays["signed" if signed else "absolute"]
             assert array.dtype == np.float32
             np.testing.assert_allclose(array, total / len(encoded), rtol=1e-3, atol=1e-6)
         assert (array > 0).any()
         assert (array >= 0).all()
 
     def test_is_the_same_for_the_same_seed_and_for_any_batch(self, films, monkeypatch):
-        first, again, other = (embed(QUICK, films, seed=seed).arrays["layers"] for seed in (0, 0, 1))
+        first, again, other = (embed(QUICK, films, seed=seed).arrays["signed"] for seed in (0, 0, 1))
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()  # other rows are drawn
         monkeypatch.setattr("tasksel.embedders.conductance.BATCH", 2)
-        np.testing.assert_allclose(embed(QUICK, films).arrays["layers"], first, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(embed(QUICK, films).arrays["signed"], first, rtol=1e-3, atol=1e-6)
 
     def test_autocast_does_not_reach_it(self, films):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = embed(QUICK, films).arrays["layers"]
-        np.testing.assert_array_equal(found, embed(QUICK, films).arrays["layers"])
+            found = embed(QUICK, films).arrays["signed"]
+        np.testing.assert_array_equal(found, embed(QUICK, films).arrays["signed"])
 
     @pytest.mark.parametrize("name", ["rating_hotels", "complaints_orders", "entail_travel"])
     def test_every_kind_of_task_with_one_text_or_pair_a_row(self, tiny, adapter_of, name):
         task = get_task(name)
         found = embed(QUICK, (task, load(task, rows=20), load_base(tiny), adapter_of(name)))
-        assert found.arrays["layers"].shape == (LAYERS, WIDTH)
-        assert np.abs(found.arrays["layers"]).sum() > 0
+        assert found.arrays["signed"].shape == (LAYERS, WIDTH)
+        assert np.abs(found.arrays["signed"]).sum() > 0
 
     def test_says_what_made_it_and_comes_back_from_its_file(self, films, tmp_path):
         found = embed(QUICK, films, seed=3)
@@ -282,7 +283,7 @@ class TestEmbedding:
             embed(Conductance(inputs="target"), (*films[:3], endings[3]))
 
     def test_no_adapter_or_another_tasks_is_refused(self, films, adapter_of):
-        with pytest.raises(UserError, match="'conductance' needs the task's trained adapter and head"):
+        with pytest.raises(UserError, match="conductance works from a trained adapter, and none of 'sentiment_films'"):
             embed(QUICK, (*films[:3], None))
         with pytest.raises(
             UserError, match="the adapter's head has 1 outputs, task 'sentiment_films' 2; give the adapter"
@@ -316,7 +317,7 @@ class TestOnTheTargetsRows:
         batch = encoded.batch(range(6))
         chosen = logits_of(model, batch).argmax(1)
         whole = Conductance(**{**vars(self.form), "rows": 100})
-        shown = embed(whole, (task, SimpleNamespace(train=train, fingerprint="f"), base, trained)).arrays["layers"]
+        shown = embed(whole, (task, SimpleNamespace(train=train, fingerprint="f"), base, trained)).arrays["signed"]
         wanted = layer_conductance(model, {**batch, "labels": chosen}, base.tokenizer, steps=2)
         np.testing.assert_allclose(shown * 6, token_mean(wanted, batch["attention_mask"]), rtol=1e-3, atol=1e-6)
 
@@ -333,12 +334,18 @@ class TestOnTheTargetsRows:
 class TestSimilarity:
     def embedding(self, layers, **made):
         known = {"task": "a", "base_fingerprint": "f", "key": "k", "data": "d"}
-        return TaskEmbedding({"layers": np.array(layers, np.float32)}, {**known, **made})
+        arrays = {"signed": np.array(layers, np.float32), "absolute": np.abs(np.array(layers, np.float32))}
+        return TaskEmbedding(arrays, {**known, **made})
 
     def test_is_the_cosine_of_all_layers_together(self):
         a, b = self.embedding([[3, 0], [0, 4]]), self.embedding([[4, 0], [3, 0]], data="e")
         assert Conductance().similarity(a, b) == pytest.approx(12 / 25)
         assert Conductance().similarity(a, self.embedding([[0, 0], [0, 0]])) == 0.0
+
+    def test_absolute_is_of_the_absolute_values(self):
+        a, b = self.embedding([[3, 4]]), self.embedding([[4, -3]])
+        assert Conductance().similarity(a, b) == pytest.approx(0.0)
+        assert Conductance(signed=False).similarity(a, b) == pytest.approx(24 / 25)
 
     def test_of_what_was_made_otherwise_is_refused(self):
         for other in ({"base_fingerprint": "g"}, {"key": "l"}):
@@ -346,5 +353,6 @@ class TestSimilarity:
                 Conductance().similarity(self.embedding([[1]]), self.embedding([[1]], task="b", **other))
 
     def test_the_key_names_every_setting(self):
-        changed = [{"signed": False}, {"rows": 65}, {"steps": 17}, {"max_length": 65}, {"inputs": "target"}]
-        assert len({Conductance(**options).key for options in ({}, *changed)}) == 6
+        assert Conductance(signed=False).key == Conductance().key, "one embedding holds both forms"
+        changed = [{"rows": 65}, {"steps": 17}, {"max_length": 65}, {"inputs": "target"}]
+        assert len({Conductance(**options).key for options in ({}, *changed)}) == 5

@@ -34,7 +34,7 @@ def quick(monkeypatch, pool):
         if task.kind == "multiple_choice":
             raise UserError("it is multiple choice")
         made = made_of(self, task, data, base, settings={}, seed=seed, seconds=1.0, trained=trained)
-        return TaskEmbedding({"layers": layers_of(task.name, self.signed)}, made)
+        return TaskEmbedding({form: layers_of(task.name, form == "signed") for form in ("signed", "absolute")}, made)
 
     monkeypatch.setattr(Conductance, "embed", embed)
     monkeypatch.setattr("tasksel.subject.train_adapter", lambda *args, **kwargs: pool["sentiment_films"].trained)
@@ -122,11 +122,10 @@ class TestAttribute:
         [pair] = read_pairs(path).values()
         assert len(pair.features) == 2 * 3 * 2  # two kinds, three measures, two layers
         mine, [source, *_] = bench.target(TARGETS[0], 0), bench.others(TARGETS[0])
-        for form, signed in (("", True), ("absolute ", False)):
-            embedder = few(signed=signed)
-            made = [embedder.embed(one.task, one.data, one.base, trained=one.trained) for one in (mine, source)]
-            a, b = (one.arrays["layers"] for one in made)
-            assert [pair.features[f"{form}euclidean/{layer}"] for layer in range(2)] == pytest.approx(
+        made = [few().embed(one.task, one.data, one.base, trained=one.trained) for one in (mine, source)]
+        for prefix, form in (("", "signed"), ("absolute ", "absolute")):
+            a, b = (one.arrays[form] for one in made)
+            assert [pair.features[f"{prefix}euclidean/{layer}"] for layer in range(2)] == pytest.approx(
                 [math.dist(a[layer].tolist(), b[layer].tolist()) for layer in range(2)], rel=1e-3
             )
 

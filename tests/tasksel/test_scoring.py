@@ -220,7 +220,7 @@ class TestCosts:
     def test_a_method_that_embeds_every_source_anew_for_a_target_charges_the_target(self, bench, tmp_path, monkeypatch):
         def embed(self, task, data, base, *, seed=0, trained=None):
             made = made_of(self, task, data, base, settings={}, seed=seed, seconds=4.0, trained=trained)
-            return TaskEmbedding({"layers": np.ones((2, 3), dtype=np.float32)}, made)
+            return TaskEmbedding({"signed": np.ones((2, 3), dtype=np.float32)}, made)
 
         monkeypatch.setattr(Conductance, "embed", embed)
         found = bench.score("conductance-target", "sentiment_phones", 0)
