@@ -92,7 +92,7 @@ def _complaint(error: ValidationError) -> str:
     wrong = [(item["type"], ".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
     unknown = [path for kind, path, _ in wrong if kind == "extra_forbidden"]
     if unknown:
-        return f"it does not know {', '.join(unknown)}; a newer version wrote this: read it with that one, or run the transfer again"
+        return f"it does not know {', '.join(unknown)}; a newer version may have written it: read it with that, or run the transfer again"
     return "; ".join(f"{path}: {what}" for _, path, what in wrong)
 
 

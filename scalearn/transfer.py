@@ -96,19 +96,9 @@ def transfer(
     chosen = get_method(method)
     recipe = recipe or chosen.recipe
     model_base = _base(sources, base)
-    check_count(chosen, len(sources))
-    if chosen.course == "search":
-        need_cma()
-    names = [source.name for source in sources]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UserError(
-            f"source '{twice}' is given twice; names must differ (rename an entry's folder to tell two apart)"
-        )
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise UserError(f"seeds {list(seeds)}: give one or more, none twice")
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
+    _check(chosen, sources, seeds)
     used, weighed = tuple(sources[: chosen.most]), _similarities(chosen, sources, similarities)
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
     job = Job(folder, target, chosen, model_base, used, rows, recipe, weighed)
     _begin(job)
     with bar(f"{target.name} by {method}", len(seeds)) as advance:
@@ -131,6 +121,21 @@ def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
     for source in sources:
         source.check_base(found)
     return found
+
+
+def _check(method: Method, sources: Sequence[Source], seeds: Sequence[int]) -> None:
+    """Refuses what could only fail later."""
+    check_count(method, len(sources))
+    if method.course == "search":
+        need_cma()
+    names = [source.name for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(
+            f"source '{twice}' is given twice; names must differ (rename an entry's folder to tell two apart)"
+        )
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds {list(seeds)}: give one or more, none twice")
 
 
 def _similarities(method: Method, sources: Sequence[Source], given: Sequence[float] | None) -> tuple[float, ...] | None:
