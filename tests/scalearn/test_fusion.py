@@ -73,7 +73,9 @@ def test_the_sources_are_those_of_the_stack_and_do_not_drop_out(fused, target):
                 + parts.up_bias[number]
             )
             with torch.no_grad():
-                torch.testing.assert_close(adapter.train()(x, x)[2], expected, atol=1e-5, rtol=1e-5)
+                output, _, up = adapter.train()(x, x)
+            torch.testing.assert_close(up, expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(output, x + expected, atol=1e-5, rtol=1e-5)
             adapter.eval()
 
 
