@@ -168,8 +168,11 @@ def transfer_command(
     chosen, task = get_method(method), given_task(target, data=data, text=text, label=label, validation=validation)
     pool = AdapterPool(pool_folder)
     selected: list[Source] = []
+    similarities: tuple[float, ...] | None = None
     if chosen.takes != "none":
-        selected = _sources(pool, task, sources, top=top, by=by, own=own, rows=rows, seed=seeds[0] if seeds else 0)
+        selected, similarities = _sources(
+            pool, task, sources, top=top, by=by, own=own, rows=rows, seed=seeds[0] if seeds else 0
+        )
     result = transfer(
         task,
         selected,
@@ -179,18 +182,19 @@ def transfer_command(
         recipe=recipe.of(chosen.recipe),
         base=pool.base,
         out=out_folder,
+        similarities=similarities,
     )
     show(f"{result}\nstored in {result.folder}")
 
 
 def _sources(
     pool: AdapterPool, task: Any, names: tuple[str, ...], *, top: int, by: str, own: bool, rows: int | None, seed: int
-) -> list[Source]:
-    """Sources by name, all of them, or the best of a ranking."""
+) -> tuple[list[Source], tuple[float, ...] | None]:
+    """Sources by name, all of them, or the best of a ranking with their similarities."""
     if names == ("all",):
-        return [source for source in pool if own or source.name != task.name]
+        return [source for source in pool if own or source.name != task.name], None
     if names:
-        return pool.select(names)
+        return pool.select(names), None
     available = sum(own or source.name != task.name for source in pool)
     if not 1 <= top <= available:
         raise UserError(
@@ -198,7 +202,7 @@ def _sources(
         )
     ranking = rank(task, pool, by=by, rows=rows, seed=seed, own=own, store=pool.folder / ".targets")
     show(str(ranking))
-    return pool.select(ranking.top(top))
+    return pool.select(ranking.top(top)), ranking.scores[:top]
 
 
 @commands.command()

@@ -172,7 +172,8 @@ class Plan:
         told = read_json(self._ranking(target))
         ranking = Ranking(told["target"], tuple(told["names"]), tuple(told["scores"]), told["made"])
         recipe = self.experiment.recipe.of(METHODS[method].recipe)
-        sources = self.pool.select(ranking.top(self.experiment.rank.top))
+        top = self.experiment.rank.top
+        sources = self.pool.select(ranking.top(top))
         transfer(
             target,
             sources,
@@ -182,6 +183,7 @@ class Plan:
             recipe=recipe,
             base=self.pool.base,
             out=self.result(target, method),
+            similarities=ranking.scores[:top],
         )
 
     def run(self) -> list[Row]:

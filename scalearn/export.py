@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scalearn.combine import Method
+from scalearn.combine import METHODS, Method
 from scalearn.slot import bottleneck_layers, fold_into, slot_config
 from tasksel.encoder import Base, add_head, describe
 from tasksel.errors import UserError
@@ -20,6 +20,15 @@ from tasksel.storage import file_hash, read_json, whole_folder, write_json
 from tasksel.task import Task
 
 CARD = "scalearn.json"  # what `scalearn predict` reads beside the library's files
+
+
+def unexportable(method: Method) -> str | None:
+    """Why a method's result is no ordinary adapter, or None if it is one."""
+    if method.slot == "fusion":
+        return "weighs its sources anew for every token"
+    if method.slot == "none":
+        return "changes the base itself" if method.trains == "base" else "learns no adapter"
+    return None
 
 
 def write_adapter(
@@ -32,27 +41,18 @@ def write_adapter(
         card: what else the export says of itself.
 
     Raises:
-        UserError: a method that learns no adapter; a folder that holds something else.
+        UserError: a method whose result is no adapter, and why; a folder that holds something else.
     """
     if folder.exists() and not (folder / CARD).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and holds no export: choose another folder")
-    if method.slot == "none":
+    reason = unexportable(method)
+    if reason:
+        able = ", ".join(other.name for other in METHODS.values() if not unexportable(other))
         raise UserError(
-            f"'{method.name}' learns no adapter, so there is none to export; export another method's result"
+            f"'{method.name}' {reason}, so there is no ordinary adapter to export: predict from the result's folder, "
+            f"which holds all of it, or export a result of {able}"
         )
-    model = base.model()
-    add_head(model, task, name=task.name)
-    if method.slot == "mix":
-        width = next(bottleneck_layers(trained, task.name))[1].adapters[task.name].down.shape[0]
-        model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, config))
-        fold_into(model, task.name, trained, task.name)
-    else:
-        plain = dict(bottleneck_layers(trained, task.name))
-        width = next(iter(plain.values())).adapters[task.name].adapter_down[0].out_features
-        model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, config))
-        for path, layer in bottleneck_layers(model, task.name):
-            layer.adapters[task.name].load_state_dict(plain[path].adapters[task.name].state_dict())
-    model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())
+    model = _folded(trained, base, task, config) if method.slot == "mix" else trained
     with whole_folder(folder) as fresh:
         model.save_adapter(str(fresh), task.name, with_head=True, use_safetensors=True)
         for file in ("adapter_config.json", "head_config.json"):  # a name that means something on another machine
@@ -60,3 +60,14 @@ def write_adapter(
         files = {path.name: file_hash(path) for path in sorted(fresh.glob("*.safetensors"))}
         write_json(fresh / CARD, {"task": task.model_dump(mode="json"), "base": describe(base), "files": files, **card})
     return folder
+
+
+def _folded(trained: Any, base: Base, task: Task, config: dict[str, Any]) -> Any:
+    """A model with the trained mix as an ordinary adapter, and its head."""
+    model = base.model()
+    add_head(model, task, name=task.name)
+    width = next(bottleneck_layers(trained, task.name))[1].adapters[task.name].down.shape[0]
+    model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, config))
+    fold_into(model, task.name, trained, task.name)
+    model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())
+    return model

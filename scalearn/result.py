@@ -1,7 +1,7 @@
 """The result of a transfer: one self-contained folder that reloads to the same logits.
 
 run.json               what is being computed; written first
-sources.safetensors    the frozen projections of the chosen sources
+sources.safetensors    the frozen projections of the chosen sources (of a soup: the one adapter that they make)
 seed-<s>/state.safetensors, seed.json      what seed s learned, and its scores; each appears whole
 result.json            the summary; written last, so that its existence means "complete"
 """
@@ -13,14 +13,14 @@ import statistics
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from scalearn.combine import build, get_method
+from scalearn.combine import build, get_method, load_learned
 from scalearn.export import write_adapter
 from scalearn.slot import Bottlenecks
 from tasksel.data import Split
@@ -28,13 +28,13 @@ from tasksel.encoder import Base, load_base
 from tasksel.errors import UserError
 from tasksel.storage import file_hash, read_json, whole_folder
 from tasksel.task import Frozen, Task
-from tasksel.training import Recipe, accelerator, encode_split, load_trained, predict
+from tasksel.training import Recipe, accelerator, encode_split, predict
 
 PROJECTIONS = ("down", "down_bias", "up", "up_bias")
 
 
 class Run(Frozen):
-    """What is computed: everything but the seeds."""
+    """What is computed: everything but the seeds. `similarities` are the sources' in their order, where the method weighs by them."""
 
     key: str
     task: Task
@@ -46,10 +46,18 @@ class Run(Frozen):
     recipe: Recipe
     sources_file: str | None
     versions: dict[str, str]
+    similarities: tuple[float, ...] | None = None
 
 
 class Seed(Frozen):
-    """What one seed gave: scores by metric (the first is the task's), the dev score that chose the checkpoint, and costs."""
+    """What one seed gave: scores by metric (the first is the task's), the dev score that chose the checkpoint, and costs.
+
+    Attributes:
+        bytes: of the files that the method adds for this target, head included: the trained state, and a soup's merged adapter. The
+            sources' own projections do not count: the pool holds them once for all targets. None in an older record.
+        peak_memory: bytes, the most held while training (`scalearn.memory`); None where it cannot be measured, or in an older record.
+        grid: every cell of a method that tries a grid, with its dev score.
+    """
 
     seed: int
     scores: dict[str, float]
@@ -60,6 +68,32 @@ class Seed(Frozen):
     parameters: dict[str, int]
     data: str
     state_file: str
+    bytes: int | None = None
+    peak_memory: int | None = None
+    grid: tuple[dict[str, float], ...] | None = None
+
+
+Record = TypeVar("Record", bound=Frozen)
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """A `run.json` or `seed.json`.
+
+    Raises:
+        UserError: fields that this version does not know (a newer one wrote them), or other than it writes; broken JSON.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: not a transfer result that this version reads: {_complaint(error)}") from error
+
+
+def _complaint(error: ValidationError) -> str:
+    wrong = [(item["type"], ".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+    unknown = [path for kind, path, _ in wrong if kind == "extra_forbidden"]
+    if unknown:
+        return f"it does not know {', '.join(unknown)}; a newer version may have written it: read it with that, or run the transfer again"
+    return "; ".join(f"{path}: {what}" for _, path, what in wrong)
 
 
 @dataclass(frozen=True)
@@ -94,15 +128,11 @@ class TransferResult:
                 )
             )
         try:
-            run = Run.model_validate(read_json(folder / "run.json"))
-            seeds = {
-                seed: Seed.model_validate(read_json(folder / f"seed-{seed}" / "seed.json"))
-                for seed in read_json(folder / "result.json")["seeds"]
-            }
-        except (ValidationError, KeyError) as error:
-            raise UserError(
-                f"{folder}: not a transfer result that this version reads ({type(error).__name__})"
-            ) from error
+            finished = list(read_json(folder / "result.json")["seeds"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{folder / 'result.json'}: not a summary that this version reads") from error
+        run = read_record(folder / "run.json", Run)
+        seeds = {seed: read_record(folder / f"seed-{seed}" / "seed.json", Seed) for seed in finished}
         found = cls(folder, run, seeds)
         found.verify()
         return found
@@ -186,7 +216,7 @@ class TransferResult:
             )
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
-                load_trained(model, load_file(path))
+                load_learned(model, load_file(path))
             except (KeyError, RuntimeError, SafetensorError) as error:
                 raise UserError(f"{path}: not the state of this model ({error})") from error
             self._models[chosen] = model.requires_grad_(False).eval().to(accelerator().device)
@@ -218,7 +248,7 @@ class TransferResult:
         return self.logits(Split(rows, choices, np.zeros(len(rows), dtype=np.int64)), seed=seed)
 
     def omega(self, *, seed: int | None = None) -> np.ndarray:
-        """The learned weights [layers or 1, sources, width or 1]; empty where the method has none."""
+        """The weights [layers or 1, sources, width or 1], learned or set; empty where the method has none."""
         state = load_file(self.folder / f"seed-{self.seed(seed)}" / "state.safetensors")
         names = [name for name in state if name.endswith("omega.weight")]
         names.sort(key=lambda name: [int(part) if part.isdigit() else part for part in name.split(".")])  # 2 before 10
@@ -240,7 +270,7 @@ class TransferResult:
         """Writes a seed's model as one ordinary adapter that plain `adapters` loads, and gives the folder.
 
         Raises:
-            UserError: a head-only result (it has no adapter); a folder that holds something else.
+            UserError: a method that makes no ordinary adapter ("head-only", "full", "fusion"); a folder that holds something else.
         """
         chosen = self.seed(seed)
         card = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}

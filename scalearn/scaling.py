@@ -36,15 +36,19 @@ class Scaling:
         shared: one omega for all layers (the ++ forms), or one a layer.
         dropout: on omega itself; a dropped entry is dropped for the whole batch and the rest rescaled by 1/(1-p).
         normalise: "none"; "mean" divides omega by its sum over sources; "softmax" takes a softmax over sources.
+        learned_by: "gradient"; "search", which tries values of a buffer; "nothing": the buffer stays as it is set.
     """
 
     per: Literal["vector", "scalar"]
     shared: bool
     dropout: float
     normalise: Literal["none", "mean", "softmax"] = "none"
+    learned_by: Literal["gradient", "search", "nothing"] = "gradient"
 
     def parameters(self, *, sources: int, layers: int, width: int) -> int:
-        """How many numbers are learned: L n d, L n, n d or n."""
+        """How many numbers are learned: L n d, L n, n d or n; 0 where omega is only set."""
+        if self.learned_by == "nothing":
+            return 0
         return (1 if self.shared else layers) * sources * (width if self.per == "vector" else 1)
 
 
@@ -58,17 +62,28 @@ SCALINGS = {
     ),  # the authors' ablations: scalearn_2_avg_d00_MEAN and _SOFTMAX
     "scalearn-softmax": Scaling("vector", False, 0.0, "softmax"),
 }
+SET = Scaling(
+    "scalar", True, 0.0, learned_by="nothing"
+)  # one scalar a source, 1/n until another is set: no scaling of theirs
+SEARCHED = Scaling("scalar", True, 0.0, learned_by="search")
 
 
 class Omega(nn.Module):
-    """The learned scaling weights [n, d] or [n, 1]. Shared over layers by being the same module in each."""
+    """The scaling weights [n, d] or [n, 1]. Shared over layers by being the same module in each.
+
+    Learned by gradient they are a parameter that starts at Normal(2/n, 0.001); otherwise a buffer that starts at 1/n.
+    """
+
+    weight: Tensor
 
     def __init__(self, scaling: Scaling, *, sources: int, width: int) -> None:
         super().__init__()
         self.scaling = scaling
-        self.weight = nn.Parameter(
-            torch.empty(sources, width if scaling.per == "vector" else 1).normal_(2.0 / sources, INIT_STD)
-        )
+        weight = torch.empty(sources, width if scaling.per == "vector" else 1)
+        if scaling.learned_by == "gradient":
+            self.weight = nn.Parameter(weight.normal_(2.0 / sources, INIT_STD))
+        else:
+            self.register_buffer("weight", weight.fill_(1.0 / sources))
 
     def forward(self) -> Tensor:
         """The weights that scale this step: with dropout while training, then normalised if the scaling says so.

@@ -1,7 +1,8 @@
 """The mix in ONE ordinary adapter slot of the `adapters` library.
 
 `add_mix` adds a plain `seq_bn` adapter of the summed width, then puts a subclass of the library's `Adapter` in each layer's slot. It holds
-the sources' projections as frozen buffers and omega as its only parameter. Residual, layer norm, composition and activation stay the library's.
+the sources' projections as frozen buffers and omega as its only parameter (or a buffer too, where no gradient learns it). Residual, layer
+norm, composition and activation stay the library's.
 """
 
 from __future__ import annotations
@@ -90,17 +91,22 @@ def bottleneck_layers(model: nn.Module, adapter: str) -> Iterator[tuple[str, Bot
             yield path, module
 
 
+def reduction_factor(width: int, hidden: int) -> float:
+    """The factor of which the library makes this bottleneck width.
+
+    It computes int(hidden // reduction_factor), which for hidden / width may come out one short.
+    """
+    factor = hidden / width
+    return factor if int(hidden // factor) == width else hidden / (width + 0.5)
+
+
 def slot_config(width: int, hidden: int, config: dict[str, Any]) -> SeqBnConfig:
     """An ordinary adapter's configuration of exactly this bottleneck width, with the given activation.
 
-    The library computes a width as int(hidden // reduction_factor), which for hidden / width may come out one short. The sources' own
-    scaling is folded into their projections already; their dropout and the seed of their start are no part of a mix.
+    The sources' own scaling is folded into their projections already; their dropout and the seed of their start are no part of a mix.
     """
-    factor = hidden / width
-    if int(hidden // factor) != width:
-        factor = hidden / (width + 0.5)
     own = {
-        "reduction_factor": factor,
+        "reduction_factor": reduction_factor(width, hidden),
         "scaling": 1.0,
         "dropout": 0.0,
         "stochastic_depth": 0.0,
@@ -110,7 +116,7 @@ def slot_config(width: int, hidden: int, config: dict[str, Any]) -> SeqBnConfig:
 
 
 def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scaling, config: dict[str, Any]) -> None:
-    """Adds adapter `name` to the model as a scaled mix and makes it active; omega is all of it that trains.
+    """Adds adapter `name` to the model as a scaled mix and makes it active; omega is all of it that can train.
 
     Args:
         layers: the sources' stacked projections by the module path of their slot.
@@ -126,18 +132,29 @@ def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scal
     model.set_active_adapters(name)
 
 
-def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any]) -> None:
-    """Adds adapter `name` as an ordinary, trainable copy of one source (n = 1) and makes it active."""
+def set_omega(model: nn.Module, values: Sequence[float]) -> None:
+    """Sets the one scalar a source [n] of a mix whose omega no gradient learns."""
+    with torch.no_grad():
+        for omega in given_omegas(model).values():
+            omega.copy_(torch.tensor(values, dtype=omega.dtype)[:, None])
+
+
+def given_omegas(model: nn.Module) -> dict[str, Tensor]:
+    """The omegas that no gradient learns, by name: buffers, which belong to a trained state all the same."""
+    return {name: buffer for name, buffer in model.named_buffers() if name.endswith(".omega.weight")}
+
+
+def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any], *, source: int = 0) -> None:
+    """Adds adapter `name` as an ordinary copy of one of the stacked sources, by its number."""
     _, r, hidden = next(iter(layers.values())).down.shape
     model.add_adapter(name, config=slot_config(r, hidden, config))
     with torch.no_grad():
         for path, layer in bottleneck_layers(model, name):
-            source, adapter = layers[path], layer.adapters[name]
-            adapter.adapter_down[0].weight.copy_(source.down[0])
-            adapter.adapter_down[0].bias.copy_(source.down_bias[0])
-            adapter.adapter_up.weight.copy_(source.up[0].t())
-            adapter.adapter_up.bias.copy_(source.up_bias[0])
-    model.set_active_adapters(name)
+            stacked, adapter = layers[path], layer.adapters[name]
+            adapter.adapter_down[0].weight.copy_(stacked.down[source])
+            adapter.adapter_down[0].bias.copy_(stacked.down_bias[source])
+            adapter.adapter_up.weight.copy_(stacked.up[source].t())
+            adapter.adapter_up.bias.copy_(stacked.up_bias[source])
 
 
 def fold_into(model: Any, name: str, mixed: Any, mixed_name: str) -> None:

@@ -5,25 +5,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
 from scalearn.card import versions
-from scalearn.combine import Method, build, get_method, learned_parameters
+from scalearn.combine import Method, build, check_count, get_method, learned_parameters, learned_state
 from scalearn.folding import stack
+from scalearn.fusion import penalty
+from scalearn.grid import best_of_grid
+from scalearn.memory import Peak
 from scalearn.pool import Source
-from scalearn.result import PROJECTIONS, Run, Seed, TransferResult
+from scalearn.result import PROJECTIONS, Run, Seed, TransferResult, read_record
+from scalearn.search import need_cma, searched
 from scalearn.slot import Bottlenecks
-from tasksel.data import load
+from scalearn.soup import merge, shares
+from tasksel.data import Data, load
 from tasksel.encoder import Base, describe, load_base
 from tasksel.errors import UserError
 from tasksel.progress import bar
-from tasksel.storage import file_hash, read_json, value_hash, whole_folder, write_json
+from tasksel.storage import file_hash, value_hash, whole_folder, write_json
 from tasksel.task import Task
-from tasksel.training import Recipe, accelerator, encode_split, evaluate_all, fit, trained_state
+from tasksel.training import Fit, Recipe, accelerator, encode_split, evaluate_all, fit
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,15 @@ class Job:
     sources: tuple[Source, ...]
     rows: int | None
     recipe: Recipe
+    similarities: tuple[float, ...] | None
 
     @cached_property
     def stacked(self) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
-        """The sources' projections by slot path, and their adapter configuration."""
-        return stack(self.sources)
+        """The sources' projections by slot path (merged into one for a soup), and their adapter configuration."""
+        layers, config = stack(self.sources)
+        if self.method.merge:
+            layers = merge(layers, shares(self.similarities or [1.0] * len(self.sources)))
+        return layers, config
 
     @cached_property
     def key(self) -> str:
@@ -50,7 +59,8 @@ class Job:
         target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
         weights = [(source.name, source.fingerprint) for source in self.sources]  # in order: omega has a row for each
         recipe = self.recipe.model_dump(exclude={"log_with"})
-        return value_hash([target, self.method.name, self.base.fingerprint, self.rows, weights, recipe])
+        told = [target, self.method.name, self.base.fingerprint, self.rows, weights, recipe]
+        return value_hash(told if self.similarities is None else [*told, self.similarities])
 
 
 def transfer(
@@ -63,38 +73,33 @@ def transfer(
     recipe: Recipe | None = None,
     base: str | Base | None = None,
     out: str | Path | None = None,
+    similarities: Sequence[float] | None = None,
 ) -> TransferResult:
     """Trains a method on a target and scores the public validation set.
 
     Args:
-        sources: from `AdapterPool.select`, best first; a method that takes fewer (none, or "sequential" the first) may be given all.
+        sources: from `AdapterPool.select`, best first; a method that takes fewer (none, "sequential" the first, "fixed-grid" the first
+            two) may be given all.
         method: a row of `scalearn.combine.METHODS`.
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
         recipe: by default the method's own.
         base: needed only where there are no sources.
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
+        similarities: each source's to the target, larger is nearer, as a ranking gives them; only "soup-similarity" reads them.
 
     Raises:
-        UserError: no or ill-matched sources, an unknown method, a folder that holds a different run, bad data.
+        UserError: too few or ill-matched sources, an unknown method, similarities that are missing or cannot be weights, a folder that
+            holds a different run, bad data.
         Diverged: the loss became NaN; finished seeds and the last good state are kept.
     """
     chosen = get_method(method)
     recipe = recipe or chosen.recipe
     model_base = _base(sources, base)
-    if chosen.takes != "none" and not sources:
-        raise UserError(f"method '{method}' needs at least one source; select some from a pool")
-    names = [source.name for source in sources]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UserError(
-            f"source '{twice}' is given twice; names must differ (rename an entry's folder to tell two apart)"
-        )
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise UserError(f"seeds {list(seeds)}: give one or more, none twice")
+    _check(chosen, sources, seeds)
+    used, weighed = tuple(sources[: chosen.most]), _similarities(chosen, sources, similarities)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
-    used = tuple(sources[: {"none": 0, "one": 1}.get(chosen.takes, len(sources))])
-    job = Job(folder, target, chosen, model_base, used, rows, recipe)
+    job = Job(folder, target, chosen, model_base, used, rows, recipe, weighed)
     _begin(job)
     with bar(f"{target.name} by {method}", len(seeds)) as advance:
         for seed in seeds:
@@ -118,6 +123,36 @@ def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
     return found
 
 
+def _check(method: Method, sources: Sequence[Source], seeds: Sequence[int]) -> None:
+    """Refuses what could only fail later."""
+    check_count(method, len(sources))
+    if method.course == "search":
+        need_cma()
+    names = [source.name for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(
+            f"source '{twice}' is given twice; names must differ (rename an entry's folder to tell two apart)"
+        )
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds {list(seeds)}: give one or more, none twice")
+
+
+def _similarities(method: Method, sources: Sequence[Source], given: Sequence[float] | None) -> tuple[float, ...] | None:
+    """The similarities, where the method reads them."""
+    if given is not None and len(given) != len(sources):
+        raise UserError(f"{len(given)} similarities for {len(sources)} sources: give one a source, in the same order")
+    if method.merge != "similarity":
+        return None
+    if given is None:
+        raise UserError(
+            f"method '{method.name}' weighs the sources by their similarity to the target, and none is given: "
+            "let a ranking choose the sources, pass similarities=[...], or use 'soup', which weighs all alike"
+        )
+    shares(given)
+    return tuple(float(value) for value in given)
+
+
 def _begin(job: Job) -> None:
     """Writes down what is computed, with the sources' weights, all at once; or finds it written.
 
@@ -126,7 +161,7 @@ def _begin(job: Job) -> None:
     """
     found = job.folder / "run.json"
     if found.is_file():
-        run = Run.model_validate(read_json(found))
+        run = read_record(found, Run)
         if run.key != job.key:
             raise UserError(
                 f"{job.folder} holds a different run ({_difference(run, job)}): choose another --out, or delete it"
@@ -162,6 +197,7 @@ def _run(job: Job, folder: Path) -> Run:
         recipe=job.recipe,
         sources_file=digest,
         versions=versions(),
+        similarities=job.similarities,
     )
 
 
@@ -171,6 +207,7 @@ def _difference(run: Run, job: Job) -> str:
         "metric": (run.task.metric, job.target.metric),
         "method": (run.method, job.method.name),
         "sources": (", ".join(run.sources), ", ".join(source.name for source in job.sources)),
+        "similarities": (run.similarities, job.similarities),
         "rows": (run.rows, job.rows),
         **{f"recipe.{name}": (getattr(run.recipe, name), getattr(job.recipe, name)) for name in Recipe.model_fields},
     }
@@ -178,25 +215,54 @@ def _difference(run: Run, job: Job) -> str:
     return "; ".join(differing) or "the data, the base or a source's weights differ"
 
 
-def _train_seed(job: Job, seed: int) -> None:
-    """Trains and scores one seed, and stores it whole."""
-    target, recipe, tokenizer = job.target, job.recipe, job.base.tokenizer
-    data = load(target, rows=job.rows, seed=seed)
-    model = build(job.base, target, job.method, *job.stacked, seed=seed)
-    parameters = learned_parameters(model)
+@dataclass(frozen=True)
+class Learned:
+    """A seed's trained model, how its training went, and the most memory that it held."""
+
+    model: Any
+    fitted: Fit
+    grid: list[dict[str, float]] | None
+    peak_memory: int | None
+
+
+def _learn(job: Job, seed: int, data: Data) -> Learned:
+    """Builds and trains one seed's model, as the method's course says."""
+    target, recipe, tokenizer, method = job.target, job.recipe, job.base.tokenizer, job.method
     train, dev = (
         encode_split(split, target, tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
     )
-    label, rescue = (
-        f"{target.name} by {job.method.name}, seed {seed}",
-        job.folder / f"seed-{seed}-last-good.safetensors",
-    )
-    fitted = fit(model, target, train, dev, recipe, seed=seed, label=label, rescue=rescue)
-    scores = evaluate_all(model, target, data, tokenizer, max_length=recipe.max_length)
+    peak = Peak(accelerator().device)
+    model = build(job.base, target, method, *job.stacked, seed=seed)
+    options: dict[str, Any] = {"seed": seed, "label": f"{target.name} by {method.name}, seed {seed}"}
+    options["rescue"] = job.folder / f"seed-{seed}-last-good.safetensors"
+    if method.slot == "fusion":
+        options["penalty"] = partial(penalty, model)
+
+    def once(model: Any) -> Fit:
+        return fit(model, target, train, dev, recipe, **options)
+
+    grid = None
+    if method.course == "grid":
+        fitted, grid = best_of_grid(model, once)
+    elif method.course == "search":
+        fitted = searched(model, target, train, once, count=len(job.sources), seed=seed)
+    else:
+        fitted = once(model)
+    return Learned(model, fitted, grid, peak.bytes())
+
+
+def _train_seed(job: Job, seed: int) -> None:
+    """Trains and scores one seed, and stores it whole."""
+    data = load(job.target, rows=job.rows, seed=seed)
+    learned = _learn(job, seed, data)
+    model, fitted = learned.model, learned.fitted
+    scores = evaluate_all(model, job.target, data, job.base.tokenizer, max_length=job.recipe.max_length)
     world = accelerator()
     if world.is_main_process:
+        own = (job.folder / "sources.safetensors").stat().st_size if job.method.merge else 0
         with whole_folder(job.folder / f"seed-{seed}") as fresh:
-            save_file(trained_state(model), fresh / "state.safetensors")
+            state = fresh / "state.safetensors"
+            save_file(learned_state(model), state)
             entry = Seed(
                 seed=seed,
                 scores=scores,
@@ -204,9 +270,12 @@ def _train_seed(job: Job, seed: int) -> None:
                 epoch=fitted.epoch or 0,
                 steps=fitted.steps,
                 seconds=fitted.seconds,
-                parameters=parameters,
+                parameters=learned_parameters(model),
                 data=data.fingerprint,
-                state_file=file_hash(fresh / "state.safetensors"),
+                state_file=file_hash(state),
+                bytes=state.stat().st_size + own,
+                peak_memory=learned.peak_memory,
+                grid=tuple(learned.grid) if learned.grid else None,
             )
             write_json(fresh / "seed.json", entry.model_dump(mode="json"))
     world.wait_for_everyone()

@@ -14,6 +14,7 @@ from scalearn.slot import bottleneck_layers
 from tasksel import get_task
 
 RECIPE = Recipe(lr=1e-2, epochs=1, batch=8, max_length=32)
+SIMILARITIES = (0.5, 0.2, 0.1)
 KINDS = {
     "single": "sentiment_phones",
     "pair": "entail_kitchen",
@@ -72,6 +73,7 @@ def results(pool_folder, target, tmp_path_factory):
     for method in METHODS:
         seeds = [0, 1] if method == "scalearn" else [0]
         options = {"method": method, "seeds": seeds, "rows": 32, "recipe": RECIPE, "base": pool.base}
+        options["similarities"] = SIMILARITIES
         made[method] = transfer(target, list(pool), out=folder / method, **options)
     return made
 

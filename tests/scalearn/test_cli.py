@@ -224,6 +224,15 @@ def test_transfer_takes_sources_by_name_or_all(say, pool, tmp_path):
     assert list(TransferResult.load(tmp_path / "all").run.sources) == pool.names
 
 
+def test_a_ranking_gives_the_similarities_that_a_soup_weighs_by(say, refuse, ranked_pool, tmp_path):
+    call = ["transfer", "entail_kitchen", "--pool", ranked_pool, "--rows", "24", "--method", "soup-similarity", *SMALL]
+    shown = say(*call, "--top", "2", "--out", tmp_path / "out")
+    ranked = [float(line.split()[2]) for line in shown.splitlines() if line.strip()[:2] in ("1 ", "2 ")]
+    assert TransferResult.load(tmp_path / "out").run.similarities == pytest.approx(ranked, abs=1e-4)
+    told = refuse(*call, "--sources", "all", "--out", tmp_path / "none")
+    assert "let a ranking choose the sources" in told
+
+
 def test_a_targets_own_source_is_left_out_unless_told(say, pool, tmp_path):
     common = ["transfer", "entail_travel", "--pool", pool.folder, "--rows", "16", "--sources", "all", *SMALL]
     say(*common, "--out", tmp_path / "others")

@@ -78,6 +78,16 @@ def test_the_best_ranked_sources_are_the_ones_that_are_mixed(experiment_run):
     assert result.run.recipe.lr == 6e-3, "what the configuration leaves out stays the method's"
 
 
+def test_a_soup_is_weighed_by_the_rankings_scores(config, own_run):
+    """From the stored ranking and pool, so that nothing but the soup is trained."""
+    ranking = json.loads((own_run / "rankings" / "entail_kitchen.json").read_text())
+    made = plan(config, own_run)
+    made._transfer(made.targets[0], "soup-similarity", 0)
+    run = TransferResult.load(own_run / "results" / "entail_kitchen" / "soup-similarity").run
+    assert list(run.similarities) == ranking["scores"][:2]
+    assert list(run.sources) == ranking["names"][:2]
+
+
 def test_a_second_run_does_nothing(own_run, config, no_training):
     def written():
         files = [*own_run.glob("pool/**/*.*"), *own_run.glob("rankings/*.json"), *own_run.glob("results/**/*.*")]

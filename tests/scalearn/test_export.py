@@ -6,19 +6,18 @@ import textwrap
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
+from scalearn import METHODS as ALL
 from tasksel import UserError, get_task, load
 from tasksel.encoder import load_base
 
-METHODS = (
-    "scalearn",
-    "scalearn++",
-    "scalearn-uniform",
-    "scalearn-uniform++",
-    "scalearn-softmax",
-    "single-adapter",
-    "sequential",
-)
+REFUSED = {
+    "head-only": "learns no adapter",
+    "full": "changes the base itself",
+    "fusion": "weighs its sources anew for every token",
+}
+METHODS = tuple(name for name in ALL if name not in REFUSED)
 TEXTS = [
     ("The pan is hot and clean", "The pan is clean"),
     ("Two cooks peel carrots", "Nobody peels anything"),
@@ -115,10 +114,19 @@ def test_the_best_seed_is_exported_where_none_is_named(results, exported):
     assert json.loads((exported["scalearn"] / "scalearn.json").read_text())["seed"] == results["scalearn"].best_seed
 
 
-def test_a_result_of_the_head_alone_has_no_adapter_to_export(results, tmp_path):
-    with pytest.raises(UserError, match="'head-only' learns no adapter"):
-        results["head-only"].export(tmp_path / "none")
+@pytest.mark.parametrize("method", REFUSED)
+def test_a_method_that_makes_no_ordinary_adapter_says_why_and_what_to_do(results, tmp_path, method):
+    with pytest.raises(UserError, match=f"'{method}' {REFUSED[method]}, .*predict from the result's folder") as caught:
+        results[method].export(tmp_path / "none")
+    assert "\n" not in str(caught.value)
+    assert "single-adapter" in str(caught.value)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_mix_of_set_weights_and_a_soup_are_as_wide_as_their_sources(exported):
+    for method, width in (("average", 6), ("search", 6), ("fixed-grid", 4), ("soup", 2), ("soup-similarity", 2)):
+        tensors = load_file(exported[method] / "adapter.safetensors")
+        assert {t.shape[0] for name, t in tensors.items() if name.endswith("adapter_down.0.weight")} == {width}, method
 
 
 def test_a_folder_of_something_else_is_left_alone(results, tmp_path):

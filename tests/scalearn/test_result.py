@@ -112,11 +112,17 @@ def test_omega_has_a_row_a_layer_and_source(results):
         "scalearn-uniform": (2, 3, 1),
         "scalearn++": (1, 3, 32),
         "scalearn-uniform++": (1, 3, 1),
+        "average": (1, 3, 1),
+        "fixed-grid": (1, 2, 1),
+        "search": (1, 3, 1),
+        "soup": (0, 0, 0),
+        "fusion": (0, 0, 0),
         "head-only": (0, 0, 0),
         "single-adapter": (0, 0, 0),
     }
     for method, shape in shapes.items():
         assert results[method].omega().shape == shape
+    assert results["average"].omega().tolist() == [[[np.float32(1 / 3)]] * 3]
     state = load_file(results["scalearn"].folder / "seed-1" / "state.safetensors")
     last = next(tensor for name, tensor in state.items() if "layer.1." in name and name.endswith("omega.weight"))
     assert np.array_equal(results["scalearn"].omega(seed=1)[1], last.numpy())
@@ -166,11 +172,55 @@ def test_a_folder_that_is_no_result_is_said_to_be_none(tmp_path):
         TransferResult.load(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"recipe": {"lr": "fast"}}, {"colour": "red"}])
-def test_a_record_of_another_form_is_refused(own, change):
-    edit(own.folder / "run.json", **change)
-    with pytest.raises(UserError, match="not a transfer result that this version reads"):
+def test_a_record_of_another_form_is_refused(own):
+    edit(own.folder / "run.json", recipe={"lr": "fast"})
+    with pytest.raises(UserError, match=r"run\.json: not a transfer result that this version reads: recipe\.lr: "):
         TransferResult.load(own.folder)
+    (own.folder / "result.json").write_text("[0, 1]")
+    with pytest.raises(UserError, match=r"result\.json: not a summary that this version reads"):
+        TransferResult.load(own.folder)
+
+
+@pytest.mark.parametrize("file", ["run.json", "seed-1/seed.json"])
+def test_fields_that_only_a_newer_version_knows_are_named_in_one_line(own, file, pool, target, recipe):
+    edit(own.folder / file, colour="red", shape=3)
+    told = f"{file}: not a transfer result that this version reads: it does not know colour, shape; a newer version may have"
+    with pytest.raises(UserError, match=told) as caught:
+        TransferResult.load(own.folder)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=told):
+        transfer(target, list(pool), seeds=[0, 1], rows=32, recipe=recipe, out=own.folder)
+
+
+def test_a_result_of_an_earlier_version_still_loads(own):
+    logits = own.predict(TEXTS)
+    for file, new in (("run.json", ("similarities",)), ("seed-0/seed.json", ("bytes", "peak_memory", "grid"))):
+        path = own.folder / file
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in told.items() if name not in new}))
+    again = TransferResult.load(own.folder)
+    assert (again.seeds[0].bytes, again.seeds[0].peak_memory, again.seeds[0].grid) == (None, None, None)
+    assert again.seeds[1].bytes is not None
+    assert np.array_equal(again.predict(TEXTS), logits)
+
+
+def test_bytes_are_of_the_trained_state_and_of_a_soups_own_adapter(results):
+    for method, result in results.items():
+        state = (result.folder / "seed-0" / "state.safetensors").stat().st_size
+        merged = (result.folder / "sources.safetensors").stat().st_size if method.startswith("soup") else 0
+        assert result.seeds[0].bytes == state + merged, method
+    assert results["full"].seeds[0].bytes > 4 * results["full"].seeds[0].parameters["transfer"]
+    assert results["head-only"].seeds[0].bytes < results["soup"].seeds[0].bytes < results["full"].seeds[0].bytes
+
+
+def test_peak_memory_is_told_where_this_machine_can_measure_it(results):
+    from scalearn.memory import Peak
+    from tasksel.training import accelerator
+
+    able = Peak(accelerator().device).bytes() is not None
+    for method, result in results.items():
+        assert (result.seeds[0].peak_memory is not None) == able, method
+        assert not able or result.seeds[0].peak_memory > 2**20, method
 
 
 def test_a_record_cut_short_is_named(own):

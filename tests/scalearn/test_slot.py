@@ -18,6 +18,7 @@ from scalearn import METHODS, AdapterPool
 from scalearn.combine import build
 from scalearn.folding import stack
 from scalearn.slot import Bottlenecks, ScaledMix, add_mix, bottleneck_layers, fold_into, slot_config, unfoldable
+from scalearn.slot import set_omega as set_scalars
 from tasksel.encoder import load_base
 from tasksel.training import load_trained, trained_state
 
@@ -92,6 +93,7 @@ def test_every_variant_in_the_model_equals_the_loop_in_every_layer(filled, targe
         "scalearn-uniform++",
         "scalearn-mean",
         "scalearn-softmax",
+        "search",
     ):
         model = mixed(base, target, sources, method)
         for path, layer in bottleneck_layers(model, target.name):
@@ -105,6 +107,47 @@ def test_every_variant_in_the_model_equals_the_loop_in_every_layer(filled, targe
             with torch.no_grad():
                 expected = x + sum(omega * output for omega, output in zip(slot.omega(), outputs, strict=True))
                 torch.testing.assert_close(slot(x, x)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def outputs_of(parts, x):
+    """Each source's output without its residual, by its definition."""
+    each = zip(parts.down, parts.down_bias, parts.up, parts.up_bias, strict=True)
+    return [torch.relu(x @ down.t() + down_bias) @ up + up_bias for down, down_bias, up, up_bias in each]
+
+
+def test_the_average_is_the_residual_and_the_mean_of_the_sources_outputs(filled, target):
+    base, sources = filled()
+    stacked, _ = stack(sources)
+    model = mixed(base, target, sources, "average")
+    for path, layer in bottleneck_layers(model, target.name):
+        x, residual = torch.randn(2, 3, 32), torch.randn(2, 3, 32)
+        one, two, three = outputs_of(stacked[path], x)
+        for training in (False, True):  # there is nothing to drop out
+            found = layer.adapters[target.name].train(training)(x, residual)[0]
+            torch.testing.assert_close(found, residual + (one + two + three) / 3, atol=1e-5, rtol=1e-5)
+
+
+def test_four_equal_sources_average_to_one_of_them(filled, target):
+    base, (one, *_) = filled()
+    layers, config = stack([one])
+    four = {path: Bottlenecks.stack([part] * 4) for path, part in layers.items()}
+    averaged = build(load_base(base), target, METHODS["average"], four, config, seed=0).eval()
+    alone = build(load_base(base), target, METHODS["average"], layers, config, seed=0).eval()
+    torch.testing.assert_close(logits(averaged), logits(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_an_omega_that_is_set_weighs_the_outputs_in_every_layer_at_once(filled, target):
+    base, sources = filled()
+    stacked, _ = stack(sources[:2])
+    model = mixed(base, target, sources[:2], "fixed-grid")
+    logits(model)
+    for a, b in ((0.5, 1.0), (1.0, 0.0), (0.0, 0.0)):
+        set_scalars(model, [a, b])
+        for path, layer in bottleneck_layers(model, target.name):
+            x = torch.randn(2, 3, 32)
+            one, two = outputs_of(stacked[path], x)
+            found = layer.adapters[target.name](x, x)[0]
+            torch.testing.assert_close(found, x + a * one + b * two, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 5, 7, 20])

@@ -1,0 +1,47 @@
+"""The most memory that a stretch of work held: a GPU's allocations, or on a CPU the whole process's resident memory.
+
+Of this process alone where a launch has several. What cannot be measured is None, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+PROCESS = Path("/proc/self")
+
+
+class Peak:
+    """Begins to measure on a device when it is made; `bytes()` says the most since then."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.measures = device, True
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            self.measures = device.type == "cpu" and _reset_high_water()
+
+    def bytes(self) -> int | None:
+        """Bytes, or None where neither the kernel nor the device tells."""
+        if not self.measures:
+            return None
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _high_water()
+
+
+def _reset_high_water() -> bool:
+    """Sets the process's high-water mark to what it holds now; False where the kernel does not let it."""
+    try:
+        (PROCESS / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _high_water() -> int | None:
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
