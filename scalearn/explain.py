@@ -116,17 +116,12 @@ def explain(
     Raises:
         UserError: a method without a mix; a seed that was not run; data that is gone or has changed since; less than 1 row.
     """
-    _explainable(result)
-    for name, value in (("rows", rows), ("dev_rows", dev_rows), ("draws", draws)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}; give 1 or more")
+    _check(result, rows=rows, dev_rows=dev_rows, draws=draws)
     chosen, name = result.seed(seed), result.task.name
     data = _data(result, chosen)
     dev = data.dev.take(range(min(dev_rows, len(data.dev))))
-    test = data.test
-    if rows is not None and rows < len(test):
-        test = test.take(sorted(stratified(test.labels, rows, seed=0)))
-    model, sources = result.model(seed=chosen), tuple(result.run.sources)
+    test = _capped(data.test, rows)
+    model = result.model(seed=chosen)
     omega = np.abs(effective_omega(model, name)).mean(axis=-1)
     shared = get_method(result.run.method).scaling
     full, left_out = _left_out(result, model, test, draws)
@@ -138,7 +133,7 @@ def explain(
         score=full,
         rows=len(test),
         dev_rows=len(dev),
-        sources=sources,
+        sources=tuple(result.run.sources),
         slots=tuple(mix_slots(model, name)),
         omega=_rows(omega[:1] if shared is not None and shared.shared else omega),
         shares=_rows(shares(model, name, _encoded(result, dev))),
@@ -239,9 +234,20 @@ def _rows(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in row) for row in table)
 
 
-def _explainable(result: TransferResult) -> None:
+def _capped(test: Split, rows: int | None) -> Split:
+    """At most so many rows: the same ones for every result."""
+    if rows is None or rows >= len(test):
+        return test
+    return test.take(sorted(stratified(test.labels, rows, seed=0)))
+
+
+def _check(result: TransferResult, **numbers: int | None) -> None:
+    """Refuses a result without a mix, and numbers below 1."""
     if get_method(result.run.method).slot != "mix":
         raise UserError(f"{result.folder}: '{result.run.method}' has no mix of sources to explain; {_allowed()}")
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}; give 1 or more")
 
 
 def _allowed() -> str:

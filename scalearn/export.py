@@ -52,6 +52,23 @@ def write_adapter(
         )
     model = base.model()
     add_head(model, task, name=task.name)
+    _fill_slot(model, trained, task, method, config)
+    model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())
+    with whole_folder(folder) as fresh:
+        model.save_adapter(str(fresh), task.name, with_head=True, use_safetensors=True)
+        for file in CONFIGS:  # a name that means something on another machine
+            write_json(fresh / file, {**read_json(fresh / file), "model_name": describe(base)["name"]})
+        files = {
+            file: file_hash(fresh / file)
+            for file in (*CONFIGS, *sorted(path.name for path in fresh.glob("*.safetensors")))
+        }
+        write_json(fresh / CARD, {"task": task.model_dump(mode="json"), "base": describe(base), "files": files, **card})
+        write_text(fresh / README, str(_model_card(trained, base, task, method, folder, card)))
+    return folder
+
+
+def _fill_slot(model: Any, trained: Any, task: Task, method: Method, config: dict[str, Any]) -> None:
+    """Gives the model one ordinary adapter that does what the trained slot does."""
     if method.slot == "mix":
         width = next(bottleneck_layers(trained, task.name))[1].adapters[task.name].down.shape[0]
         model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, config))
@@ -62,17 +79,6 @@ def write_adapter(
         model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, config))
         for path, layer in bottleneck_layers(model, task.name):
             layer.adapters[task.name].load_state_dict(plain[path].adapters[task.name].state_dict())
-    model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())
-    with whole_folder(folder) as fresh:
-        model.save_adapter(str(fresh), task.name, with_head=True, use_safetensors=True)
-        for file in CONFIGS:  # a name that means something on another machine
-            write_json(fresh / file, {**read_json(fresh / file), "model_name": describe(base)["name"]})
-        files = {
-            path.name: file_hash(path) for path in sorted((*fresh.glob("*.safetensors"), *map(fresh.joinpath, CONFIGS)))
-        }
-        write_json(fresh / CARD, {"task": task.model_dump(mode="json"), "base": describe(base), "files": files, **card})
-        write_text(fresh / README, str(_model_card(trained, base, task, method, folder, card)))
-    return folder
 
 
 def _model_card(trained: Any, base: Base, task: Task, method: Method, folder: Path, card: dict[str, Any]) -> ModelCard:
