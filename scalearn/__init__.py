@@ -2,6 +2,7 @@
 
 from scalearn.adopt import adopt
 from scalearn.combine import METHODS
+from scalearn.explain import Explanation, explain
 from scalearn.pool import AdapterPool, Source
 from scalearn.result import TransferResult
 from scalearn.scaling import SCALINGS, Scaling
@@ -14,11 +15,13 @@ __all__ = [
     "METHODS",
     "SCALINGS",
     "AdapterPool",
+    "Explanation",
     "Recipe",
     "Scaling",
     "Source",
     "TransferResult",
     "adopt",
+    "explain",
     "train_source",
     "transfer",
 ]

@@ -15,9 +15,12 @@ from scalearn.combine import METHODS, SOURCE_RECIPE, get_method
 from scalearn.config import Config, RecipeChange, Sources, Targets, read_config
 from scalearn.doctor import checks
 from scalearn.experiment import Experiment, Plan
+from scalearn.explain import explain, find_result
+from scalearn.explain_report import explained
 from scalearn.matrix import MatrixConfig, MatrixRun, ScoredTargets, units
 from scalearn.pool import AdapterPool, Source
-from scalearn.predict import predict_file, write_predictions
+from scalearn.predict import predict_file, predict_text, prediction_lines, write_predictions
+from scalearn.push import local_paths, plan_push
 from scalearn.report import markdown, rankings, table
 from scalearn.result import TransferResult
 from scalearn.source import Existing, train_source
@@ -27,6 +30,7 @@ from tasksel.command import Commands, run_command
 from tasksel.errors import UserError
 from tasksel.progress import is_main
 from tasksel.ranking import rank
+from tasksel.storage import write_json
 
 out = Console(highlight=False)
 
@@ -41,6 +45,7 @@ Data = Annotated[str | None, tyro.conf.arg(help="a folder of task folders, 'hub'
 Text = Annotated[tuple[str, ...], tyro.conf.arg(help="for a data file: the text column, or two for a pair")]
 Label = Annotated[str, tyro.conf.arg(help="for a data file: the label column")]
 Rows = Annotated[int | None, tyro.conf.arg(help="at most so many training rows (a seeded, stratified draw)")]
+OneText = tyro.conf.UseAppendAction[tuple[str, ...]]
 DEFAULT_POOL = Path("pools/minilm")
 NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=Targets(tasks=()))
 NO_MATRIX = MatrixConfig(name="matrix", sources=Sources(tasks=()), targets=ScoredTargets(tasks=()))
@@ -217,16 +222,26 @@ def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")
 @commands.command()
 def predict(
     model: Folder,
-    file: tyro.conf.Positional[Path],
-    out_file: Annotated[Path | None, tyro.conf.arg(name="out")] = None,
+    file: tyro.conf.Positional[Path | None] = None,
+    text: Annotated[OneText, tyro.conf.arg(help="one text instead of a file; --text twice for a pair")] = (),
+    choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once each choice")] = (),
+    out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="JSONL or CSV")] = None,
     seed: int | None = None,
 ) -> None:
-    """Predict a file's rows with a result or an export; with labels in the file, score them too.
+    """Predict a file's rows, or one text, with a result or an export; with labels in the file, score them too.
 
     For example:
       scalearn predict out/rte new.jsonl --out predictions.jsonl
       scalearn predict out/rte-adapter new.csv
+      scalearn predict out/reviews --text "would buy again"
+      scalearn predict out/rte --text "Two cooks peel carrots" --text "Nobody cooks"
+      scalearn predict out/copa --text "The glass fell." --choice "It broke." --choice "It flew."
     """
+    if (file is None) == (not text) or (choice and not text):
+        raise UserError("give a FILE, or --text (twice for a pair, with --choice for multiple choice), and not both")
+    if file is None:
+        _predict_text(model, text, choice, out_file, seed)
+        return
     said, measured = predict_file(model, file, seed=seed)
     if out_file:
         write_predictions(said, out_file)
@@ -236,6 +251,68 @@ def predict(
             show(f"{row['prediction']}\t{row['scores']}")
     if measured is not None:
         show(f"score on the labels in {file}: {measured:.4f}")
+
+
+def _predict_text(
+    model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, seed: int | None
+) -> None:
+    """What `scalearn predict --text` does."""
+    said = predict_text(model, text, choices=choice, seed=seed)
+    if out_file:
+        write_predictions([{key: said[key] for key in ("prediction", "scores")}], out_file)
+        show(f"1 prediction in {out_file}")
+    else:
+        show("\n".join(prediction_lines(said)))
+
+
+@commands.command("explain")
+def explain_command(
+    folder: Folder,
+    target: tyro.conf.Positional[str | None] = None,
+    method: Annotated[str | None, tyro.conf.arg(help="of a run's folder; by default the first that has a mix")] = None,
+    seed: Annotated[int | None, tyro.conf.arg(help="by default the best, by its dev score")] = None,
+    rows: Annotated[int | None, tyro.conf.arg(help="score at most so many validation rows")] = None,
+    out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="also write it as JSON")] = None,
+) -> None:
+    """Show which sources a stored mix draws on, in which layers, and its score without each.
+
+    FOLDER is a result's folder, or a run's folder followed by one of its targets.
+
+    For example:
+      scalearn explain out/reviews
+      scalearn explain out/reviews --seed 1 --rows 500 --out explained.json
+      scalearn explain runs/quickstart entail_kitchen --method scalearn
+    """
+    if out_file and out_file.suffix != ".json":
+        raise UserError(f"{out_file}: cannot write '{out_file.suffix}'; allowed: .json")
+    found = explain(find_result(folder, target, method), seed=seed, rows=rows)
+    show(explained(found))
+    if out_file:
+        write_json(out_file, found.to_json())
+        show(f"written to {out_file}")
+
+
+@commands.command()
+def push(
+    export: Folder,
+    to: Annotated[str, tyro.conf.arg(help="user/name on the hub")],
+    private: Annotated[bool, tyro.conf.arg(help="a repository that only you see")] = False,
+    yes: Annotated[bool, tyro.conf.arg(help="send; without it, only say what would be sent")] = False,
+) -> None:
+    """Upload an export to the hub; without --yes, list what would be sent where, and send nothing.
+
+    For example:
+      scalearn push out/rte-adapter --to me/rte-adapter
+      scalearn push out/rte-adapter --to me/rte-adapter --private --yes
+    """
+    plan = plan_push(export, to=to, private=private)
+    show(str(plan))
+    for path in local_paths(export):
+        show(f"note: {path} of this machine is named in scalearn.json, for all who may read it")
+    if yes:
+        show(f"sent: {plan.send()}")
+    else:
+        show("nothing was sent; --yes sends it")
 
 
 @commands.command()

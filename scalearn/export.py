@@ -4,22 +4,31 @@
     name = model.load_adapter("out/rte-adapter", use_safetensors=True)
     model.set_active_adapters(name)
 
-needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs. The saver is the library's.
+needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs. The saver is the library's. README.md
+says what it is (`scalearn.model_card`); `scalearn.json` what `scalearn predict` and `scalearn push` need, with a hash of each file.
 """
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from scalearn.card import versions
 from scalearn.combine import METHODS, Method
+from scalearn.model_card import ModelCard
 from scalearn.slot import bottleneck_layers, fold_into, slot_config
 from tasksel.encoder import Base, add_head, describe
 from tasksel.errors import UserError
-from tasksel.storage import file_hash, read_json, whole_folder, write_json
+from tasksel.storage import file_hash, read_json, whole_folder, write_json, write_text
 from tasksel.task import Task
 
 CARD = "scalearn.json"  # what `scalearn predict` reads beside the library's files
+README = "README.md"
+CONFIGS = ("adapter_config.json", "head_config.json")
 
 
 def unexportable(method: Method) -> str | None:
@@ -34,11 +43,12 @@ def unexportable(method: Method) -> str | None:
 def write_adapter(
     trained: Any, base: Base, task: Task, method: Method, config: dict[str, Any], folder: Path, card: dict[str, Any]
 ) -> Path:
-    """Writes the adapter and head of a trained model.
+    """Writes the adapter and head of a trained model, and a model card.
 
     Args:
         trained: from `scalearn.combine.build`, trained. config: the sources' adapter configuration (empty without).
-        card: what else the export says of itself.
+        card: what else the export says of itself: method, sources, seed, max_length, scores; optionally seed_scores (the task's
+            metric by seed) and versions (those that trained it).
 
     Raises:
         UserError: a method whose result is no adapter, and why; a folder that holds something else.
@@ -55,10 +65,14 @@ def write_adapter(
     model = _folded(trained, base, task, config) if method.slot == "mix" else trained
     with whole_folder(folder) as fresh:
         model.save_adapter(str(fresh), task.name, with_head=True, use_safetensors=True)
-        for file in ("adapter_config.json", "head_config.json"):  # a name that means something on another machine
+        for file in CONFIGS:  # a name that means something on another machine
             write_json(fresh / file, {**read_json(fresh / file), "model_name": describe(base)["name"]})
-        files = {path.name: file_hash(path) for path in sorted(fresh.glob("*.safetensors"))}
+        files = {
+            file: file_hash(fresh / file)
+            for file in (*CONFIGS, *sorted(path.name for path in fresh.glob("*.safetensors")))
+        }
         write_json(fresh / CARD, {"task": task.model_dump(mode="json"), "base": describe(base), "files": files, **card})
+        write_text(fresh / README, str(_model_card(trained, base, task, method, folder, card)))
     return folder
 
 
@@ -71,3 +85,34 @@ def _folded(trained: Any, base: Base, task: Task, config: dict[str, Any]) -> Any
     fold_into(model, task.name, trained, task.name)
     model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())
     return model
+
+
+def _model_card(trained: Any, base: Base, task: Task, method: Method, folder: Path, card: dict[str, Any]) -> ModelCard:
+    """What the README says of this export."""
+    weights: dict[str, float | None] = dict.fromkeys(card["sources"])
+    if method.slot == "mix":
+        slots = [layer.adapters[task.name].eval() for _, layer in bottleneck_layers(trained, task.name)]
+        with torch.no_grad():
+            mean = torch.stack([slot.omega().mean(-1) for slot in slots]).mean(0)
+        weights = dict(zip(card["sources"], mean.tolist(), strict=True))
+    command = shlex.join([_program(), *sys.argv[1:]]).replace(str(Path.home()), "~")
+    return ModelCard(
+        folder=folder.resolve().name,
+        task=task,
+        method=method.name,
+        base=describe(base)["name"],
+        seed=card["seed"],
+        scores=card["scores"],
+        max_length=card["max_length"],
+        model_type=base.config.model_type,
+        seed_scores=card.get("seed_scores", {}),
+        sources=weights,
+        versions=card.get("versions") or versions(),
+        command=command,
+    )
+
+
+def _program() -> str:
+    """What was called: `scalearn`, also as `python -m scalearn`, or a script."""
+    name = Path(sys.argv[0]).name
+    return "scalearn" if name == "__main__.py" else name

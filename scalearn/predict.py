@@ -1,10 +1,11 @@
-"""Predictions for a file, from a stored result or an exported adapter."""
+"""Predictions for a file or for one text, from a stored result or an exported adapter."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,7 @@ def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[
     Raises:
         UserError: a folder that is neither; a seed that it does not hold; a file without the task's columns.
     """
-    if not (folder / CARD).is_file() and not (folder / "run.json").is_file():
-        raise UserError(f"{folder}: neither a transfer result (result.json) nor an export of one ({CARD})")
-    model = Export.load(folder) if (folder / CARD).is_file() else TransferResult.load(folder)
+    model = _model(folder)
     here = FileSource(
         files={"predict": str(file)}
     )  # a row of this file is a row of the answer, whatever the task's own source
@@ -102,6 +101,64 @@ def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[
     logits = model.logits(split, seed=seed)
     said = [{"prediction": _decision(task, line), "scores": _scores(task, line)} for line in logits]
     return said, score(task.metric, logits, split.labels) if labelled else None
+
+
+def predict_text(
+    folder: Path, texts: Sequence[str], *, choices: Sequence[str] = (), seed: int | None = None
+) -> dict[str, Any]:
+    """The prediction for one text (two for a pair; with the choices of a multiple-choice task), in the form of `predict_file`.
+
+    Beside `prediction` and `scores` it has `names`: what each score belongs to (a label, a choice; empty for a number).
+
+    Raises:
+        UserError: see `predict_file`; too few or too many texts or choices for the task, or an empty one.
+    """
+    model = _model(folder)
+    task = model.task
+    _check_text(task, texts, choices)
+    given = [[choice.strip() for choice in choices]] if choices else None
+    split = Split([tuple(text.strip() for text in texts)], given, np.zeros(1, dtype=np.int64))
+    (logits,) = model.logits(split, seed=seed)
+    names = list(given[0] if given else task.labels)
+    scores = _scores(task, logits)
+    return {"prediction": _decision(task, logits), "scores": scores[: len(names)] if names else scores, "names": names}
+
+
+def _check_text(task: Task, texts: Sequence[str], choices: Sequence[str]) -> None:
+    if len(texts) != len(task.text):
+        wanted = " ".join(f'--text "<{part}>"' for part in task.text)
+        raise UserError(
+            f"task '{task.name}' takes {'a pair of texts' if len(task.text) == 2 else 'one text'}, given {len(texts)}: {wanted}"
+        )
+    if choices and task.kind != "multiple_choice":
+        raise UserError(f"--choice is for multiple choice; task '{task.name}' is {task.kind.replace('_', ' ')}")
+    if task.kind == "multiple_choice" and not 2 <= len(choices) <= task.outputs:
+        raise UserError(
+            f"task '{task.name}' is multiple choice: give 2 to {task.outputs} choices (--choice, once each); given {len(choices)}"
+        )
+    for what, given in (("text", texts), ("choice", choices)):
+        if not all(text.strip() for text in given):
+            raise UserError(f"an empty --{what}; give it a word")
+
+
+def prediction_lines(said: dict[str, Any]) -> list[str]:
+    """A prediction of `predict_text` for the terminal: what is predicted, then each name with its probability, best first."""
+    names, prediction = said["names"], said["prediction"]
+    if not names:
+        return [f"{prediction:.4f}"]
+    if isinstance(prediction, int):
+        prediction = names[prediction]
+    elif isinstance(prediction, list):
+        prediction = ", ".join(prediction) or "none of the labels (no probability is above one half)"
+    width = max(map(len, names))
+    ordered = sorted(zip(names, said["scores"], strict=True), key=lambda pair: -pair[1])
+    return [prediction, *(f"  {name:<{width}}  {p:.4f}  {'█' * round(20 * p)}".rstrip() for name, p in ordered)]
+
+
+def _model(folder: Path) -> Export | TransferResult:
+    if not (folder / CARD).is_file() and not (folder / "run.json").is_file():
+        raise UserError(f"{folder}: neither a transfer result (result.json) nor an export of one ({CARD})")
+    return Export.load(folder) if (folder / CARD).is_file() else TransferResult.load(folder)
 
 
 def _decision(task: Task, logits: np.ndarray) -> Any:

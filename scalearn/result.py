@@ -274,6 +274,7 @@ class TransferResult:
         """
         chosen = self.seed(seed)
         card = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
+        card |= {"seed_scores": self.scores, "versions": self.run.versions}
         card |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
         method, config = get_method(self.run.method), self.run.adapter_config
         return write_adapter(self.model(seed=chosen), self.base, self.task, method, config, Path(folder), card)

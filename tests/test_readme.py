@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 REVIEWS = [("good, would buy again", 5), ("broke after a day", 1), ("does what it says", 4), ("not worth the money", 2)]
-SHORT = {"transfer": "--rows 40 --recipe.epochs 1", "train-source": "--overwrite never", "run": ""}
+SHORT = {"transfer": "--rows 40 --recipe.epochs 1", "train-source": "--overwrite never", "explain": "--rows 8"}
 
 
 def block(language, having):

@@ -26,6 +26,8 @@ COMMANDS = (
     ["transfer"],
     ["export"],
     ["predict"],
+    ["explain"],
+    ["push"],
     ["run"],
     ["report"],
     ["doctor"],
@@ -282,6 +284,37 @@ def test_predict_prints_a_line_a_row(say, results, rows_file):
     assert lines[0].split()[0] in results["scalearn"].task.labels
 
 
+def test_predict_takes_one_text(say, results, kinds, tmp_path):
+    pair = ("--text", "The pan is hot", "--text", "The pan is cold")
+    lines = [line.split() for line in say("predict", results["scalearn"].folder, *pair).splitlines()]
+    assert lines[0] == [lines[1][0]]  # the best first
+    assert sorted(line[0] for line in lines[1:]) == sorted(results["scalearn"].task.labels)
+    assert float(lines[1][1]) >= float(lines[2][1])
+    choices = ("--choice", "She ate it.", "--choice", "It flew.")
+    shown = say("predict", kinds["choices"].folder, "--text", "She cut the bread.", *choices).splitlines()
+    assert shown[0] in ("She ate it.", "It flew.")
+    say("predict", results["scalearn"].folder, *pair, "--out", tmp_path / "one.jsonl")
+    (row,) = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
+    assert [row["prediction"]] == lines[0]
+
+
+def test_explain_shows_and_stores(say, results, experiment_run, tmp_path):
+    shown = say("explain", results["scalearn++"].folder, "--rows", "10", "--out", tmp_path / "found.json")
+    told = json.loads((tmp_path / "found.json").read_text())
+    assert all(name in shown for name in told["sources"])
+    assert (told["rows"], told["method"]) == (10, "scalearn++")
+    assert "by scalearn, seed 1" in say("explain", experiment_run, "entail_kitchen", "--seed", "1", "--rows", "10")
+
+
+def test_push_only_says_what_it_would_send(say, results, tmp_path, monkeypatch):
+    monkeypatch.setattr("scalearn.push.HfApi", lambda: pytest.fail("the hub was asked"))
+    folder = results["scalearn"].export(tmp_path / "export")
+    shown = say("push", folder, "--to", "me/mine")
+    assert "/me/mine (public)" in shown
+    assert "nothing was sent; --yes sends it" in shown
+    assert results["scalearn"].run.base["name"] + " of this machine is named in scalearn.json" in shown
+
+
 def test_report_prints_what_is_stored(say, experiment_run):
     assert say("report", experiment_run) == markdown(experiment_run) + "\n"
     assert (experiment_run / "report.md").read_text() == markdown(experiment_run)
@@ -439,6 +472,38 @@ def test_what_cannot_be_predicted_is_said(refuse, results, rows_file, tmp_path):
     assert f"no column at {tmp_path / 'bare.csv'}:2" in refuse("predict", folder, tmp_path / "bare.csv")
     (tmp_path / "broken.jsonl").write_text('{"premise": \n')
     assert "broken.jsonl:1: broken JSON" in refuse("predict", folder, tmp_path / "broken.jsonl")
+
+
+def test_a_text_that_does_not_fit_the_task_is_said(refuse, results, kinds, rows_file):
+    folder, one = results["scalearn"].folder, ("--text", "a")
+    said = refuse("predict", folder, *one)
+    assert "takes a pair of texts, given 1: --text" in said
+    assert "takes one text, given 2" in refuse("predict", kinds["single"].folder, *one, *one)
+    assert "an empty --text" in refuse("predict", kinds["single"].folder, "--text", " ")
+    for mistake in ((rows_file, *one), (), ("--choice", "a"), (rows_file, "--choice", "a")):
+        assert "give a FILE, or --text" in refuse("predict", folder, *mistake)
+    assert "--choice is for multiple choice" in refuse("predict", folder, *one, *one, "--choice", "b")
+    assert "give 2 to 3 choices" in refuse("predict", kinds["choices"].folder, *one, "--choice", "b")
+    assert "an empty --choice" in refuse("predict", kinds["choices"].folder, *one, "--choice", "b", "--choice", "")
+
+
+def test_what_cannot_be_explained_is_said(refuse, results, experiment_run, tmp_path):
+    folder = results["scalearn"].folder
+    assert "'head-only' has no mix" in refuse("explain", results["head-only"].folder)
+    assert "no transfer result there" in refuse("explain", tmp_path)
+    assert "name one of its targets" in refuse("explain", experiment_run)
+    assert "is no run" in refuse("explain", folder, "entail_kitchen")
+    assert "no seed 9" in refuse("explain", folder, "--seed", "9")
+    assert "rows is 0" in refuse("explain", folder, "--rows", "0")
+    assert "cannot write '.csv'" in refuse("explain", folder, "--out", tmp_path / "found.csv")
+
+
+def test_what_cannot_be_pushed_is_said(refuse, results, tmp_path, monkeypatch):
+    assert "is no export" in refuse("push", results["scalearn"].folder, "--to", "me/mine")
+    folder = results["scalearn"].export(tmp_path / "export")
+    assert "of the form user/name" in refuse("push", folder, "--to", "mine")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set" in refuse("push", folder, "--to", "me/mine", "--yes")
 
 
 def test_what_cannot_be_run_is_said(refuse, config, tmp_path, no_training):

@@ -82,6 +82,7 @@ def test_no_pickle_is_in_an_export(exported):
         "head_config.json",
         "model_head.safetensors",
         "scalearn.json",
+        "README.md",
     }
     for folder in exported.values():
         assert {path.name for path in folder.iterdir()} == expected
