@@ -30,17 +30,17 @@ from scalearn.source import source_key, train_source
 from scalearn.transfer import transfer
 from tasksel.catalog import find_tasks
 from tasksel.data import load
-from tasksel.embedders import get_embedder
 from tasksel.errors import UserError
 from tasksel.progress import bar, is_main, say
 from tasksel.ranking import Ranking, rank
+from tasksel.selectors import get_selector
 from tasksel.storage import read_json, value_hash, write_json
 from tasksel.task import Frozen, Task
 from tasksel.training import Recipe, accelerator
 
 
 class Choice(Frozen):
-    """Which sources a target gets: the top k by an embedder with these settings; `own` allows a source of its own name."""
+    """Which sources a target gets: the top k by a way of choosing ("a+b" fuses two) with these settings; `own` allows a source of its own name."""
 
     by: str = "connectivity"
     top: int = 4
@@ -74,8 +74,8 @@ class Plan:
     """The steps of an experiment in a run folder.
 
     Raises:
-        UserError: anything that would fail later and can be seen now: an unknown task, method or embedder, k larger than the pool,
-            a folder that holds a different run.
+        UserError: anything that would fail later and can be seen now: an unknown task, method or way of choosing, k larger than the pool
+            or too small for a method, a folder that holds a different run.
     """
 
     def __init__(self, experiment: Experiment, out: Path) -> None:
@@ -85,12 +85,19 @@ class Plan:
         self.sources = [found[name] for name in experiment.sources.tasks]
         self.targets = [found[name] for name in experiment.targets.tasks]
         self.methods = [get_method(name) for name in experiment.methods]
-        get_embedder(experiment.rank.by, **experiment.rank.settings)
+        get_selector(experiment.rank.by, **experiment.rank.settings)
+        if "oracle" in experiment.rank.by.split("+"):
+            raise UserError("rank.by: the oracle knows measured transfers, and a run has none: choose another way")
         for target in self.targets:
             others = [task for task in self.sources if experiment.rank.own or task.name != target.name]
             if not 1 <= experiment.rank.top <= len(others):
                 raise UserError(
                     f"rank.top is {experiment.rank.top}, but there are {len(others)} sources for '{target.name}': choose 1 to {len(others)}"
+                )
+        for method in self.methods:
+            if method.most != 0 and method.least > experiment.rank.top:
+                raise UserError(
+                    f"methods: '{method.name}' needs at least {method.least} sources, and rank.top is {experiment.rank.top}: raise it, or leave the method out"
                 )
         self._claim()
         self.pool = AdapterPool(out / "pool", base=experiment.base)
@@ -151,7 +158,7 @@ class Plan:
         ranking = rank(
             target,
             self.pool,
-            by=get_embedder(choice.by, **choice.settings),
+            by=get_selector(choice.by, **choice.settings),
             rows=part.rows,
             seed=part.seeds[0],
             own=choice.own,

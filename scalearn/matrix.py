@@ -113,8 +113,11 @@ class MatrixRun:
         for name in (*config.methods, *config.lr):
             get_method(name)
         for name in config.methods:
-            if METHODS[name].takes == "none":
+            method = METHODS[name]
+            if method.takes == "none":
                 raise UserError(f"methods: '{name}' takes no source; '{SINGLE}' is measured in any case")
+            if method.least > 1 or method.merge == "similarity":
+                raise UserError(f"methods: '{name}' weighs several sources; a matrix tries each alone")
         found = find_tasks(config.data)
         self.tasks = {name: found[name] for name in (*config.sources.tasks, *config.targets.tasks)}
         self.rows_file = out / FILE

@@ -162,7 +162,8 @@ def test_a_file_in_the_place_of_the_folder_is_refused(config, tmp_path):
         ("sources.tasks", ["sentiment_film"], "no task 'sentiment_film'; did you mean 'sentiment_films'"),
         ("targets.tasks", ["entail_kichen"], "no task 'entail_kichen'; did you mean 'entail_kitchen'"),
         ("methods", ["scalearn", "scalern++"], r"no method 'scalern\+\+'; did you mean 'scalearn\+\+'"),
-        ("rank.by", "conectivity", "no embedder 'conectivity'; did you mean 'connectivity'"),
+        ("rank.by", "conectivity", "no way of choosing 'conectivity'; did you mean 'connectivity'"),
+        ("rank.by", "text+oracle", "rank.by: the oracle knows measured transfers, and a run has none"),
         ("rank.top", 4, "rank.top is 4, but there are 3 sources for 'entail_kitchen': choose 1 to 3"),
         ("rank.top", 0, "rank.top is 0, but there are 3 sources for 'entail_kitchen': choose 1 to 3"),
         ("targets.tasks", ["entail_travel"], "rank.top is 3, but there are 2 sources for 'entail_travel'"),
@@ -182,6 +183,23 @@ def test_what_would_fail_later_is_said_before_anything_is_done(config, tmp_path,
     with pytest.raises(UserError, match=said):
         plan(config, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_method_that_needs_more_sources_than_a_target_gets_is_refused(config, tmp_path, no_training):
+    config["rank"]["top"], config["methods"] = 1, ["scalearn", "fusion"]
+    with pytest.raises(UserError, match=r"methods: 'fusion' needs at least 2 sources, and rank\.top is 1"):
+        plan(config, tmp_path / "out")
+
+
+def test_any_way_of_choosing_may_rank(config, tmp_path, pool_folder, no_training):
+    config["rank"]["by"] = "vocabulary+size"
+    made = plan(config, tmp_path / "out")
+    shutil.copytree(pool_folder, tmp_path / "out" / "pool")
+    made.pool.reread()
+    [step] = [step for step in made.steps() if step.name.startswith("rank")]
+    step.run()
+    ranking = json.loads((tmp_path / "out" / "rankings" / "entail_kitchen.json").read_text())
+    assert (ranking["made"]["by"], len(ranking["names"])) == ("size+vocabulary", 3)
 
 
 def test_a_target_may_use_a_source_of_its_own_name_if_told(config, tmp_path):

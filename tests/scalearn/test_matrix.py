@@ -140,6 +140,8 @@ def test_a_sequential_run_starts_from_the_sources_adapter(pool):
     ("changes", "message"),
     [
         ({"methods": ["head-only"]}, "'head-only' takes no source"),
+        ({"methods": ["fusion"]}, "'fusion' weighs several sources; a matrix tries each alone"),
+        ({"methods": ["soup-similarity"]}, "'soup-similarity' weighs several sources"),
         ({"methods": ["sequentail"]}, "did you mean 'sequential'"),
         ({"lr": {"scalern": 1.0}}, "did you mean 'scalearn'"),
         ({"methods": []}, r"methods: give one or more, none twice \(given \[\]\)"),
