@@ -100,6 +100,7 @@ def predict(
         UserError: nothing known; a feature that is missing or not finite (pair and feature are named).
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
     if not known:
         raise UserError("no measured pair to learn from: measure some transfers first")
@@ -108,12 +109,13 @@ def predict(
     asked = np.array([_row(name, features, names) for name, features in new.items()])
     gains = np.array([pair.gain for pair in known])
     settings = trees.sklearn
-    if of == "gain":
-        return HistGradientBoostingRegressor(**settings).fit(x, gains).predict(asked)
     pays = gains > 0
-    if pays.all() or not pays.any():
-        return np.full(len(new), float(pays[0]))
-    return HistGradientBoostingClassifier(**settings).fit(x, pays).predict_proba(asked)[:, 1]
+    with threadpool_limits(1):  # so few rows that a second thread only waits for the first
+        if of == "gain":
+            return HistGradientBoostingRegressor(**settings).fit(x, gains).predict(asked)
+        if pays.all() or not pays.any():
+            return np.full(len(new), float(pays[0]))
+        return HistGradientBoostingClassifier(**settings).fit(x, pays).predict_proba(asked)[:, 1]
 
 
 def _row(pair: str, features: Mapping[str, float], names: Sequence[str]) -> list[float]:

@@ -14,7 +14,7 @@ Prompts that start apart stay apart, and all similarities but those of means wou
 Ours too: 20 tokens (Lin: 100, but each lengthens every sequence), AdamW, its lr and number of steps, and the head (Lin's T5 needs none).
 
 Prompts learn slowly. On the packaged MiniLM, 4 built-in tasks, two seeds, 10 tokens and 80 steps of 8 rows, a task's other prompt was nearest by MAX for 3
-of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): too little to trust. The defaults' longer training has not been measured.
+of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): too little to trust. How the defaults rank sources: docs/results.md.
 """
 
 from __future__ import annotations
