@@ -128,3 +128,16 @@ def test_the_published_judgement_is_made_again_by_the_command_beside_it(tmp_path
     assert tasksel([*arguments[:-1], str(tmp_path)]) == 0
     assert (tmp_path / "judge.md").read_text() == (ROOT / "docs" / "judge.md").read_text()
     assert (tmp_path / "judge.svg").stat().st_size > 10_000
+
+
+def test_the_table_of_ways_of_choosing_says_what_the_whole_judgement_says():
+    judged, (head, *told) = (_rows((ROOT / "docs" / name).read_text()) for name in ("judge.md", "results.md"))
+    columns = [judged[0].index(name) for name in head]
+    assert told == [[row[column] for column in columns] for row in judged[1:]]
+
+
+def _rows(page):
+    """The cells of a page's table of ways of choosing that begins with the method's nDCG, without its rule."""
+    (table,) = re.findall(r"^(\| method +\| +nDCG taskweb .*?)\n\n", page, flags=re.MULTILINE | re.DOTALL)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return [rows[0], *rows[2:]]
