@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
+import sys
 
 from pydantic import ConfigDict, Field
 
@@ -22,6 +24,11 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def command() -> str:
+    """What was called to make something, in this run's own folder; never part of what is published."""
+    return shlex.join(["scalearn", *sys.argv[1:]])
 
 
 class Card(stored.Card):

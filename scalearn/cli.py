@@ -174,7 +174,7 @@ def transfer_command(
     pool = AdapterPool(pool_folder)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
-    if chosen.takes != "none":
+    if chosen.most != 0:
         selected, similarities = _sources(
             pool, task, sources, top=top, by=by, own=own, rows=rows, seed=seeds[0] if seeds else 0
         )
@@ -287,7 +287,7 @@ def explain_command(
         raise UserError(f"{out_file}: cannot write '{out_file.suffix}'; allowed: .json")
     found = explain(find_result(folder, target, method), seed=seed, rows=rows)
     show(explained(found))
-    if out_file:
+    if out_file and is_main():
         write_json(out_file, found.to_json())
         show(f"written to {out_file}")
 
@@ -308,11 +308,11 @@ def push(
     plan = plan_push(export, to=to, private=private)
     show(str(plan))
     for path in local_paths(export):
-        show(f"note: {path} of this machine is named in scalearn.json, for all who may read it")
-    if yes:
-        show(f"sent: {plan.send()}")
-    else:
+        show(f"note: {path} of this machine is named in these files, for all who may read it")
+    if not yes:
         show("nothing was sent; --yes sends it")
+    elif is_main():
+        show(f"sent: {plan.send()}")
 
 
 @commands.command()

@@ -59,11 +59,6 @@ class Method:
     merge: Literal["equal", "similarity"] | None = None
     course: Literal["once", "grid", "search"] = "once"
 
-    @property
-    def takes(self) -> str:
-        """How many sources it takes, in a word: "none", "one" (the first it is given) or "some"."""
-        return {0: "none", 1: "one"}.get(-1 if self.most is None else self.most, "some")
-
 
 def _scaled(name: str, scaling: Scaling) -> Method:
     return Method(name=name, slot="mix", recipe=OMEGA_RECIPE, scaling=scaling, least=1, most=None)

@@ -10,8 +10,6 @@ Each target is ranked once, on the rows that its first seed draws (ours).
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from scalearn.card import versions
+from scalearn.card import command, versions
 from scalearn.combine import METHODS, SOURCE_RECIPE, get_method
 from scalearn.config import RecipeChange, Sources, Targets, check_lists
 from scalearn.pool import AdapterPool
@@ -95,7 +93,7 @@ class Plan:
                     f"rank.top is {experiment.rank.top}, but there are {len(others)} sources for '{target.name}': choose 1 to {len(others)}"
                 )
         for method in self.methods:
-            if method.most != 0 and method.least > experiment.rank.top:
+            if method.least > experiment.rank.top:
                 raise UserError(
                     f"methods: '{method.name}' needs at least {method.least} sources, and rank.top is {experiment.rank.top}: raise it, or leave the method out"
                 )
@@ -204,7 +202,7 @@ class Plan:
             }
             write_json(
                 self.out / "experiment.json",
-                {**made, "versions": versions(), "command": shlex.join(["scalearn", *sys.argv[1:]])},
+                {**made, "versions": versions(), "command": command()},
             )
         accelerator().wait_for_everyone()
         if any(step.done for step in steps):

@@ -152,8 +152,11 @@ def find_result(folder: Path, target: str | None = None, method: str | None = No
         if target or method:
             raise UserError(f"{folder} is no run (no experiment.json): name a run's folder, or a result's folder alone")
         return TransferResult.load(folder)
-    told = read_json(folder / "experiment.json")["experiment"]
-    targets, methods = told["targets"]["tasks"], told["methods"]
+    try:
+        told = read_json(folder / "experiment.json")["experiment"]
+        targets, methods = told["targets"]["tasks"], told["methods"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'experiment.json'} is not of this version: name a result's folder") from error
     if target is None:
         raise UserError(f"{folder} is a run: name one of its targets after it: {', '.join(targets)}")
     if target not in targets:

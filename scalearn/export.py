@@ -10,8 +10,6 @@ says what it is (`scalearn.model_card`); `scalearn.json` what `scalearn predict`
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +93,6 @@ def _model_card(trained: Any, base: Base, task: Task, method: Method, folder: Pa
         with torch.no_grad():
             mean = torch.stack([slot.omega().mean(-1) for slot in slots]).mean(0)
         weights = dict(zip(card["sources"], mean.tolist(), strict=True))
-    command = shlex.join([_program(), *sys.argv[1:]]).replace(str(Path.home()), "~")
     return ModelCard(
         folder=folder.resolve().name,
         task=task,
@@ -108,11 +105,4 @@ def _model_card(trained: Any, base: Base, task: Task, method: Method, folder: Pa
         seed_scores=card.get("seed_scores", {}),
         sources=weights,
         versions=card.get("versions") or versions(),
-        command=command,
     )
-
-
-def _program() -> str:
-    """What was called: `scalearn`, also as `python -m scalearn`, or a script."""
-    name = Path(sys.argv[0]).name
-    return "scalearn" if name == "__main__.py" else name

@@ -1,6 +1,6 @@
 """AdapterFusion (Pfeiffer et al., EACL 2021, arXiv:2005.00247): attention over the frozen sources, anew for every token.
 
-    a_s = softmax over s of (Q x + b_Q) . (K o_s + b_K)          dropped out while training
+    a_s = softmax over s of dropout((Q x + b_Q) . (K o_s + b_K))
     y   = residual + sum_s a_s * V o_s
 
     x token (d)   o_s a source's output without its residual (d)   Q, K, V [d, d]     learned: L (3 d^2 + 2 d)

@@ -13,9 +13,7 @@ import functools
 import multiprocessing
 import os
 import platform
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,7 +26,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from scalearn.card import versions
+from scalearn.card import command, versions
 from scalearn.combine import METHODS, SOURCE_RECIPE, build, get_method
 from scalearn.config import RecipeChange, Sources, Targets, check_lists
 from scalearn.folding import stack
@@ -114,7 +112,7 @@ class MatrixRun:
             get_method(name)
         for name in config.methods:
             method = METHODS[name]
-            if method.takes == "none":
+            if method.most == 0:
                 raise UserError(f"methods: '{name}' takes no source; '{SINGLE}' is measured in any case")
             if method.least > 1 or method.merge == "similarity":
                 raise UserError(f"methods: '{name}' weighs several sources; a matrix tries each alone")
@@ -216,7 +214,7 @@ class MatrixRun:
             "versions": versions(),
         }
         made["machine"] = platform.machine()
-        write_json(self.out / "provenance.json", {**made, "command": shlex.join(["scalearn", *sys.argv[1:]])})
+        write_json(self.out / "provenance.json", {**made, "command": command()})
 
     def _train_sources(self) -> dict[str, str]:
         """Trains what the pool lacks; gives each adapter's fingerprint."""

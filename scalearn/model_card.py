@@ -36,8 +36,7 @@ class ModelCard:
         base: alias, hub id ("owner/name", "owner/name@revision") or folder of the base model.
         seed: the seed that was exported. scores: its scores by metric, the task's own among them.
         seed_scores: the task's metric by seed, as far as known.
-        sources: mean omega by source; None where a source has no weight of its own.
-        command: what was called to export it.
+        sources: mean omega by source; None where there is no omega.
     """
 
     folder: str
@@ -51,7 +50,6 @@ class ModelCard:
     seed_scores: Mapping[int, float] = field(default_factory=dict)
     sources: Mapping[str, float | None] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    command: str = ""
 
     def __str__(self) -> str:
         parts = (_what(self), _scored(self), _sources(self), _data(self), _load(self), _made(self))
@@ -145,7 +143,7 @@ def _sources(card: ModelCard) -> str:
         for name, weight in card.sources.items()
     ]
     why = "The adapters it was made from" + (
-        ", with the mean of their learned weights over layers and dimensions" if weighted else ""
+        ", with the mean of their weights over layers and dimensions" if weighted else ""
     )
     return f"## Sources\n\n{why}:\n\n{head}\n" + "\n".join(rows)
 
@@ -228,6 +226,4 @@ def _quoted(text: str) -> str:
 
 def _made(card: ModelCard) -> str:
     versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in card.versions.items())
-    told = [f"Versions: {versions}."] if versions else []
-    told += [_fenced(" ".join(card.command.split()), "bash")] if card.command else []
-    return "## Made by\n\n" + "\n\n".join(told) if told else ""
+    return f"## Made by\n\nVersions: {versions}." if versions else ""

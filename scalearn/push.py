@@ -1,7 +1,7 @@
 """Uploads an export to a hub, only when told, and nothing but the export's own files.
 
 plan = plan_push("out/rte-adapter", to="me/rte-adapter")      # reads and checks the folder; no network
-print(plan); plan.send()                                     # the one thing in this project that uploads
+print(plan); plan.send()                                     # the one thing that uploads an export
 """
 
 from __future__ import annotations

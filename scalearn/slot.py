@@ -38,7 +38,7 @@ class Bottlenecks:
 
 
 class ScaledMix(Adapter):
-    """Frozen bottlenecks under a learned omega, where the library expects one adapter.
+    """Frozen bottlenecks under an omega, where the library expects one adapter.
 
     Differs from the library's `Adapter`: the up-projection is folded from the sources in each training step; in eval mode the folded
     weight is kept until omega changes.

@@ -63,6 +63,17 @@ class Recipe(Frozen):
     micro_batch: int = 16
     log_with: str | None = None
 
+    def check(self) -> None:
+        """Refuses what trains nothing.
+
+        Raises:
+            UserError: a number of epochs, steps or rows below 1.
+        """
+        for name in ("epochs", "batch", "micro_batch", "max_steps"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise UserError(f"recipe.{name} is {given}; give 1 or more")
+
     def steps(self, rows: int) -> int:
         """The number of steps that this many rows give."""
         whole = self.epochs * math.ceil(rows / self.batch)
@@ -89,7 +100,7 @@ def accelerator(log_with: str | None = None) -> Accelerator:
     here = torch.accelerator.is_available()
     kwargs = [
         DistributedDataParallelKwargs(broadcast_buffers=False)
-    ]  # the only buffers are frozen: the same everywhere
+    ]  # buffers are frozen, or set alike by every process
     try:
         made = Accelerator(
             cpu=not here, kwargs_handlers=kwargs, log_with=log_with, project_dir="runs" if log_with else None
@@ -193,6 +204,7 @@ def fit(
         Diverged: a loss or gradient that is not finite, with the step and its lr.
     """
     begun = time.perf_counter()
+    recipe.check()
     loop = _Loop(model, task, train, recipe, seed, label, groups, penalty, rescue)
     history: list[dict[str, float]] = []
     best: tuple[float, int, dict[str, Tensor]] | None = None

@@ -136,6 +136,14 @@ def test_the_table_of_ways_of_choosing_says_what_the_whole_judgement_says():
     assert told == [[row[column] for column in columns] for row in judged[1:]]
 
 
+def test_the_published_benefit_is_made_again_by_the_command_beside_it(tmp_path, monkeypatch):
+    results = (ROOT / "docs" / "results.md").read_text()
+    (line,) = re.findall(r"^    (tasksel benefit docs/matrix_trec_is .*)$", results, flags=re.MULTILINE)
+    monkeypatch.chdir(ROOT)
+    assert tasksel([*shlex.split(line)[1:-1], str(tmp_path)]) == 0
+    assert (tmp_path / "benefit.md").read_text() == (ROOT / "docs" / "matrix_trec_is" / "benefit.md").read_text()
+
+
 def _rows(page):
     """The cells of a page's table of ways of choosing that begins with the method's nDCG, without its rule."""
     (table,) = re.findall(r"^(\| method +\| +nDCG taskweb .*?)\n\n", page, flags=re.MULTILINE | re.DOTALL)

@@ -229,14 +229,6 @@ def test_several_sources_are_not_taken_for_one(tiny, fill, tmp_path):
         build(load_base(tiny), get_task("entail_kitchen"), METHODS["soup"], *stacked, seed=0)
 
 
-def test_what_a_method_takes_is_said_in_a_word():
-    taken = {"head-only": "none", "full": "none", "compacter++": "none", "sequential": "one"}
-    assert {name: METHODS[name].takes for name in taken} == taken
-    assert {METHODS[name].takes for name in ("fixed-grid", "search", "soup", "fusion", "average", "scalearn")} == {
-        "some"
-    }
-
-
 def test_the_documents_table_has_every_method_with_its_numbers_recipe_and_export():
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")]

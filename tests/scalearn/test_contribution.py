@@ -59,7 +59,9 @@ def test_shares_are_the_mean_norms_of_scaled_outputs_over_real_tokens(kinds, kin
     assert found.std() > 0.001
 
 
-@pytest.mark.parametrize("method", ["scalearn", "scalearn-uniform", "scalearn++", "scalearn-uniform++"])
+@pytest.mark.parametrize(
+    "method", ["scalearn", "scalearn-uniform", "scalearn++", "scalearn-uniform++", "average", "fixed-grid", "search"]
+)
 def test_without_a_source_is_what_a_zero_in_omega_gives(results, method):
     result = results[method]
     rows, name, model = encoded(result), result.task.name, result.model()
