@@ -86,7 +86,7 @@ def test_the_penalty_is_a_hundredth_of_the_squared_distance_from_the_identity(fu
         value = layer.adapter_fusion_layer[target.name].value.weight.detach()
         by_hand += sum(0.01 * (float(value[i, j]) - (i == j)) ** 2 for i in range(32) for j in range(32))
     assert by_hand > 1
-    assert float(penalty(model)) == pytest.approx(by_hand, rel=1e-4)
+    assert float(penalty(model).detach()) == pytest.approx(by_hand, rel=1e-4)
 
 
 def test_training_adds_the_penalty_for_fusion_alone_and_leaves_the_sources(pool, target, recipe, tmp_path, monkeypatch):

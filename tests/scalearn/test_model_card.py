@@ -123,6 +123,7 @@ def test_names_that_users_chose_are_never_markup():
             folder='a```b"c',
             base=f"/x/{HOSTILE}",
             model_type=HOSTILE,
+            versions={"torch": HOSTILE},
         )
     )
     front(text)
@@ -134,7 +135,7 @@ def test_names_that_users_chose_are_never_markup():
     assert "html_block" not in {token.type for token in found}
     assert [token.tag for token in found if token.type == "heading_open"] == ["h1", *["h2"] * 5]
     assert sum(token.type == "tr_open" for token in found) == 4  # two tables of a head and a row
-    assert [token.type for token in found].count("fence") == 2
+    assert [token.type for token in found].count("fence") == 1
     compile(code(text.split("---\n", 2)[2], "python"), "card", "exec")
 
 
