@@ -219,8 +219,11 @@ def write_task(folder, labels):
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_the_published_matrix_is_whole_and_of_the_configuration_beside_it():
-    folder, told = SCRIPTS.parent / "docs" / "matrix", read_config(SCRIPTS / "matrix_minilm.yaml", MatrixConfig)
+@pytest.mark.parametrize(
+    ("folder", "script"), [("matrix", "matrix_minilm.yaml"), ("matrix_trec_is", "matrix_trec_is.yaml")]
+)
+def test_a_published_matrix_is_whole_and_of_the_configuration_beside_it(folder, script):
+    folder, told = SCRIPTS.parent / "docs" / folder, read_config(SCRIPTS / script, MatrixConfig)
     rows, provenance = read_matrix(folder).rows, json.loads((folder / "provenance.json").read_text())
     seeds = sorted({row.seed for row in rows})
     assert seeds == list(range(len(seeds)))
