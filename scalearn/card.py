@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shlex
 import sys
@@ -28,7 +29,9 @@ def versions() -> dict[str, str]:
 
 def command() -> str:
     """What was called to make something, in this run's own folder; never part of what is published."""
-    return shlex.join(["scalearn", *sys.argv[1:]])
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    launch = [] if precision == "no" else ["accelerate", "launch", "--mixed_precision", precision, "-m"]
+    return shlex.join([*launch, "scalearn", *sys.argv[1:]])
 
 
 class Card(stored.Card):

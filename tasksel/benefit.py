@@ -284,8 +284,10 @@ def assess(
             baselines that differ within a target, seconds that are not above 0, a source without a size, max_loss below 0.
     """
     _check(pairs)
-    if not (max_loss >= 0 and draws >= 1):
-        raise UserError(f"max_loss={max_loss}, draws={draws}: a loss of at least 0 and at least 1 draw are allowed")
+    if not max_loss >= 0:
+        raise UserError(f"max_loss is {max_loss}; give 0 or more (0.01 is one point)")
+    if draws < 1:
+        raise UserError(f"draws is {draws}; give 1 or more")
     predicted, notes = _predictions(pairs, trees, sizes)
     random = random_draws(pairs, draws=draws, seed=seed)
     nested = nested_choice(pairs, predicted["gain"], trees, max_loss=max_loss)

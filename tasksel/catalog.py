@@ -91,7 +91,7 @@ def find_tasks(data: str | Path | None = None) -> TaskSet:
         UserError: the folder is not there or holds no task.
     """
     if data is None or str(data) == "builtin":
-        return TaskSet(builtin_tasks(), origin="the built-in suite")
+        return TaskSet(builtin_tasks(), origin="the built-in suite; another place: --data")
     if str(data) == "hub":
         found: dict[str, Task] = {}
         for suite in suites().values():

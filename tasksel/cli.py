@@ -179,7 +179,9 @@ def rank_command(
 @app.command("judge")
 def judge_command(
     matrix: MatrixPath, by: Annotated[tuple[str, ...], tyro.conf.arg(help="methods, or 'all'; a+b fuses")] = ("all",), method: str = "sequential",
-    pool: PoolFolder = None, data: Data = None, base: BaseName = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), store: Store = Path("embeddings/.kept"),
+    pool: PoolFolder = None, data: Data = None, base: BaseName = None, rows: Rows = None,
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="ranking seeds; by default 0 is computed, and all that are stored are judged")] = (),
+    targets: Annotated[tuple[str, ...], tyro.conf.arg(help="judge on these alone")] = (), store: Store = Path("embeddings/.kept"),
     out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for judge.md and judge.svg")] = None,
 ) -> None:  # fmt: skip
     """Judge ways of choosing sources on a measured matrix. Scores that are not there yet are computed from --pool and --data.
@@ -187,14 +189,20 @@ def judge_command(
     For example:
       tasksel judge docs/matrix
       tasksel judge runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --seeds 0 1
+      tasksel judge docs/matrix --by logme leep --targets scitail sst5 trec
       tasksel judge runs/matrix --by connectivity text connectivity+text --method scalearn --out judged
     """
-    measured, path = read_matrix(matrix), beside(matrix, SCORES)
+    measured, path = read_matrix(matrix).only(targets), beside(matrix, SCORES)
     wanted = named_methods(by)
-    todo = missing(wanted, measured.targets, seeds, path)
+    todo = missing(wanted, measured.targets, seeds or (0,), path)
     if todo and pool:
         score_all(_bench(measured.targets, pool, data, base, rows, store), todo, path)
-    judgement = judge(measured, _stored_scores(wanted, path), method=method)
+    scores = [one for one in _stored_scores(wanted, path) if not seeds or one.seed in seeds]
+    if wanted and not scores:
+        raise UserError(
+            f"no scores under seed {', '.join(map(str, seeds))} in {path}: compute them (--pool POOL, --data TASKS)"
+        )
+    judgement = judge(measured, [one for one in scores if not targets or one.target in targets], method=method)
     if not is_main():
         return
     wide = out if out.is_terminal else Console(width=130)  # a pipe has no width of its own

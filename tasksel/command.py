@@ -83,11 +83,17 @@ def run_command(parse: Callable[[Sequence[str]], Callable[[], Any]], argv: Seque
         if is_main():
             print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 (the command line speaks)
         return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:  # no file or folder of the user's: a fault of ours
+            raise
+        if is_main():
+            print(f"error: {error.filename}: {error.strerror}; give another path, or make room there", file=sys.stderr)  # noqa: T201
+        return USAGE
     except KeyboardInterrupt:
         print("interrupted: what is finished is stored; the same command goes on from there", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

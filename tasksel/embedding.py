@@ -53,13 +53,15 @@ class TaskEmbedding:
         Raises:
             UserError: no such file, or one that is cut short or not an embedding.
         """
+        if not path.is_file():
+            raise UserError(f"no file {path}")
         try:
             with safe_open(path, framework="numpy") as file:
                 made = json.loads((file.metadata() or {})["made"])
                 return cls({name: file.get_tensor(name) for name in file.keys()}, made)  # noqa: SIM118 (not a mapping)
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise UserError(
-                f"{path}: not a whole task embedding ({type(error).__name__}); delete it and embed again"
+                f"{path}: not a whole task embedding ({type(error).__name__}); give a file that tasksel embed wrote, or embed again"
             ) from error
 
     def __repr__(self) -> str:

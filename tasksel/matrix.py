@@ -79,6 +79,17 @@ class Matrix:
                     f"target '{row.target}' was measured in '{metrics[row.target]}' and in '{row.metric}': keep one"
                 )
 
+    def only(self, targets: Iterable[str]) -> Matrix:
+        """The rows of these targets; of all where none is named.
+
+        Raises:
+            UserError: a target that the matrix does not hold.
+        """
+        wanted = set(targets) or set(self.targets)
+        for target in sorted(wanted):
+            self._need_target(target)
+        return Matrix(tuple(row for row in self.rows if row.target in wanted))
+
     @property
     def targets(self) -> tuple[str, ...]:
         """Every target."""

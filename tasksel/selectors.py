@@ -212,6 +212,8 @@ def get_selector(name: str, **settings: Any) -> Selector:
     Raises:
         UserError: unknown name or setting (with the nearest one).
     """
+    if "+" in name and not all(name.split("+")):
+        raise UserError(f"'{name}': a name stands on both sides of a +, as in text+vocabulary")
     if "+" in name and not settings:
         return Fused(tuple(get_selector(part) for part in name.split("+")))
     if name in EMBEDDERS:

@@ -15,7 +15,7 @@ The cosine with a zero vector is 0. All are in -1 to 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -104,13 +104,36 @@ def max_many(
     Raises:
         UserError: an unknown direction or index, tokens that are no [m, d] of numbers, another d, faiss absent.
     """
-    if direction not in ("max", "max-backward", "max-mean"):
-        raise unknown("direction", direction, ("max", "max-backward", "max-mean"))
+    if direction not in get_args(Direction):
+        raise unknown("direction", direction, get_args(Direction))
     ways = {"exact": _exact, "faiss": _faiss}
     if index not in ways:
         raise unknown("index", index, ways)
     t = _unit(target).astype(np.float32)
     return np.concatenate([np.empty(0), *(ways[index](chunk, t, direction) for chunk in _chunks(sources, t.shape[1]))])
+
+
+def token_scores(sources: Sequence[np.ndarray], target: np.ndarray, *, by: str, index: Index = "exact") -> list[float]:
+    """A similarity by name of each source [m, d] to a target [n, d]; MAX over all sources together (`max_many`).
+
+    Raises:
+        UserError: see `max_many` and the similarity.
+    """
+    if by in get_args(Direction):
+        return [float(score) for score in max_many(sources, target, direction=cast(Direction, by), index=index)]
+    return [float(TOKEN_SIMILARITIES[by](source, target)) for source in sources]
+
+
+def check_token_settings(by: str, index: str) -> None:
+    """Refuses a similarity or an index that is not known.
+
+    Raises:
+        UserError: with the nearest name.
+    """
+    if by not in TOKEN_SIMILARITIES:
+        raise unknown("token similarity", by, TOKEN_SIMILARITIES)
+    if index not in get_args(Index):
+        raise unknown("index", index, get_args(Index))
 
 
 def _chunks(sources: Sequence[np.ndarray], d: int) -> Iterator[list[np.ndarray]]:

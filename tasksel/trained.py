@@ -21,6 +21,7 @@ from torch import Tensor
 from tasksel.data import Data
 from tasksel.encoder import Base, add_head, quiet
 from tasksel.errors import UserError, one_line
+from tasksel.progress import say
 from tasksel.storage import file_hash, read_json, value_hash, whole_folder, write_json
 from tasksel.task import Task
 from tasksel.training import Recipe, accelerator, encode_split, fit
@@ -118,6 +119,8 @@ def train_adapter(
     world.wait_for_everyone()  # all have looked before one writes
     if there:
         return made
+    if world.is_main_process:
+        say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows, and kept")
     torch.manual_seed(seed)
     model = base.model()
     add_head(model, task, name=task.name)

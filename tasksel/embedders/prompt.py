@@ -20,6 +20,7 @@ of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -29,10 +30,10 @@ from torch import Tensor, nn
 from tasksel.data import Data, Encoded
 from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
 from tasksel.encoder import Base, add_head
-from tasksel.errors import UserError, unknown
+from tasksel.errors import UserError
 from tasksel.storage import value_hash
 from tasksel.task import Task
-from tasksel.tokens import TOKEN_SIMILARITIES
+from tasksel.tokens import TOKEN_SIMILARITIES, Index, check_token_settings, token_scores
 from tasksel.trained import Trained
 from tasksel.training import Recipe, encode_split, fit
 
@@ -48,6 +49,7 @@ class Prompt:
         lr: of the prompt. head_lr: of the new head.
         max_steps: steps of training. batch, max_length: rows a step, tokens a text, the prompt's not counted.
         similarity_by: how two prompts are compared, a name of `tasksel.tokens.TOKEN_SIMILARITIES`.
+        index: what finds MAX in a pool, one product ("exact") or "faiss"; both are exact.
     """
 
     name: ClassVar[str] = "prompt"
@@ -59,17 +61,17 @@ class Prompt:
     batch: int = 32
     max_length: int = 64
     similarity_by: str = "feature"
+    index: Index = "exact"
 
     def __post_init__(self) -> None:
-        if self.similarity_by not in TOKEN_SIMILARITIES:
-            raise unknown("token similarity", self.similarity_by, TOKEN_SIMILARITIES)
+        check_token_settings(self.similarity_by, self.index)
         if self.tokens < 1:
             raise UserError(f"prompt: tokens={self.tokens}; at least 1 is needed")
 
     @property
     def key(self) -> str:
-        """See `Embedder.key`; `similarity_by` changes similarity, not the embedding."""
-        settings = {name: value for name, value in asdict(self).items() if name != "similarity_by"}
+        """See `Embedder.key`; `similarity_by` and `index` change similarity, not the embedding."""
+        settings = {name: value for name, value in asdict(self).items() if name not in ("similarity_by", "index")}
         return f"{self.name}-{value_hash(settings)[:8]}"
 
     def embed(
@@ -124,6 +126,17 @@ class Prompt:
         """
         must_match(a, b)
         return TOKEN_SIMILARITIES[self.similarity_by](a.arrays["tokens"], b.arrays["tokens"])
+
+    def similarities(self, sources: Sequence[TaskEmbedding], target: TaskEmbedding) -> list[float]:
+        """The similarity of each source to the target, a pool at a time.
+
+        Raises:
+            UserError: as `similarity`.
+        """
+        for source in sources:
+            must_match(source, target)
+        tokens = [source.arrays["tokens"] for source in sources]
+        return token_scores(tokens, target.arrays["tokens"], by=self.similarity_by, index=self.index)
 
 
 def with_room(encoded: Encoded, tokens: int) -> Encoded:

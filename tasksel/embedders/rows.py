@@ -14,6 +14,7 @@ Lin et al. compare prompt tokens; taking an adapter's units for them is ours. Bi
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -22,9 +23,9 @@ import numpy as np
 from tasksel.data import Data
 from tasksel.embedding import Needs, TaskEmbedding, adapter_of, made_of, must_match
 from tasksel.encoder import Base
-from tasksel.errors import UserError, unknown
+from tasksel.errors import UserError
 from tasksel.task import Task
-from tasksel.tokens import TOKEN_SIMILARITIES
+from tasksel.tokens import TOKEN_SIMILARITIES, Index, check_token_settings, token_scores
 from tasksel.trained import Trained
 
 
@@ -34,19 +35,20 @@ class Rows:
 
     Attributes:
         similarity_by: how two sets of units are compared, a name of `tasksel.tokens.TOKEN_SIMILARITIES`.
+        index: what finds MAX in a pool, one product ("exact") or "faiss"; both are exact.
     """
 
     name: ClassVar[str] = "rows"
     needs: ClassVar[Needs] = "adapter"
     similarity_by: str = "feature"
+    index: Index = "exact"
 
     def __post_init__(self) -> None:
-        if self.similarity_by not in TOKEN_SIMILARITIES:
-            raise unknown("token similarity", self.similarity_by, TOKEN_SIMILARITIES)
+        check_token_settings(self.similarity_by, self.index)
 
     @property
     def key(self) -> str:
-        """See `Embedder.key`; `similarity_by` changes similarity, not the embedding."""
+        """See `Embedder.key`; `similarity_by` and `index` change similarity, not the embedding."""
         return self.name
 
     def embed(
@@ -72,6 +74,17 @@ class Rows:
         """
         must_match(a, b)
         return TOKEN_SIMILARITIES[self.similarity_by](a.arrays["tokens"], b.arrays["tokens"])
+
+    def similarities(self, sources: Sequence[TaskEmbedding], target: TaskEmbedding) -> list[float]:
+        """The similarity of each source to the target, a pool at a time.
+
+        Raises:
+            UserError: as `similarity`.
+        """
+        for source in sources:
+            must_match(source, target)
+        tokens = [source.arrays["tokens"] for source in sources]
+        return token_scores(tokens, target.arrays["tokens"], by=self.similarity_by, index=self.index)
 
 
 def units(trained: Trained) -> list[np.ndarray]:

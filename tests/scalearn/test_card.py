@@ -5,11 +5,19 @@ import json
 import pytest
 import torch
 
-from scalearn.card import Card, versions
+from scalearn.card import Card, command, versions
 from tasksel import UserError
 from tasksel.stored import read_card
 
 CARD = {"name": "rte", "key": "0" * 16, "base": {"name": "b", "fingerprint": "f"}, "adapter": "rte", "files": {}}
+
+
+def test_the_command_that_is_recorded_is_the_whole_one(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/bin/scalearn", "run", "a b.yaml"])
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    assert command() == "scalearn run 'a b.yaml'"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert command() == "accelerate launch --mixed_precision bf16 -m scalearn run 'a b.yaml'"
 
 
 def test_a_card_reads_back_as_it_was_written(pool):

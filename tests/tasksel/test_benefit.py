@@ -240,7 +240,7 @@ class TestAssess:
     def test_bad_settings_are_refused(self):
         with pytest.raises(UserError, match="no size of source 's0'; 1 known: other"):
             assess(world(targets=3), FEW, sizes={"other": 5})
-        with pytest.raises(UserError, match=r"max_loss=-0\.1, draws=5"):
+        with pytest.raises(UserError, match=r"max_loss is -0\.1; give 0 or more"):
             assess(world(targets=3), FEW, max_loss=-0.1, draws=5)
 
 

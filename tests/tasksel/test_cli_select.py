@@ -126,6 +126,25 @@ class TestJudge:
         assert re.search(r"^\| text +\| 1.000 ", told, re.MULTILINE)
         assert "| method   | sentiment_phones | entail_kitchen |" in told
 
+    def test_targets_and_seeds_choose_what_is_judged(self, capsys, scored):
+        append_row(scored / "scores.jsonl", Scores("text", TARGETS[0], 1, dict.fromkeys(SOURCES, 0.0), 1.5, 0.5, 100))
+        table, _ = run(capsys, "judge", scored, "--by", "text", "--targets", TARGETS[0], "--seeds", "0")
+        assert "1 targets; truth" in " ".join(table.split())
+        assert re.search(r"text +1\.000", table), "seed 1, which ranks nothing, is left out"
+        both, _ = run(capsys, "judge", scored, "--by", "text", "--targets", TARGETS[0])
+        assert not re.search(r"text +1\.000", both)
+
+    def test_targets_and_seeds_that_are_not_there_are_named(self, capsys, scored):
+        assert "no target in the matrix 'rte'" in refused(capsys, "judge", scored, "--by", "text", "--targets", "rte")
+        assert "no scores under seed 9" in refused(capsys, "judge", scored, "--by", "text", "--seeds", "9")
+
+    def test_a_folder_that_cannot_be_written_is_one_line(self, capsys, scored, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        assert main(["judge", str(scored), "--by", "text", "--out", str(tmp_path / "file")]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {tmp_path / 'file'}: ")
+        assert said.count("\n") == 1
+
     def test_methods_without_scores_are_named(self, capsys, scored):
         table, said = run(capsys, "judge", scored, "--by", "text", "size", "text+size")
         assert "text" in methods_in(table)
@@ -285,7 +304,7 @@ class TestBenefit:
         [
             (["--also", "vocabulry"], "did you mean 'vocabulary'?"),
             (["--also", "text"], "no scores by text in"),
-            (["--max-loss", "-1"], "max_loss=-1.0"),
+            (["--max-loss", "-1"], "max_loss is -1.0; give 0 or more"),
             (["--method", "scalearn"], "no finished rows of method 'scalearn'"),
         ],
     )
@@ -447,7 +466,7 @@ class TestIndex:
         ("arguments", "answer"),
         [
             (["build", "--out", "built"], "no embeddings to index"),
-            (["build", "none.safetensors", "--out", "built"], "none.safetensors: not a whole task embedding"),
+            (["build", "none.safetensors", "--out", "built"], "no file none.safetensors"),
             (["nearest", "none", "mine.safetensors"], "no index at none"),
             (["biuld"], "did you mean 'build'?"),
         ],

@@ -43,6 +43,17 @@ def adapter(tmp_path):
     return Trained(tmp_path, "x")
 
 
+def test_a_pool_is_ranked_as_its_pairs_are_by_either_index(films, trained, tiny):
+    made = Rows().embed(*films, load_base(tiny), trained=trained)
+    other = TaskEmbedding({"tokens": np.roll(made.arrays["tokens"], 3, axis=1)}, made.made)
+    for form in ("max", "max-backward", "max-mean", "feature"):
+        pairs = [Rows(form).similarity(source, made) for source in (made, other)]
+        for index in ("exact", "faiss"):
+            assert Rows(form, index).similarities([made, other], made) == pytest.approx(pairs, abs=1e-5)
+    with pytest.raises(UserError, match="no index 'fais'; did you mean 'faiss'"):
+        Rows("max", "fais")
+
+
 def test_a_token_is_a_row_of_down_or_a_column_of_up_layer_by_layer(adapter, films, tiny):
     found = Rows().embed(*films, load_base(tiny), trained=adapter).arrays["tokens"]
     first = [[0, 1, 2], [3, 4, 5], [10, 12, 14], [11, 13, 15]]

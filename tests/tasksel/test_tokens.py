@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from tasksel import tokens
 from tasksel.errors import UserError
-from tasksel.tokens import TOKEN_SIMILARITIES, max_backward, max_forward, max_many, max_mean
+from tasksel.tokens import TOKEN_SIMILARITIES, max_backward, max_forward, max_many, max_mean, token_scores
 
 draw = np.random.default_rng(0)
 S, T, SHORT = (draw.normal(size=(m, 16)) * draw.uniform(0.1, 9, (m, 1)) + 0.3 for m in (7, 7, 4))
@@ -229,3 +229,10 @@ def test_without_faiss_the_way_to_it_is_named(monkeypatch):
     with pytest.raises(UserError, match=r'pip install "scalearn\[select\]", or choose index="exact"'):
         max_many(MANY, T, index="faiss")
     assert len(max_many(MANY, T)) == 6
+
+
+@pytest.mark.parametrize("by", TOKEN_SIMILARITIES)
+def test_a_pool_is_scored_as_its_pairs_are(by):
+    sources = [np.random.default_rng(seed).normal(size=T.shape) for seed in range(3)]
+    found = token_scores(sources, T, by=by)
+    assert found == pytest.approx([TOKEN_SIMILARITIES[by](source, T) for source in sources], abs=1e-5)
