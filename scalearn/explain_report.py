@@ -1,7 +1,8 @@
 """An explanation for the terminal: a strip of blocks by layer, numbers beside it; all of it can be read without colour.
 
-source           by layer   share   without   difference   95 % interval
-entail_travel    ▃▅█▇       41.2    69.5      -2.0         -5.0 to +1.0    no difference
+source                 layers  share  without  change  95 % interval  verdict
+sentiment_restaurants  ▇▆█▇▇█   40.1     86.0    -6.0  -11.5 to -1.5  helps
+grammar_garden         ▅▅▅▄▃▄   22.9     92.5    +0.5   -2.0 to +3.0  -
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _worth(found: Explanation) -> Table:
     shown.add_column("layers", no_wrap=True)
     for column in ("share", "without", "change", "95 % interval"):
         shown.add_column(column, justify="right", no_wrap=True)
-    shown.add_column("it", no_wrap=True)
+    shown.add_column("verdict", no_wrap=True)
     top, mean = max(max(row) for row in found.shares), found.mean_shares
     for number, left in sorted(enumerate(found.left_out), key=lambda item: -mean[item[1].source]):
         shown.add_row(

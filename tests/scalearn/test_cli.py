@@ -312,7 +312,7 @@ def test_push_only_says_what_it_would_send(say, results, tmp_path, monkeypatch):
     shown = say("push", folder, "--to", "me/mine")
     assert "/me/mine (public)" in shown
     assert "nothing was sent; --yes sends it" in shown
-    assert results["scalearn"].run.base["name"] + " of this machine is named in scalearn.json" in shown
+    assert results["scalearn"].run.base["name"] + " of this machine is named in these files" in shown
 
 
 def test_report_prints_what_is_stored(say, experiment_run):
