@@ -157,7 +157,7 @@ def rank_command(
       tasksel rank rte --data path/to/tasks --by oracle --matrix runs/matrix
     """
     task = given_task(target, data=data, text=text, label=label)
-    selector = get_selector(by)
+    selector = get_selector(by, **given_settings(settings))
     if matrix:
         measured, scores = read_matrix(matrix).truth(task.name)
         selector = with_truth(selector, {task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})

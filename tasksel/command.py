@@ -79,22 +79,25 @@ def run_command(parse: Callable[[Sequence[str]], Callable[[], Any]], argv: Seque
         call = _parse(parse, arguments)
         call()
         _leave_launch()
-    except UserError as error:
-        if is_main():
-            print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 (the command line speaks)
-        return USAGE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.filename is None:  # no file or folder of the user's: a fault of ours
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:  # no file or folder of the user's: a fault of ours
             raise
         if is_main():
-            print(f"error: {error.filename}: {error.strerror}; give another path, or make room there", file=sys.stderr)  # noqa: T201
+            print(f"error: {_said(error)}", file=sys.stderr)  # noqa: T201 (the command line speaks)
         return USAGE
     except KeyboardInterrupt:
         print("interrupted: what is finished is stored; the same command goes on from there", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     return 0
+
+
+def _said(error: UserError | OSError) -> str:
+    """A mistake in one line."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}; give another path, or make room there"
+    return one_line(error)
 
 
 def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[str]) -> Callable[[], Any]:

@@ -214,7 +214,11 @@ def get_selector(name: str, **settings: Any) -> Selector:
     """
     if "+" in name and not all(name.split("+")):
         raise UserError(f"'{name}': a name stands on both sides of a +, as in text+vocabulary")
-    if "+" in name and not settings:
+    if "+" in name:
+        if settings:
+            raise UserError(
+                f"settings {', '.join(settings)}: '{name}' fuses several ways and takes none; rank by one of them"
+            )
         return Fused(tuple(get_selector(part) for part in name.split("+")))
     if name in EMBEDDERS:
         return ByEmbedding(get_embedder(name, **settings), name)

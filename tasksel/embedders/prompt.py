@@ -20,7 +20,6 @@ of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -28,12 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.data import Data, Encoded
-from tasksel.embedding import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embedders.tokenwise import Tokenwise
+from tasksel.embedding import Needs, TaskEmbedding, made_of
 from tasksel.encoder import Base, add_head
 from tasksel.errors import UserError
 from tasksel.storage import value_hash
 from tasksel.task import Task
-from tasksel.tokens import TOKEN_SIMILARITIES, Index, check_token_settings, token_scores
+from tasksel.tokens import Index, check_token_settings
 from tasksel.trained import Trained
 from tasksel.training import Recipe, encode_split, fit
 
@@ -41,7 +41,7 @@ INIT_SEED = 0  # draws the common start of every prompt; any number does, as lon
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Prompt(Tokenwise):
     """Embeds a task as a soft prompt trained on it.
 
     Attributes:
@@ -117,26 +117,6 @@ class Prompt:
             raise UserError(
                 f"prompt: {self.tokens} tokens before texts of {self.max_length} do not fit the {room} positions of '{base.name}'; lower max_length or tokens"
             )
-
-    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
-        """The chosen similarity of source `a` and target `b`.
-
-        Raises:
-            UserError: embeddings of different bases or settings.
-        """
-        must_match(a, b)
-        return TOKEN_SIMILARITIES[self.similarity_by](a.arrays["tokens"], b.arrays["tokens"])
-
-    def similarities(self, sources: Sequence[TaskEmbedding], target: TaskEmbedding) -> list[float]:
-        """The similarity of each source to the target, a pool at a time.
-
-        Raises:
-            UserError: as `similarity`.
-        """
-        for source in sources:
-            must_match(source, target)
-        tokens = [source.arrays["tokens"] for source in sources]
-        return token_scores(tokens, target.arrays["tokens"], by=self.similarity_by, index=self.index)
 
 
 def with_room(encoded: Encoded, tokens: int) -> Encoded:

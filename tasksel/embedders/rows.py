@@ -14,23 +14,23 @@ Lin et al. compare prompt tokens; taking an adapter's units for them is ours. Bi
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from tasksel.data import Data
-from tasksel.embedding import Needs, TaskEmbedding, adapter_of, made_of, must_match
+from tasksel.embedders.tokenwise import Tokenwise
+from tasksel.embedding import Needs, TaskEmbedding, adapter_of, made_of
 from tasksel.encoder import Base
 from tasksel.errors import UserError
 from tasksel.task import Task
-from tasksel.tokens import TOKEN_SIMILARITIES, Index, check_token_settings, token_scores
+from tasksel.tokens import Index, check_token_settings
 from tasksel.trained import Trained
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(Tokenwise):
     """Embeds a task as the units of its trained adapter.
 
     Attributes:
@@ -65,26 +65,6 @@ class Rows:
         spent = time.perf_counter() - begun
         made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
         return TaskEmbedding({"tokens": tokens}, made)
-
-    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
-        """The chosen similarity of source `a` and target `b`.
-
-        Raises:
-            UserError: embeddings of different bases; unequal numbers of units where the similarity goes by position.
-        """
-        must_match(a, b)
-        return TOKEN_SIMILARITIES[self.similarity_by](a.arrays["tokens"], b.arrays["tokens"])
-
-    def similarities(self, sources: Sequence[TaskEmbedding], target: TaskEmbedding) -> list[float]:
-        """The similarity of each source to the target, a pool at a time.
-
-        Raises:
-            UserError: as `similarity`.
-        """
-        for source in sources:
-            must_match(source, target)
-        tokens = [source.arrays["tokens"] for source in sources]
-        return token_scores(tokens, target.arrays["tokens"], by=self.similarity_by, index=self.index)
 
 
 def units(trained: Trained) -> list[np.ndarray]:

@@ -360,6 +360,14 @@ class TestRank:
         assert scores.pop("grammar_garden") > 0  # its rows of the folder speak of quinces too
         assert set(scores.values()) == {0.0}
 
+    def test_settings_reach_the_method(self, capsys, tiny):
+        asked = ["rank", "entail_kitchen", *SOURCES, "--by", "text", "--base", tiny, "--rows", "20"]
+        few, all_rows = (run(capsys, *asked, "--set", f"rows={rows}")[0] for rows in (2, 20))
+        assert few != all_rows
+        assert "no setting of 'text' 'row'; did you mean 'rows'" in refused(capsys, *asked, "--set", "row=2")
+        asked[asked.index("text")] = "text+size"
+        assert "'text+size' fuses several ways and takes none" in refused(capsys, *asked, "--set", "rows=2")
+
     def test_by_oracle_are_the_measured_scores(self, capsys, matrix, tiny):
         shown, _ = run(capsys, "rank", "entail_kitchen", "--by", "oracle", "--matrix", matrix, "--base", tiny)
         lines = [line.split() for line in shown.splitlines()[2:]]
