@@ -83,11 +83,13 @@ def test_shown_anothers_rows_it_is_embedded_from_them(tiny, tmp_path, counted):
     assert (counted, made["data"]) == (["entail_travel"], other.fingerprint)
 
 
-def test_an_adapter_is_trained_once_where_there_is_none(tiny, tmp_path):
+def test_an_adapter_is_trained_once_where_there_is_none(tiny, tmp_path, capsys):
     first = subject(tmp_path, tiny).trained
+    assert "grammar_garden has no trained adapter: one is trained on its 18 rows" in capsys.readouterr().err
     stamp = (first.folder / "adapter.safetensors").stat().st_mtime_ns
     again = subject(tmp_path, tiny).trained
     assert first == again
+    assert "no trained adapter" not in capsys.readouterr().err
     assert (again.folder / "adapter.safetensors").stat().st_mtime_ns == stamp
     assert subject(tmp_path, tiny, seed=1).trained.fingerprint != first.fingerprint
 

@@ -365,3 +365,9 @@ def test_default_metrics_are_of_every_kind():
     assert set(DEFAULT_METRIC) == {
         "single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch", "micro_batch", "max_steps"])
+def test_a_recipe_that_trains_nothing_is_refused(tiny, name):
+    with pytest.raises(UserError, match=rf"recipe\.{name} is 0; give 1 or more"):
+        fit(fresh(tiny), TOY, encoded(tiny), None, QUICK.model_copy(update={name: 0}), seed=0)
