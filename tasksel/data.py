@@ -26,9 +26,10 @@ from tasksel.files import Row, need_columns, read_rows, template_columns
 from tasksel.hub import hub_rows
 from tasksel.progress import say
 from tasksel.storage import value_hash
-from tasksel.task import FileSource, HubSource, Task
+from tasksel.task import Draw, FileSource, HubSource, Task
 
 DEV_SHARE = 0.1  # the authors' share (methods: ScaLearn)
+CLASSES = ("single_sentence_classification", "pair_classification")
 HELD_OUT = 0.2  # ours: the test share of a file that comes without a validation file
 
 
@@ -66,10 +67,11 @@ class Data:
 
 
 def load(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
-    """A task's splits; `rows` caps train and dev together by a seeded, stratified draw.
+    """A task's splits; `rows` caps train and dev together by a seeded, stratified draw, unless the task's own draw says how many shots.
 
     Raises:
-        UserError: a missing column, an empty text, a label outside the label set (each with its place), a train split of one class.
+        UserError: a missing column, an empty text, a label outside the label set (each with its place), a train split of one class,
+            fewer shots than classes or more than rows.
     """
     splits = read_splits(task)
     if "train" not in splits:
@@ -80,6 +82,24 @@ def load(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     else:  # always the same rows, whatever the seed: a test set must not move
         held = set(stratified(train.labels, max(1, round(HELD_OUT * len(train))), seed=0))
         test, train = train.take(sorted(held)), train.take([i for i in range(len(train)) if i not in held])
+    test = _scored(test, task.draw)
+    drawn_by = seed if task.draw.seed is None else task.draw.seed
+    if task.draw.shots is not None:
+        learnt, chosen = _few(task, train, task.draw.shots, seed=drawn_by)
+    else:
+        train = _capped(task, train, rows, seed=drawn_by)
+        chosen = stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=drawn_by)
+        held = set(chosen)
+        learnt, chosen = [i for i in range(len(train)) if i not in held], sorted(chosen)
+    _need_classes(task, train.labels[learnt] if task.draw.shots else train.labels)
+    more = {
+        name: _scored(split, task.draw) for name, split in splits.items() if name not in ("train", "validation", "test")
+    }
+    return Data(train.take(learnt), train.take(chosen), test, more)
+
+
+def _capped(task: Task, train: Split, rows: int | None, *, seed: int) -> Split:
+    """At most so many rows, by a stratified draw."""
     if rows is not None:
         if rows < 2:
             raise UserError(
@@ -90,13 +110,61 @@ def load(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
         raise UserError(
             f"task '{task.name}': {len(train)} training row; at least 2 are needed, one of them to choose the checkpoint by"
         )
-    if task.kind != "regression" and task.kind != "multi_label" and len(np.unique(train.labels)) < 2:
+    return train
+
+
+def _need_classes(task: Task, labels: np.ndarray) -> None:
+    """Refuses rows of one class, where there are several rows."""
+    one_class = len(labels) > 1 and len(np.unique(labels)) < 2
+    if one_class and (task.kind in CLASSES or task.kind == "multiple_choice"):
         raise UserError(
-            f"task '{task.name}': every one of the {len(train)} training rows has the same label; there is nothing to learn"
+            f"task '{task.name}': every one of the {len(labels)} training rows has the same label; there is nothing to learn"
         )
-    chosen = set(stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=seed))
-    more = {name: split for name, split in splits.items() if name not in ("train", "validation", "test")}
-    return Data(train.take([i for i in range(len(train)) if i not in chosen]), train.take(sorted(chosen)), test, more)
+
+
+def _scored(test: Split, draw: Draw) -> Split:
+    """The rows that are scored: whatever the seed, the same ones."""
+    if draw.test_rows is None or draw.test_rows >= len(test):
+        return test
+    if draw.test_rows < 1:
+        raise UserError(f"test_rows is {draw.test_rows}; give 1 or more")
+    return test.take(sorted(stratified(test.labels, draw.test_rows, seed=0)))
+
+
+def _few(task: Task, train: Split, shots: int, *, seed: int) -> tuple[list[int], list[int]]:
+    """Indices of exactly `shots` rows to learn from, each class among them, and of others to choose the checkpoint by.
+
+    That every class has a row is ours: the shares of a plain draw would leave rare classes out of so few rows.
+
+    Raises:
+        UserError: fewer rows than classes, or more than there are.
+    """
+    classes = len(task.labels) if task.kind in CLASSES else 1
+    if shots < classes:
+        raise UserError(
+            f"{shots} rows for '{task.name}', which has {classes} classes: give at least one row a class, {classes} or more"
+        )
+    if shots >= len(train):
+        raise UserError(
+            f"{shots} rows of '{task.name}', which has {len(train)} training rows: give at most {len(train) - 1} "
+            "(one must be left to choose the checkpoint by), or take the full data"
+        )
+    first = _one_each(train.labels, seed=seed) if task.kind in CLASSES else []
+    rest = _others(len(train), first)
+    first += [rest[i] for i in stratified(train.labels[rest], shots - len(first), seed=seed)]
+    rest = _others(len(train), first)
+    dev = min(len(rest), task.draw.dev or shots)
+    return first, [rest[i] for i in stratified(train.labels[rest], dev, seed=seed)]
+
+
+def _one_each(labels: np.ndarray, *, seed: int) -> list[int]:
+    """The index of a seeded row of each class that there is."""
+    rng = np.random.default_rng(seed)
+    return [int(rng.choice(np.flatnonzero(labels == label))) for label in np.unique(labels)]
+
+
+def _others(count: int, taken: list[int]) -> list[int]:
+    return sorted(set(range(count)) - set(taken))
 
 
 def read_splits(task: Task) -> dict[str, Split]:

@@ -59,6 +59,22 @@ class BuiltinSource(Frozen):
     seed: int = 0
 
 
+class Draw(Frozen):
+    """Which of a task's rows are used, where that is not all of them.
+
+    Attributes:
+        shots: exactly so many training rows, and none of them for choosing the checkpoint (few-shot). None: train and dev share what there is.
+        dev: with `shots`, at most so many further rows to choose the checkpoint by; by default as many as shots.
+        seed: draws train and dev instead of the run's own seed: the same rows for every seed.
+        test_rows: at most so many rows of the validation set are scored, the same ones always.
+    """
+
+    shots: int | None = None
+    dev: int | None = None
+    seed: int | None = None
+    test_rows: int | None = None
+
+
 Source = Annotated[HubSource | FileSource | BuiltinSource, Field(discriminator="type")]
 
 
@@ -71,6 +87,7 @@ class Task(Frozen):
     Labels in the data may be indices or names; multi-label rows hold a multi-hot list, a list of names, or names joined by `|`.
     `among` are the label names of a multi-label column of which this task asks for `labels[1]` alone (see `one_label`).
     `explode` names a list column whose items become one row each, in the column of the same name (ReCoRD's entities).
+    `draw` says which of its rows are used, where that is not all of them.
     """
 
     name: str
@@ -85,6 +102,7 @@ class Task(Frozen):
     suite: str = "own"
     source: Source
     explode: str | None = None
+    draw: Draw = Draw()
     licence: str = "not stated"
     note: str = ""
 
