@@ -1,7 +1,7 @@
 """The ways to use sources for a target, each a row of values: what sits in the adapter slot, what trains, and how.
 
     slot "none"     nothing: the head alone, or with the whole base
-    slot "fresh"    one new adapter of the library's, no sources
+    slot "fresh"    one new adapter of the library's, no sources in it (`scalearn.joint` trains it on their tasks too)
     slot "copy"     one source as an ordinary adapter, or several averaged into one (`scalearn.soup`)
     slot "mix"      frozen sources under an omega (`scalearn.scaling`), which training learns, a grid sets or a search finds
     slot "fusion"   frozen sources under attention (`scalearn.fusion`)
@@ -45,7 +45,8 @@ class Method:
         trains: beside the head: nothing ("head"), what is learned in the slot, or the whole base.
         scaling: of the slot "mix". fresh: the kind of a new adapter.
         merge: how several sources become the one that the slot "copy" holds: alike, or by their similarity to the target.
-        course: trained once, for every cell of a grid (`scalearn.grid`), or around a search (`scalearn.search`).
+        course: trained once, for every cell of a grid (`scalearn.grid`), around a search (`scalearn.search`), or together with the
+            sources' tasks (`scalearn.joint`).
     """
 
     name: str
@@ -57,7 +58,7 @@ class Method:
     scaling: Scaling | None = None
     fresh: Literal["seq_bn", "compacter++"] = "seq_bn"
     merge: Literal["equal", "similarity"] | None = None
-    course: Literal["once", "grid", "search"] = "once"
+    course: Literal["once", "grid", "search", "joint"] = "once"
 
 
 def _scaled(name: str, scaling: Scaling) -> Method:
@@ -68,6 +69,7 @@ ROWS = (
     Method(name="head-only", slot="none", recipe=HEAD_RECIPE, trains="head"),
     Method(name="full", slot="none", recipe=Recipe(lr=2e-5, patience=PATIENCE), trains="base"),
     Method(name="single-adapter", slot="fresh", recipe=SOURCE_RECIPE),
+    Method(name="joint", slot="fresh", recipe=SOURCE_RECIPE, least=1, most=None, course="joint"),
     Method(name="compacter++", slot="fresh", recipe=Recipe(lr=3e-3, patience=PATIENCE), fresh="compacter++"),
     Method(name="sequential", slot="copy", recipe=SOURCE_RECIPE, least=1, most=1),
     *(_scaled(name, scaling) for name, scaling in SCALINGS.items()),
@@ -114,14 +116,15 @@ def build(
     The head is drawn first, so that at one seed every method starts from the same head.
 
     Args:
-        sources: the stacked projections by slot path; empty for methods without sources, merged into one (n = 1) for soups.
+        sources: the stacked projections by slot path; merged into one (n = 1) for soups, empty where none sits in the slot.
         config: the sources' adapter configuration.
 
     Raises:
         UserError: fewer sources than the method needs.
     """
     count = len(next(iter(sources.values())).down) if sources else 0
-    check_count(method, count)
+    if method.slot not in ("none", "fresh"):
+        check_count(method, count)
     if method.slot == "copy" and count > 1:
         raise ValueError(f"{count} sources for the one copy of '{method.name}': merge them first")
     torch.manual_seed(seed)

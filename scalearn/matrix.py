@@ -116,6 +116,8 @@ class MatrixRun:
                 raise UserError(f"methods: '{name}' takes no source; '{SINGLE}' is measured in any case")
             if method.least > 1 or method.merge == "similarity":
                 raise UserError(f"methods: '{name}' weighs several sources; a matrix tries each alone")
+            if method.course == "joint":
+                raise UserError(f"methods: '{name}' trains on the sources' tasks; a matrix tries their adapters")
         found = find_tasks(config.data)
         self.tasks = {name: found[name] for name in (*config.sources.tasks, *config.targets.tasks)}
         self.rows_file = out / FILE

@@ -145,6 +145,8 @@ def _sources(card: ModelCard) -> str:
     why = "The adapters it was made from" + (
         ", with the mean of their weights over layers and dimensions" if weighted else ""
     )
+    if card.method == "joint":
+        why = "The sources whose tasks it was trained on, together with its own; their adapters are not in it"
     return f"## Sources\n\n{why}:\n\n{head}\n" + "\n".join(rows)
 
 

@@ -16,6 +16,7 @@ from scalearn.combine import Method, build, check_count, get_method, learned_par
 from scalearn.folding import stack
 from scalearn.fusion import penalty
 from scalearn.grid import best_of_grid
+from scalearn.joint import Lesson, identity, lesson, partners, train_joint
 from scalearn.memory import Peak
 from scalearn.pool import Source
 from scalearn.result import PROJECTIONS, Run, Seed, TransferResult, read_record
@@ -28,12 +29,15 @@ from tasksel.errors import UserError
 from tasksel.progress import bar
 from tasksel.storage import file_hash, value_hash, whole_folder, write_json
 from tasksel.task import Task
-from tasksel.training import Fit, Recipe, accelerator, encode_split, evaluate_all, fit
+from tasksel.training import TEMPERATURE, Fit, Recipe, accelerator, encode_split, evaluate_all, fit, load_trained
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be computed, but for the seeds."""
+    """What is to be computed, but for the seeds.
+
+    `store` is where trainings that several targets share are kept; it decides no number.
+    """
 
     folder: Path
     target: Task
@@ -43,21 +47,34 @@ class Job:
     rows: int | None
     recipe: Recipe
     similarities: tuple[float, ...] | None
+    store: Path | None = None
 
     @cached_property
     def stacked(self) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
-        """The sources' projections by slot path (merged into one for a soup), and their adapter configuration."""
+        """The sources' projections by slot path (merged into one for a soup), and their adapter configuration.
+
+        Empty for "joint", which learns the sources' tasks and does not use their adapters.
+        """
+        if self.method.course == "joint":
+            return {}, {}
         layers, config = stack(self.sources)
         if self.method.merge:
             layers = merge(layers, shares(self.similarities or [1.0] * len(self.sources)))
         return layers, config
 
     @cached_property
+    def lessons(self) -> list[Lesson]:
+        """The sources' tasks with their rows, in the order of the tasks' names; what "joint" learns beside the target."""
+        return sorted((lesson(source) for source in self.sources), key=lambda pair: pair[0].name)
+
+    @cached_property
     def key(self) -> str:
         """16 hex digits of everything that decides the outcome, but for the seeds."""
         content = load(self.target, rows=self.rows).fingerprint
         target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
-        weights = [(source.name, source.fingerprint) for source in self.sources]  # in order: omega has a row for each
+        weights: list[Any] = [(source.name, source.fingerprint) for source in self.sources]  # in omega's order
+        if self.method.course == "joint":
+            weights = [TEMPERATURE, [identity(task, data) for task, data in self.lessons]]
         recipe = self.recipe.model_dump(exclude={"log_with"})
         told = [target, self.method.name, self.base.fingerprint, self.rows, weights, recipe]
         return value_hash(told if self.similarities is None else [*told, self.similarities])
@@ -74,6 +91,7 @@ def transfer(
     base: str | Base | None = None,
     out: str | Path | None = None,
     similarities: Sequence[float] | None = None,
+    store: str | Path | None = None,
 ) -> TransferResult:
     """Trains a method on a target and scores the public validation set.
 
@@ -87,10 +105,11 @@ def transfer(
         base: needed only where there are no sources.
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
         similarities: each source's to the target, larger is nearer, as a ranking gives them; only "soup-similarity" reads them.
+        store: where trainings that several targets share are kept; only "joint" reads it. None trains anew.
 
     Raises:
         UserError: too few or ill-matched sources, an unknown method, similarities that are missing or cannot be weights, a folder that
-            holds a different run, bad data.
+            holds a different run, bad data; for "joint", a source without a task.
         Diverged: the loss became NaN; finished seeds and the last good state are kept.
     """
     chosen = get_method(method)
@@ -98,8 +117,10 @@ def transfer(
     model_base = _base(sources, base)
     _check(chosen, sources, seeds)
     used, weighed = tuple(sources[: chosen.most]), _similarities(chosen, sources, similarities)
+    if chosen.course == "joint":
+        used = partners(target, sources)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
-    job = Job(folder, target, chosen, model_base, used, rows, recipe, weighed)
+    job = Job(folder, target, chosen, model_base, used, rows, recipe, weighed, Path(store) if store else None)
     _begin(job)
     with bar(f"{target.name} by {method}", len(seeds)) as advance:
         for seed in seeds:
@@ -227,6 +248,8 @@ class Learned:
 
 def _learn(job: Job, seed: int, data: Data) -> Learned:
     """Builds and trains one seed's model, as the method's course says."""
+    if job.method.course == "joint":
+        return _learn_jointly(job, seed, data)
     target, recipe, tokenizer, method = job.target, job.recipe, job.base.tokenizer, job.method
     train, dev = (
         encode_split(split, target, tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
@@ -234,7 +257,7 @@ def _learn(job: Job, seed: int, data: Data) -> Learned:
     peak = Peak(accelerator().device)
     model = build(job.base, target, method, *job.stacked, seed=seed)
     options: dict[str, Any] = {"seed": seed, "label": f"{target.name} by {method.name}, seed {seed}"}
-    options["rescue"] = job.folder / f"seed-{seed}-last-good.safetensors"
+    options["rescue"] = _rescue(job, seed)
     if method.slot == "fusion":
         options["penalty"] = partial(penalty, model)
 
@@ -249,6 +272,29 @@ def _learn(job: Job, seed: int, data: Data) -> Learned:
     else:
         fitted = once(model)
     return Learned(model, fitted, grid, peak.bytes())
+
+
+def _learn_jointly(job: Job, seed: int, data: Data) -> Learned:
+    """One seed's model of the target alone, with the adapter and the head that it learned together with the sources' tasks."""
+    target = job.target
+    done = train_joint(
+        [(target, data), *job.lessons],
+        job.base,
+        job.recipe,
+        seed=seed,
+        store=job.store,
+        label=f"{target.name} with {', '.join(task.name for task, _ in job.lessons)}, seed {seed}",
+        rescue=_rescue(job, seed),
+    )
+    model = build(job.base, target, job.method, *job.stacked, seed=seed)
+    load_trained(model, done.of(target.name))
+    model.eval().to(accelerator().device)
+    return Learned(model, done.fit(target.name), None, done.told.peak_memory)
+
+
+def _rescue(job: Job, seed: int) -> Path:
+    """Where the last good state of a seed that diverges lies."""
+    return job.folder / f"seed-{seed}-last-good.safetensors"
 
 
 def _train_seed(job: Job, seed: int) -> None:

@@ -1,7 +1,9 @@
-"""The one training loop: every stage, and every embedder that trains, goes through `fit`.
+"""The one training loop: every stage, and every embedder that trains, goes through `fit`, or `fit_parts` for several tasks at once.
 
 AdamW, linear warm-up and decay, clipping, batches of like length with dynamic padding, early stopping, the best checkpoint by the
 task's metric on dev. It runs on accelerate: any device, bf16/fp16 and several processes as `accelerate launch` says.
+
+    p_i = n_i^(1/T) / sum_j n_j^(1/T)      which of several tasks a step trains: n_i its training rows, T a temperature
 
 A batch's gradient is the sum over its rows divided by their number, however many processes share it. A process takes its part in
 micro-batches, each with its own random stream (seed, step, number), so that dropout too is the same for any number of processes.
@@ -11,11 +13,13 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,6 +35,9 @@ from tasksel.heads import loss_sum, masked
 from tasksel.metrics import score
 from tasksel.progress import bar, say
 from tasksel.task import Frozen, Task
+
+Select = Literal["metric", "loss", "metric-loss"]
+TEMPERATURE = 10.0  # HyperFormer's joint runs (Mahabadi et al. 2021, arXiv:2106.04489)
 
 
 class Recipe(Frozen):
@@ -48,6 +55,8 @@ class Recipe(Frozen):
         max_steps: an upper bound on steps.
         micro_batch: rows a forward pass. It decides the dropout masks, the number of processes does not; batch / micro_batch
             processes have work.
+        select: how checkpoints are compared on dev: by the task's "metric" (of equal ones the first is kept), by "loss", or by the metric
+            and then the loss ("metric-loss": a few dev rows give many equal scores).
         log_with: an accelerate tracker ("tensorboard", "wandb", …), which must be installed.
     """
 
@@ -61,6 +70,7 @@ class Recipe(Frozen):
     patience: int | None = 5
     max_steps: int | None = None
     micro_batch: int = 16
+    select: Select = "metric"
     log_with: str | None = None
 
     def check(self) -> None:
@@ -74,32 +84,56 @@ class Recipe(Frozen):
             if given is not None and given < 1:
                 raise UserError(f"recipe.{name} is {given}; give 1 or more")
 
-    def steps(self, rows: int) -> int:
-        """The number of steps that this many rows give."""
-        whole = self.epochs * math.ceil(rows / self.batch)
+    def steps(self, *rows: int) -> int:
+        """The number of steps that this many rows give: those of one task, or of each of several."""
+        whole = self.epochs * self.epoch_steps(*rows)
         return whole if self.max_steps is None else min(whole, self.max_steps)
+
+    def epoch_steps(self, *rows: int) -> int:
+        """The batches that these rows fill, a task's apart from another's."""
+        return sum(math.ceil(n / self.batch) for n in rows)
 
 
 class Diverged(UserError):
     """The loss stopped being a number."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """One task of a training run: its rows, and those that checkpoints are compared on, if there are any.
+
+    The model has a head of the task's name, where a run has several parts.
+    """
+
+    task: Task
+    train: Encoded
+    dev: Encoded | None
+
+
 @dataclass
 class Fit:
-    """What a training run gave: the best dev score and its epoch (None without dev), steps, seconds, and a row an epoch."""
+    """What a training run gave: the best dev score and its epoch (None without dev), steps, seconds, and a row an epoch.
+
+    `scores` are the parts' own dev scores at that epoch, by task; `score` is their mean.
+    """
 
     score: float | None
     epoch: int | None
     steps: int
     seconds: float
     history: list[dict[str, float]] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
 
 
-def accelerator(log_with: str | None = None) -> Accelerator:
-    """This process's accelerator, as `accelerate launch` set it up; on a machine without one, the CPU ("gloo" for several processes)."""
+def accelerator(log_with: str | None = None, *, unused: bool = False) -> Accelerator:
+    """This process's accelerator, as `accelerate launch` set it up; on a machine without one, the CPU ("gloo" for several processes).
+
+    Args:
+        unused: whether a step may leave some parameters without a gradient, for which several processes must look each time.
+    """
     here = torch.accelerator.is_available()
     kwargs = [
-        DistributedDataParallelKwargs(broadcast_buffers=False)
+        DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)
     ]  # buffers are frozen, or set alike by every process
     try:
         made = Accelerator(
@@ -145,6 +179,17 @@ def predict(model: Any, encoded: Encoded, *, batch: int = 64) -> np.ndarray:
 def evaluate(model: Any, task: Task, encoded: Encoded) -> float:
     """The task's metric of the model on encoded rows."""
     return score(task.metric, predict(model, encoded), encoded.labels)
+
+
+def checked(model: Any, task: Task, dev: Encoded, select: Select) -> tuple[float, tuple[float, ...]]:
+    """The task's metric on dev, and what checkpoints are compared by; of both, larger is better."""
+    if select == "metric":
+        value = evaluate(model, task, dev)
+        return value, (value,)
+    logits = predict(model, dev)
+    value = score(task.metric, logits, dev.labels)
+    loss = float(loss_sum(task.kind, torch.from_numpy(logits), torch.as_tensor(dev.labels))) / len(dev)
+    return value, (-loss,) if select == "loss" else (value, -loss)
 
 
 def evaluate_all(model: Any, task: Task, data: Data, tokenizer: Any, *, max_length: int) -> dict[str, float]:
@@ -203,31 +248,92 @@ def fit(
     Raises:
         Diverged: a loss or gradient that is not finite, with the step and its lr.
     """
+    options: dict[str, Any] = {"groups": groups, "penalty": penalty, "on_step": on_step, "rescue": rescue}
+    return fit_parts(model, [Part(task, train, dev)], recipe, seed=seed, label=label, **options)
+
+
+def fit_parts(
+    model: Any,
+    parts: Sequence[Part],
+    recipe: Recipe,
+    *,
+    seed: int,
+    temperature: float = TEMPERATURE,
+    label: str = "",
+    groups: list[dict[str, Any]] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
+    on_step: Callable[[int], bool] | None = None,
+    rescue: Path | None = None,
+) -> Fit:
+    """`fit` on several tasks at once: each step draws one task, and takes the next batch of that task's own shuffled rows.
+
+    Several parts need a head each, under their tasks' names; the last one used stays active. One part trains the active head, whatever
+    its name. After HyperFormer: the shares by temperature. Ours: an epoch has as many steps as the parts' rows fill batches; a task's
+    rows go round, shuffled anew each time, and go on where they were in the next epoch; checkpoints are compared by the mean over the
+    parts that have dev rows of their metric, of their loss, or of both (`Recipe.select`).
+
+    Args:
+        temperature: 1 draws tasks in proportion to their rows; the larger, the more alike.
+
+    Raises:
+        Diverged: a loss or gradient that is not finite, with the task, the step and its lr.
+        ValueError: no part, two parts of one name, or a temperature that is not above 0.
+    """
     begun = time.perf_counter()
     recipe.check()
-    loop = _Loop(model, task, train, recipe, seed, label, groups, penalty, rescue)
+    loop = _Loop(model, parts, recipe, seed, temperature, label, groups, penalty, rescue)
     history: list[dict[str, float]] = []
-    best: tuple[float, int, dict[str, Tensor]] | None = None
-    with torch.random.fork_rng(), bar(label or task.name, loop.total) as advance:
+    best: _Checkpoint | None = None
+    with torch.random.fork_rng(), bar(label or loop.name, loop.total) as advance:
         stopped = False
         for epoch in range(1, recipe.epochs + 1):
             for done in loop.epoch(epoch):
-                advance(f"loss {loop.loss:.3f}" + (f", dev {best[0]:.3f}" if best else ""))
+                advance(f"loss {loop.loss:.3f}" + (f", dev {best.score:.3f}" if best else ""))
                 stopped = (on_step is not None and on_step(done)) or done >= loop.total
                 if stopped:
                     break
-            if dev is not None:
-                value = evaluate(loop.bare, task, dev)
-                history.append({"epoch": epoch, "step": loop.step, "loss": loop.loss, "dev": value})
-                loop.log({"dev": value})
-                if best is None or value > best[0]:
-                    best = (value, epoch, trained_state(loop.bare))
-            if stopped or (best and recipe.patience is not None and epoch - best[1] >= recipe.patience):
+            found = loop.check(epoch)
+            if found is not None:
+                history.append({"epoch": epoch, "step": loop.step, "loss": loop.loss, "dev": found.score})
+                loop.log({"dev": found.score})
+                if best is None or found.rank > best.rank:
+                    best, found.state = found, trained_state(loop.bare)
+            if stopped or (best and recipe.patience is not None and epoch - best.epoch >= recipe.patience):
                 break
     if best:
-        load_trained(loop.bare, best[2])
+        load_trained(loop.bare, best.state)
     loop.close()
-    return Fit(best and best[0], best and best[1], loop.step, time.perf_counter() - begun, history)
+    seconds = time.perf_counter() - begun
+    if best is None:
+        return Fit(None, None, loop.step, seconds, history)
+    return Fit(best.score, best.epoch, loop.step, seconds, history, best.scores)
+
+
+def sampling_shares(rows: Sequence[int], temperature: float) -> list[float]:
+    """The share of the steps that each of several tasks has, by its training rows: p_i proportional to n_i^(1/T).
+
+    >>> sampling_shares([100, 400], 1.0), sampling_shares([100, 400], 2.0), sampling_shares([100, 400], math.inf)
+    ([0.2, 0.8], [0.3333333333333333, 0.6666666666666666], [0.5, 0.5])
+
+    Raises:
+        ValueError: a temperature that is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature {temperature}: give a number above 0 (1 for shares in proportion to rows)")
+    largest = max(rows)
+    weights = [(n / largest) ** (1 / temperature) for n in rows]
+    return [weight / sum(weights) for weight in weights]
+
+
+@dataclass
+class _Checkpoint:
+    """An epoch's dev scores by task, their mean, what it is compared by, and the weights of one that is kept."""
+
+    epoch: int
+    scores: dict[str, float]
+    score: float
+    rank: tuple[float, ...]
+    state: dict[str, Tensor] = field(default_factory=dict)
 
 
 class _Loop:
@@ -236,26 +342,36 @@ class _Loop:
     def __init__(
         self,
         model: Any,
-        task: Task,
-        train: Encoded,
+        parts: Sequence[Part],
         recipe: Recipe,
         seed: int,
+        temperature: float,
         label: str,
         groups: Any,
         penalty: Any,
         rescue: Path | None,
     ) -> None:
-        self.bare, self.task, self.train, self.recipe, self.seed, self.penalty, self.rescue = (
+        names = [part.task.name for part in parts]
+        if not parts or len(set(names)) < len(names):
+            raise ValueError(f"parts {names}: give one or more, none of them twice")
+        self.bare, self.parts, self.recipe, self.seed, self.penalty, self.rescue = (
             model,
-            task,
-            train,
+            tuple(parts),
             recipe,
             seed,
             penalty,
             rescue,
         )
-        self.total, self.step, self.loss, self.bad = recipe.steps(len(train)), 0, math.nan, 0
-        self.world = accelerator(recipe.log_with)
+        self.name, self.task, rows = ", ".join(names), parts[0].task, [len(part.train) for part in parts]
+        self.shares, self.streams = sampling_shares(rows, temperature), [self._stream(part) for part in parts]
+        self.steps, self.total, self.step, self.loss, self.bad = (
+            recipe.epoch_steps(*rows),
+            recipe.steps(*rows),
+            0,
+            math.nan,
+            0,
+        )
+        self.world = accelerator(recipe.log_with, unused=len(parts) > 1)  # a step uses one of the heads
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(groups or self.trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * self.total), self.total)
@@ -276,18 +392,51 @@ class _Loop:
         for tracker in self.world.trackers:
             tracker.finish()
         self.world.unwrap_model(self.model, keep_fp32_wrapper=False)  # also undoes autocast on the bare model
+        self.bare._is_accelerate_prepared = (
+            False  # or a second fit of it would be skipped by `prepare`, and run without autocast
+        )
         self.bare.eval()
         self.world.free_memory()
 
     def epoch(self, number: int) -> Iterator[int]:
-        """One pass over train; yields the number of steps done after each."""
-        for batch in length_batches(self.train.lengths, self.recipe.batch, seed=self.seed * 10_007 + number):
+        """One pass over train, or as many steps of tasks drawn by their shares; yields the number of steps done after each.
+
+        The draws are this epoch's own, the same for every process.
+        """
+        draw = random.Random(f"{self.seed}, epoch {number}")
+        for i in draw.choices(range(len(self.parts)), weights=self.shares, k=self.steps):
+            self._turn_to(self.parts[i])
             self.model.train()
-            self._backward(batch)
+            self._backward(self.parts[i].train, next(self.streams[i]))
             self._update()
             yield self.step
 
-    def _backward(self, batch: list[int]) -> None:
+    def _stream(self, part: Part) -> Iterator[list[int]]:
+        """A part's batches without end, shuffled anew for each pass over its rows."""
+        for number in count(1):
+            yield from length_batches(part.train.lengths, self.recipe.batch, seed=self.seed * 10_007 + number)
+
+    def _turn_to(self, part: Part) -> None:
+        """Makes a part the one that is trained or scored; where there is one part alone, its head is active already."""
+        self.task = part.task
+        if len(self.parts) > 1:
+            self.bare.active_head = part.task.name
+
+    def check(self, epoch: int) -> _Checkpoint | None:
+        """The dev scores and their means over parts; None where no part has dev rows."""
+        scores, ranks = {}, []
+        for part in self.parts:
+            if part.dev is not None:
+                self._turn_to(part)
+                scores[part.task.name], rank = checked(self.bare, part.task, part.dev, self.recipe.select)
+                ranks.append(rank)
+        if not scores:
+            return None
+        return _Checkpoint(
+            epoch, scores, float(np.mean(list(scores.values()))), tuple(map(float, np.mean(ranks, axis=0)))
+        )
+
+    def _backward(self, train: Encoded, batch: list[int]) -> None:
         """Gradients of a batch's mean loss: this process's micro-batches, the last of which meets the other processes'."""
         size = self.recipe.micro_batch
         micros = [batch[i : i + size] for i in range(0, len(batch), size)]
@@ -298,7 +447,7 @@ class _Loop:
         total = 0.0
         for i, (number, rows) in enumerate(mine):
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + number) % 2**63)
-            tensors = {name: tensor.to(self.world.device) for name, tensor in self.train.batch(rows).items()}
+            tensors = {name: tensor.to(self.world.device) for name, tensor in train.batch(rows).items()}
             if i < len(mine) - 1:
                 with self.world.no_sync(self.model):
                     loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight

@@ -29,6 +29,7 @@ def learned(method, layers, d, n, *, r, base):
         "head-only": 0,
         "full": base,
         "single-adapter": layers * (2 * d * r + r + d),
+        "joint": layers * (2 * d * r + r + d),
         "compacter++": layers * 3 * (d + compacter) + 4**3,
         "sequential": layers * (2 * d * r + r + d),
         "scalearn": layers * n * d,

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import TransferResult
-from scalearn.report import rankings, report_rows
+from scalearn.store import Run
 
 SETTINGS = ["--recipe.epochs", "2", "--recipe.max-length", "32", "--recipe.lr", "1e-3"]
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
@@ -65,7 +65,7 @@ def test_two_processes_learn_the_same_omega_and_score(twice):
 
 def test_two_processes_run_a_whole_configuration_to_the_same_numbers(tiny, python, tmp_path):
     config = tmp_path / "small.yaml"
-    methods = ["scalearn", "head-only", "full", "fusion", "search", "fixed-grid", "compacter++"]
+    methods = ["scalearn", "head-only", "single-adapter", "full", "fusion", "search", "fixed-grid", "compacter++"]
     told = {"name": "small", "base": tiny, "rank": {"top": 2}, "methods": methods}
     # stored in another order than that of their names; batches that feed one of the two processes
     told["sources"] = {"tasks": ["sentiment_films", "entail_travel"], "rows": 40, "recipe": {"epochs": 1, "batch": 8}}
@@ -73,11 +73,52 @@ def test_two_processes_run_a_whole_configuration_to_the_same_numbers(tiny, pytho
     config.write_text(json.dumps({**told, "recipe": {"epochs": 1, "batch": 8, "max_length": 32}}))
     for name, launcher in (("one", []), ("two", LAUNCH)):
         run(python, *launcher, "-m", "scalearn", "run", "small.yaml", "--out", name, cwd=tmp_path)
-    one, two = (report_rows(tmp_path / name) for name in ("one", "two"))
-    assert [row.method for row in one] == methods
-    for a, b in zip(one, two, strict=True):
-        assert a.scores == pytest.approx(b.scores, abs=1e-6)
-    assert rankings(tmp_path / "one") == rankings(tmp_path / "two")
+    one, two = (Run(tmp_path / name) for name in ("one", "two"))
+    assert [row.method for row in one.rows] == methods
+    for a, b in zip(one.rows, two.rows, strict=True):
+        assert a.score == pytest.approx(b.score, abs=1e-6)
+        assert a.seed == b.seed
+    assert [(ranking.names, ranking.scores) for ranking in one.rankings] == [
+        (ranking.names, pytest.approx(ranking.scores, abs=1e-5)) for ranking in two.rankings
+    ]
+    assert not list((tmp_path / "two").rglob(".partial*"))
+
+
+JOINT = """
+import sys
+from pathlib import Path
+from scalearn import AdapterPool, Recipe, transfer
+from tasksel import get_task
+from tasksel.training import accelerator
+
+world = accelerator()
+Path(f"rank-{world.process_index}").write_text(str(world.num_processes))
+recipe = Recipe(lr=1e-2, epochs=2, batch=8, micro_batch=4, max_length=32)
+for name in ("entail_kitchen", "question_type"):
+    transfer(get_task(name), list(AdapterPool(sys.argv[1])), method="joint", rows=48, recipe=recipe, out=name, store="store")
+"""
+
+
+def test_two_processes_train_jointly_to_the_same_numbers(pool_folder, python, tmp_path):
+    """A step leaves the other tasks' heads without a gradient, in every process."""
+    (tmp_path / "joint.py").write_text(JOINT)
+    for name, launcher in (("one", []), ("two", LAUNCH)):
+        (tmp_path / name).mkdir()
+        run(python, *launcher, str(tmp_path / "joint.py"), str(pool_folder), cwd=tmp_path / name)
+    ranks = {path.name: path.read_text() for path in (tmp_path / "two").glob("rank-*")}
+    assert ranks == {"rank-0": "2", "rank-1": "2"}
+    for target in ("entail_kitchen", "question_type"):
+        one, two = (TransferResult.load(tmp_path / name / target) for name in ("one", "two"))
+        a, b = (load_file(result.folder / "seed-0" / "state.safetensors") for result in (one, two))
+        assert a.keys() == b.keys()
+        for name, tensor in a.items():
+            torch.testing.assert_close(tensor, b[name], atol=1e-4, rtol=1e-3)
+        assert one.scores == pytest.approx(two.scores, abs=1e-6)
+        assert one.seeds[0].dev == pytest.approx(two.seeds[0].dev, abs=1e-6)
+        assert one.seeds[0].steps == two.seeds[0].steps
+    assert [path.name for path in sorted((tmp_path / "one" / "store").iterdir())] == [
+        path.name for path in sorted((tmp_path / "two" / "store").iterdir())
+    ]
 
 
 def test_only_the_main_process_writes(twice):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from tasksel import training
@@ -17,16 +18,21 @@ from tasksel.errors import UserError
 from tasksel.heads import loss_sum
 from tasksel.metrics import score
 from tasksel.task import DEFAULT_METRIC, BuiltinSource, Task
+from tasksel.trained import add_fresh, freeze_base
 from tasksel.training import (
+    TEMPERATURE,
     Diverged,
+    Part,
     Recipe,
     encode_split,
     evaluate,
     evaluate_all,
     fit,
+    fit_parts,
     load_trained,
     logits_of,
     predict,
+    sampling_shares,
     trained_state,
 )
 
@@ -371,3 +377,249 @@ def test_default_metrics_are_of_every_kind():
 def test_a_recipe_that_trains_nothing_is_refused(tiny, name):
     with pytest.raises(UserError, match=rf"recipe\.{name} is 0; give 1 or more"):
         fit(fresh(tiny), TOY, encoded(tiny), None, QUICK.model_copy(update={name: 0}), seed=0)
+
+
+class TestSelecting:
+    """Which checkpoint is kept: dev logits are told beforehand, epoch by epoch."""
+
+    def kept(self, tiny, monkeypatch, select, epochs):
+        """The epoch whose state a run keeps, and the scores it saw; an epoch is (right answers of 4, confidence)."""
+        labels = np.array([0, 1, 0, 1])
+
+        def told(model, encoded):
+            right, size = epochs[told.calls]
+            told.calls += 1
+            signs = np.where(np.arange(4) < right, 1.0, -1.0) * np.where(labels == 1, 1.0, -1.0) * size
+            return np.stack([-signs, signs], axis=1).astype(np.float32)
+
+        told.calls = 0
+        monkeypatch.setattr("tasksel.training.predict", told)
+        dev = encode_split(Split([("a",)] * 4, None, labels), TOY, load_base(tiny).tokenizer, max_length=8)
+        recipe = QUICK.model_copy(update={"epochs": len(epochs), "select": select})
+        run = fit(fresh(tiny), TOY, encoded(tiny, 8), dev, recipe, seed=0)
+        assert run.score == epochs[run.epoch - 1][0] / 4
+        return run.epoch
+
+    # best metric first at epoch 2, the same with less loss at 3, less loss still but a worse metric at 4
+    EPOCHS = ((2, 0.1), (3, 0.1), (3, 0.3), (2, 0.0001), (1, 2.0))
+
+    @pytest.mark.parametrize(("select", "epoch"), [("metric", 2), ("metric-loss", 3)])
+    def test_the_best_metric_and_of_equal_ones_the_first_or_the_least_loss(self, tiny, monkeypatch, select, epoch):
+        assert self.kept(tiny, monkeypatch, select, self.EPOCHS) == epoch
+
+    def test_the_least_loss_whatever_the_metric(self, tiny, monkeypatch):
+        assert self.kept(tiny, monkeypatch, "loss", ((3, 3.0), (2, 0.01), (2, 0.5))) == 2
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_every_fit_of_a_model_runs_as_the_launch_says(tiny, monkeypatch, again):
+    """A second fit of the same model once lost the launch's bf16 without a word."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    model, seen = fresh(tiny), []
+    model.heads["toy"].register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    try:
+        for _ in range(again):
+            seen.clear()
+            fit(model, TOY, encoded(tiny, 8), None, QUICK, seed=0)
+            assert seen
+            assert all(seen)
+        seen.clear()
+        predict(model, encoded(tiny, 8))
+        assert not any(seen), "afterwards the bare model is as it was"
+    finally:
+        monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+NAMES = ("few", "some", "many")
+
+
+def many_headed(folder, names=NAMES):
+    """A model with one new adapter and a head a task."""
+    model = load_base(folder).model()
+    torch.manual_seed(1)
+    for name in names:
+        add_head(model, TOY, name=name)
+    add_fresh(model, "shared")
+    freeze_base(model)
+    return model
+
+
+def parts_of(folder, **rows):
+    """A part a name with so many training rows, and 8 dev rows."""
+    return [
+        Part(TOY.model_copy(update={"name": name}), encoded(folder, count, seed=i), encoded(folder, 8, seed=9))
+        for i, (name, count) in enumerate(rows.items())
+    ]
+
+
+@pytest.fixture
+def trodden(monkeypatch):
+    """Watches what is trained: the active head and the rows of each step, in order."""
+    seen, plain = [], training._Loop._backward
+
+    def watched(self, train, batch):
+        seen.append((self.bare.active_head, tuple(batch)))
+        return plain(self, train, batch)
+
+    monkeypatch.setattr(training._Loop, "_backward", watched)
+    return seen
+
+
+class TestParts:
+    """Several tasks at once."""
+
+    def test_one_part_is_fit_to_the_bit(self, tiny):
+        found = []
+        for how in ("fit", "fit_parts"):
+            model, train, dev = fresh(tiny, whole=True), encoded(tiny, 44), encoded(tiny, 8, seed=1)
+            recipe = QUICK.model_copy(update={"epochs": 3})
+            if how == "fit":
+                run = fit(model, TOY, train, dev, recipe, seed=5)
+            else:
+                run = fit_parts(model, [Part(TOY, train, dev)], recipe, seed=5, temperature=3.0)
+            found.append((trained_state(model), run.history, run.score, run.epoch, run.steps, run.scores))
+        assert_same(found[0][0], found[1][0])
+        assert found[0][1:] == found[1][1:]
+        assert found[0][5] == {"toy": found[0][2]}
+
+    def test_one_part_has_the_batches_of_its_seed_and_epoch_under_whatever_head_is_active(self, tiny, trodden):
+        model = many_headed(tiny, ("another",))
+        fit(model, TOY, encoded(tiny, 44), None, QUICK, seed=5)
+        lengths = encoded(tiny, 44).lengths
+        wanted = [batch for epoch in (1, 2) for batch in training.length_batches(lengths, 8, seed=5 * 10_007 + epoch)]
+        assert trodden == [("another", tuple(batch)) for batch in wanted]
+
+    @pytest.mark.parametrize("temperature", [1.0, 2.0, TEMPERATURE, 1e12, np.inf])
+    def test_shares_are_the_root_of_the_rows(self, temperature):
+        rows = [40, 90, 1000]
+        shares = sampling_shares(rows, temperature)
+        assert sum(shares) == pytest.approx(1)
+        for i in range(3):
+            assert shares[i] / shares[0] == pytest.approx((rows[i] / 40) ** (1 / temperature))
+        if temperature > 100:
+            assert shares == pytest.approx([1 / 3] * 3)
+
+    def test_the_published_temperature_is_the_default(self, tiny, trodden):
+        assert TEMPERATURE == 10
+        parts = parts_of(tiny, few=8, many=80)
+        for options in ({}, {"temperature": 10.0}):
+            fit_parts(many_headed(tiny), parts, QUICK, seed=0, **options)
+        assert trodden[: len(trodden) // 2] == trodden[len(trodden) // 2 :]
+
+    @pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])
+    def test_a_temperature_that_is_none_is_refused(self, temperature):
+        with pytest.raises(ValueError, match="give a number above 0"):
+            sampling_shares([1, 2], temperature)
+
+    @pytest.mark.parametrize("temperature", [1.0, 10.0, np.inf])
+    def test_tasks_are_drawn_by_their_shares(self, tiny, trodden, monkeypatch, temperature):
+        monkeypatch.setattr(
+            training._Loop, "_update", lambda self: setattr(self, "step", self.step + 1)
+        )  # only the draws
+        monkeypatch.setattr("tasksel.training.logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
+        rows = {"few": 10, "some": 40, "many": 160}
+        recipe = QUICK.model_copy(update={"batch": 10, "epochs": 60})
+        parts = [Part(part.task, part.train, None) for part in parts_of(tiny, **rows)]
+        run = fit_parts(many_headed(tiny), parts, recipe, seed=0, temperature=temperature)
+        assert run.steps == len(trodden) == 60 * (1 + 4 + 16)
+        wanted = sampling_shares(list(rows.values()), temperature)
+        for name, share in zip(rows, wanted, strict=True):
+            spread = (share * (1 - share) / run.steps) ** 0.5
+            assert abs(sum(head == name for head, _ in trodden) / run.steps - share) < 4 * spread, name
+
+    def test_each_task_goes_round_its_own_rows_before_it_sees_one_again(self, tiny, trodden):
+        parts = parts_of(tiny, few=10, many=44)
+        fit_parts(many_headed(tiny), parts, QUICK.model_copy(update={"epochs": 4}), seed=3)
+        for part in parts:
+            batches = [list(batch) for head, batch in trodden if head == part.task.name]
+            passes = -(-len(part.train) // 8)
+            assert len(batches) > passes
+            rounds = [batches[i : i + passes] for i in range(0, len(batches), passes)]
+            for number, round_ in enumerate(rounds, 1):
+                whole = training.length_batches(part.train.lengths, 8, seed=3 * 10_007 + number)
+                assert round_ == whole[: len(round_)]
+
+    def test_draws_are_the_epochs_own_and_the_seeds(self, tiny, trodden):
+        parts, heads = parts_of(tiny, few=32, many=40), []
+        for seed in (0, 0, 1):
+            trodden.clear()
+            fit_parts(many_headed(tiny), parts, QUICK, seed=seed)
+            heads.append([head for head, _ in trodden])
+        assert heads[0] == heads[1] != heads[2]
+        assert heads[0][:9] != heads[0][9:]
+
+    @pytest.mark.parametrize("most", [None, 7])
+    def test_the_number_of_steps_is_told_beforehand(self, tiny, most):
+        recipe = QUICK.model_copy(update={"max_steps": most})
+        run = fit_parts(many_headed(tiny), parts_of(tiny, few=9, some=16, many=17), recipe, seed=0)
+        assert run.steps == recipe.steps(9, 16, 17) == (most or 2 * (2 + 2 + 3))
+        assert recipe.steps(42) != recipe.steps(9, 16, 17) or most
+
+    def test_the_adapter_and_every_head_train(self, tiny):
+        model = many_headed(tiny)
+        before = trained_state(model)
+        fit_parts(model, parts_of(tiny, few=16, some=24, many=32), QUICK, seed=0)
+        after = trained_state(model)
+        assert {name.split(".")[1] for name in before if name.startswith("heads.")} == set(NAMES)
+        assert all(not torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+    def test_a_head_whose_task_is_not_drawn_stays(self, tiny):
+        model = many_headed(tiny)
+        before = trained_state(model)
+        recipe = QUICK.model_copy(update={"max_steps": 1, "weight_decay": 0.5, "warmup": 0.0})
+        fit_parts(model, parts_of(tiny, few=16, many=32), recipe, seed=0)
+        moved = {name.split(".")[1] for name, tensor in trained_state(model).items()
+            if name.startswith("heads.") and not torch.equal(tensor, before[name])}  # fmt: skip
+        assert moved in ({"few"}, {"many"})
+
+    def test_the_mean_over_tasks_chooses_the_checkpoint(self, tiny, monkeypatch):
+        told = {"few": [0.9, 0.5, 0.1], "many": [0.1, 0.7, 0.6]}  # the best mean is no task's first and no task's last
+        seen = {name: [] for name in told}
+
+        def scripted(model, task, dev):
+            assert model.active_head == task.name
+            seen[task.name].append(trained_state(model))
+            return told[task.name][len(seen[task.name]) - 1]
+
+        monkeypatch.setattr(training, "evaluate", scripted)
+        model = many_headed(tiny)
+        run = fit_parts(model, parts_of(tiny, few=16, many=16), QUICK.model_copy(update={"epochs": 3}), seed=0)
+        assert (run.score, run.epoch) == (pytest.approx(0.6), 2)
+        assert run.scores == {"few": 0.5, "many": 0.7}
+        assert [row["dev"] for row in run.history] == pytest.approx([0.5, 0.6, 0.35])
+        assert_same(trained_state(model), seen["few"][1])
+        assert_differ(trained_state(model), seen["few"][2])
+
+    @pytest.mark.parametrize(("select", "epoch"), [("metric", 1), ("loss", 3), ("metric-loss", 2)])
+    def test_it_may_be_the_mean_of_the_losses(self, tiny, monkeypatch, select, epoch):
+        told = [((0.5,), (0.5,)), ((0.6,), (0.4,)), ((0.2,), (0.3,))]  # mean metric 0.5, 0.5, 0.25
+        losses, calls = [(3, 1), (1, 2), (0, 1)], []
+
+        def scripted(model, task, dev, select):
+            at, which = len(calls) // 2, len(calls) % 2
+            calls.append(task.name)
+            value, loss = told[at][which][0], losses[at][which]
+            return value, {"metric": (value,), "loss": (-loss,), "metric-loss": (value, -loss)}[select]
+
+        monkeypatch.setattr(training, "checked", scripted)
+        recipe = QUICK.model_copy(update={"epochs": 3, "select": select})
+        assert fit_parts(many_headed(tiny), parts_of(tiny, few=16, many=16), recipe, seed=0).epoch == epoch
+
+    def test_a_task_without_dev_rows_has_no_say(self, tiny, monkeypatch):
+        monkeypatch.setattr(training, "evaluate", Scripted(0.5, 0.4))
+        few, many = parts_of(tiny, few=16, many=16)
+        run = fit_parts(many_headed(tiny), [Part(few.task, few.train, None), many], QUICK, seed=0)
+        assert (run.scores, run.score, run.epoch) == ({"many": 0.5}, 0.5, 1)
+
+    def test_what_diverges_is_named(self, tiny):
+        weight = (model := many_headed(tiny)).heads["many"][-1].weight
+        parts = parts_of(tiny, few=16, many=16)
+        with pytest.raises(Diverged, match=r"the loss of '(few|many)' became NaN at step 1 "):
+            fit_parts(model, parts, QUICK, seed=0, penalty=lambda: weight.sum() * float("nan"))
+
+    def test_no_part_and_one_twice_are_refused(self, tiny):
+        for parts in ([], parts_of(tiny, few=8) * 2):
+            with pytest.raises(ValueError, match="give one or more, none of them twice"):
+                fit_parts(many_headed(tiny), parts, QUICK, seed=0)
