@@ -39,6 +39,7 @@ class Card(stored.Card):
 
     Attributes:
         key: hash of all that decided the weights. files: sha256 by file name.
+        epoch: of the checkpoint that was kept. peak_memory: bytes, the most held while training (`scalearn.memory`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +50,8 @@ class Card(stored.Card):
     scores: dict[str, float] = Field(default_factory=dict)
     seconds: float | None = None
     steps: int | None = None
+    epoch: int | None = None
+    peak_memory: int | None = None
     parameters: dict[str, int] = Field(default_factory=dict)
     origin: str = "trained here"
     versions: dict[str, str] = Field(default_factory=dict)

@@ -12,16 +12,17 @@ from rich.table import Table
 
 from scalearn.adopt import adopt
 from scalearn.combine import METHODS, SOURCE_RECIPE, get_method
-from scalearn.config import Config, RecipeChange, Sources, Targets, read_config
+from scalearn.config import Config, RecipeChange, Sources, read_config
 from scalearn.doctor import checks
-from scalearn.experiment import Experiment, Plan
+from scalearn.experiment import Experiment, SizedTargets
 from scalearn.explain import explain, find_result
 from scalearn.explain_report import explained
 from scalearn.matrix import MatrixConfig, MatrixRun, ScoredTargets, units
+from scalearn.plan import Plan
 from scalearn.pool import AdapterPool, Source
 from scalearn.predict import predict_file, predict_text, prediction_lines, write_predictions
 from scalearn.push import local_paths, plan_push
-from scalearn.report import markdown, rankings, table
+from scalearn.report import show_run, write_report
 from scalearn.result import TransferResult
 from scalearn.source import Existing, train_source
 from scalearn.transfer import transfer
@@ -47,7 +48,8 @@ Label = Annotated[str, tyro.conf.arg(help="for a data file: the label column")]
 Rows = Annotated[int | None, tyro.conf.arg(help="at most so many training rows (a seeded, stratified draw)")]
 OneText = tyro.conf.UseAppendAction[tuple[str, ...]]
 DEFAULT_POOL = Path("pools/minilm")
-NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=Targets(tasks=()))
+SHOWN_RANKINGS = 8  # of a run, in the terminal; the report has all
+NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=SizedTargets(tasks=()))
 NO_MATRIX = MatrixConfig(name="matrix", sources=Sources(tasks=()), targets=ScoredTargets(tasks=()))
 
 commands = Commands("scalearn", __doc__)
@@ -271,6 +273,9 @@ def explain_command(
     target: tyro.conf.Positional[str | None] = None,
     method: Annotated[str | None, tyro.conf.arg(help="of a run's folder; by default the first that has a mix")] = None,
     seed: Annotated[int | None, tyro.conf.arg(help="by default the best, by its dev score")] = None,
+    size: Annotated[
+        str | None, tyro.conf.arg(help="of a run's folder: 'full' or a number of training rows; by default the most")
+    ] = None,
     rows: Annotated[int | None, tyro.conf.arg(help="score at most so many validation rows")] = None,
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="also write it as JSON")] = None,
 ) -> None:
@@ -285,7 +290,7 @@ def explain_command(
     """
     if out_file and out_file.suffix != ".json":
         raise UserError(f"{out_file}: cannot write '{out_file.suffix}'; allowed: .json")
-    found = explain(find_result(folder, target, method), seed=seed, rows=rows)
+    found = explain(find_result(folder, target, method, seed=seed, size=size), seed=seed, rows=rows)
     show(explained(found))
     if out_file and is_main():
         write_json(out_file, found.to_json())
@@ -316,12 +321,22 @@ def push(
 
 
 @commands.command()
-def report(run: Folder) -> None:
-    """Print the report of a run, as Markdown, from what is stored.
+def report(
+    run: Folder,
+    out_folder: Annotated[
+        Path | None, tyro.conf.arg(name="out", help="the report's folder; by default RUN/report")
+    ] = None,
+) -> None:
+    """Write what a run stored as one HTML page, pictures, and Markdown and LaTeX tables; finished or not.
 
-    Example: scalearn report runs/quickstart
+    For example:
+      scalearn report runs/quickstart
+      scalearn report docs/glue --out /tmp/glue
     """
-    show(markdown(run))
+    for block in show_run(run):
+        show(block)
+    if is_main():
+        show(f"the report: {write_report(run, out_folder)}")
 
 
 @commands.command()
@@ -340,20 +355,23 @@ def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = Non
         raise UserError(f"{len(wrong)} problem(s): {', '.join(wrong)}; see the table")
 
 
-def run_experiment(config: Path, experiment: Experiment, out_folder: Path, plan: bool) -> None:
+def run_experiment(experiment: Experiment, out_folder: Path, store: Path | None, jobs: int, plan: bool) -> None:
     """What `scalearn run` does once the configuration is read."""
-    made = Plan(experiment, out_folder)
+    made = Plan(experiment, out_folder, store=store)
     if plan:
-        steps = made.steps()
-        for number, step in enumerate(steps, 1):
-            show(f"{number:>4}  {'done ' if step.done else 'to do'}  {step.name}")
-        show(f"{len(steps)} steps, {sum(step.done for step in steps)} done; nothing was run")
+        steps = [(step, made.done(step)) for step in made.steps()]
+        for number, (step, done) in enumerate(steps, 1):
+            show(f"{number:>4}  {'done ' if done else 'to do'}  {step}")
+        show(f"{len(steps)} steps, {sum(done for _, done in steps)} done; nothing was run")
         return
-    rows = made.run()
-    for target, order in rankings(out_folder).items():
-        show(f"sources for {target}: " + ", ".join(f"{name} {score:.3f}" for name, score in order))
-    show(table(rows))
-    show(f"results, pool and report.md lie in {out_folder}")
+    made.run(jobs=jobs)
+    for ranking in made.rankings()[:SHOWN_RANKINGS]:
+        near = ", ".join(f"{name} {score:.3f}" for name, score in zip(ranking.names, ranking.scores, strict=True))
+        show(f"sources for {ranking.target} by {ranking.by}, seed {ranking.seed}: {near}")
+    for block in show_run(out_folder):
+        show(block)
+    if is_main():
+        show(f"the report: {write_report(out_folder)}")
 
 
 def measure_matrix(config: MatrixConfig, out_folder: Path, jobs: int, plan: bool) -> None:
@@ -386,19 +404,22 @@ def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
     matrix_given = _config(arguments, "matrix", MatrixConfig, NO_MATRIX)
 
     def run(
-        config: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the run's folder")], plan: bool = False,
+        config: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the run's folder")],
+        store: Annotated[Path | None, tyro.conf.arg(help="where the work is kept; runs that name the same one share it; by default OUT/store")] = None,
+        jobs: Annotated[int, tyro.conf.arg(help="processes that share the work")] = 1, plan: bool = False,
         experiment: Annotated[Experiment, tyro.conf.arg(name="")] = experiment_given,
     ) -> None:  # fmt: skip
-        """Run a whole configuration: sources, rankings, transfers, report; what is done is skipped. --plan only lists the steps.
+        """Run a whole comparison: sources, rankings, transfers, report; what is done is skipped. --plan only lists the steps.
 
         Every key of the file is an option.
 
         For example:
           scalearn run scripts/quickstart.yaml --out runs/quickstart
-          scalearn run scripts/glue_minilm.yaml --data path/to/tasks --out runs/glue --plan
-          scalearn run scripts/quickstart.yaml --out runs/small --targets.rows 50 --recipe.epochs 2
+          scalearn run scripts/glue_minilm.yaml --data path/to/tasks --out runs/glue --store runs/store --jobs 2
+          scalearn run scripts/glue_roberta.yaml --data hub --out runs/glue --plan
+          scalearn run scripts/quickstart.yaml --out runs/small --targets.sizes 16 100 --recipe.epochs 2
         """
-        run_experiment(config, experiment, out_folder, plan)
+        run_experiment(experiment, out_folder, store, jobs, plan)
 
     def matrix(
         config: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the measurement's folder")],

@@ -21,11 +21,11 @@ from scalearn.card import versions
 from scalearn.combine import METHODS, get_method
 from scalearn.contribution import effective_omega, mix_slots, shares, without
 from scalearn.result import TransferResult
+from scalearn.store import EXPERIMENT, FULL, Run
 from tasksel.data import Data, Split, load, stratified
 from tasksel.errors import UserError, unknown
 from tasksel.metrics import score
 from tasksel.progress import bar
-from tasksel.storage import read_json
 from tasksel.training import encode_split, predict
 
 DEV_ROWS = 200  # ours
@@ -142,21 +142,31 @@ def explain(
     )
 
 
-def find_result(folder: Path, target: str | None = None, method: str | None = None) -> TransferResult:
-    """The result in a folder; or, where that is a run's folder, its result for a target by a method (by default the run's first mix).
+def find_result(
+    folder: Path,
+    target: str | None = None,
+    method: str | None = None,
+    *,
+    seed: int | None = None,
+    size: str | None = None,
+) -> TransferResult:
+    """The result in a folder; or, where that is a run's folder, its kept result for a target by a method (by default the run's first mix).
+
+    Of several, the one with the most rows, then with the most sources, then with the best dev score.
+
+    Args:
+        size: "full" or a number of training rows.
 
     Raises:
-        UserError: neither; a run without a target named; a target or method that it does not have or has not finished.
+        UserError: neither; a run without a target named; a target, method, size or seed that it does not have, has not finished, or has
+            not kept.
     """
-    if not (folder / "experiment.json").is_file():
+    if not (folder / EXPERIMENT).is_file():
         if target or method:
-            raise UserError(f"{folder} is no run (no experiment.json): name a run's folder, or a result's folder alone")
+            raise UserError(f"{folder} is no run (no {EXPERIMENT}): name a run's folder, or a result's folder alone")
         return TransferResult.load(folder)
-    try:
-        told = read_json(folder / "experiment.json")["experiment"]
-        targets, methods = told["targets"]["tasks"], told["methods"]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'experiment.json'} is not of this version: name a result's folder") from error
+    run = Run(folder)
+    targets, methods = run.config["targets"]["tasks"], run.config["methods"]
     if target is None:
         raise UserError(f"{folder} is a run: name one of its targets after it: {', '.join(targets)}")
     if target not in targets:
@@ -166,7 +176,23 @@ def find_result(folder: Path, target: str | None = None, method: str | None = No
         raise UserError(f"{folder}: its methods ({', '.join(methods)}) have no mix; {_allowed()}")
     if method is not None and method not in methods:
         raise unknown("method", method, methods, f"run: {folder}")
-    return TransferResult.load(folder / "results" / target / (method or mixes[0]))
+    wanted = method or mixes[0]
+    found = [row for row in run.rows if (row.target, row.method) == (target, wanted)]
+    found = [row for row in found if seed in (None, row.seed) and size in (None, str(row.size))]
+    results = folder / run.told["store"] / "results"
+    kept = [row for row in found if (results / row.key / "result.json").is_file()]
+    if not kept:
+        told = (
+            f"{target} by {wanted}"
+            + (f", size {size}" if size else "")
+            + (f", seed {seed}" if seed is not None else "")
+        )
+        why = (
+            "no model of it is kept (keep: false)" if found else "it is not finished: scalearn run goes on where it was"
+        )
+        raise UserError(f"{folder}: {told}: {why}")
+    best = max(kept, key=lambda row: (row.size == FULL, row.rows, row.k, row.dev or 0.0, -row.seed))
+    return TransferResult.load(results / best.key)
 
 
 def paired_intervals(

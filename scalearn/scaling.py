@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 INIT_STD = 0.001  # the authors' setting `scalearn_2_avg_d03`: omega ~ Normal(2/n, 0.001)
+Normalise = Literal["none", "mean", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Scaling:
     per: Literal["vector", "scalar"]
     shared: bool
     dropout: float
-    normalise: Literal["none", "mean", "softmax"] = "none"
+    normalise: Normalise = "none"
     learned_by: Literal["gradient", "search", "nothing"] = "gradient"
 
     def parameters(self, *, sources: int, layers: int, width: int) -> int:
@@ -68,6 +69,13 @@ SET = Scaling(
 SEARCHED = Scaling("scalar", True, 0.0, learned_by="search")
 
 
+def normalised(omega: Tensor, how: Normalise) -> Tensor:
+    """The weights [..., n, d or 1] as they scale: as they are, divided by their sum over sources, or a softmax over sources."""
+    if how == "mean":
+        return omega / omega.sum(-2, keepdim=True)
+    return omega.softmax(-2) if how == "softmax" else omega
+
+
 class Omega(nn.Module):
     """The scaling weights [n, d] or [n, 1]. Shared over layers by being the same module in each.
 
@@ -90,10 +98,7 @@ class Omega(nn.Module):
 
         That order is the authors'; their two ablations drop nothing.
         """
-        omega = F.dropout(self.weight, self.scaling.dropout, self.training)
-        if self.scaling.normalise == "mean":
-            return omega / omega.sum(0, keepdim=True)
-        return omega.softmax(0) if self.scaling.normalise == "softmax" else omega
+        return normalised(F.dropout(self.weight, self.scaling.dropout, self.training), self.scaling.normalise)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, {self.scaling}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from scalearn.combine import METHODS, SOURCE_RECIPE, build, learned_parameters
+from scalearn.memory import Peak
 from scalearn.pool import AdapterPool, Source, entry_name
 from tasksel.data import Data, load
+from tasksel.encoder import Base
 from tasksel.errors import UserError
 from tasksel.progress import say
 from tasksel.storage import value_hash
@@ -16,14 +18,14 @@ from tasksel.training import Recipe, accelerator, encode_split, evaluate_all, fi
 Existing = Literal["only-missing", "always", "never"]
 
 
-def source_key(task: Task, data: Data, pool: AdapterPool, recipe: Recipe, seed: int) -> str:
+def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) -> str:
     """16 hex digits of all that decides the adapter: rows, kind of task, base, recipe, seed."""
     made_of = [
         data.fingerprint,
         task.kind,
         task.labels,
         task.metric,
-        pool.base.fingerprint,
+        base.fingerprint,
         recipe.model_dump(mode="json", exclude={"log_with"}),
         seed,
     ]
@@ -58,9 +60,10 @@ def train_source(
     if name in pool and overwrite == "never":
         return pool[name]
     data = load(task, rows=rows, seed=seed)
-    key = source_key(task, data, pool, recipe, seed)
+    key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
         return _held(pool, name, key)
+    peak = Peak(accelerator().device)
     model = build(pool.base, task, METHODS["single-adapter"], {}, {}, seed=seed)
     card: dict[str, Any] = {
         "name": name,
@@ -75,7 +78,7 @@ def train_source(
     train, dev = (encode_split(split, task, tokenizer, max_length=length) for split in (data.train, data.dev))
     rescue = pool.folder / f"{name}-last-good.safetensors"
     run = fit(model, task, train, dev, recipe, seed=seed, label=f"source {name}", rescue=rescue)
-    card |= {"seconds": run.seconds, "steps": run.steps}
+    card |= {"seconds": run.seconds, "steps": run.steps, "epoch": run.epoch, "peak_memory": peak.bytes()}
     card["scores"] = {"dev": run.score or 0.0, **evaluate_all(model, task, data, tokenizer, max_length=length)}
     world = accelerator()
     if world.is_main_process:

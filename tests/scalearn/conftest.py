@@ -1,6 +1,7 @@
 """What the tests of scalearn share: pools filled without training, results of every method and kind, a guard."""
 
 import copy
+import json
 import shutil
 import sys
 
@@ -9,7 +10,8 @@ import torch
 from adapters import SeqBnConfig
 
 from scalearn import METHODS, AdapterPool, Recipe, transfer
-from scalearn.experiment import Experiment, Plan
+from scalearn.experiment import Experiment
+from scalearn.plan import Plan
 from scalearn.slot import bottleneck_layers
 from tasksel import get_task
 
@@ -105,6 +107,59 @@ def no_training(monkeypatch):
 
     for module in ("scalearn.source", "scalearn.transfer", "tasksel.embedders.connectivity"):
         monkeypatch.setattr(sys.modules[module], "fit", refuse)  # `scalearn.transfer` by attribute is the function
+    monkeypatch.setattr("scalearn.joint.fit_parts", refuse)
+
+
+SINGLE, PAIR = "single_sentence_classification", "pair_classification"
+FOLDERS = {
+    **dict.fromkeys(("mnli", "cb"), (PAIR, ["entailment", "neutral", "contradiction"])),
+    **dict.fromkeys(("qqp", "qnli", "mrpc", "rte", "boolq", "multirc", "wsc"), (PAIR, ["no", "yes"])),
+    **dict.fromkeys(("sst2", "cola", "wic", "crisislex_t6_ontopic", "disaster_tweets"), (SINGLE, ["no", "yes"])),
+    **dict.fromkeys(("crisislex_t26_infotype", "crisislex_t26_informativeness"), (SINGLE, ["a", "b", "c"])),
+    **dict.fromkeys(("disaster_response", "trec_is"), ("multi_label", ["food", "water", "roads"])),
+    "stsb": ("regression", None),
+    "copa": ("multiple_choice", None),
+}
+
+
+def made_row(name, kind, labels, place, number):
+    """One made-up row of a kind of task."""
+    fields = (
+        {"s": f"{name} {place} {number}"}
+        if kind in (SINGLE, "multi_label", "multiple_choice")
+        else {"s": f"{place} {number}", "t": "then"}
+    )
+    if kind == "multi_label":
+        return {**fields, "label": [number % 2, 1, number % 3 % 2]}
+    if kind == "multiple_choice":
+        return {**fields, "choices": ["it fell", "it rose"], "label": number % 2}
+    return {**fields, "label": number % len(labels) if labels else number / 3}
+
+
+@pytest.fixture(scope="session")
+def all_folders(real_data, tmp_path_factory):
+    """Folders of every task that a configuration here names: the real ones where SCALEARN_DATA names them, otherwise made up."""
+    if real_data:
+        return real_data
+    root = tmp_path_factory.mktemp("tasks")
+    for name, (kind, labels) in FOLDERS.items():
+        (root / name).mkdir()
+        texts = (
+            ["s"] if kind in (SINGLE, "multi_label") else ["s", "choices"] if kind == "multiple_choice" else ["s", "t"]
+        )
+        told = {
+            "name": name,
+            "suite": "made",
+            "kind": kind,
+            "text_fields": texts,
+            "label_names": labels,
+            "num_labels": 2,
+        }
+        (root / name / "task.json").write_text(json.dumps(told))
+        for place, size in (("train", 130), ("validation", 12)):
+            rows = [json.dumps(made_row(name, kind, labels, place, number)) + "\n" for number in range(size)]
+            (root / name / f"{place}.jsonl").write_text("".join(rows))
+    return root
 
 
 CONFIG = {

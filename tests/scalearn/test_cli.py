@@ -11,7 +11,7 @@ import yaml
 
 import scalearn.cli as cli
 from scalearn import AdapterPool, TransferResult
-from scalearn.report import markdown
+from scalearn.store import Run
 from tasksel.builtin import builtin_rows
 from tasksel.catalog import find_tasks
 
@@ -315,16 +315,21 @@ def test_push_only_says_what_it_would_send(say, results, tmp_path, monkeypatch):
     assert results["scalearn"].run.base["name"] + " of this machine is named in these files" in shown
 
 
-def test_report_prints_what_is_stored(say, experiment_run):
-    assert say("report", experiment_run) == markdown(experiment_run) + "\n"
-    assert (experiment_run / "report.md").read_text() == markdown(experiment_run)
+def test_report_shows_and_writes_what_is_stored(say, experiment_run, tmp_path):
+    shown = say("report", experiment_run, "--out", tmp_path / "report")
+    for row in Run(experiment_run).rows:
+        assert row.method in shown
+    assert "report.html" in shown
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "entail_kitchen" in page
+    assert (tmp_path / "report" / "report.md").is_file()
 
 
 def test_run_plans_and_writes_nothing(say, config, tmp_path, no_training):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     shown = say("run", tmp_path / "config.yaml", "--out", tmp_path / "out", "--plan")
-    assert "8 steps, 0 done; nothing was run" in shown
-    assert "   8  to do  entail_kitchen by head-only, seed 1" in shown
+    assert "12 steps, 0 done; nothing was run" in shown
+    assert "  12  to do  entail_kitchen with all rows by head-only, seed 1" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
@@ -347,7 +352,7 @@ def test_dotted_options_change_what_the_file_says(say, config, tmp_path, no_trai
     )
     shown = say("run", *call)
     assert "5 steps, 0 done" in shown
-    assert "entail_kitchen by scalearn++, seed 5" in shown
+    assert "entail_kitchen with all rows by scalearn++ from 3 sources by connectivity, seed 5" in shown
 
 
 def test_run_runs_and_a_second_time_finds_all_done(say, config, tmp_path, monkeypatch):
@@ -356,10 +361,11 @@ def test_run_runs_and_a_second_time_finds_all_done(say, config, tmp_path, monkey
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     call = ["run", tmp_path / "config.yaml", "--out", tmp_path / "out", "--recipe.lr", "0.002"]
     shown = say(*call)
-    assert "sources for entail_kitchen: entail_travel " in shown
+    assert "sources for entail_kitchen by connectivity, seed 0: entail_travel " in shown
     assert "scalearn-uniform" in shown
-    result = TransferResult.load(tmp_path / "out" / "results" / "entail_kitchen" / "scalearn-uniform")
-    assert result.run.recipe.lr == 0.002
+    assert "report.html" in shown
+    [row] = Run(tmp_path / "out").rows
+    assert TransferResult.load(tmp_path / "out" / "store" / "results" / row.key).run.recipe.lr == 0.002
     monkeypatch.setattr("scalearn.source.fit", lambda *_, **__: pytest.fail("trained again"))
     say(*call)
     assert "3 steps, 3 done" in say(*call, "--plan")
@@ -492,6 +498,7 @@ def test_what_cannot_be_explained_is_said(refuse, results, experiment_run, tmp_p
     assert "'head-only' has no mix" in refuse("explain", results["head-only"].folder)
     assert "no transfer result there" in refuse("explain", tmp_path)
     assert "name one of its targets" in refuse("explain", experiment_run)
+    assert "size 16: it is not finished" in refuse("explain", experiment_run, "entail_kitchen", "--size", "16")
     assert "is no run" in refuse("explain", folder, "entail_kitchen")
     assert "no seed 9" in refuse("explain", folder, "--seed", "9")
     assert "rows is 0" in refuse("explain", folder, "--rows", "0")
@@ -513,6 +520,8 @@ def test_what_cannot_be_run_is_said(refuse, config, tmp_path, no_training):
     assert "method: no key 'method'; did you mean 'methods'?" in refuse("run", path, *out)
     path.write_text(yaml.safe_dump(config))
     assert "rank.top is 9" in refuse("run", path, *out, "--rank.top", "9")
+    assert "no protocol 'papr'; did you mean 'paper'" in refuse("run", path, *out, "--protocol", "papr")
+    assert "1 rows for 'entail_kitchen', which has 2 classes" in refuse("run", path, *out, "--targets.sizes", "1")
     assert "--targets.rows" in refuse("run", path, *out, "--targets.row", "9")
     assert "--out" in refuse("run", path)
     assert "Missing from scalearn run: PATH config" in refuse("run", *out)
@@ -520,7 +529,7 @@ def test_what_cannot_be_run_is_said(refuse, config, tmp_path, no_training):
 
 
 def test_what_cannot_be_reported_is_said(refuse, tmp_path):
-    assert "no file" in refuse("report", tmp_path)
+    assert "no run there" in refuse("report", tmp_path)
 
 
 def test_an_interruption_says_how_to_go_on(capsys, monkeypatch, pool):

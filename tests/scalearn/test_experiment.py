@@ -1,41 +1,21 @@
-"""A configuration is checked whole, planned without a trace, run to its end, and goes on where it was interrupted."""
+"""A configuration is read whole, every mistake is said before anything is done, and it names its units."""
 
-import json
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from scalearn import TransferResult
 from scalearn.config import RecipeChange, read_config
-from scalearn.experiment import Experiment, Plan
-from scalearn.report import report_rows
+from scalearn.experiment import Experiment, units
+from scalearn.plan import Plan
 from tasksel import UserError
 from tasksel.training import Recipe
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-STEPS = [
-    "source sentiment_films",
-    "source grammar_garden",
-    "source entail_travel",
-    "rank sources for entail_kitchen",
-    "entail_kitchen by scalearn, seed 0",
-    "entail_kitchen by scalearn, seed 1",
-    "entail_kitchen by head-only, seed 0",
-    "entail_kitchen by head-only, seed 1",
-]
 
 
 def plan(config, out):
     return Plan(Experiment.model_validate(config), out)
-
-
-@pytest.fixture
-def own_run(experiment_run, tmp_path):
-    shutil.copytree(experiment_run, tmp_path / "run")
-    return tmp_path / "run"
 
 
 @pytest.fixture
@@ -48,114 +28,6 @@ def write(tmp_path):
     return as_yaml
 
 
-def test_a_plan_lists_every_step_and_leaves_no_trace(config, tmp_path, no_training):
-    steps = plan(config, tmp_path / "out").steps()
-    assert [step.name for step in steps] == STEPS
-    assert not any(step.done for step in steps)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_stores_every_step(experiment_run, config):
-    steps = plan(config, experiment_run).steps()
-    assert [step.name for step in steps] == STEPS
-    assert all(step.done for step in steps)
-    for method, seeds in (("scalearn", [0, 1]), ("head-only", [0, 1])):
-        assert list(TransferResult.load(experiment_run / "results" / "entail_kitchen" / method).scores) == seeds
-    assert (experiment_run / "report.md").is_file()
-    told = json.loads((experiment_run / "experiment.json").read_text())
-    assert told["experiment"]["name"] == "small"
-    assert told["versions"]["torch"]
-
-
-def test_the_best_ranked_sources_are_the_ones_that_are_mixed(experiment_run):
-    ranking = json.loads((experiment_run / "rankings" / "entail_kitchen.json").read_text())
-    result = TransferResult.load(experiment_run / "results" / "entail_kitchen" / "scalearn")
-    assert list(result.run.sources) == ranking["names"][:2]
-    assert ranking["scores"] == sorted(ranking["scores"], reverse=True)
-    assert len(ranking["names"]) == 3
-    assert (ranking["made"]["rows"], ranking["made"]["seed"]) == (24, 0), "the rows of the first seed"
-    assert result.run.recipe.epochs == 1
-    assert result.run.recipe.lr == 6e-3, "what the configuration leaves out stays the method's"
-
-
-def test_a_soup_is_weighed_by_the_rankings_scores(config, own_run):
-    """From the stored ranking and pool, so that nothing but the soup is trained."""
-    ranking = json.loads((own_run / "rankings" / "entail_kitchen.json").read_text())
-    made = plan(config, own_run)
-    made._transfer(made.targets[0], "soup-similarity", 0)
-    run = TransferResult.load(own_run / "results" / "entail_kitchen" / "soup-similarity").run
-    assert list(run.similarities) == ranking["scores"][:2]
-    assert list(run.sources) == ranking["names"][:2]
-
-
-def test_a_second_run_does_nothing(own_run, config, no_training):
-    def written():
-        files = [*own_run.glob("pool/**/*.*"), *own_run.glob("rankings/*.json"), *own_run.glob("results/**/*.*")]
-        return {path: path.stat().st_mtime_ns for path in files}
-
-    before = written()
-    rows = plan(config, own_run).run()
-    assert written() == before
-    assert [row.scores for row in rows] == [row.scores for row in report_rows(own_run)]
-
-
-def test_only_what_is_missing_is_done_again(own_run, config, experiment_run, monkeypatch):
-    shutil.rmtree(own_run / "results" / "entail_kitchen" / "scalearn" / "seed-1")
-    (own_run / "results" / "entail_kitchen" / "scalearn" / "result.json").unlink()
-    trained, module = [], sys.modules["scalearn.transfer"]
-    plain = module.fit
-    monkeypatch.setattr(module, "fit", lambda *a, label, **k: (trained.append(label), plain(*a, label=label, **k))[1])
-    made = plan(config, own_run)
-    assert [step.name for step in made.steps() if not step.done] == ["entail_kitchen by scalearn, seed 1"]
-    made.run()
-    assert trained == ["entail_kitchen by scalearn, seed 1"]
-    assert [row.scores for row in report_rows(own_run)] == [row.scores for row in report_rows(experiment_run)]
-
-
-def test_an_interrupted_run_goes_on_to_the_same_numbers(config, experiment_run, tmp_path, monkeypatch):
-    source, transfer = sys.modules["scalearn.source"], sys.modules["scalearn.transfer"]
-    for module, calls in ((source, 2), (transfer, 2)):
-        left, plain = [1] * calls, module.fit
-
-        def some(*args, left=left, plain=plain, **kwargs):
-            if not left:
-                raise KeyboardInterrupt
-            left.pop()
-            return plain(*args, **kwargs)
-
-        made = plan(config, tmp_path / "run")
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "fit", some)
-            with pytest.raises(KeyboardInterrupt):
-                made.run()
-    assert [step.done for step in plan(config, tmp_path / "run").steps()] == [True] * 6 + [False] * 2
-    plan(config, tmp_path / "run").run()
-    for one, two in zip(report_rows(tmp_path / "run"), report_rows(experiment_run), strict=True):
-        assert one.scores == two.scores
-    one, two = (
-        json.loads((out / "rankings" / "entail_kitchen.json").read_text()) for out in (tmp_path / "run", experiment_run)
-    )
-    assert (one["names"], one["scores"]) == (two["names"], two["scores"])
-
-
-def test_another_configuration_in_the_folder_is_refused_and_what_differs_is_named(own_run, config):
-    config["rank"]["top"], config["methods"] = 1, ["scalearn"]
-    with pytest.raises(UserError, match=r"holds a different run \(it differs in rank, methods\)"):
-        plan(config, own_run)
-
-
-def test_a_folder_that_holds_something_else_is_refused(config, tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="is not empty and holds no run"):
-        plan(config, tmp_path)
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(config, tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="choose another --out"):
-        plan(config, tmp_path / "file")
-
-
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
@@ -164,6 +36,15 @@ def test_a_file_in_the_place_of_the_folder_is_refused(config, tmp_path):
         ("methods", ["scalearn", "scalern++"], r"no method 'scalern\+\+'; did you mean 'scalearn\+\+'"),
         ("rank.by", "conectivity", "no way of choosing 'conectivity'; did you mean 'connectivity'"),
         ("rank.by", "text+oracle", "rank.by: the oracle knows measured transfers, and a run has none"),
+        ("rank.order", "connectivty", "no way of choosing 'connectivty'; did you mean 'connectivity'"),
+        ("protocol", "papers", "no protocol 'papers'; did you mean 'paper'"),
+        ("map", "logme", "map: 'logme' embeds no tasks"),
+        ("targets.sizes", [0], "targets.sizes: 0; give 'full' or numbers of rows from 1 on"),
+        ("targets.sizes", [1], "1 rows for .entail_kitchen., which has 2 classes"),
+        ("targets.sizes", ["full", 100000], "100000 rows of 'entail_kitchen', which has"),
+        ("targets.sizes", [16, 16], "targets.sizes: give one or more, none twice"),
+        ("targets.seeds_of", {"entail_kichen": [1]}, "targets.seeds_of: 'entail_kichen' is none of the targets"),
+        ("lr", {"scalern": 1.0}, "no method 'scalern'; did you mean 'scalearn'"),
         ("rank.top", 4, "rank.top is 4, but there are 3 sources for 'entail_kitchen': choose 1 to 3"),
         ("rank.top", 0, "rank.top is 0, but there are 3 sources for 'entail_kitchen': choose 1 to 3"),
         ("targets.tasks", ["entail_travel"], "rank.top is 3, but there are 2 sources for 'entail_travel'"),
@@ -187,25 +68,10 @@ def test_what_would_fail_later_is_said_before_anything_is_done(config, tmp_path,
 
 def test_a_method_that_needs_more_sources_than_a_target_gets_is_refused(config, tmp_path, no_training):
     config["rank"]["top"], config["methods"] = 1, ["scalearn", "fusion"]
-    with pytest.raises(UserError, match=r"methods: 'fusion' needs at least 2 sources, and rank\.top is 1"):
+    with pytest.raises(
+        UserError, match=r"methods: 'fusion' needs at least 2 sources, and rank\.top gives 'entail_kitchen' 1"
+    ):
         plan(config, tmp_path / "out")
-
-
-def test_any_way_of_choosing_may_rank(config, tmp_path, pool_folder, no_training):
-    config["rank"]["by"] = "vocabulary+size"
-    made = plan(config, tmp_path / "out")
-    shutil.copytree(pool_folder, tmp_path / "out" / "pool")
-    made.pool.reread()
-    [step] = [step for step in made.steps() if step.name.startswith("rank")]
-    step.run()
-    ranking = json.loads((tmp_path / "out" / "rankings" / "entail_kitchen.json").read_text())
-    assert (ranking["made"]["by"], len(ranking["names"])) == ("size+vocabulary", 3)
-
-
-def test_a_target_may_use_a_source_of_its_own_name_if_told(config, tmp_path):
-    config["rank"] = {"top": 3, "own": True}
-    config["targets"]["tasks"] = ["entail_travel"]
-    assert len(plan(config, tmp_path / "out").steps()) == len(STEPS)
 
 
 def test_a_file_reads_as_what_it_says(write, config):
@@ -230,7 +96,7 @@ def test_every_wrong_field_is_said_at_once_with_its_path_and_the_nearest_key(wri
     assert "sources.recipe.epoch: no key 'epoch'; did you mean 'epochs'" in message
     assert "targets.sedes: no key 'sedes'; did you mean 'seeds'" in message
     assert "method: no key 'method'; did you mean 'methods'" in message
-    assert "rank.top: Input should be a valid integer" in message
+    assert "rank.top.0: Input should be a valid integer" in message
     assert "(given 'many')" in message
 
 
@@ -264,63 +130,74 @@ def test_a_change_leaves_what_it_does_not_name():
     assert RecipeChange().of(recipe) == recipe
 
 
-GLUE = {
-    "mnli": ("pair_classification", ["entailment", "neutral", "contradiction"]),
-    "qqp": ("pair_classification", ["different", "duplicate"]),
-    "qnli": ("pair_classification", ["entailment", "not_entailment"]),
-    "sst2": ("single_sentence_classification", ["negative", "positive"]),
-    "stsb": ("regression", None),
-    "mrpc": ("pair_classification", ["different", "same"]),
-    "rte": ("pair_classification", ["entailment", "not_entailment"]),
-    "cola": ("single_sentence_classification", ["unacceptable", "acceptable"]),
-}
-
-
-@pytest.fixture
-def task_folders(tmp_path, real_data):
-    """Task folders of GLUE's names: the real ones where SCALEARN_DATA names them, otherwise made up."""
-    if real_data:
-        return real_data
-    for name, (kind, labels) in GLUE.items():
-        folder = tmp_path / "tasks" / name
-        folder.mkdir(parents=True)
-        texts = ["sentence"] if kind.startswith("single") else ["sentence1", "sentence2"]
-        told = {"name": name, "suite": "glue", "kind": kind, "text_fields": texts, "label_names": labels}
-        (folder / "task.json").write_text(json.dumps(told))
-        for split, size in (("train", 12), ("validation", 6)):
-            rows = [
-                {
-                    **{text: f"{name} {split} {text} {n}" for text in texts},
-                    "label": n % len(labels) if labels else n / 3,
-                }
-                for n in range(size)
-            ]
-            (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path / "tasks"
-
-
 RUNS = sorted(path for path in SCRIPTS.glob("*.yaml") if not path.stem.startswith("matrix"))
+LOCAL = {"quickstart"}
+FROM_HUB = {"glue_roberta", "superglue_roberta", "humset_xlmr", "fewshot_roberta"}
+
+
+def test_there_is_a_configuration_a_table():
+    folders = {"glue_minilm", "glue_minilm_k", "glue_minilm_full", "superglue_minilm", "crisis_minilm"}
+    assert {path.stem for path in RUNS} == LOCAL | FROM_HUB | folders
 
 
 @pytest.mark.parametrize("script", RUNS, ids=lambda path: path.stem)
-def test_every_configuration_in_the_repository_plans(script, task_folders, tmp_path):
+def test_every_configuration_plans_and_leaves_no_trace(script, tiny, all_folders, tmp_path):
+    """The hub's with a tiny base in the real one's place: nothing of the hub is asked for."""
     experiment = read_config(script, Experiment)
-    if script.stem.startswith("glue"):
-        experiment = experiment.model_copy(update={"data": str(task_folders)})
+    if script.stem in FROM_HUB:
+        experiment = experiment.model_copy(update={"base": tiny})
+    elif script.stem not in LOCAL:
+        experiment = experiment.model_copy(update={"data": str(all_folders)})
     steps = Plan(experiment, tmp_path / "out").steps()
-    targets = len(experiment.targets.tasks)
-    per_target = 1 + len(experiment.methods) * len(experiment.targets.seeds)
-    assert len(steps) == len(experiment.sources.tasks) + targets * per_target
+    assert [step.unit for step in steps if step.unit] == units(experiment)
     assert not (tmp_path / "out").exists()
 
 
-def test_there_are_configurations_in_the_repository():
-    assert {path.stem for path in RUNS} >= {"quickstart", "glue_minilm"}
+@pytest.mark.parametrize("name", sorted(FROM_HUB))
+def test_the_papers_tables_have_its_shape(name):
+    experiment = read_config(SCRIPTS / f"{name}.yaml", Experiment)
+    assert (experiment.protocol, experiment.data, experiment.rank.own) == ("paper", "hub", (True,))
+    assert set(experiment.sources.tasks) == set(experiment.targets.tasks)
+    counts = {unit.selection.count for unit in units(experiment) if unit.selection and unit.selection.by == "all"}
+    assert counts == {len(experiment.sources.tasks)}, "all sources, the target's own among them"
 
 
-def test_task_folders_run_to_the_end(task_folders, config, tmp_path):
-    config["data"] = str(task_folders)
-    config["sources"]["tasks"], config["targets"]["tasks"] = ["stsb", "cola"], ["rte"]
-    config["targets"]["seeds"], config["methods"] = [0], ["scalearn-uniform"]
-    (row,) = plan(config, tmp_path / "out").run()
-    assert (row.target, row.method, row.transfer_parameters) == ("rte", "scalearn-uniform", 4)
+def test_the_minilm_tables_share_their_sources_and_their_units():
+    """So that nothing is computed twice between them."""
+    told = [
+        read_config(SCRIPTS / f"{name}.yaml", Experiment)
+        for name in ("glue_minilm", "glue_minilm_k", "glue_minilm_full")
+    ]
+    assert len({one.sources.model_dump_json() for one in told}) == 1
+    assert len({one.source_recipe.model_dump_json() for one in told}) == 1
+    for method in ("single-adapter", "scalearn-uniform"):
+        from scalearn.combine import METHODS
+
+        assert told[0].recipe_of(METHODS[method], 100) == told[1].recipe_of(METHODS[method], 100)
+    assert told[2].recipe_of(METHODS["single-adapter"], "full") == told[2].source_recipe, "one training serves both"
+
+
+def test_units_come_size_by_size_and_seed_by_seed(config):
+    config["targets"] = {"tasks": ["entail_kitchen", "grammar_garden"], "sizes": ["full", 8], "seeds": [0, 1]}
+    config["methods"] = ["head-only"]
+    told = [(unit.size, unit.seed, unit.target) for unit in units(Experiment.model_validate(config))]
+    assert told == sorted(told, key=lambda one: (one[0] != "full", one[1]))
+    assert len(told) == 8
+
+
+def test_a_target_may_have_seeds_of_its_own(config):
+    config["targets"] |= {"tasks": ["entail_kitchen", "grammar_garden"], "seeds_of": {"grammar_garden": [1, 7]}}
+    found = units(Experiment.model_validate(config))
+    assert {unit.seed for unit in found if unit.target == "grammar_garden"} == {1, 7}
+    assert {unit.seed for unit in found if unit.target == "entail_kitchen"} == {0, 1}
+
+
+def test_what_changes_in_a_recipe_is_layered(config):
+    from scalearn.combine import METHODS
+
+    config |= {"recipe": {"epochs": 7, "max_length": 24}, "few_shot": {"max_steps": 5}, "lr": {"scalearn": 0.5}}
+    experiment = Experiment.model_validate(config)
+    few, full = (experiment.recipe_of(METHODS["scalearn"], size) for size in (16, "full"))
+    assert (full.epochs, full.max_steps, full.lr, full.select) == (7, None, 0.5, "metric")
+    assert (few.epochs, few.max_steps, few.lr, few.select, few.patience) == (7, 5, 0.5, "metric-loss", 20)
+    assert experiment.recipe_of(METHODS["head-only"], 16).lr == METHODS["head-only"].recipe.lr

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from scalearn import METHODS, TransferResult
 from scalearn.explain import Explanation, LeftOut, explain, find_result, paired_intervals
 from scalearn.explain_report import explained, strip
+from scalearn.store import Run
 from tasksel import UserError, get_task, load
 from tasksel.metrics import score
 from tasksel.training import predict
@@ -166,9 +168,13 @@ def test_leaving_out_scores_what_the_model_without_it_scores(results, found):
 
 def test_a_runs_folder_and_a_target_name_a_result(experiment_run):
     found = find_result(experiment_run, "entail_kitchen")
-    assert found.folder == experiment_run / "results" / "entail_kitchen" / "scalearn"
+    rows = [row for row in Run(experiment_run).rows if row.method == "scalearn"]
+    best = max(rows, key=lambda row: (row.dev, -row.seed))
+    assert found.folder == experiment_run / "store" / "results" / best.key
     assert find_result(found.folder).run == found.run
     assert find_result(experiment_run, "entail_kitchen", "head-only").run.method == "head-only"
+    for row in rows:
+        assert list(find_result(experiment_run, "entail_kitchen", seed=row.seed, size="full").seeds) == [row.seed]
 
 
 @pytest.mark.parametrize(
@@ -193,8 +199,11 @@ def test_a_target_wants_a_runs_folder(results):
 def test_an_unfinished_run_says_so(experiment_run, tmp_path):
     told = json.loads((experiment_run / "experiment.json").read_text())
     (tmp_path / "experiment.json").write_text(json.dumps(told))
-    with pytest.raises(UserError, match="no transfer result there"):
+    with pytest.raises(UserError, match="entail_kitchen by scalearn: it is not finished"):
         find_result(tmp_path, "entail_kitchen")
+    shutil.copy(experiment_run / "rows.jsonl", tmp_path)
+    with pytest.raises(UserError, match=r"entail_kitchen by scalearn, seed 1: no model of it is kept \(keep: false\)"):
+        find_result(tmp_path, "entail_kitchen", seed=1)
     told["experiment"]["methods"] = ["head-only"]
     (tmp_path / "experiment.json").write_text(json.dumps(told))
     with pytest.raises(UserError, match="have no mix; methods that have one: scalearn"):

@@ -1,0 +1,251 @@
+"""An experiment as steps in waves: what is done is skipped, the rest is shared among processes, and a stopped run goes on.
+
+    sources  ->  own sources  ->  rankings  ->  units         each wave needs the ones before it; steps of a wave are independent
+
+A run's folder holds experiment.json, rows.jsonl, rankings.jsonl, map.json and the report; the work itself lies in the store (by default in
+the same folder), which several runs may share.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+
+from scalearn.card import command, versions
+from scalearn.experiment import Experiment, Size, Unit, check, units
+from scalearn.store import EXPERIMENT, FULL, RANKINGS, ROWS, RankingRow, Row, append_line, write_lines
+from scalearn.workshop import OWN, Workshop
+from tasksel.catalog import find_tasks
+from tasksel.errors import UserError
+from tasksel.progress import bar, is_main, say
+from tasksel.storage import read_json, value_hash, write_json
+from tasksel.training import accelerator
+
+WAVES = ("source", "own", "rank", "unit")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of work of a wave, by what names it."""
+
+    wave: Literal["source", "own", "rank", "unit"]
+    target: str
+    seed: int
+    size: Size = FULL
+    by: str = ""
+    unit: Unit | None = None
+
+    def __str__(self) -> str:
+        rows = "all rows" if self.size == FULL else f"{self.size} rows"
+        if self.wave == "source":
+            return f"source {self.target}, seed {self.seed}"
+        if self.wave == "own":
+            return f"own source of {self.target} with {rows}, seed {self.seed}"
+        if self.wave == "rank":
+            return f"rank sources for {self.target} with {rows} by {self.by}, seed {self.seed}"
+        return str(self.unit)
+
+
+class Plan:
+    """The steps of an experiment in a run folder.
+
+    Args:
+        store: where the work is kept; by default `out/store`.
+
+    Raises:
+        UserError: anything that would fail later and can be seen now: an unknown task, method or way of choosing, a size that the data
+            cannot give, k larger than the sources or too small for a method, a folder that holds a different run.
+    """
+
+    def __init__(self, experiment: Experiment, out: Path, *, store: Path | None = None) -> None:
+        self.experiment, self.out = experiment, out
+        self.store = store or out / "store"
+        found = find_tasks(experiment.data)
+        check(experiment, {name: found[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)})
+        self.workshop = Workshop(experiment, self.store)
+        self._claim()
+
+    def _claim(self) -> None:
+        """Refuses a folder that holds something else."""
+        path = self.out / EXPERIMENT
+        if path.is_file():
+            try:
+                old = Experiment.model_validate(read_json(path)["experiment"])
+            except (ValidationError, KeyError) as error:
+                raise UserError(f"{path} is not of this version: choose another --out") from error
+            differing = [key for key, value in self.experiment if getattr(old, key) != value]
+            if differing:
+                raise UserError(
+                    f"{self.out} holds a different run (it differs in {', '.join(differing)}): choose another --out, or delete it"
+                )
+        elif self.out.is_file() or (self.out.is_dir() and any(self._strange())):
+            raise UserError(f"{self.out} is not empty and holds no run: choose another --out")
+
+    def _strange(self) -> Iterator[Path]:
+        """What lies in the folder and is not the store."""
+        return (path for path in self.out.iterdir() if path.resolve() != self.store.resolve())
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """Every unit."""
+        return units(self.experiment)
+
+    def steps(self) -> list[Step]:
+        """Every step, wave by wave."""
+        experiment, found = self.experiment, self.units
+        seeds = dict.fromkeys(experiment.source_seed(unit.seed) for unit in found)
+        needed = any(unit.selection for unit in found) or bool(experiment.map)
+        sources = [Step("source", name, seed) for seed in seeds for name in experiment.sources.tasks if needed]
+        own = [
+            Step("own", unit.target, unit.seed if unit.method == OWN else experiment.source_seed(unit.seed), unit.size)
+            for unit in found
+            if unit.method == OWN or (unit.selection and unit.selection.own)
+        ]
+        ranked = [
+            Step("rank", unit.target, unit.seed, unit.size, unit.selection.by)
+            for unit in found
+            if unit.selection and unit.selection.ranked
+        ]
+        work = [Step("unit", unit.target, unit.seed, unit.size, unit=unit) for unit in found]
+        return [*sources, *dict.fromkeys(own), *dict.fromkeys(ranked), *work]
+
+    def done(self, step: Step) -> bool:
+        """Whether a step's outcome is in the store."""
+        if not self.store.is_dir():
+            return False  # nothing is loaded to name what cannot be there
+        if step.wave == "unit":
+            assert step.unit
+            return self.workshop.stored(step.unit) is not None
+        if step.wave == "source":
+            return self.workshop.has_source(step.target, step.seed)
+        if step.wave == "rank":
+            return self.workshop.ranking_path(step.target, step.size, step.by, step.seed).is_file()
+        return self.workshop.has_own(step.target, step.size, step.seed)
+
+    def do(self, step: Step) -> Row | None:
+        """Does a step; a unit gives its row."""
+        shop = self.workshop
+        if step.wave == "source":
+            shop.make_source(step.target, step.seed)
+        elif step.wave == "own":
+            shop.try_own_source(step.target, step.size, step.seed)
+        elif step.wave == "rank":
+            shop.ranking(step.target, step.size, step.by, step.seed)
+        else:
+            assert step.unit
+            return shop.make(step.unit)
+        return None
+
+    def run(self, *, jobs: int = 1) -> None:
+        """Does what is still to do; every process of a launch calls it.
+
+        Raises:
+            UserError: jobs below 1, or several in a launch of several processes.
+        """
+        if jobs < 1:
+            raise UserError(f"--jobs {jobs}: give 1 or more")
+        if jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError(
+                "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
+            )
+        todo = [step for step in self.steps() if not self.done(step)]
+        accelerator().wait_for_everyone()  # all have looked before one writes
+        total = len(self.steps())
+        if len(todo) < total:
+            say(f"{total - len(todo)} of {total} steps are done already")
+        self._record()
+        with bar(self.experiment.name, len(todo)) as advance, _workers(self, jobs) as work:
+            for wave in WAVES:
+                for step, row, seconds in work([step for step in todo if step.wave == wave]):
+                    if row is not None and is_main():
+                        append_line(self.out / ROWS, row)
+                    score = "" if row is None or row.score is None else f"  {100 * row.score:.1f}"
+                    say(f"{step}  {seconds:.0f} s{score}")
+                    advance(str(step))
+        if self.experiment.map and not (self.out / "map.json").is_file():
+            told = self.workshop.task_map()
+            if is_main():
+                write_json(self.out / "map.json", told)
+        self._record()
+
+    def rows(self) -> list[Row]:
+        """The rows of the units that are finished, in the plan's order."""
+        return [row for row in map(self.workshop.stored, self.units) if row is not None]
+
+    def rankings(self) -> list[RankingRow]:
+        """The rankings that are there, in the plan's order."""
+        steps = [step for step in self.steps() if step.wave == "rank" and self.done(step)]
+        return [self.workshop.ranking(step.target, step.size, step.by, step.seed) for step in steps]
+
+    def _record(self) -> None:
+        """Writes down what is run, and every finished row."""
+        if is_main():
+            told = self.experiment.model_dump(mode="json")
+            made = {"experiment": told, "key": value_hash(told), "plan": [str(unit) for unit in self.units]}
+            made |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
+            made["machine"] = {
+                "processor": platform.machine(),
+                "device": accelerator().device.type,
+                "threads": torch.get_num_threads(),
+            }
+            write_json(self.out / EXPERIMENT, made)
+            write_lines(self.out / ROWS, self.rows())
+            write_lines(self.out / RANKINGS, self.rankings())
+        accelerator().wait_for_everyone()
+
+
+Done = tuple[Step, Row | None, float]
+
+
+@contextmanager
+def _workers(plan: Plan, jobs: int) -> Iterator[Any]:
+    """A function that does steps and gives each with its row and seconds as it ends: in this process, or in `jobs` others."""
+    if jobs == 1:
+        yield lambda steps: (_timed(plan, step) for step in steps)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
+    told = (plan.experiment.model_dump_json(), str(plan.out), str(plan.store), jobs)
+    with ProcessPoolExecutor(jobs, context, _begin, told) as executor:
+        try:
+            yield lambda steps: _finished(executor, steps)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _timed(plan: Plan, step: Step) -> Done:
+    begun = time.perf_counter()
+    row = plan.do(step)
+    return step, row, time.perf_counter() - begun
+
+
+def _finished(executor: ProcessPoolExecutor, steps: Sequence[Step]) -> Iterator[Done]:
+    for future in as_completed([executor.submit(_do, step) for step in steps]):
+        yield future.result()
+
+
+_plan: Plan | None = None
+
+
+def _begin(experiment: str, out: str, store: str, jobs: int) -> None:
+    """Sets up a worker process: its own plan, its share of the threads."""
+    global _plan
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    _plan = Plan(Experiment.model_validate_json(experiment), Path(out), store=Path(store))
+
+
+def _do(step: Step) -> Done:
+    assert _plan is not None
+    return _timed(_plan, step)
