@@ -1,139 +1,159 @@
-"""Tables from what a run stored, never from memory."""
+"""The report of a run, from what is stored, never from memory: finished, stopped half way, or not begun.
+
+    OUT/report.html       one page that needs nothing else
+    OUT/report.md         every table, and the pictures
+    OUT/tables/           each table as Markdown and LaTeX
+    OUT/pictures/         each picture as SVG and PNG
+
+Where no picture can be drawn (no matplotlib, say), the rest is written, and says why.
+"""
 
 from __future__ import annotations
 
-import platform
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-from rich import box
-from rich.table import Table
-
-from scalearn.result import TransferResult
+from scalearn.compare import Comparison, comparisons, rows_words
+from scalearn.drawing import file_name
+from scalearn.page import write_page
+from scalearn.pictures import draw_all, prefix
+from scalearn.sheet import Sheet, latex, listed, markdown, plain
+from scalearn.store import Run, name_of
+from scalearn.tables import rankings_sheet, sheets, table
 from tasksel.errors import UserError
-from tasksel.storage import read_json, write_text
+from tasksel.storage import write_text
+
+FOLDER = "report"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the main table: a target by a method."""
+def write_report(run: Path, out: Path | None = None) -> Path:
+    """Writes the report and gives its page.
 
-    target: str
-    method: str
-    metric: str
-    mean: float
-    std: float
-    scores: dict[int, float]
-    transfer_parameters: int
-    head_parameters: int
-    seconds: float
-    folder: Path
-
-    @property
-    def score(self) -> str:
-        """Mean and standard deviation over seeds, in percent."""
-        spread = f" ± {100 * self.std:.1f}" if len(self.scores) > 1 else ""
-        return f"{100 * self.mean:.1f}{spread}"
-
-    @property
-    def costs(self) -> tuple[str, str, str]:
-        """Learned numbers of the transfer and of the head, seconds a seed."""
-        return f"{self.transfer_parameters:,}", f"{self.head_parameters:,}", f"{self.seconds:.0f}"
-
-
-def rankings(run: Path) -> dict[str, list[tuple[str, float]]]:
-    """Each target's sources with their similarities, best first."""
-    found = {path.stem: read_json(path) for path in sorted((run / "rankings").glob("*.json"))}
-    return {target: list(zip(told["names"], told["scores"], strict=True)) for target, told in found.items()}
-
-
-def report_rows(run: Path) -> list[Row]:
-    """A row for every finished result under a run folder, in the configuration's order.
+    Args:
+        out: its folder; by default RUN/report.
 
     Raises:
-        UserError: no run there.
+        UserError: no run there, or rows that this version does not read.
     """
-    told = read_json(run / "experiment.json")["experiment"]
-    rows = []
-    for target in told["targets"]["tasks"]:
-        for method in told["methods"]:
-            folder = run / "results" / target / method
-            if (folder / "result.json").is_file():
-                result = TransferResult.load(folder)
-                entries = list(result.seeds.values())
-                seconds = sum(entry.seconds for entry in entries) / len(entries)
-                learned = entries[0].parameters
-                rows.append(
-                    Row(
-                        target,
-                        method,
-                        result.task.metric,
-                        result.mean,
-                        result.std,
-                        result.scores,
-                        learned["transfer"],
-                        learned["head"],
-                        seconds,
-                        folder,
-                    )
-                )
-    if not rows:
-        raise UserError(f"{run}: no finished result yet; scalearn run goes on where it was")
-    return rows
+    found, out = Run(run), out or run / FOLDER
+    made = comparisons(found.rows, found.config)
+    for one in made:
+        for size in one.sizes:
+            for sheet in sheets(one, size):
+                _write(sheet, out / "tables", prefix(one, made))
+    ranked = rankings_sheet(found.rankings)
+    if ranked:
+        _write(ranked, out / "tables", "")
+    try:
+        drawn, why_not = draw_all(found, made, out / "pictures"), ""
+    except UserError as error:
+        drawn, why_not = [], str(error)
+    named = [path.relative_to(out) for path in drawn if path.suffix == ".svg"]
+    write_text(out / "report.md", markdown_report(found, made, named, why_not))
+    return write_page(found, made, out / "report.html")
 
 
-def table(rows: list[Row]) -> Table:
-    """The rows for a terminal: scores in percent, the best of each target in bold."""
-    title = "score on the validation set in %; learned numbers"
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("target", "method", "metric"):
-        shown.add_column(column, no_wrap=True)
-    for column in ("score", "transfer", "head", "seconds"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    best = {row.target: max(other.mean for other in rows if other.target == row.target) for row in rows}
-    for i, row in enumerate(rows):
-        style = "bold" if row.mean == best[row.target] else ""
-        last = i + 1 == len(rows) or rows[i + 1].target != row.target
-        shown.add_row(row.target, row.method, row.metric, row.score, *row.costs, style=style, end_section=last)
-    return shown
+def _write(sheet: Sheet, folder: Path, before: str) -> None:
+    path = folder / file_name(before, sheet.name)
+    write_text(path.with_name(path.name + ".md"), markdown(sheet, level=1))
+    write_text(path.with_name(path.name + ".tex"), latex(sheet))
 
 
-def markdown(run: Path) -> str:
-    """The whole report as Markdown: the command, versions, sources, rankings and results."""
-    told = read_json(run / "experiment.json")
-    config, rows = told["experiment"], report_rows(run)
-    made_by = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
-    lines = [
-        f"# {config['name']}",
-        "",
-        f"`{told['command']}`",
-        "",
-        f"{made_by}; {platform.machine()}, {torch.get_num_threads()} threads.",
-        "",
-    ]
-    lines += ["| source | rows | metric: validation score (%) | steps | seconds |", "|---|--:|---|--:|--:|"]
-    for name in config["sources"]["tasks"]:
-        card = read_json(run / "pool" / name / "card.json")
-        scores = ", ".join(f"{metric} {100 * score:.1f}" for metric, score in card["scores"].items() if metric != "dev")
-        lines.append(f"| {name} | {card['rows'] or 'all'} | {scores} | {card['steps']} | {card['seconds']:.0f} |")
-    lines += ["", "| target | its sources, nearest first |", "|---|---|"]
-    lines += [
-        f"| {target} | {', '.join(f'{name} {score:.3f}' for name, score in order)} |"
-        for target, order in rankings(run).items()
-    ]
-    lines += [
-        "",
-        "| target | method | metric | score (%) | each seed | learned (transfer) | learned (head) | seconds a seed |",
-        "|---|---|---|--:|--:|--:|--:|--:|",
-    ]
-    for row in rows:
-        each = " ".join(f"{100 * score:.1f}" for score in row.scores.values())
-        lines.append(f"| {' | '.join((row.target, row.method, row.metric, row.score, each, *row.costs))} |")
-    return "\n".join(lines) + "\n"
+def show_run(run: Path) -> list[Any]:
+    """What a terminal shows of a run: the main tables of each base and protocol, and what is missing.
+
+    Raises:
+        UserError: no run there, or rows that this version does not read.
+    """
+    found = Run(run)
+    made = comparisons(found.rows, found.config)
+    blocks: list[Any] = []
+    for one in made:
+        blocks += [_title(one), table(one), *missing_lines(found, one)]
+    return blocks or [_nothing_yet(found)]
 
 
-def write_report(run: Path) -> Path:
-    """Writes `report.md` into the run folder."""
-    write_text(run / "report.md", markdown(run))
-    return run / "report.md"
+def markdown_report(run: Run, made: Sequence[Comparison], drawn: Sequence[Path] = (), why_not: str = "") -> str:
+    """The whole report as Markdown.
+
+    Args:
+        drawn: pictures, as the report names them. why_not: why there are none.
+    """
+    parts = [f"# {plain(run.config['name'])}", "\n".join(_state(run))]
+    if not made:
+        parts.append(_nothing_yet(run))
+    for one in made:
+        parts += [f"## {plain(_title(one))}", *_section(run, one)]
+    if why_not:
+        parts.append(f"No pictures: {plain(why_not)}")
+    if drawn:
+        parts += ["## Pictures", *(f"![{path.stem.replace('-', ' ')}]({path.as_posix()})" for path in drawn)]
+    ranked = rankings_sheet(run.rankings)
+    parts += [markdown(ranked, level=2).rstrip()] if ranked else []
+    parts += ["## What made it", "\n".join(_provenance(run))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(comparison: Comparison) -> str:
+    return f"Base {comparison.base}, protocol {comparison.protocol}"
+
+
+def _state(run: Run) -> Iterator[str]:
+    missing, planned = run.missing, len(run.told["plan"])
+    yield f"{planned - len(missing):,} of {planned:,} planned units are finished."
+    if missing:
+        yield f"Started again, the run goes on: `scalearn run` with the same configuration and `--out {run.folder.name}`."
+
+
+def _nothing_yet(run: Run) -> str:
+    return f"No finished unit yet, of {len(run.told['plan']):,} planned: {listed(run.missing)}."
+
+
+def missing_lines(run: Run, comparison: Comparison) -> list[str]:
+    """What this base and protocol lack of the plan, the first of it by name; what stands twice."""
+    done = {name_of(row) for row in comparison.rows}
+    missing = [name for name in run.told["plan"] if name not in done]
+    lines = [f"Not finished: {listed(missing)}"] if missing else []
+    nothing = [name for name in run.config.get("methods", ()) if name not in comparison.methods]
+    lines += [f"Nothing yet by {', '.join(nothing)}"] if nothing else []
+    if comparison.repeated:
+        lines.append(f"Rows that a later one of the same target, size, way and seed replaces: {comparison.repeated:,}")
+    return lines
+
+
+def _section(run: Run, comparison: Comparison) -> Iterator[str]:
+    lines = missing_lines(run, comparison)
+    if lines:
+        yield "\n".join(f"- {plain(line)}" for line in lines)
+    for size in comparison.sizes:
+        yield from (markdown(sheet).rstrip() for sheet in sheets(comparison, size))
+
+
+def _provenance(run: Run) -> Iterator[str]:
+    told, config = run.told, run.config
+    yield from (_fenced(str(told.get("command", "the command is not told")), "text"), "")
+    yield f"- Versions: {_pairs(told.get('versions', {}))}"
+    yield f"- Machine: {_pairs(told.get('machine', {}))}"
+    for text in dict.fromkeys(_pairs(row.versions) for row in run.rows):
+        count = sum(_pairs(row.versions) == text for row in run.rows)
+        yield f"- Rows made with {text}: {count:,}"
+    for name, fingerprint in dict.fromkeys((row.base["name"], row.base["fingerprint"]) for row in run.rows):
+        yield f"- Base {plain(name)}: weights {fingerprint}"
+    targets = config.get("targets", {})
+    sizes, seeds = map(rows_words, targets.get("sizes", ())), map(str, targets.get("seeds", ()))
+    yield f"- Protocol {config.get('protocol', 'not told')}; {', '.join(sizes)}; seeds {', '.join(seeds)}"
+    yield f"- {len(run.rows):,} rows, each with its key, data fingerprint, sources and recipe: rows.jsonl"
+    yield from ("", "The configuration:", "", _fenced(json.dumps(config, indent=2, ensure_ascii=False), "json"))
+
+
+def _fenced(text: str, language: str) -> str:
+    """A block of code, whatever backticks it holds."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _pairs(told: dict[str, Any]) -> str:
+    return plain(", ".join(f"{name} {value}" for name, value in told.items()) or "not told")

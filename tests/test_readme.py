@@ -77,6 +77,19 @@ def test_the_command_line_block_runs_as_written(workplace, capsys):
     assert len((workplace / "predictions.jsonl").read_text().splitlines()) == len(REVIEWS)
 
 
+def test_the_comparison_block_runs_as_written(workplace, tiny, capsys):
+    """On few rows and a tiny base; the paper's table is planned."""
+    few = "--sources.rows 24 --sources.recipe.epochs 1 --recipe.epochs 1"
+    for _, *arguments in commands(block("bash", "scalearn report")):
+        if arguments[0] == "run":
+            arguments += ["--base", tiny, *shlex.split(few)]
+        if arguments[0] == "explain":
+            arguments += ["--rows", "8"]
+        assert scalearn(arguments) == 0, arguments
+    assert "nothing was run" in capsys.readouterr().out
+    assert Path("runs/few/report/report.html").stat().st_size > 10_000
+
+
 def test_the_launch_commands_are_what_accelerate_and_scalearn_understand(workplace, monkeypatch):
     from accelerate.commands.launch import launch_command_parser
 

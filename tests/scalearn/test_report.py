@@ -1,109 +1,230 @@
-"""The report holds every row with the scores as stored, whatever is in memory."""
+"""A report is drawn from a run's files alone, whole, partly finished or empty, and says what made it."""
 
 import json
-import shutil
+import sys
 
 import pytest
+from made_run import VERSIONS, made_rows, make_run
 from rich.console import Console
 
-from scalearn import TransferResult
-from scalearn.report import markdown, rankings, report_rows, table, write_report
+from scalearn.compare import comparisons
+from scalearn.report import markdown_report, show_run, write_report
+from scalearn.sheet import latex, markdown
+from scalearn.store import Run, append_line, name_of
+from scalearn.tables import rankings_sheet, sheets
 from tasksel import UserError
 
 
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A whole run and its report."""
+    run = make_run(tmp_path_factory.mktemp("made") / "run")
+    return run, write_report(run)
+
+
 @pytest.fixture
-def own_run(experiment_run, tmp_path):
-    shutil.copytree(experiment_run, tmp_path / "run")
-    return tmp_path / "run"
+def text_only(monkeypatch):
+    """Reports as where there is no matplotlib: pictures have their own tests and take their time."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
-def set_scores(run, method, *scores):
-    for seed, score in enumerate(scores):
-        path = run / "results" / "entail_kitchen" / method / f"seed-{seed}" / "seed.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"scores": {"accuracy": score}}))
+def text_of(run, **options):
+    found = Run(run)
+    return markdown_report(found, comparisons(found.rows, found.config), **options)
 
 
-def cells(text, *first):
-    """The cells of the one table line that begins with these."""
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
-    (found,) = (line for line in lines if tuple(line[: len(first)]) == first)
-    return found
+def written(run):
+    return (write_report(run).parent / "report.md").read_text()
 
 
-def test_every_result_has_a_row_with_the_stored_scores(experiment_run):
-    text = markdown(experiment_run)
-    for method, count in (("scalearn", 2 * 2 * 32), ("head-only", 0)):
-        result = TransferResult.load(experiment_run / "results" / "entail_kitchen" / method)
-        row = cells(text, "entail_kitchen", method)
-        assert row[2:6] == [
-            "accuracy",
-            f"{100 * result.mean:.1f} ± {100 * result.std:.1f}",
-            " ".join(f"{100 * score:.1f}" for score in result.scores.values()),
-            f"{count:,}",
-        ]
-
-
-def test_every_source_has_a_row_with_its_stored_score(experiment_run):
-    text = markdown(experiment_run)
-    for name in ("sentiment_films", "grammar_garden", "entail_travel"):
-        card = json.loads((experiment_run / "pool" / name / "card.json").read_text())
-        assert cells(text, name)[1:4] == ["24", f"accuracy {100 * card['scores']['accuracy']:.1f}", str(card["steps"])]
-
-
-def test_every_ranking_is_told_in_order(experiment_run):
-    told = json.loads((experiment_run / "rankings" / "entail_kitchen.json").read_text())
-    assert rankings(experiment_run) == {"entail_kitchen": list(zip(told["names"], told["scores"], strict=True))}
-    shown = ", ".join(f"{name} {score:.3f}" for name, score in zip(told["names"], told["scores"], strict=True))
-    assert cells(markdown(experiment_run), "entail_kitchen", shown)
-
-
-def test_the_report_says_what_made_it(experiment_run):
-    text = markdown(experiment_run)
-    told = json.loads((experiment_run / "experiment.json").read_text())
-    assert text.startswith("# small\n")
-    assert f"`{told['command']}`" in text
-    assert f"torch {told['versions']['torch']}" in text
-
-
-def test_numbers_come_from_the_files(own_run):
-    set_scores(own_run, "scalearn", 0.5, 0.625)
-    assert cells(markdown(own_run), "entail_kitchen", "scalearn")[3:5] == ["56.2 ± 8.8", "50.0 62.5"]
-    assert write_report(own_run).read_text() == markdown(own_run)
-
-
-def test_one_seed_is_shown_without_a_spread(own_run):
-    folder = own_run / "results" / "entail_kitchen" / "scalearn"
-    (folder / "result.json").write_text('{"seeds": [0]}')
-    set_scores(own_run, "scalearn", 0.5)
-    assert cells(markdown(own_run), "entail_kitchen", "scalearn")[3:5] == ["50.0", "50.0"]
-
-
-def test_the_best_of_a_target_is_bold(own_run):
-    set_scores(own_run, "scalearn", 0.25, 0.25)
-    set_scores(own_run, "head-only", 0.75, 0.75)
-    shown = table(report_rows(own_run))
-    assert [row.style for row in shown.rows] == ["", "bold"]
-    console = Console(width=200)
+def shown(run):
+    console = Console(width=300)
     with console.capture() as caught:
-        console.print(shown)
-    assert "75.0 ± 0.0" in caught.get()
+        for block in show_run(run):
+            console.print(block)
+    return caught.get()
 
 
-def test_a_result_that_is_not_finished_has_no_row(own_run):
-    (own_run / "results" / "entail_kitchen" / "scalearn" / "result.json").unlink()
-    assert [row.method for row in report_rows(own_run)] == ["head-only"]
+def test_a_report_is_a_page_tables_and_pictures(reported):
+    run, page = reported
+    assert page == run / "report" / "report.html"
+    assert page.read_text().lstrip().lower().startswith("<!doctype html>")
+    found = Run(run)
+    (comparison,) = comparisons(found.rows, found.config)
+    names = {sheet.name for size in comparison.sizes for sheet in sheets(comparison, size)} | {"rankings"}
+    files = {path.name for path in (run / "report" / "tables").iterdir()}
+    assert files == {f"{name}.{ending}" for name in names for ending in ("md", "tex")}
+    assert "main-16.tex" in files
 
 
-def test_a_run_without_results_and_a_folder_without_a_run_are_said(own_run, tmp_path):
-    shutil.rmtree(own_run / "results")
-    with pytest.raises(UserError, match="no finished result yet"):
-        markdown(own_run)
-    with pytest.raises(UserError, match=r"no file .*experiment\.json"):
-        markdown(tmp_path)
+def test_every_table_stands_in_the_report_as_it_stands_alone(reported):
+    run, page = reported
+    found, folder = Run(run), page.parent
+    (comparison,) = comparisons(found.rows, found.config)
+    text = (folder / "report.md").read_text()
+    every = [sheet for size in comparison.sizes for sheet in sheets(comparison, size)]
+    assert len(every) == 12
+    for sheet in every:
+        assert markdown(sheet).rstrip() in text
+        assert (folder / "tables" / f"{sheet.name}.md").read_text() == markdown(sheet, level=1)
+        assert (folder / "tables" / f"{sheet.name}.tex").read_text() == latex(sheet)
+    assert markdown(rankings_sheet(found.rankings), level=2).rstrip() in text
 
 
-def test_a_result_that_was_altered_is_not_reported(own_run):
-    state = own_run / "results" / "entail_kitchen" / "scalearn" / "seed-1" / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:-8])
-    with pytest.raises(UserError, match="missing, cut short or altered"):
-        markdown(own_run)
+def test_every_picture_that_is_named_is_there(reported):
+    _, page = reported
+    lines = [line for line in (page.parent / "report.md").read_text().splitlines() if line.startswith("![")]
+    linked = {line.rsplit("(", 1)[1].rstrip(")") for line in lines}
+    drawn = {f"pictures/{path.name}" for path in (page.parent / "pictures").glob("*.svg")}
+    assert linked == drawn
+    assert len(linked) == len(lines) > 3
+
+
+def test_the_report_says_what_made_it(reported):
+    run, _ = reported
+    text = text_of(run)
+    assert text.startswith("# made\n")
+    assert "```text\nscalearn run made.yaml --out runs/made\n```" in text
+    assert "Versions: python 3.12.0, scalearn 0.1.0, torch 2.6.0" in text
+    assert f"Base minilm: weights {'a1' * 8}" in text
+    assert "Protocol sound; all rows, 16 rows, 4 rows; seeds 0, 1, 2, 3, 4\n" in text
+    assert json.dumps(Run(run).config, indent=2) in text
+    assert "1,035 of 1,035 planned units are finished." in text
+    assert "Not finished" not in text
+
+
+def test_rows_of_other_versions_are_counted(tmp_path):
+    run = make_run(tmp_path)
+    append_line(run / "rows.jsonl", made_rows()[0].model_copy(update={"versions": {**VERSIONS, "torch": "2.7.1"}}))
+    text = text_of(run)
+    assert "Rows made with python 3.12.0, scalearn 0.1.0, torch 2.6.0: 1,035\n" in text
+    assert "Rows made with python 3.12.0, scalearn 0.1.0, torch 2.7.1: 1\n" in text
+    assert "Rows that a later one of the same target, size, way and seed replaces: 1\n" in text
+
+
+def test_numbers_come_from_the_files(tmp_path, text_only):
+    run = make_run(tmp_path)
+    before = written(run)
+    rows = [row.model_copy(update={"score": 0.1234}) if row.method == "head-only" else row for row in Run(run).rows]
+    (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    after = written(run)
+    assert "| head-only | 12.3 ± 0.0 | 12.3 ± 0.0 | 12.3 ± 0.0 | 12.3 ± 0.0 | 0 |" in after
+    assert "12.3 ± 0.0" not in before
+
+
+def test_the_same_rows_give_the_same_report(tmp_path, text_only):
+    run = make_run(tmp_path, partial=True)
+    first = {path: path.read_bytes() for path in (write_report(run).parent).rglob("*.*")}
+    write_report(run)
+    assert {path: path.read_bytes() for path in (run / "report").rglob("*.*")} == first
+
+
+def test_a_partly_finished_run_shows_what_there_is_and_names_the_rest(tmp_path):
+    run = make_run(tmp_path, partial=True)
+    text = text_of(run)
+    missing = Run(run).missing
+    assert "975 of 1,035 planned units are finished. Started again" in text.replace("\n", " ")
+    assert f"- Not finished: {'; '.join(missing[:10])}; and 50 more" in text
+    assert missing[10] not in text
+    assert "Diverged, and left out of means: fusion (2 by connectivity) on mrpc (1 of 5 seeds)" in text
+    assert "Not finished" in shown(run)
+
+
+def test_a_method_without_any_row_is_named(tmp_path):
+    run = make_run(tmp_path)
+    rows = [row for row in Run(run).rows if row.method not in ("fusion", "average")]
+    (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    assert "- Nothing yet by average, fusion\n" in text_of(run)
+
+
+@pytest.mark.parametrize("keep_file", [True, False])
+def test_an_empty_run_says_that_it_is(tmp_path, keep_file):
+    run = make_run(tmp_path, bases=0)
+    if not keep_file:
+        (run / "rows.jsonl").unlink()
+    page = write_report(run)
+    assert page.is_file()
+    first = name_of(made_rows()[0])
+    said = f"No finished unit yet, of 1,035 planned: {first}; "
+    assert said in (page.parent / "report.md").read_text()
+    assert "and 1,025 more" in (page.parent / "report.md").read_text()
+    assert said in shown(run).replace("\n", " ")
+
+
+def test_several_bases_have_a_section_and_files_each(tmp_path, text_only):
+    run = make_run(tmp_path, bases=2)
+    lines = (run / "rows.jsonl").read_text().splitlines(keepends=True)
+    (run / "rows.jsonl").write_text("".join(lines[:-5]))  # the second base lacks a unit's five seeds
+    text = written(run)
+    first, second = (
+        text.index("\n## Base minilm, protocol sound\n"),
+        text.index("\n## Base roberta-base, protocol sound\n"),
+    )
+    assert first < second
+    assert "Not finished" not in text[first:second]
+    assert f"- Not finished: {Run(run).told['plan'][-5]}; " in text[second:]
+    files = {path.name for path in (run / "report" / "tables").iterdir()}
+    assert {"minilm-sound-main-full.md", "roberta-base-sound-main-full.md"} <= files
+    assert "main-full.md" not in files
+    assert shown(run).count("protocol sound") == 2
+
+
+def test_the_report_goes_where_it_is_told(tmp_path, text_only):
+    run = make_run(tmp_path / "run")
+    assert write_report(run, tmp_path / "elsewhere") == tmp_path / "elsewhere" / "report.html"
+    assert not (run / "report").exists()
+
+
+def test_without_matplotlib_the_rest_is_written_and_says_so(tmp_path, text_only):
+    run = make_run(tmp_path)
+    assert 'No pictures: pictures need matplotlib: pip install "scalearn\\[plot\\]"' in written(run)
+    assert "matplotlib" in (run / "report" / "report.html").read_text()
+    assert not (run / "report" / "pictures").exists()
+    assert (run / "report" / "tables" / "main-4.tex").is_file()
+
+
+def test_a_broken_map_is_said_and_keeps_nothing_else_away(tmp_path):
+    run = make_run(tmp_path)
+    rows = [row for row in Run(run).rows if row.method == "head-only" and row.target == "rte"]
+    (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    (run / "map.json").write_text('{"names": ["a"]}')
+    text = written(run)
+    assert "No pictures: " in text
+    assert "map.json: not a map of tasks" in text.replace("\\", "")
+    assert "| head-only |" in text
+    assert "not a map of tasks" in (run / "report" / "report.html").read_text()
+
+
+def test_no_run_a_newer_row_and_an_older_run_are_said(tmp_path):
+    with pytest.raises(UserError, match="no run there"):
+        write_report(tmp_path)
+    run = make_run(tmp_path / "run")
+    told = json.loads((run / "rows.jsonl").read_text().splitlines()[0])
+    with (run / "rows.jsonl").open("a") as file:
+        file.write(json.dumps({**told, "format": 99}) + "\n")
+    for read in (write_report, show_run):
+        with pytest.raises(UserError, match=r"rows\.jsonl:1036: written by a newer version \(format 99"):
+            read(run)
+    (run / "experiment.json").write_text('{"experiment": {}}')
+    with pytest.raises(UserError, match="not of this version"):
+        write_report(run)
+    assert not (run / "report").exists()
+
+
+def test_a_command_with_backticks_stays_in_its_block(tmp_path):
+    run = make_run(tmp_path)
+    told = json.loads((run / "experiment.json").read_text()) | {"command": "scalearn run '```' x"}
+    (run / "experiment.json").write_text(json.dumps(told))
+    assert "````text\nscalearn run '```' x\n````" in text_of(run)
+
+
+def test_the_terminal_shows_the_main_tables(reported):
+    run, _ = reported
+    text = shown(run)
+    assert "Base minilm, protocol sound" in text
+    found = Run(run)
+    (comparison,) = comparisons(found.rows, found.config)
+    best, _ = comparison.best("average", "full")
+    cell = comparison.mean_cell("full", best)
+    assert f"{100 * cell.mean:.1f} ± {100 * cell.std:.1f}" in text
+    assert "Not finished" not in text
