@@ -2,7 +2,7 @@
 
 A task is identified if its two embeddings are nearer to each other than either is to any other task's.
 
-    accelerate launch --mixed_precision bf16 -m benchmarks.identify --data PATH/TO/TASKS --pool runs/glue_minilm/pool
+    accelerate launch --mixed_precision bf16 -m benchmarks.identify --data PATH/TO/TASKS --pool runs/glue_minilm/store/sources/*/seed-0
 
 With a pool, the seconds of an embedding stand beside those that the task's source adapter took.
 """

@@ -3,6 +3,7 @@
 import base64
 import doctest
 import hashlib
+import html
 import importlib.util
 import json
 import math
@@ -285,6 +286,7 @@ class TestForeignNames:
         assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
         assert found.text.count("<script>alert('x')</script>") > 20
         assert evil.count("<script") == 1
+        assert html.unescape(re.search(r"<title>(.*?)</title>", evil, re.S)[1]) == f"{EVIL}: report"
 
     def test_are_drawn_as_text_too(self, evil):
         assert "&lt;script&gt;alert('x')&lt;/script&gt;" in "".join(re.findall(r"<svg.*?</svg>", evil, re.S))
