@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from made_run import SIMILARITY, SOURCES, TARGETS, made_map, made_rankings, made_rows, make_run
 
-from scalearn import benefit_pictures, cost_picture, drawing, projection, score_pictures, weight_pictures
-from scalearn.benefit_pictures import benefit_pictures as draw_benefits
 from scalearn.combine import METHODS
-from scalearn.compare import AVERAGE, comparisons
-from scalearn.cost_picture import costs_picture
-from scalearn.drawing import SPARE, STYLES, Picture, file_name, label_points, look, panels, styles
-from scalearn.inline_svg import inline
-from scalearn.map_pictures import map_pictures
-from scalearn.pictures import comparison_pictures, draw_all, run_pictures
-from scalearn.projection import plane
-from scalearn.score_pictures import few_shot_picture, lead_picture, parameters_picture, standing_ways
+from scalearn.report import benefit_pictures, cost_picture, drawing, projection, score_pictures, weight_pictures
+from scalearn.report.benefit_pictures import benefit_pictures as draw_benefits
+from scalearn.report.compare import AVERAGE, comparisons
+from scalearn.report.cost_picture import costs_picture
+from scalearn.report.drawing import SPARE, STYLES, Picture, file_name, label_points, look, panels, styles
+from scalearn.report.inline_svg import inline
+from scalearn.report.map_pictures import map_pictures
+from scalearn.report.pictures import comparison_pictures, draw_all, run_pictures
+from scalearn.report.projection import plane
+from scalearn.report.score_pictures import few_shot_picture, lead_picture, parameters_picture, standing_ways
+from scalearn.report.sweep_picture import sweep_picture
+from scalearn.report.weight_pictures import mean_weights
+from scalearn.report.weight_pictures import weight_pictures as draw_weights
 from scalearn.store import Run
-from scalearn.sweep_picture import sweep_picture
-from scalearn.weight_pictures import mean_weights
-from scalearn.weight_pictures import weight_pictures as draw_weights
 from tasksel.errors import UserError
 from tasksel.storage import write_json
 

@@ -15,14 +15,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from scalearn.compare import Comparison, rows_words
-from scalearn.drawing import Picture
-from scalearn.inline_svg import inline
-from scalearn.markup import Html, el, fold, html, join
-from scalearn.page_tables import alone_table, costs_table, score_table
-from scalearn.page_words import grouped, summary
-from scalearn.pictures import comparison_pictures, prefix, run_pictures
-from scalearn.score_pictures import ascending
+from scalearn.report.compare import Comparison, rows_words
+from scalearn.report.drawing import Picture
+from scalearn.report.inline_svg import inline
+from scalearn.report.markup import Html, el, fold, html, join
+from scalearn.report.page_tables import alone_table, costs_table, score_table
+from scalearn.report.page_words import grouped, summary
+from scalearn.report.pictures import comparison_pictures, prefix, run_pictures
+from scalearn.report.score_pictures import ascending
 from scalearn.store import Run
 from tasksel.errors import UserError
 from tasksel.storage import write_text
@@ -53,7 +53,7 @@ def page(run: Run, comparisons: Sequence[Comparison]) -> str:
 
 
 def _file(name: str) -> str:
-    return files("scalearn").joinpath(name).read_text(encoding="utf-8")
+    return files("scalearn.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _header(run: Run, comparisons: Sequence[Comparison]) -> Html:

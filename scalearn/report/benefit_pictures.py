@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from scalearn.compare import Comparison, Paired, rows_words
-from scalearn.drawing import GREEN, INK, VERMILION, Picture, file_name, label_points, panels, settle
-from scalearn.score_pictures import REFERENCE, ascending
+from scalearn.report.compare import Comparison, Paired, rows_words
+from scalearn.report.drawing import GREEN, INK, VERMILION, Picture, file_name, label_points, panels, settle
+from scalearn.report.score_pictures import REFERENCE, ascending
 from scalearn.selection import EACH
 from scalearn.store import RankingRow
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scalearn.compare import AVERAGE, Comparison, Paired, Way
-from scalearn.cost_picture import bytes_words, seconds_words
-from scalearn.markup import Html, el, heading, join, line, scroll
-from scalearn.page_words import between, score
+from scalearn.report.compare import AVERAGE, Comparison, Paired, Way
+from scalearn.report.cost_picture import bytes_words, seconds_words
+from scalearn.report.markup import Html, el, heading, join, line, scroll
+from scalearn.report.page_words import between, score
+from scalearn.report.tables import AGAINST, probability, signed
 from scalearn.store import Row
-from scalearn.tables import AGAINST, probability, signed
 
 VERDICTS = {"win": "▲ win", "tie": "= tie", "loss": "▼ loss"}
 

@@ -7,11 +7,11 @@ import pytest
 from made_run import VERSIONS, made_rows, make_run
 from rich.console import Console
 
-from scalearn.compare import comparisons
 from scalearn.report import markdown_report, show_run, write_report
-from scalearn.sheet import latex, markdown
+from scalearn.report.compare import comparisons
+from scalearn.report.sheet import latex, markdown
+from scalearn.report.tables import rankings_sheet, sheets
 from scalearn.store import Run, append_line, name_of
-from scalearn.tables import rankings_sheet, sheets
 from tasksel import UserError
 
 

@@ -15,8 +15,8 @@ from rich.console import Group
 from rich.text import Text
 
 from scalearn.combine import METHODS
-from scalearn.compare import AVERAGE, EACH, Cell, Comparison, Way, rows_words
-from scalearn.sheet import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
+from scalearn.report.compare import AVERAGE, EACH, Cell, Comparison, Way, rows_words
+from scalearn.report.sheet import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
 from scalearn.store import RankingRow
 
 BLOCKS = ("without sources", "with sources", "ScaLearn")

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scalearn.compare import AVERAGE, Cell, Comparison, Way, rows_words
-from scalearn.cost_picture import bytes_words, seconds_words
-from scalearn.markup import NONE, Html, el, fold, heading, line, scroll, value_cell
-from scalearn.page_details import details_of, verdict_words
-from scalearn.page_words import score
-from scalearn.score_pictures import REFERENCE, ascending
+from scalearn.report.compare import AVERAGE, Cell, Comparison, Way, rows_words
+from scalearn.report.cost_picture import bytes_words, seconds_words
+from scalearn.report.markup import NONE, Html, el, fold, heading, line, scroll, value_cell
+from scalearn.report.page_details import details_of, verdict_words
+from scalearn.report.page_words import score
+from scalearn.report.score_pictures import REFERENCE, ascending
+from scalearn.report.tables import AGAINST, SAME, blocks_of, signed
 from scalearn.selection import EACH
 from scalearn.store import Row
-from scalearn.tables import AGAINST, SAME, blocks_of, signed
 
 
 def _ways(comparison: Comparison) -> list[Way]:

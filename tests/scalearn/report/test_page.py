@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from made_run import BASES, SOURCES, TARGETS, config, made_rows, make_run
 
-from scalearn import markup, page_words
-from scalearn.compare import Paired, comparisons
-from scalearn.markup import Html, el, join
-from scalearn.page import page, write_page
-from scalearn.page_details import source_words
-from scalearn.page_words import lead_words, summary
+from scalearn.report import markup, page_words
+from scalearn.report.compare import Paired, comparisons
+from scalearn.report.markup import Html, el, join
+from scalearn.report.page import page, write_page
+from scalearn.report.page_details import source_words
+from scalearn.report.page_words import lead_words, summary
 from scalearn.store import Run, name_of
 from tasksel.storage import write_json
 
@@ -146,7 +146,7 @@ class TestPage:
         folder = importlib.util.find_spec("scalearn").submodule_search_locations[0]
         told = (Path(folder).parent / "pyproject.toml").read_text()
         packed = json.loads(re.search(r"^scalearn = (\[.*\"py.typed\"\])$", told, re.M)[1])
-        assert {"page.css", "page.js", "page_template.html"} <= set(packed)
+        assert {"report/page.css", "report/page.js", "report/page_template.html"} <= set(packed)
 
 
 class TestSummary:

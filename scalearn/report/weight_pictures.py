@@ -1,6 +1,6 @@
 """The weights that a mix learns: sources by layers, in colours around 0.
 
-One size is shown, the largest, and one way a method (see `scalearn.score_pictures`).
+One size is shown, the largest, and one way a method (see `scalearn.report.score_pictures`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.compare import Comparison, Way, rows_words
-from scalearn.drawing import BLUE, ORANGE, PAPER, WIDTH, Picture, file_name
-from scalearn.score_pictures import ascending, standing_ways, standing_words
+from scalearn.report.compare import Comparison, Way, rows_words
+from scalearn.report.drawing import BLUE, ORANGE, PAPER, WIDTH, Picture, file_name
+from scalearn.report.score_pictures import ascending, standing_ways, standing_words
 from scalearn.store import Row
 
 IN_CELLS = 120  # numbers stand in the cells of a map of at most so many

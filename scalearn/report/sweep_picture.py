@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from scalearn.compare import Cell, Comparison, Way, rows_words
-from scalearn.drawing import DOTS, INK, STYLES, Picture, Style, panels, styles
-from scalearn.score_pictures import REFERENCE, SCORE, ascending, curve, main_ways, percent
+from scalearn.report.compare import Cell, Comparison, Way, rows_words
+from scalearn.report.drawing import DOTS, INK, STYLES, Picture, Style, panels, styles
+from scalearn.report.score_pictures import REFERENCE, SCORE, ascending, curve, main_ways, percent
 from scalearn.selection import ALL
 
 DASHES: tuple[Any, ...] = ("-", "--", "-.", DOTS, (0, (6, 2, 1, 2, 1, 2)))

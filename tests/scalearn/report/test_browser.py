@@ -5,8 +5,8 @@ import shutil
 import pytest
 from made_run import make_run
 
-from scalearn.compare import comparisons
-from scalearn.page import write_page
+from scalearn.report.compare import comparisons
+from scalearn.report.page import write_page
 from scalearn.store import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

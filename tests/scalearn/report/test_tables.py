@@ -8,10 +8,9 @@ from made_run import BASES, GAINS, SOURCES, TARGETS, config, made_rankings, made
 from rich.console import Console
 
 from scalearn.combine import METHODS
-from scalearn.compare import Comparison, Way, comparisons
-from scalearn.sheet import Block, Item, Sheet, Terminal, items, latex, listed, markdown, plain, tex
-from scalearn.store import Run
-from scalearn.tables import (  # fmt: skip
+from scalearn.report.compare import Comparison, Way, comparisons
+from scalearn.report.sheet import Block, Item, Sheet, Terminal, items, latex, listed, markdown, plain, tex
+from scalearn.report.tables import (  # fmt: skip
     block_of,
     costs_sheet,
     main_sheet,
@@ -24,6 +23,7 @@ from scalearn.tables import (  # fmt: skip
     sources_sheet,
     table,
 )
+from scalearn.store import Run
 
 HEAD, ADAPTER, FUSION = Way("head-only"), Way("single-adapter"), Way("fusion", "connectivity", 2)
 

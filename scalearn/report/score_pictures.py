@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.compare import AVERAGE, Cell, Comparison, Way, rows_words
-from scalearn.drawing import (
+from scalearn.report.compare import AVERAGE, Cell, Comparison, Way, rows_words
+from scalearn.report.drawing import (
     INK,
     STYLES,
     Picture,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-from scalearn.drawing import GRID, INK, PAPER, Picture
+from scalearn.report.drawing import GRID, INK, PAPER, Picture
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 COLOURS = {INK: "var(--ink)", GRID: "var(--rule)", PAPER: "var(--paper)"}

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scalearn.benefit_pictures import benefit_pictures
-from scalearn.compare import Comparison
-from scalearn.cost_picture import costs_picture
-from scalearn.drawing import Picture, file_name, look
-from scalearn.map_pictures import map_pictures
-from scalearn.score_pictures import few_shot_picture, lead_picture, parameters_picture
+from scalearn.report.benefit_pictures import benefit_pictures
+from scalearn.report.compare import Comparison
+from scalearn.report.cost_picture import costs_picture
+from scalearn.report.drawing import Picture, file_name, look
+from scalearn.report.map_pictures import map_pictures
+from scalearn.report.score_pictures import few_shot_picture, lead_picture, parameters_picture
+from scalearn.report.sweep_picture import sweep_picture
+from scalearn.report.weight_pictures import weight_pictures
 from scalearn.store import RankingRow, Run
-from scalearn.sweep_picture import sweep_picture
-from scalearn.weight_pictures import weight_pictures
 from tasksel.errors import UserError
 from tasksel.storage import read_json
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from scalearn.drawing import (
+from scalearn.report.drawing import (
     BLUE,
     GREEN,
     GRID,
@@ -25,7 +25,7 @@ from scalearn.drawing import (
     panels,
     settle,
 )
-from scalearn.projection import distances, plane
+from scalearn.report.projection import distances, plane
 
 MARKERS = "osD^v<>PXphd8H*"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, INK, YELLOW)
