@@ -152,7 +152,7 @@ class Plan:
         """Does what is still to do; every process of a launch calls it.
 
         Raises:
-            UserError: jobs below 1, or several in a launch of several processes.
+            UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
         """
         if jobs < 1:
             raise UserError(f"--jobs {jobs}: give 1 or more")
@@ -160,6 +160,9 @@ class Plan:
             raise UserError(
                 "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
             )
+        say(
+            f"{self.experiment.name} on {self.workshop.base}"
+        )  # a base that cannot be loaded is said before anything is written
         todo = [step for step in self.steps() if not self.done(step)]
         accelerator().wait_for_everyone()  # all have looked before one writes
         total = len(self.steps())

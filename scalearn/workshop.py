@@ -36,7 +36,7 @@ from scalearn.store import FULL, RankingRow, Row, parse, read_unit
 from scalearn.transfer import transfer
 from tasksel.catalog import find_tasks
 from tasksel.data import Data, load
-from tasksel.encoder import describe, load_base
+from tasksel.encoder import Base, describe, load_base
 from tasksel.progress import is_main, say
 from tasksel.ranking import rank
 from tasksel.selectors import ByEmbedding
@@ -59,7 +59,11 @@ class Workshop:
     def __init__(self, experiment: Experiment, store: Path) -> None:
         self.experiment, self.store = experiment, store
         self.tasks = find_tasks(experiment.data)
-        self.base = load_base(experiment.base)
+
+    @property
+    def base(self) -> Base:
+        """The base model, read when it is first needed: a plan needs none, and is made where there is no network too."""
+        return load_base(self.experiment.base)
 
     # what things are named by
 

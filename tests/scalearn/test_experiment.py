@@ -54,7 +54,6 @@ def write(tmp_path):
         ("targets.tasks", [], r"targets.tasks: give one or more, none twice"),
         ("methods", [], r"methods: give one or more, none twice"),
         ("data", "no/such/folder", "no folder no/such/folder"),
-        ("base", "no-such-base", "base 'no-such-base' cannot be loaded"),
     ],
 )
 def test_what_would_fail_later_is_said_before_anything_is_done(config, tmp_path, no_training, path, value, said):
@@ -63,6 +62,14 @@ def test_what_would_fail_later_is_said_before_anything_is_done(config, tmp_path,
     (config[inner[0]] if inner else config)[last] = value
     with pytest.raises(UserError, match=said):
         plan(config, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_needs_no_base_but_a_run_says_that_there_is_none_before_it_writes(config, tmp_path, no_training):
+    made = plan({**config, "base": "no-such-base"}, tmp_path / "out")
+    assert made.steps()
+    with pytest.raises(UserError, match="base 'no-such-base' cannot be loaded"):
+        made.run()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,12 +148,10 @@ def test_there_is_a_configuration_a_table():
 
 
 @pytest.mark.parametrize("script", RUNS, ids=lambda path: path.stem)
-def test_every_configuration_plans_and_leaves_no_trace(script, tiny, all_folders, tmp_path):
-    """The hub's with a tiny base in the real one's place: nothing of the hub is asked for."""
+def test_every_configuration_plans_and_leaves_no_trace(script, all_folders, tmp_path):
+    """The hub's as they are: nothing of the hub is asked for."""
     experiment = read_config(script, Experiment)
-    if script.stem in FROM_HUB:
-        experiment = experiment.model_copy(update={"base": tiny})
-    elif script.stem not in LOCAL:
+    if script.stem not in LOCAL | FROM_HUB:
         experiment = experiment.model_copy(update={"data": str(all_folders)})
     steps = Plan(experiment, tmp_path / "out").steps()
     assert [step.unit for step in steps if step.unit] == units(experiment)
