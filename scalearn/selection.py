@@ -121,13 +121,7 @@ def _by(choice: Choice, by: str, method: Method, target: str, others: Sequence[s
     if by == ALL:
         if not wants_order:
             return [Selection(ALL, len(others), own)]
-        return [
-            Selection(
-                choice.order,
-                min(len(others), method.most or len(others)),
-                own and method.most is None and not method.merge,
-            )
-        ]
+        return [Selection(choice.order, min(len(others), method.most or len(others)))]
     for k in choice.top:
         if not 1 <= k <= len(others):
             raise UserError(

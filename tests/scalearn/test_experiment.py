@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scalearn.combine import METHODS
 from scalearn.config import RecipeChange, read_config
 from scalearn.experiment import Experiment, units
 from scalearn.plan import Plan
@@ -176,8 +177,6 @@ def test_the_minilm_tables_share_their_sources_and_their_units():
     assert len({one.sources.model_dump_json() for one in told}) == 1
     assert len({one.source_recipe.model_dump_json() for one in told}) == 1
     for method in ("single-adapter", "scalearn-uniform"):
-        from scalearn.combine import METHODS
-
         assert told[0].recipe_of(METHODS[method], 100) == told[1].recipe_of(METHODS[method], 100)
     assert told[2].recipe_of(METHODS["single-adapter"], "full") == told[2].source_recipe, "one training serves both"
 
@@ -198,8 +197,6 @@ def test_a_target_may_have_seeds_of_its_own(config):
 
 
 def test_what_changes_in_a_recipe_is_layered(config):
-    from scalearn.combine import METHODS
-
     config |= {"recipe": {"epochs": 7, "max_length": 24}, "few_shot": {"max_steps": 5}, "lr": {"scalearn": 0.5}}
     experiment = Experiment.model_validate(config)
     few, full = (experiment.recipe_of(METHODS["scalearn"], size) for size in (16, "full"))
