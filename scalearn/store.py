@@ -10,7 +10,6 @@ A unit is one target by one method from one choice of sources, with one number o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from typing import Any, Final
 from pydantic import Field, ValidationError
 
 from tasksel.errors import UserError
+from tasksel.matrix import whole_lines
 from tasksel.storage import read_json, write_text
 from tasksel.task import Frozen
 
@@ -123,19 +123,7 @@ def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
     """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            told = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):  # no line end follows it
-                continue
-            raise UserError(f"{path}:{number}: broken JSON; take the line out and run again") from error
-        found.append(parse(told, kind, f"{path}:{number}"))
-    return found
+    return [parse(told, kind, where) for where, told in whole_lines(path)[0]]
 
 
 def write_lines(path: Path, rows: Iterable[Frozen]) -> None:

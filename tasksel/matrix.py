@@ -238,7 +238,7 @@ def mend(path: Path) -> str | None:
     """
     if not path.exists():
         return None
-    _, cut = _whole_lines(path)
+    _, cut = whole_lines(path)
     if cut is None:
         raw = path.read_bytes()
         if raw and not raw.endswith(b"\n"):
@@ -254,7 +254,7 @@ def mend(path: Path) -> str | None:
 
 def read_records(path: Path, kind: type[T], *, key: Callable[[T], Hashable]) -> tuple[list[T], str | None]:
     """The lines of a JSONL file as instances of a dataclass, those of one key once; see `read_whole_rows`."""
-    lines, cut = _whole_lines(path)
+    lines, cut = whole_lines(path)
     seen: dict[Hashable, tuple[str, T]] = {}
     for where, values in lines:
         found = _record(kind, values, where)
@@ -269,7 +269,7 @@ def read_records(path: Path, kind: type[T], *, key: Callable[[T], Hashable]) -> 
     return [found for _, found in seen.values()], complaint
 
 
-def _whole_lines(path: Path) -> tuple[list[tuple[str, Any]], tuple[str, int] | None]:
+def whole_lines(path: Path) -> tuple[list[tuple[str, Any]], tuple[str, int] | None]:
     """(place, value) of each line, and the place and byte offset of a last line that is no JSON."""
     if not path.is_file():
         raise UserError(f"no file {path}")
