@@ -200,13 +200,19 @@ class Plan:
             made |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
             made["machine"] = {
                 "processor": platform.machine(),
-                "device": accelerator().device.type,
+                "device": _device(),
                 "threads": torch.get_num_threads(),
             }
             write_json(self.out / EXPERIMENT, made)
             write_lines(self.out / ROWS, self.rows())
             write_lines(self.out / RANKINGS, self.rankings())
         accelerator().wait_for_everyone()
+
+
+def _device() -> str:
+    """What computes: "cpu", or a GPU by its name."""
+    device = accelerator().device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 Done = tuple[Step, Row | None, float]
