@@ -1,0 +1,58 @@
+"""The published comparisons: whole, of the configurations in `scripts/`, and their tables made again from the rows that are committed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scalearn.config import read_config
+from scalearn.experiment import Experiment, units
+from scalearn.report import markdown_report
+from scalearn.report.compare import comparisons
+from scalearn.store import Run
+
+ROOT = Path(__file__).parents[1]
+RESULTS = (ROOT / "docs" / "results.md").read_text()
+PUBLISHED = sorted(path.parent for path in (ROOT / "docs").glob("*/rows.jsonl") if (path.parent / "report").is_dir())
+FOLDERS = pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+
+
+def test_there_are_published_comparisons():
+    assert "glue_minilm" in {folder.name for folder in PUBLISHED}
+
+
+@FOLDERS
+def test_a_published_run_is_of_its_configuration_and_has_every_unit(folder):
+    told, run = read_config(ROOT / "scripts" / f"{folder.name}.yaml", Experiment), Run(folder)
+    assert Experiment.model_validate(run.config) == told.model_copy(update={"data": "tasks"})
+    assert run.told["plan"] == [str(unit) for unit in units(told)]
+    assert not run.missing
+
+
+@FOLDERS
+def test_the_published_report_is_made_again_from_its_rows(folder):
+    published, run = (folder / "report" / "report.md").read_text(), Run(folder)
+    pictures = [Path(name) for name in re.findall(r"!\[[^\]]*\]\((pictures/[^)]+)\)", published)]
+    assert pictures
+    assert all((folder / "report" / picture).is_file() for picture in pictures)
+    assert markdown_report(run, comparisons(run.rows, run.config), pictures) == published
+
+
+@FOLDERS
+def test_no_path_of_the_machine_that_made_it_is_published(folder):
+    for name in ("experiment.json", "report/report.md", "report/report.html"):
+        assert not re.search(r"/(root|home|work|tmp)/", (folder / name).read_text()), name
+
+
+def test_every_table_row_of_a_way_of_transfer_stands_in_a_published_report():
+    part = RESULTS[RESULTS.index("## Transfer: ") : RESULTS.index("## Does a connectivity pattern")]
+    rows = {line for line in part.splitlines() if line.startswith("| ")}
+    published = {line for folder in PUBLISHED for line in (folder / "report" / "report.md").read_text().splitlines()}
+    assert len(rows) > 50
+    assert rows <= published
+
+
+@FOLDERS
+def test_the_command_beside_a_published_comparison_names_it(folder):
+    assert f"scalearn run scripts/{folder.name}.yaml" in RESULTS
+    assert f"scalearn report docs/{folder.name}" in RESULTS
