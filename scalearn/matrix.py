@@ -10,20 +10,16 @@ Runs are independent: `jobs` processes share them, the main one appends their ro
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 import platform
 import statistics
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from scalearn.card import command, versions
@@ -32,6 +28,7 @@ from scalearn.config import RecipeChange, Sources, Targets, check_lists
 from scalearn.folding import stack
 from scalearn.pool import AdapterPool
 from scalearn.source import train_source
+from scalearn.workers import workers
 from tasksel.catalog import find_tasks
 from tasksel.data import Split, load
 from tasksel.encoder import load_base
@@ -192,7 +189,8 @@ class MatrixRun:
         total = len(units(self.config))
         if len(todo) < total:
             say(f"{total - len(todo)} of {total} runs are done already")
-        with bar(self.config.name, len(todo)) as advance, _workers(self.config, self.out, jobs) as measure:
+        bench = functools.partial(_measuring, self.config.model_dump_json(), str(self.out))
+        with bar(self.config.name, len(todo)) as advance, workers(bench, jobs) as measure:
             for row in measure(todo):
                 append_row(self.rows_file, row)
                 advance(
@@ -283,37 +281,6 @@ class _Bench:
         return Row(target=unit.target, source=unit.source, method=unit.method, seed=unit.seed, **told)
 
 
-@contextmanager
-def _workers(config: MatrixConfig, out: Path, jobs: int) -> Iterator[Any]:
-    """A function that measures units and gives their rows as they finish: in this process, or in `jobs` others."""
-    if jobs == 1:
-        bench = _Bench(config, out)
-        yield lambda todo: map(bench.measure, todo)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
-    with ProcessPoolExecutor(jobs, context, _begin, (config.model_dump_json(), str(out), jobs)) as executor:
-        try:
-            yield lambda todo: _finished(executor, todo)
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _finished(executor: ProcessPoolExecutor, todo: list[Unit]) -> Iterator[Row]:
-    for future in as_completed([executor.submit(_measure, unit) for unit in todo]):
-        yield future.result()
-
-
-_bench: _Bench | None = None
-
-
-def _begin(config: str, out: str, jobs: int) -> None:
-    """Sets up a worker process: its own bench, its share of the threads."""
-    global _bench
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    _bench = _Bench(MatrixConfig.model_validate_json(config), Path(out))
-
-
-def _measure(unit: Unit) -> Row:
-    assert _bench is not None
-    return _bench.measure(unit)
+def _measuring(config: str, out: str) -> Callable[[Unit], Row]:
+    """What measures a unit, with a bench of its own."""
+    return _Bench(MatrixConfig.model_validate_json(config), Path(out)).measure

@@ -8,17 +8,14 @@ the same folder), which several runs may share.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
@@ -26,6 +23,7 @@ from pydantic import ValidationError
 from scalearn.card import command, versions
 from scalearn.experiment import Experiment, Size, Unit, check, units
 from scalearn.store import EXPERIMENT, FULL, RANKINGS, ROWS, RankingRow, Row, append_line, write_lines
+from scalearn.workers import workers
 from scalearn.workshop import OWN, Workshop
 from tasksel.catalog import find_tasks
 from tasksel.errors import UserError
@@ -169,7 +167,7 @@ class Plan:
         if len(todo) < total:
             say(f"{total - len(todo)} of {total} steps are done already")
         self._record()
-        with bar(self.experiment.name, len(todo)) as advance, _workers(self, jobs) as work:
+        with bar(self.experiment.name, len(todo)) as advance, workers(self._worker(jobs), jobs) as work:
             for wave in WAVES:
                 for step, row, seconds in work([step for step in todo if step.wave == wave]):
                     if row is not None and is_main():
@@ -182,6 +180,12 @@ class Plan:
             if is_main():
                 write_json(self.out / "map.json", told)
         self._record()
+
+    def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
+        """Gives what does a step: by this plan, or, with several jobs, by one like it."""
+        if jobs == 1:
+            return lambda: partial(_timed, self)
+        return partial(_elsewhere, self.experiment.model_dump_json(), str(self.out), str(self.store))
 
     def rows(self) -> list[Row]:
         """The rows of the units that are finished, in the plan's order."""
@@ -218,43 +222,12 @@ def _device() -> str:
 Done = tuple[Step, Row | None, float]
 
 
-@contextmanager
-def _workers(plan: Plan, jobs: int) -> Iterator[Any]:
-    """A function that does steps and gives each with its row and seconds as it ends: in this process, or in `jobs` others."""
-    if jobs == 1:
-        yield lambda steps: (_timed(plan, step) for step in steps)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
-    told = (plan.experiment.model_dump_json(), str(plan.out), str(plan.store), jobs)
-    with ProcessPoolExecutor(jobs, context, _begin, told) as executor:
-        try:
-            yield lambda steps: _finished(executor, steps)
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def _timed(plan: Plan, step: Step) -> Done:
     begun = time.perf_counter()
     row = plan.do(step)
     return step, row, time.perf_counter() - begun
 
 
-def _finished(executor: ProcessPoolExecutor, steps: Sequence[Step]) -> Iterator[Done]:
-    for future in as_completed([executor.submit(_do, step) for step in steps]):
-        yield future.result()
-
-
-_plan: Plan | None = None
-
-
-def _begin(experiment: str, out: str, store: str, jobs: int) -> None:
-    """Sets up a worker process: its own plan, its share of the threads."""
-    global _plan
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    _plan = Plan(Experiment.model_validate_json(experiment), Path(out), store=Path(store))
-
-
-def _do(step: Step) -> Done:
-    assert _plan is not None
-    return _timed(_plan, step)
+def _elsewhere(experiment: str, out: str, store: str) -> Callable[[Step], Done]:
+    """What does a step in another process: with a plan of its own."""
+    return partial(_timed, Plan(Experiment.model_validate_json(experiment), Path(out), store=Path(store)))

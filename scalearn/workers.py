@@ -1,0 +1,68 @@
+"""Independent pieces of work, shared among processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import connection
+from typing import Any, TypeVar
+
+import torch
+
+Piece = TypeVar("Piece")
+Outcome = TypeVar("Outcome")
+
+
+@contextmanager
+def workers(
+    make: Callable[[], Callable[[Piece], Outcome]], jobs: int
+) -> Iterator[Callable[[Sequence[Piece]], Iterator[Outcome]]]:
+    """A function that does pieces of work and gives each outcome as it ends: in this process, or in `jobs` others.
+
+    Args:
+        make: gives what does one piece; called once a process. With several jobs it is pickled, and so are pieces and outcomes.
+    """
+    if jobs == 1:
+        act = make()
+        yield lambda todo: map(act, todo)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
+    with ProcessPoolExecutor(jobs, context, _begin, (make, jobs)) as executor:
+        try:
+            yield lambda todo: _finished(executor, todo)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _finished(executor: ProcessPoolExecutor, todo: Sequence[Any]) -> Iterator[Any]:
+    for future in as_completed([executor.submit(_do, piece) for piece in todo]):
+        yield future.result()
+
+
+_act: Callable[[Any], Any] | None = None
+
+
+def _begin(make: Callable[[], Callable[[Any], Any]], jobs: int) -> None:
+    """Sets up a worker process: its share of the threads, and what it works with."""
+    global _act
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    _act = make()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone: killed, that one cannot say so, and a worker would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _do(piece: Any) -> Any:
+    assert _act is not None
+    return _act(piece)
