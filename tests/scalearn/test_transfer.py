@@ -51,9 +51,9 @@ def test_frozen_means_frozen_to_the_bit(go, pool, target, monkeypatch):
         def snapshot():
             return {
                 "base": weights_fingerprint(model),
-                "buffers": {k: v.clone() for k, v in model.named_buffers()},
-                "frozen": {k: v.clone() for k, v in model.named_parameters() if not v.requires_grad},
-                "trained": {k: v.detach().clone() for k, v in model.named_parameters() if v.requires_grad},
+                "buffers": {k: v.cpu().clone() for k, v in model.named_buffers()},
+                "frozen": {k: v.cpu().clone() for k, v in model.named_parameters() if not v.requires_grad},
+                "trained": {k: v.detach().cpu().clone() for k, v in model.named_parameters() if v.requires_grad},
             }
 
         assert len(slots) == 2
