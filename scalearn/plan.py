@@ -106,11 +106,7 @@ class Plan:
         seeds = dict.fromkeys(experiment.source_seed(unit.seed) for unit in found)
         needed = any(unit.selection for unit in found) or bool(experiment.map)
         sources = [Step("source", name, seed) for seed in seeds for name in experiment.sources.tasks if needed]
-        own = [
-            Step("own", unit.target, unit.seed if unit.method == OWN else experiment.source_seed(unit.seed), unit.size)
-            for unit in found
-            if unit.method == OWN or (unit.selection and unit.selection.own)
-        ]
+        own = [step for step in map(self._own, found) if step]
         ranked = [
             Step("rank", unit.target, unit.seed, unit.size, unit.selection.by)
             for unit in found
@@ -130,7 +126,19 @@ class Plan:
             return self.workshop.has_source(step.target, step.seed)
         if step.wave == "rank":
             return self.workshop.ranking_path(step.target, step.size, step.by, step.seed).is_file()
-        return self.workshop.has_own(step.target, step.size, step.seed)
+        return self.workshop.has_own(step.target, step.size, step.seed) or not self._is_asked_for(step)
+
+    def _is_asked_for(self, step: Step) -> bool:
+        """Whether an unfinished unit stands on an own source: rows may be there without the adapter that they tell of."""
+        return any(self.workshop.stored(unit) is None for unit in self.units if self._own(unit) == step)
+
+    def _own(self, unit: Unit) -> Step | None:
+        """The own source that a unit stands on."""
+        if unit.method == OWN:
+            return Step("own", unit.target, unit.seed, unit.size)
+        if unit.selection and unit.selection.own:
+            return Step("own", unit.target, self.experiment.source_seed(unit.seed), unit.size)
+        return None
 
     def do(self, step: Step) -> Row | None:
         """Does a step; a unit gives its row."""

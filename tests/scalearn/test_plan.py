@@ -242,6 +242,19 @@ def test_a_single_adapter_and_the_own_source_are_one_training(quick, tmp_path, m
     assert (own.card.task.draw.shots, single.bytes, single.epoch) == (6, own.trained.nbytes, own.card.epoch)
 
 
+def test_an_own_source_is_trained_again_only_where_an_unfinished_unit_asks_for_it(quick, tmp_path):
+    quick["targets"] = {"tasks": ["entail_kitchen"], "sizes": [6], "seeds": [0]}
+    quick |= {"methods": ["single-adapter", "scalearn-uniform"], "keep": False, "test_rows": 20}
+    quick["rank"] |= {"own": True}
+    made = plan(quick, tmp_path / "run")
+    made.run()
+    shutil.rmtree(tmp_path / "run" / "store" / "own")
+    assert to_do(made) == []
+    unit = made.units[-1]
+    made.workshop.unit_path(unit).unlink()
+    assert to_do(made) == ["own source of entail_kitchen with 6 rows, seed 0", str(unit)]
+
+
 def test_a_source_that_was_trained_just_so_is_the_single_adapter(quick, tmp_path):
     quick["targets"] = {"tasks": ["grammar_garden"], "rows": 24, "seeds": [0]}
     quick |= {"methods": ["single-adapter"], "recipe": quick["sources"]["recipe"]}
