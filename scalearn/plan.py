@@ -166,9 +166,8 @@ class Plan:
             raise UserError(
                 "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
             )
-        say(
-            f"{self.experiment.name} on {self.workshop.base}"
-        )  # a base that cannot be loaded is said before anything is written
+        # here a base that cannot be loaded is refused, before anything is written
+        say(f"{self.experiment.name} on {self.workshop.base}")
         todo = [step for step in self.steps() if not self.done(step)]
         accelerator().wait_for_everyone()  # all have looked before one writes
         total = len(self.steps())
