@@ -1,14 +1,14 @@
 """Train one small adapter a task; ask which will help a new task; learn how loudly each should speak."""
 
-from scalearn.adopt import adopt
-from scalearn.combine import METHODS
-from scalearn.explain import Explanation, explain
-from scalearn.pool import AdapterPool, Source
-from scalearn.result import TransferResult
-from scalearn.scaling import SCALINGS, Scaling
-from scalearn.source import train_source
-from scalearn.transfer import transfer
-from tasksel.training import Recipe
+from scalearn.layers.scaling import SCALINGS, Scaling
+from scalearn.methods.base import METHODS
+from scalearn.results.explain import Explanation, explain
+from scalearn.results.result import TransferResult
+from scalearn.results.transfer import transfer
+from tasksel.adapters.importing import adopt
+from tasksel.adapters.scalearn_pool import AdapterPool, Source
+from tasksel.adapters.train_source import train_source
+from tasksel.training.recipe import Recipe
 
 __version__ = "0.1.0"
 __all__ = [

@@ -14,10 +14,10 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from scalearn.combine import METHODS
-from scalearn.report.compare import AVERAGE, EACH, Cell, Comparison, Way, rows_words
+from scalearn.comparison.records import RankingRow
+from scalearn.methods.base import METHODS
 from scalearn.report.sheet import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
-from scalearn.store import RankingRow
+from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Way, rows_words
 
 BLOCKS = ("without sources", "with sources", "ScaLearn")
 AGAINST = ("single-adapter", "fusion")

@@ -9,10 +9,11 @@ import pytest
 import torch
 from adapters import SeqBnConfig
 
-from scalearn import METHODS, AdapterPool, Recipe, transfer
-from scalearn.experiment import Experiment
-from scalearn.plan import Plan
-from scalearn.slot import bottleneck_layers
+from scalearn import METHODS, AdapterPool, Recipe
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.plan import Plan
+from scalearn.layers.mix import bottleneck_layers
+from scalearn.results import transfer
 from tasksel import get_task
 
 RECIPE = Recipe(lr=1e-2, epochs=1, batch=8, max_length=32)
@@ -105,9 +106,11 @@ def no_training(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("something was trained again")
 
-    for module in ("scalearn.source", "scalearn.transfer", "tasksel.embedders.connectivity"):
-        monkeypatch.setattr(sys.modules[module], "fit", refuse)  # `scalearn.transfer` by attribute is the function
-    monkeypatch.setattr("scalearn.joint.fit_parts", refuse)
+    for module in ("tasksel.adapters.train_source", "scalearn.results.transfer", "tasksel.embeddings.connectivity"):
+        monkeypatch.setattr(
+            sys.modules[module], "fit", refuse
+        )  # `scalearn.results.transfer` by attribute is the function
+    monkeypatch.setattr("scalearn.methods.joint.fit_parts", refuse)
 
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"

@@ -7,12 +7,13 @@ import pytest
 import torch
 from adapters import CompacterConfig, LoRAConfig, ParBnConfig, PrefixTuningConfig, SeqBnConfig, SeqBnInvConfig
 
-from scalearn import METHODS, AdapterPool, adopt
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.slot import bottleneck_layers
+from scalearn import METHODS, AdapterPool
+from scalearn.layers.mix import bottleneck_layers
+from scalearn.layers.stacking import stack
+from scalearn.methods.base import build
 from tasksel import UserError, get_task
-from tasksel.encoder import load_base
+from tasksel.adapters import importing as adopt
+from tasksel.model.base import load_base
 
 
 @pytest.fixture(scope="module")

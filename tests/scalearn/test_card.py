@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from scalearn.card import Card, command, versions
 from tasksel import UserError
-from tasksel.stored import read_card
+from tasksel.adapters.card import read_card
+from tasksel.adapters.pool_card import Card
+from tasksel.storage.provenance import command, versions
 
 CARD = {"name": "rte", "key": "0" * 16, "base": {"name": "b", "fingerprint": "f"}, "adapter": "rte", "files": {}}
 

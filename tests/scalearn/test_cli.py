@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-import scalearn.cli as cli
+import scalearn.cli.main as cli
 from scalearn import AdapterPool, TransferResult
-from scalearn.store import Run
-from tasksel.builtin import builtin_rows
-from tasksel.catalog import find_tasks
+from scalearn.comparison.records import Run
+from tasksel.tasks.builtin import builtin_rows
+from tasksel.tasks.registry import find_tasks
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--recipe.epochs", "1", "--recipe.batch", "8", "--recipe.max-length", "24"]
@@ -131,7 +131,7 @@ def test_train_source_trains_and_then_skips(say, tiny, tmp_path, monkeypatch):
     assert "Source('grammar_school': dev " in say(*call)
     card = AdapterPool(tmp_path / "pool")["grammar_school"].card
     assert (card.rows, card.recipe.epochs, card.recipe.batch, card.recipe.lr) == (16, 1, 8, 3e-4)
-    monkeypatch.setattr("scalearn.source.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("tasksel.adapters.train_source.fit", lambda *_, **__: pytest.fail("trained again"))
     say(*call)
 
 
@@ -171,7 +171,7 @@ def test_pool_verify_counts_what_it_checked(say, pool):
 
 
 def test_pool_add_takes_in_a_folder(say, tiny, loud_adapter, tmp_path):
-    from tasksel.encoder import load_base
+    from tasksel.model.base import load_base
 
     model = loud_adapter(load_base(tiny).model(), "guest")
     model.save_adapter(str(tmp_path / "guest"), "guest", use_safetensors=True)
@@ -307,7 +307,7 @@ def test_explain_shows_and_stores(say, results, experiment_run, tmp_path):
 
 
 def test_push_only_says_what_it_would_send(say, results, tmp_path, monkeypatch):
-    monkeypatch.setattr("scalearn.push.HfApi", lambda: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("scalearn.results.push.HfApi", lambda: pytest.fail("the hub was asked"))
     folder = results["scalearn"].export(tmp_path / "export")
     shown = say("push", folder, "--to", "me/mine")
     assert "/me/mine (public)" in shown
@@ -366,7 +366,7 @@ def test_run_runs_and_a_second_time_finds_all_done(say, config, tmp_path, monkey
     assert "report.html" in shown
     [row] = Run(tmp_path / "out").rows
     assert TransferResult.load(tmp_path / "out" / "store" / "results" / row.key).run.recipe.lr == 0.002
-    monkeypatch.setattr("scalearn.source.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("tasksel.adapters.train_source.fit", lambda *_, **__: pytest.fail("trained again"))
     say(*call)
     assert "3 steps, 3 done" in say(*call, "--plan")
 

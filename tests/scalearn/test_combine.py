@@ -10,13 +10,13 @@ from adapters.methods.modeling import BertFusion
 from transformers import BertConfig
 
 from scalearn import METHODS, SCALINGS
-from scalearn.combine import build, check_count, get_method, learned_parameters, learned_state, load_learned
-from scalearn.export import unexportable
-from scalearn.folding import stack
-from scalearn.slot import ScaledMix, bottleneck_layers, set_omega
-from scalearn.soup import merge
+from scalearn.layers.mix import ScaledMix, bottleneck_layers, set_omega
+from scalearn.layers.stacking import stack
+from scalearn.methods.base import build, check_count, get_method, learned_parameters, learned_state, load_learned
+from scalearn.methods.soup import merge
+from scalearn.results.export import unexportable
 from tasksel import UserError, get_task
-from tasksel.encoder import load_base
+from tasksel.model.base import load_base
 
 LAYERS, WIDTH, SOURCES = 3, 32, 5
 DOC = Path(__file__).parents[2] / "docs" / "transfer.md"

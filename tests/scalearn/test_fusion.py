@@ -7,12 +7,13 @@ import torch
 from adapters import SeqBnConfig
 from safetensors.torch import load_file
 
-from scalearn import METHODS, transfer
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.fusion import penalty
-from scalearn.slot import bottleneck_layers
-from tasksel.encoder import load_base
+from scalearn import METHODS
+from scalearn.layers.fusion import penalty
+from scalearn.layers.mix import bottleneck_layers
+from scalearn.layers.stacking import stack
+from scalearn.methods.base import build
+from scalearn.results import transfer
+from tasksel.model.base import load_base
 
 IDS = torch.tensor([[101, 2023, 2003, 102], [101, 2919, 102, 0]])
 
@@ -90,7 +91,7 @@ def test_the_penalty_is_a_hundredth_of_the_squared_distance_from_the_identity(fu
 
 
 def test_training_adds_the_penalty_for_fusion_alone_and_leaves_the_sources(pool, target, recipe, tmp_path, monkeypatch):
-    module = sys.modules["scalearn.transfer"]
+    module = sys.modules["scalearn.results.transfer"]
     plain, seen = module.fit, {}
 
     def watched(model, *args, **options):

@@ -6,14 +6,16 @@ import json
 import pytest
 import torch
 
-from scalearn import METHODS, transfer
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.grid import CELLS, best_of_grid
-from scalearn.slot import given_omegas
+from scalearn import METHODS
+from scalearn.layers.mix import given_omegas
+from scalearn.layers.stacking import stack
+from scalearn.methods.base import build
+from scalearn.methods.grid import CELLS, best_of_grid
+from scalearn.results import transfer
 from tasksel import UserError
-from tasksel.encoder import load_base
-from tasksel.training import Fit, trained_state
+from tasksel.model.base import load_base
+from tasksel.training.loop import Fit
+from tasksel.training.state import trained_state
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scalearn import AdapterPool, TransferResult, train_source, transfer
-from scalearn import joint as module
-from scalearn.joint import SHARED, TOLD, WEIGHTS, partners, train_joint
+from scalearn import AdapterPool, TransferResult, train_source
+from scalearn.methods import joint as module
+from scalearn.methods.joint import SHARED, TOLD, WEIGHTS, partners, train_joint
+from scalearn.results import transfer
 from tasksel import UserError, get_task, load
-from tasksel.data import Data
-from tasksel.training import Diverged, encode_split, evaluate
+from tasksel.tasks.load import Data
+from tasksel.training.loop import Diverged
+from tasksel.training.predict import encode_split, evaluate
 
 NAMES = ("entail_travel", "grammar_garden", "sentiment_films")  # the pool's, 64 rows each
 TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carrots", "Nobody peels")]
@@ -323,7 +325,7 @@ class TestSources:
         assert module.lesson(other)[1].fingerprint != source.data
 
     def test_a_matrix_does_not_measure_it(self, tmp_path, tiny):
-        from scalearn.matrix import MatrixConfig, MatrixRun
+        from scalearn.comparison.measure_matrix import MatrixConfig, MatrixRun
 
         told = {"base": tiny, "sources": {"tasks": list(NAMES)}, "targets": {"tasks": ["entail_kitchen"]}}
         config = MatrixConfig.model_validate({**told, "name": "m", "methods": ["joint"]})

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import TransferResult
-from scalearn.store import Run
+from scalearn.comparison.records import Run
 
 SETTINGS = ["--recipe.epochs", "2", "--recipe.max-length", "32", "--recipe.lr", "1e-3"]
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
@@ -41,7 +41,7 @@ def twice(tiny, python, tmp_path_factory):
 def test_the_launcher_starts_two_processes(python, tmp_path):
     script = tmp_path / "count.py"  # a file a rank: what two processes print may come interleaved
     script.write_text(
-        "from pathlib import Path\nfrom tasksel.training import accelerator\na = accelerator()\n"
+        "from pathlib import Path\nfrom tasksel.training.loop import accelerator\na = accelerator()\n"
         "Path(f'rank-{a.process_index}').write_text(str(a.num_processes))\na.wait_for_everyone()\na.end_training()\n"
     )
     run(python, *LAUNCH, str(script), cwd=tmp_path)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scalearn import METHODS, SCALINGS, TransferResult, transfer
+from scalearn import METHODS, SCALINGS, TransferResult
+from scalearn.results import transfer
 from tasksel import UserError, load
 
 TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carrots", "Nobody peels"), ("a", "b")]
@@ -53,7 +54,7 @@ def test_the_methods_do_not_all_say_the_same(results):
 
 
 def test_the_stored_score_is_what_the_reloaded_model_scores(kinds):
-    from tasksel.metrics import score
+    from tasksel.tasks.metrics import score
 
     for result in kinds.values():
         test, chosen = load(result.task, rows=24).test, result.best_seed
@@ -214,8 +215,8 @@ def test_bytes_are_of_the_trained_state_and_of_a_soups_own_adapter(results):
 
 
 def test_peak_memory_is_told_where_this_machine_can_measure_it(results):
-    from scalearn.memory import Peak
-    from tasksel.training import accelerator
+    from tasksel.processes import accelerator
+    from tasksel.training.memory import Peak
 
     able = Peak(accelerator().device).bytes() is not None
     for method, result in results.items():

@@ -8,14 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scalearn import METHODS, transfer
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.search import BOUND, EVALUATIONS, minimise, searched
-from scalearn.slot import given_omegas
+from scalearn import METHODS
+from scalearn.layers.mix import given_omegas
+from scalearn.layers.stacking import stack
+from scalearn.methods.base import build
+from scalearn.methods.search import BOUND, EVALUATIONS, minimise, searched
+from scalearn.results import transfer
 from tasksel import UserError, load
-from tasksel.encoder import load_base
-from tasksel.training import Fit, encode_split, logits_of, trained_state
+from tasksel.model.base import load_base
+from tasksel.training.loop import Fit
+from tasksel.training.predict import encode_split, logits_of
+from tasksel.training.state import trained_state
 
 
 def watched(objective):
@@ -88,7 +91,7 @@ def test_the_objective_is_the_mean_loss_and_a_twentieth_of_the_mean_size_of_omeg
         assert all(torch.equal(head[name], tensor) for name, tensor in trained_state(model).items())
         return [0.0, 0.2]
 
-    monkeypatch.setattr(sys.modules["scalearn.search"], "minimise", probe)
+    monkeypatch.setattr(sys.modules["scalearn.methods.search"], "minimise", probe)
     fit = searched(model, target, rows, train, count=2, seed=5)
     assert order == [("head", 0.5, 0.5), "search", "search", ("head", 0.0, 0.2)]
     assert (fit.score, fit.epoch, fit.steps) == (4.5, 4, 8), "the second fit of the head"

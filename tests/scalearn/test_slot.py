@@ -15,12 +15,13 @@ from adapters import (
 )
 
 from scalearn import METHODS, AdapterPool
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.slot import Bottlenecks, ScaledMix, add_mix, bottleneck_layers, fold_into, slot_config, unfoldable
-from scalearn.slot import set_omega as set_scalars
-from tasksel.encoder import load_base
-from tasksel.training import load_trained, trained_state
+from scalearn.layers.mix import ScaledMix, add_mix, bottleneck_layers, fold_into, slot_config
+from scalearn.layers.mix import set_omega as set_scalars
+from scalearn.layers.stacking import stack
+from scalearn.methods.base import build
+from tasksel.adapters.bottleneck import Bottlenecks, unfoldable
+from tasksel.model.base import load_base
+from tasksel.training.state import load_trained, trained_state
 
 PLAIN = SeqBnConfig(reduction_factor=16).to_dict()
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")

@@ -7,13 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scalearn import METHODS, transfer
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.slot import Bottlenecks
-from scalearn.soup import merge, shares
+from scalearn import METHODS
+from scalearn.layers.stacking import stack
+from scalearn.methods.base import build
+from scalearn.methods.soup import merge, shares
+from scalearn.results import transfer
 from tasksel import UserError
-from tasksel.encoder import load_base
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.model.base import load_base
 
 FIELDS = ("down", "down_bias", "up", "up_bias")
 

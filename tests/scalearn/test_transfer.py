@@ -13,14 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scalearn import Recipe, TransferResult, transfer
-from scalearn.slot import ScaledMix
+from scalearn import Recipe, TransferResult
+from scalearn.layers.mix import ScaledMix
+from scalearn.results import transfer
 from tasksel import Ranking, UserError, get_task
-from tasksel.encoder import weights_fingerprint
-from tasksel.training import Diverged
+from tasksel.model.base import weights_fingerprint
+from tasksel.training.loop import Diverged
 
 TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carrots", "Nobody peels")]
-module = sys.modules["scalearn.transfer"]
+module = sys.modules["scalearn.results.transfer"]
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ KILLED = """
     from tasksel import get_task
 
     outs, folder, recipe = json.load(sys.stdin)
-    module = sys.modules["scalearn.transfer"]
+    module = sys.modules["scalearn.results.transfer"]
 
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
@@ -185,7 +186,7 @@ def test_a_run_killed_before_its_record_leaves_no_folder_that_looks_begun(go, tm
 
 
 def test_a_seed_that_diverges_keeps_the_finished_ones_and_the_last_good_state(go, tmp_path, monkeypatch):
-    import tasksel.training as training
+    import tasksel.training.loop as training
 
     first = go(seeds=[0])
     plain = training.loss_sum

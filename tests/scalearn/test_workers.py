@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from scalearn.workers import workers
+from scalearn.comparison.workers import workers
 
 
 def squarer():

@@ -3,10 +3,11 @@
 import shutil
 
 from tasksel import get_task
-from tasksel.encoder import load_base
-from tasksel.matrix import SINGLE, Row, append_row
-from tasksel.scoring import Bench
-from tasksel.stored import stored_sources
+from tasksel.adapters.pool import stored_sources
+from tasksel.evaluation.score_selectors import Bench
+from tasksel.evaluation.transfer_matrix import SINGLE, Row
+from tasksel.model.base import load_base
+from tasksel.storage.jsonl import append_row
 
 SOURCES = ("entail_travel", "grammar_garden", "sentiment_films")
 TARGETS = ("sentiment_phones", "entail_kitchen")

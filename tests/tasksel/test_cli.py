@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from tasksel import TaskEmbedding, cli
-from tasksel.builtin import builtin_tasks
-from tasksel.cli import main
-from tasksel.embedders.connectivity import Connectivity
+from tasksel import TaskEmbedding
+from tasksel.cli import main as cli
+from tasksel.cli.main import main
+from tasksel.embeddings.connectivity import Connectivity
+from tasksel.tasks.builtin import builtin_tasks
 
 QUICK = ["--rows", "20", "--set", "max_steps=2", "batch=8"]
 

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from made_bench import SOURCES, TARGETS, write_matrix
 
-from tasksel import TaskEmbedding, cli
-from tasksel.cli import main
-from tasksel.embedders.vocabulary import Vocabulary
-from tasksel.matrix import append_row
-from tasksel.pairs import FILE as PAIRS
-from tasksel.pairs import PairRow
-from tasksel.scores import Scores, read_scores
-from tasksel.scoring import fuse
+from tasksel import TaskEmbedding
+from tasksel.cli import main as cli
+from tasksel.cli.main import main
+from tasksel.embeddings.vocabulary import Vocabulary
+from tasksel.evaluation.score_records import Scores, read_scores
+from tasksel.evaluation.score_selectors import fuse
+from tasksel.gain.pair_features import FILE as PAIRS
+from tasksel.gain.pair_features import PairRow
+from tasksel.storage.jsonl import append_row
 
 
 @pytest.fixture(autouse=True)
@@ -413,7 +414,7 @@ class TestEmbed:
         run(capsys, *arguments)
         [path] = (tmp_path / "made").glob("*.safetensors")
         assert TaskEmbedding.load(path).made["adapter"]
-        monkeypatch.setattr("tasksel.trained.fit", lambda *args, **kwargs: pytest.fail("trained again"))
+        monkeypatch.setattr("tasksel.adapters.checkpoint.fit", lambda *args, **kwargs: pytest.fail("trained again"))
         run(capsys, *arguments)
 
     def test_a_way_of_choosing_that_embeds_nothing_is_refused(self, capsys, tiny):
@@ -446,7 +447,7 @@ class TestIndex:
         assert [line.split() for line in lines[2:]] == [["1", "same", "1.0000"], ["2", "near", "0.8000"]]
 
     def test_embedded_tasks_are_found_again(self, capsys, tiny, tmp_path, monkeypatch):
-        monkeypatch.setattr("tasksel.embedders.EMBEDDERS", {"connectivity": _quick_connectivity})
+        monkeypatch.setattr("tasksel.embeddings.EMBEDDERS", {"connectivity": _quick_connectivity})
         monkeypatch.setattr(cli, "get_embedder", lambda by: _quick_connectivity())
         run(capsys, "embed", "entail_travel", "grammar_garden", "--base", tiny, "--rows", "20", "--out", "made")
         files = sorted((tmp_path / "made").glob("*.safetensors"))
@@ -484,6 +485,6 @@ class TestIndex:
 
 
 def _quick_connectivity():
-    from tasksel.embedders.connectivity import Connectivity
+    from tasksel.embeddings.connectivity import Connectivity
 
     return Connectivity(max_steps=2, batch=8, max_length=32)

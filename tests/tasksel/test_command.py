@@ -2,9 +2,10 @@
 
 import pytest
 
-from tasksel.command import Commands, run_command
+from tasksel.cli.app import Commands, run_command
+from tasksel.display.progress import bar, console, say
 from tasksel.errors import UserError, one_line, unknown
-from tasksel.progress import bar, console, is_main, say
+from tasksel.processes import is_main
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ import pytest
 import yaml
 from hub_standin import HubStandin, Repositories
 
-from tasksel.catalog import suites
-from tasksel.hub import _class_names, hub_revision
-from tasksel.task import HubSource
+from tasksel.tasks.hub import _class_names, hub_revision
+from tasksel.tasks.registry import suites
+from tasksel.tasks.task import HubSource
 
 CHILD = """
 import json, sys

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from tasksel import UserError, get_task
-from tasksel.encoder import load_base
-from tasksel.stored import stored_sources
+from tasksel.adapters.pool import stored_sources
+from tasksel.model.base import load_base
 
 
 def test_a_pool_is_read_in_name_order_with_all_that_a_method_needs(pool, tiny):

@@ -11,30 +11,19 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from tasksel import training
-from tasksel.data import Data, Split
-from tasksel.encoder import add_head, load_base, weights_fingerprint
+from tasksel.adapters.train import add_fresh, freeze_base
 from tasksel.errors import UserError
-from tasksel.heads import loss_sum
-from tasksel.metrics import score
-from tasksel.task import DEFAULT_METRIC, BuiltinSource, Task
-from tasksel.trained import add_fresh, freeze_base
-from tasksel.training import (
-    TEMPERATURE,
-    Diverged,
-    Part,
-    Recipe,
-    encode_split,
-    evaluate,
-    evaluate_all,
-    fit,
-    fit_parts,
-    load_trained,
-    logits_of,
-    predict,
-    sampling_shares,
-    trained_state,
-)
+from tasksel.model.base import load_base, weights_fingerprint
+from tasksel.model.heads import add_head, loss_sum
+from tasksel.tasks.examples import Split
+from tasksel.tasks.load import Data
+from tasksel.tasks.metrics import score
+from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
+from tasksel.training import loop as training
+from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
+from tasksel.training.predict import encode_split, evaluate, evaluate_all, logits_of, predict
+from tasksel.training.recipe import Recipe
+from tasksel.training.state import load_trained, trained_state
 
 LABELS = ("blame", "praise")
 TOY = Task(
@@ -393,7 +382,7 @@ class TestSelecting:
             return np.stack([-signs, signs], axis=1).astype(np.float32)
 
         told.calls = 0
-        monkeypatch.setattr("tasksel.training.predict", told)
+        monkeypatch.setattr("tasksel.training.predict.predict", told)
         dev = encode_split(Split([("a",)] * 4, None, labels), TOY, load_base(tiny).tokenizer, max_length=8)
         recipe = QUICK.model_copy(update={"epochs": len(epochs), "select": select})
         run = fit(fresh(tiny), TOY, encoded(tiny, 8), dev, recipe, seed=0)
@@ -518,7 +507,7 @@ class TestParts:
         monkeypatch.setattr(
             training._Loop, "_update", lambda self: setattr(self, "step", self.step + 1)
         )  # only the draws
-        monkeypatch.setattr("tasksel.training.logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
+        monkeypatch.setattr("tasksel.training.predict.logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
         rows = {"few": 10, "some": 40, "many": 160}
         recipe = QUICK.model_copy(update={"batch": 10, "epochs": 60})
         parts = [Part(part.task, part.train, None) for part in parts_of(tiny, **rows)]

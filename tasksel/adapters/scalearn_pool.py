@@ -1,0 +1,211 @@
+"""A pool: a folder of source adapters for one base model, each in the `adapters` library's own format beside a card.
+
+    pool/<name>/adapter_config.json, adapter.safetensors      the library's
+    pool/<name>/head_config.json, model_head.safetensors      the library's (where a head was trained)
+    pool/<name>/card.json                                     base, task, rows, settings, scores, versions, a hash of every file
+    pool/<name>/embeddings/*.safetensors                      task embeddings, made when first asked for
+
+An entry appears all at once; a folder without a card is not an entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tasksel.adapters.bottleneck import Bottlenecks, unfoldable
+from tasksel.adapters.card import read_card
+from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.pool import StoredSource, cards_in
+from tasksel.adapters.pool_card import Card
+from tasksel.errors import UserError, unknown
+from tasksel.model.base import Base, describe, load_base
+from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json
+from tasksel.storage.provenance import versions
+
+WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
+
+
+def entry_name(name: str) -> str:
+    """The name, if it can name an entry.
+
+    Raises:
+        UserError: a name that is no plain folder name.
+    """
+    if not re.fullmatch(r"[\w+-][\w.+-]*", name):
+        raise UserError(f"'{name}' cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
+    return name
+
+
+@dataclass(frozen=True)
+class Source(StoredSource):
+    """One source adapter of a pool, every file of which can be checked."""
+
+    card: Card
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of its weights."""
+        return self.card.files[WEIGHTS][:16]
+
+    @cached_property
+    def trained(self) -> Trained:
+        """Its adapter and head, as `tasksel` runs and compares them."""
+        self.verify()
+        return Trained(self.folder, self.card.adapter)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Its adapter configuration, as the library wrote it."""
+        return read_json(self.folder / CONFIG)["config"]
+
+    def bottlenecks(self) -> dict[str, Bottlenecks]:
+        """Its projections [1, r, d] by the module path of their slot.
+
+        Raises:
+            UserError: a file that was altered, cut short or lost; an adapter of a form that cannot be folded (named).
+        """
+        self.verify()
+        problem = unfoldable(self.config)
+        if problem:
+            raise UserError(f"source '{self.name}' cannot be mixed: {problem}")
+        tensors = load_file(self.folder / WEIGHTS)
+        found: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            match = re.fullmatch(
+                rf"(.+)\.adapters\.{re.escape(self.card.adapter)}\.(adapter_down\.0|adapter_up)\.(weight|bias)", key
+            )
+            if match is None:
+                raise UserError(
+                    f"source '{self.name}' cannot be mixed: its weight '{key}' is not part of a plain bottleneck"
+                )
+            found.setdefault(match[1], {})[f"{match[2].split('.')[0]}.{match[3]}"] = tensor
+        scale = float(self.config.get("scaling", 1.0))
+        return {
+            path: Bottlenecks(
+                t["adapter_down.weight"][None],
+                t["adapter_down.bias"][None],
+                scale * t["adapter_up.weight"].t()[None],
+                scale * t["adapter_up.bias"][None],
+            )
+            for path, t in found.items()
+        }
+
+    def verify(self) -> None:
+        """Compares every file with its hash.
+
+        Raises:
+            UserError: a missing, truncated or altered file, by name.
+        """
+        for name, expected in self.card.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                raise UserError(f"source '{self.name}': {path} is missing; train or add it again")
+            if file_hash(path) != expected:
+                raise UserError(
+                    f"source '{self.name}': {path} is not the file that was stored (cut short or altered); train or add it again"
+                )
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in self.card.scores.items())
+        return f"Source({self.name!r}: {scores or self.card.origin})"
+
+
+class AdapterPool:
+    """Source adapters by name, in a folder.
+
+    Iterating gives the sources in name order. The folder is made when the first adapter is stored.
+
+    Args:
+        folder: where the pool lies.
+        base: alias, hub id or folder of the base model; by default the one its adapters were trained on.
+
+    Raises:
+        UserError: the pool belongs to another base model; a card that cannot be read.
+    """
+
+    def __init__(self, folder: str | Path, *, base: str | None = None) -> None:
+        self.folder = Path(folder)
+        self._read()
+        first = next(iter(self), None)
+        if base is None and first is None:
+            raise UserError(
+                f"no pool at {self.folder}: name its base model to begin one (base='minilm', a hub id or a folder)"
+            )
+        self.base: Base = load_base(base or (first.card.base["name"] if first else ""))
+        for source in self:
+            source.check_base(self.base)
+
+    def _read(self) -> None:
+        self._sources = {path.parent.name: Source(path.parent, read_card(path, Card)) for path in cards_in(self.folder)}
+
+    def __getitem__(self, name: str) -> Source:
+        if name not in self._sources:
+            raise unknown("source", name, self._sources, f"pool: {self.folder}")
+        return self._sources[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sources
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self._sources.values())
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @property
+    def names(self) -> list[str]:
+        """The sources' names."""
+        return list(self._sources)
+
+    def select(self, names: Iterable[str]) -> list[Source]:
+        """These sources, in this order.
+
+        Raises:
+            UserError: an unknown name (with the nearest one), a name given twice.
+        """
+        chosen = list(names)
+        twice = sorted({name for name in chosen if chosen.count(name) > 1})
+        if twice:
+            raise UserError(f"source '{twice[0]}' is chosen twice")
+        return [self[name] for name in chosen]
+
+    def store(self, model: Any, adapter: str, **card: Any) -> Source:
+        """Saves an adapter of `model`, and the head of its name, as an entry; one of that name is replaced.
+
+        Only the main process of a launch may call it. `card` are the fields of `Card`.
+
+        Raises:
+            UserError: a name that cannot name a folder.
+        """
+        name = entry_name(card["name"])
+        with whole_folder(self.folder / name) as fresh:
+            model.save_adapter(str(fresh), adapter, with_head=adapter in model.heads, use_safetensors=True)
+            files = {path.name: file_hash(path) for path in sorted(fresh.iterdir())}
+            made = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
+            write_json(fresh / "card.json", made.model_dump(mode="json"))
+        self._read()  # in name order, as every other process of a launch reads it
+        return self[name]
+
+    def reread(self) -> None:
+        """Looks at the folder again (another process may have written)."""
+        self._read()
+
+    def verify(self) -> None:
+        """Checks every file of every entry against its hash.
+
+        Raises:
+            UserError: the first file that is missing or altered.
+        """
+        for source in self:
+            source.verify()
+
+    def __repr__(self) -> str:
+        return f"AdapterPool({str(self.folder)!r}, base={self.base.name!r}: {', '.join(self._sources) or 'empty'})"
