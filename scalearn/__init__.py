@@ -6,7 +6,7 @@ from scalearn.results.explain import Explanation, explain
 from scalearn.results.result import TransferResult
 from scalearn.results.transfer import transfer
 from tasksel.adapters.importing import adopt
-from tasksel.adapters.scalearn_pool import AdapterPool, Source
+from tasksel.adapters.pool import AdapterPool, Source
 from tasksel.adapters.train_source import train_source
 from tasksel.training.recipe import Recipe
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tasksel.adapters.scalearn_pool import AdapterPool
+from tasksel.adapters.pool import AdapterPool
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
 from tasksel.storage.provenance import versions

@@ -25,7 +25,7 @@ from scalearn.results.push import local_paths, plan_push
 from scalearn.results.result import TransferResult
 from scalearn.results.transfer import transfer
 from tasksel.adapters.importing import adopt
-from tasksel.adapters.scalearn_pool import AdapterPool, Source
+from tasksel.adapters.pool import AdapterPool, Source
 from tasksel.adapters.train_source import Existing, train_source
 from tasksel.cli.app import Commands, run_command
 from tasksel.errors import UserError

@@ -26,7 +26,7 @@ from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lis
 from scalearn.comparison.workers import workers
 from scalearn.layers.stacking import stack
 from scalearn.methods.base import METHODS, SOURCE_RECIPE, build, get_method
-from tasksel.adapters.scalearn_pool import AdapterPool
+from tasksel.adapters.pool import AdapterPool
 from tasksel.adapters.train_source import train_source
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
@@ -189,7 +189,8 @@ class MatrixRun:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError("a matrix shares its runs among --jobs processes: start it with --num_processes 1")
         self._record(self._train_sources())
-        mend(self.rows_file)
+        if cut := mend(self.rows_file):
+            say(cut)
         todo = self.todo()
         total = len(units(self.config))
         if len(todo) < total:

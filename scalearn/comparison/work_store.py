@@ -31,7 +31,7 @@ from scalearn.layers.scaling import normalised
 from scalearn.methods.base import METHODS, get_method
 from scalearn.results.result import Seed, TransferResult
 from scalearn.results.transfer import transfer
-from tasksel.adapters.scalearn_pool import AdapterPool, Source
+from tasksel.adapters.pool import AdapterPool, Source
 from tasksel.adapters.train_source import source_key, train_source
 from tasksel.display.progress import say
 from tasksel.model.base import Base, describe, load_base

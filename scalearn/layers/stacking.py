@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasksel.adapters.bottleneck import Bottlenecks
-from tasksel.adapters.scalearn_pool import Source
+from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 
 # what must be equal: the activation, the positions, and where residuals and layer norms go

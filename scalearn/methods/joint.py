@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tasksel.adapters.scalearn_pool import Source
+from tasksel.adapters.pool import Source
 from tasksel.adapters.train import add_fresh, freeze_base
 from tasksel.errors import UserError
 from tasksel.model.base import Base

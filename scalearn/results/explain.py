@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.comparison.records import FULL, Run
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
 from scalearn.methods.base import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
-from tasksel.errors import UserError, unknown
+from tasksel.errors import UserError
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, load, stratified
@@ -146,39 +145,6 @@ def explain(
     )
 
 
-def _mix_of(run: Run, target: str, method: str | None) -> str:
-    """The method that is meant, of those that a run has."""
-    targets, methods = run.config["targets"]["tasks"], run.config["methods"]
-    if target not in targets:
-        raise unknown("target", target, targets, f"run: {run.folder}")
-    mixes = [name for name in methods if get_method(name).slot == "mix"]
-    if method is None and not mixes:
-        raise UserError(f"{run.folder}: its methods ({', '.join(methods)}) have no mix; {_allowed()}")
-    if method is not None and method not in methods:
-        raise unknown("method", method, methods, f"run: {run.folder}")
-    return method or mixes[0]
-
-
-def _kept(run: Run, target: str, method: str, seed: int | None, size: str | None) -> TransferResult:
-    """The result that is meant, of those whose models a run kept."""
-    found = [row for row in run.rows if (row.target, row.method) == (target, method)]
-    found = [row for row in found if seed in (None, row.seed) and size in (None, str(row.size))]
-    results = run.folder / run.told["store"] / "results"
-    kept = [row for row in found if (results / row.key / "result.json").is_file()]
-    if not kept:
-        told = (
-            f"{target} by {method}"
-            + (f", size {size}" if size else "")
-            + (f", seed {seed}" if seed is not None else "")
-        )
-        why = (
-            "no model of it is kept (keep: false)" if found else "it is not finished: scalearn run goes on where it was"
-        )
-        raise UserError(f"{run.folder}: {told}: {why}")
-    best = max(kept, key=lambda row: (row.size == FULL, row.rows, row.k, row.dev or 0.0, -row.seed))
-    return TransferResult.load(results / best.key)
-
-
 def paired_intervals(
     metric: str,
     full: np.ndarray,
@@ -257,11 +223,11 @@ def _capped(test: Split, rows: int | None) -> Split:
 def _check(result: TransferResult, **numbers: int | None) -> None:
     """Refuses a result without a mix, and numbers below 1."""
     if get_method(result.run.method).slot != "mix":
-        raise UserError(f"{result.folder}: '{result.run.method}' has no mix of sources to explain; {_allowed()}")
+        raise UserError(f"{result.folder}: '{result.run.method}' has no mix of sources to explain; {mixable_methods()}")
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}; give 1 or more")
 
 
-def _allowed() -> str:
+def mixable_methods() -> str:
     return "methods that have one: " + ", ".join(name for name, method in METHODS.items() if method.slot == "mix")

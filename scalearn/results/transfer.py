@@ -20,7 +20,7 @@ from scalearn.methods.search import need_cma, searched
 from scalearn.methods.soup import merge, shares
 from scalearn.results.result import PROJECTIONS, Run, Seed, TransferResult, read_record
 from tasksel.adapters.bottleneck import Bottlenecks
-from tasksel.adapters.scalearn_pool import Source
+from tasksel.adapters.pool import Source
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base

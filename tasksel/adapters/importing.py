@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError, safe_open
 
 from tasksel.adapters.bottleneck import unfoldable
-from tasksel.adapters.scalearn_pool import CONFIG, WEIGHTS, AdapterPool, Source, entry_name
+from tasksel.adapters.pool import CONFIG, WEIGHTS, AdapterPool, Source, entry_name
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base
 from tasksel.storage.atomic import file_hash, read_json

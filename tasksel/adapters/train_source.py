@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from scalearn.methods.base import METHODS, SOURCE_RECIPE, build, learned_parameters
-from tasksel.adapters.scalearn_pool import AdapterPool, Source, entry_name
+from tasksel.adapters.pool import AdapterPool, Source, entry_name
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.base import Base

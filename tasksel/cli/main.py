@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tasksel.adapters.pool import stored_base, stored_sources
+from tasksel.adapters.pool import cards_in, pool_base, pool_sources
 from tasksel.cli.app import Commands, run_command
 from tasksel.display.progress import say
 from tasksel.embeddings import get_embedder
@@ -165,7 +165,7 @@ def rank_command(
         sources = sources or (() if pool else measured)
     model = _base(base, pool)
     if pool:
-        held = stored_sources(pool, model, tasks=_tasks(data, pool) if data else None)
+        held = pool_sources(pool, model, tasks=_tasks(data, pool) if data else None)
         candidates: list[Any] = [source for source in held if not sources or source.name in sources]
         missing_names = set(sources) - {source.name for source in held}
         if missing_names:
@@ -278,18 +278,18 @@ def _bench(
 ) -> Bench:
     """What scores and features are computed from: a pool's sources and the tasks of a place."""
     model, tasks = _base(base, pool), _tasks(data, pool, targets)
-    return Bench(stored_sources(pool, model, tasks=tasks), tasks, model, rows, store)
+    return Bench(pool_sources(pool, model, tasks=tasks), tasks, model, rows, store)
 
 
 def _base(name: str | None, pool: Path | None) -> Base:
     """The base of that name, else the one that a pool's sources were trained on, else MiniLM."""
-    return load_base(name or (pool and stored_base(pool)) or "minilm")
+    return load_base(name or (pool and pool_base(pool)) or "minilm")
 
 
 def _tasks(data: str | None, pool: Path, targets: Sequence[str] = ()) -> dict[str, Task]:
     """The tasks of a place that a pool's sources or the targets are named after."""
     found = find_tasks(data)
-    names = {*targets, *(path.parent.name for path in pool.glob("*/card.json"))}
+    names = {*targets, *(path.parent.name for path in cards_in(pool))}
     return {name: found[name] for name in sorted(names) if name in found}
 
 

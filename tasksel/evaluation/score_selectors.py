@@ -122,7 +122,8 @@ def score_all(bench: Bench, todo: Sequence[Key], path: Path) -> None:
     """
     for _, target, seed in todo:
         bench.target(target, seed)
-    mend(path)
+    if cut := mend(path):
+        say(cut)
     have = read_scores(path)
     with bar("score sources", len(todo)) as advance:
         for by, target, seed in todo:

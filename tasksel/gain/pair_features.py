@@ -60,7 +60,8 @@ def attribute(bench: Bench, targets: Sequence[str], path: Path, *, seed: int = 0
     for target in targets:
         bench.target(target, seed)
     have = read_pairs(path)
-    mend(path)
+    if cut := mend(path):
+        say(cut)
     with bar("attribute", len(targets)) as advance:
         for target in targets:
             mine = bench.target(target, seed)

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from tasksel.display.progress import say
 from tasksel.errors import UserError, unknown
 from tasksel.storage.atomic import write_text
 from tasksel.storage.frozen import Frozen
@@ -31,7 +30,7 @@ def append_row(path: Path, row: Any) -> None:
 
 
 def mend(path: Path) -> str | None:
-    """Makes a file fit to be appended to: cuts off a broken last line, ends a whole one. Returns (and says) what was cut.
+    """Makes a file fit to be appended to: cuts off a broken last line, ends a whole one. Returns what was cut, as a line for the user, or None.
 
     Raises:
         UserError: a broken line elsewhere.
@@ -47,9 +46,7 @@ def mend(path: Path) -> str | None:
         return None
     where, offset = cut
     os.truncate(path, offset)
-    complaint = f"{where}: the last line was cut short (a killed run) and is removed; that run is to be done again"
-    say(complaint)
-    return complaint
+    return f"{where}: the last line was cut short (a killed run) and is removed; that run is to be done again"
 
 
 def read_records(path: Path, kind: type[T], *, key: Callable[[T], Hashable]) -> tuple[list[T], str | None]:

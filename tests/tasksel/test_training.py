@@ -20,6 +20,7 @@ from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
 from tasksel.training import loop as training
+from tasksel.training import predict as prediction
 from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
 from tasksel.training.predict import encode_split, evaluate, evaluate_all, logits_of, predict
 from tasksel.training.recipe import Recipe
@@ -195,7 +196,7 @@ class TestFit:
 class TestStopping:
     def test_patience_counts_from_the_best_epoch(self, tiny, monkeypatch):
         scripted = Scripted(0.5, 0.7, 0.7, 0.6, 0.9)
-        monkeypatch.setattr(training, "evaluate", scripted)
+        monkeypatch.setattr(prediction, "evaluate", scripted)
         recipe = Recipe(lr=1e-3, epochs=9, batch=20, patience=2)
         model = fresh(tiny)
         run = fit(model, TOY, encoded(tiny), encoded(tiny, 8), recipe, seed=0)
@@ -206,14 +207,14 @@ class TestStopping:
 
     def test_without_patience_all_epochs_run_and_the_best_is_kept(self, tiny, monkeypatch):
         scripted = Scripted(0.5, 0.4, 0.3, 0.2)
-        monkeypatch.setattr(training, "evaluate", scripted)
+        monkeypatch.setattr(prediction, "evaluate", scripted)
         model = fresh(tiny)
         run = fit(model, TOY, encoded(tiny), encoded(tiny, 8), Recipe(epochs=4, batch=20, patience=None), seed=0)
         assert (run.score, run.epoch, run.steps) == (0.5, 1, 8)
         assert_same(trained_state(model), scripted.states[0])
 
     def test_a_score_below_nought_can_be_the_best(self, tiny, monkeypatch):
-        monkeypatch.setattr(training, "evaluate", Scripted(-0.5, -0.1))
+        monkeypatch.setattr(prediction, "evaluate", Scripted(-0.5, -0.1))
         run = fit(fresh(tiny), TOY, encoded(tiny), encoded(tiny, 8), Recipe(epochs=2, batch=20), seed=0)
         assert (run.score, run.epoch) == (-0.1, 2)
 
@@ -572,7 +573,7 @@ class TestParts:
             seen[task.name].append(trained_state(model))
             return told[task.name][len(seen[task.name]) - 1]
 
-        monkeypatch.setattr(training, "evaluate", scripted)
+        monkeypatch.setattr(prediction, "evaluate", scripted)
         model = many_headed(tiny)
         run = fit_parts(model, parts_of(tiny, few=16, many=16), QUICK.model_copy(update={"epochs": 3}), seed=0)
         assert (run.score, run.epoch) == (pytest.approx(0.6), 2)
@@ -597,7 +598,7 @@ class TestParts:
         assert fit_parts(many_headed(tiny), parts_of(tiny, few=16, many=16), recipe, seed=0).epoch == epoch
 
     def test_a_task_without_dev_rows_has_no_say(self, tiny, monkeypatch):
-        monkeypatch.setattr(training, "evaluate", Scripted(0.5, 0.4))
+        monkeypatch.setattr(prediction, "evaluate", Scripted(0.5, 0.4))
         few, many = parts_of(tiny, few=16, many=16)
         run = fit_parts(many_headed(tiny), [Part(few.task, few.train, None), many], QUICK, seed=0)
         assert (run.scores, run.score, run.epoch) == ({"many": 0.5}, 0.5, 1)
