@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-
-import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from typing import TYPE_CHECKING
 
 from tasksel.errors import UserError, one_line
+
+if TYPE_CHECKING:  # seconds of import, which a command that only prints does not pay
+    from accelerate import Accelerator
 
 
 def is_main() -> bool:
@@ -22,6 +22,10 @@ def accelerator(log_with: str | None = None, *, unused: bool = False) -> Acceler
     Args:
         unused: whether a step may leave some parameters without a gradient, for which several processes must look each time.
     """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
     here = torch.accelerator.is_available()
     kwargs = [
         DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)

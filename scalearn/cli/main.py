@@ -213,7 +213,7 @@ def _sources(
     return pool.select(ranking.top(top)), ranking.scores[:top]
 
 
-@commands.command()
+@commands.command("export")
 def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")], seed: int | None = None) -> None:
     """Write a result as one ordinary adapter that plain `adapters` loads.
 
@@ -222,7 +222,7 @@ def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")
     show(f"exported to {TransferResult.load(result).export(out_folder, seed=seed)}")
 
 
-@commands.command()
+@commands.command("predict")
 def predict(
     model: Folder,
     file: tyro.conf.Positional[Path | None] = None,
@@ -298,7 +298,7 @@ def explain_command(
         show(f"written to {out_file}")
 
 
-@commands.command()
+@commands.command("push")
 def push(
     export: Folder,
     to: Annotated[str, tyro.conf.arg(help="user/name on the hub")],
@@ -321,7 +321,7 @@ def push(
         show(f"sent: {plan.send()}")
 
 
-@commands.command()
+@commands.command("report")
 def report(
     run: Folder,
     out_folder: Annotated[
@@ -340,7 +340,7 @@ def report(
         show(f"the report: {write_report(run, out_folder)}")
 
 
-@commands.command()
+@commands.command("doctor")
 def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = None) -> None:
     """Check what this machine has: versions, devices, threads, the packaged encoder, a pool.
 
@@ -444,4 +444,4 @@ def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; gives the exit code."""
-    return run_command(_parse, argv)
+    return run_command(commands, argv, parse=_parse)

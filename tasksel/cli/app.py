@@ -9,15 +9,18 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tyro
+from rich.console import Console
 
+from tasksel.display.progress import say
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.processes import is_main
 
 USAGE, INTERRUPTED = 2, 130
+out = Console()  # results; what is said on the way goes to standard error
 
 
 class Commands:
@@ -26,57 +29,92 @@ class Commands:
     def __init__(self, prog: str, about: str | None) -> None:
         self._app, self._prog, self._about = tyro.extras.SubcommandApp(), prog, about
         self._names: dict[str, Commands | None] = {}
+        self._renamed: dict[str, str] = {}
+        self._renamed_options: dict[str, Mapping[str, str]] = {}
 
-    def command(self, name: str | None = None) -> Callable[[Callable], Callable]:
-        """Registers a function, by default under its own name."""
+    def command(
+        self, name: str, *, formerly: str | None = None, formerly_options: Mapping[str, str] | None = None
+    ) -> Callable[[Callable], Callable]:
+        """Registers a function under a name.
+
+        Args:
+            formerly: the command's old name, which still works and says the new one.
+            formerly_options: old options and their new names, likewise.
+        """
 
         def register(function: Callable) -> Callable:
             @functools.wraps(function)
             def deferred(*args: Any, **kwargs: Any) -> Callable[[], Any]:
                 return functools.partial(function, *args, **kwargs)
 
-            called = (name or function.__name__).replace("_", "-")
-            self._names[called] = None
-            self._app.command(name=called)(deferred)
+            self._names[name] = None
+            self._app.command(name=name)(deferred)
+            if formerly:
+                self._renamed[formerly] = name
+            self._renamed_options[name] = formerly_options or {}
             return function
 
         return register
 
     def group(self, name: str) -> Commands:
         """Subcommands of a subcommand."""
-        inner = Commands(self._prog, None)
+        inner = Commands(f"{self._prog} {name}", None)
         self._names[name] = inner
         self._app.command(inner._app, name=name)
         return inner
 
+    def names(self) -> list[str]:
+        """Every command as it is typed, those of groups with their group's name."""
+        return [
+            full
+            for name, inner in self._names.items()
+            for full in ([name] if inner is None else [f"{name} {one}" for one in inner.names()])
+        ]
+
     def parse(self, arguments: Sequence[str]) -> Callable[[], Any]:
-        """The call that these arguments ask for.
+        """The call that these arguments ask for."""
+        return self._app.cli(prog=self._prog, description=self._about, args=arguments)
+
+    def today(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments with today's names for old ones, each of which is said.
 
         Raises:
             UserError: an unknown command (with the nearest one).
         """
-        self._check(arguments)
-        return self._app.cli(prog=self._prog, description=self._about, args=arguments)
+        if not arguments or arguments[0].startswith("-"):
+            return list(arguments)
+        name = self._renamed.get(arguments[0], arguments[0])
+        if name not in self._names:
+            raise unknown("command", name, self._names, f"see {self._prog} --help")
+        if name != arguments[0]:
+            say(f"'{self._prog} {arguments[0]}' is now '{self._prog} {name}'")
+        inner = self._names[name]
+        if inner is not None:
+            return [name, *inner.today(arguments[1:])]
+        return [name, *(self._today(name, option) for option in arguments[1:])]
 
-    def _check(self, arguments: Sequence[str]) -> None:
-        if arguments and not arguments[0].startswith("-"):
-            if arguments[0] not in self._names:
-                raise unknown("command", arguments[0], self._names, f"see {self._prog} --help")
-            inner = self._names[arguments[0]]
-            if inner is not None:
-                inner._check(arguments[1:])
+    def _today(self, command: str, option: str) -> str:
+        """An option under today's name; `--old=value` keeps its value."""
+        word, equals, value = option.partition("=")
+        new = self._renamed_options[command].get(word)
+        if new is None:
+            return option
+        say(f"'{word}' is now '{new}'")
+        return f"{new}{equals}{value}"
 
 
-def run_command(parse: Callable[[Sequence[str]], Callable[[], Any]], argv: Sequence[str] | None = None) -> int:
+def run_command(
+    app: Commands, argv: Sequence[str] | None = None, *, parse: Callable[[Sequence[str]], Callable[[], Any]] | None = None
+) -> int:
     """Parses and runs a command; gives its exit code.
 
     Args:
-        parse: turns arguments into the call they ask for (and exits on a mistake, as tyro does).
+        parse: turns arguments into the call they ask for (and exits on a mistake, as tyro does); by default `app.parse`.
     """
     warnings.filterwarnings("ignore", category=FutureWarning)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        call = _parse(parse, arguments)
+        call = _parse(parse or app.parse, app.today(arguments))
         call()
         _leave_launch()
     except BrokenPipeError:

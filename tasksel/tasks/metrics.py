@@ -2,6 +2,8 @@
 
 predictions   [rows, outputs]  logits, or [rows, 1] numbers for regression
 labels        [rows] class indices or numbers, or [rows, labels] multi-hot
+
+scikit-learn and scipy are imported when a score is computed: the names of metrics are known without them.
 """
 
 from __future__ import annotations
@@ -10,8 +12,6 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
@@ -22,29 +22,42 @@ def decide(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _f1(average: str) -> Metric:
-    return lambda logits, labels: float(f1_score(labels, decide(logits, labels), average=average, zero_division=0.0))
-
-
-def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float(accuracy_score(labels, decide(logits, labels)))
-
-
-def _matthews(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float(matthews_corrcoef(labels, decide(logits, labels)))
-
-
-def _correlation(function: Callable) -> Metric:
     def metric(logits: np.ndarray, labels: np.ndarray) -> float:
-        if len(labels) < 2:  # nor has a single row
-            return 0.0
-        with warnings.catch_warnings():  # a constant prediction has no correlation: it counts as 0
-            warnings.simplefilter("ignore")
-            return float(np.nan_to_num(function(logits[:, 0], labels)[0]))
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(labels, decide(logits, labels), average=average, zero_division=0.0))
 
     return metric
 
 
-_pearson, _spearman = _correlation(pearsonr), _correlation(spearmanr)
+def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(labels, decide(logits, labels)))
+
+
+def _matthews(logits: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, decide(logits, labels)))
+
+
+def _correlation(name: str) -> Metric:
+    """scipy's `pearsonr` or `spearmanr`."""
+
+    def metric(logits: np.ndarray, labels: np.ndarray) -> float:
+        from scipy import stats
+
+        if len(labels) < 2:  # nor has a single row
+            return 0.0
+        with warnings.catch_warnings():  # a constant prediction has no correlation: it counts as 0
+            warnings.simplefilter("ignore")
+            return float(np.nan_to_num(getattr(stats, name)(logits[:, 0], labels)[0]))
+
+    return metric
+
+
+_pearson, _spearman = _correlation("pearsonr"), _correlation("spearmanr")
 
 METRICS: dict[str, Metric] = {
     "accuracy": _accuracy,
