@@ -1,27 +1,9 @@
-"""Train one small adapter a task; ask which will help a new task; learn how loudly each should speak."""
+"""Train one small adapter per task, choose those that help a new task, and learn one scaling weight (or vector) for each.
 
-from scalearn.layers.scaling import SCALINGS, Scaling
-from scalearn.methods.base import METHODS
-from scalearn.results.explain import Explanation, explain
-from scalearn.results.result import TransferResult
-from scalearn.results.transfer import transfer
-from tasksel.adapters.importing import adopt
-from tasksel.adapters.pool import AdapterPool, Source
-from tasksel.adapters.train_source import train_source
-from tasksel.training.recipe import Recipe
+The public names, with their types, are listed in `__init__.pyi`.
+"""
+
+from tasksel import lazy
 
 __version__ = "0.1.0"
-__all__ = [
-    "METHODS",
-    "SCALINGS",
-    "AdapterPool",
-    "Explanation",
-    "Recipe",
-    "Scaling",
-    "Source",
-    "TransferResult",
-    "adopt",
-    "explain",
-    "train_source",
-    "transfer",
-]
+__getattr__, __dir__, __all__ = lazy.attach(__name__, __file__)
