@@ -1,7 +1,7 @@
 """Train one small adapter a task; ask which will help a new task; learn how loudly each should speak."""
 
 from scalearn.layers.scaling import SCALINGS, Scaling
-from scalearn.methods.base import METHODS
+from scalearn.methods import METHODS
 from scalearn.results.explain import Explanation, explain
 from scalearn.results.result import TransferResult
 from scalearn.results.transfer import transfer

@@ -18,7 +18,7 @@ import numpy as np
 
 from scalearn.comparison.records import FULL, Run
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
-from scalearn.methods.base import METHODS, get_method
+from scalearn.methods import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
 from tasksel.errors import UserError, unknown
@@ -127,7 +127,6 @@ def explain(
     test = _capped(data.test, rows)
     model = result.model(seed=chosen)
     omega = np.abs(effective_omega(model, name)).mean(axis=-1)
-    shared = get_method(result.run.method).scaling
     full, left_out = _left_out(result, model, test, draws)
     return Explanation(
         target=name,
@@ -139,7 +138,7 @@ def explain(
         dev_rows=len(dev),
         sources=tuple(result.run.sources),
         slots=tuple(mix_slots(model, name)),
-        omega=_rows(omega[:1] if shared is not None and shared.shared else omega),
+        omega=_rows(omega[:1] if get_method(result.run.method).shares_omega else omega),
         shares=_rows(shares(model, name, _encoded(result, dev))),
         left_out=left_out,
         made=_made(result, data, draws),
@@ -151,7 +150,7 @@ def _mix_of(run: Run, target: str, method: str | None) -> str:
     targets, methods = run.config["targets"]["tasks"], run.config["methods"]
     if target not in targets:
         raise unknown("target", target, targets, f"run: {run.folder}")
-    mixes = [name for name in methods if get_method(name).slot == "mix"]
+    mixes = [name for name in methods if get_method(name).mixes]
     if method is None and not mixes:
         raise UserError(f"{run.folder}: its methods ({', '.join(methods)}) have no mix; {_allowed()}")
     if method is not None and method not in methods:
@@ -256,7 +255,7 @@ def _capped(test: Split, rows: int | None) -> Split:
 
 def _check(result: TransferResult, **numbers: int | None) -> None:
     """Refuses a result without a mix, and numbers below 1."""
-    if get_method(result.run.method).slot != "mix":
+    if not get_method(result.run.method).mixes:
         raise UserError(f"{result.folder}: '{result.run.method}' has no mix of sources to explain; {_allowed()}")
     for name, value in numbers.items():
         if value is not None and value < 1:
@@ -264,4 +263,4 @@ def _check(result: TransferResult, **numbers: int | None) -> None:
 
 
 def _allowed() -> str:
-    return "methods that have one: " + ", ".join(name for name, method in METHODS.items() if method.slot == "mix")
+    return "methods that have one: " + ", ".join(name for name, method in METHODS.items() if method.mixes)

@@ -1,11 +1,14 @@
-"""Stage 1: one ordinary adapter and head a task, trained on the frozen base and stored in the pool."""
+"""Stage 1: one ordinary adapter and head per task, trained on the frozen base and stored in the pool.
+
+What trains them is `tasksel.adapters.train.fit_adapter`, as for a target's own adapter; here are the pool's entry, its key and its scores.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from scalearn.methods.base import METHODS, SOURCE_RECIPE, build, learned_parameters
 from tasksel.adapters.scalearn_pool import AdapterPool, Source, entry_name
+from tasksel.adapters.train import SOURCE_RECIPE, fit_adapter, trainable_parameters
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.base import Base
@@ -13,9 +16,8 @@ from tasksel.processes import accelerator
 from tasksel.storage.atomic import value_hash
 from tasksel.tasks.load import Data, load
 from tasksel.tasks.task import Task
-from tasksel.training.loop import fit
 from tasksel.training.memory import Peak
-from tasksel.training.predict import encode_split, evaluate_all
+from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
 Existing = Literal["only-missing", "always", "never"]
@@ -23,7 +25,7 @@ Existing = Literal["only-missing", "always", "never"]
 
 def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) -> str:
     """16 hex digits of all that decides the adapter: rows, kind of task, base, recipe, seed."""
-    made_of = [
+    decisive = [
         data.fingerprint,
         task.kind,
         task.labels,
@@ -32,7 +34,7 @@ def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) ->
         recipe.model_dump(mode="json", exclude={"log_with"}),
         seed,
     ]
-    return value_hash(made_of)
+    return value_hash(decisive)
 
 
 def train_source(
@@ -55,6 +57,8 @@ def train_source(
         overwrite: "only-missing" gives back an entry that was made just so and refuses one that was made otherwise; "always" trains
             anew; "never" gives back whatever has the name.
 
+    >>> train_source(get_task("sentiment_films"), AdapterPool("pools/mine", base="minilm"))  # doctest: +SKIP
+
     Raises:
         UserError: the name holds an adapter made otherwise, or cannot name a folder; bad data (see `tasksel.tasks.load.load`).
         Diverged: the loss became NaN; the last good state is kept beside the pool's entries.
@@ -66,8 +70,8 @@ def train_source(
     key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
         return _held(pool, name, key)
-    peak = Peak(accelerator().device)
-    model = build(pool.base, task, METHODS["single-adapter"], {}, {}, seed=seed)
+    peak, rescue = Peak(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
+    model, done = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
     card: dict[str, Any] = {
         "name": name,
         "key": key,
@@ -75,14 +79,12 @@ def train_source(
         "data": data.fingerprint,
         "rows": rows,
         "seed": seed,
+        "recipe": recipe,
+        "parameters": trainable_parameters(model),
     }
-    card |= {"recipe": recipe, "parameters": learned_parameters(model)}
-    tokenizer, length = pool.base.tokenizer, recipe.max_length
-    train, dev = (encode_split(split, task, tokenizer, max_length=length) for split in (data.train, data.dev))
-    rescue = pool.folder / f"{name}-last-good.safetensors"
-    run = fit(model, task, train, dev, recipe, seed=seed, label=f"source {name}", rescue=rescue)
-    card |= {"seconds": run.seconds, "steps": run.steps, "epoch": run.epoch, "peak_memory": peak.bytes()}
-    card["scores"] = {"dev": run.score or 0.0, **evaluate_all(model, task, data, tokenizer, max_length=length)}
+    card |= {"seconds": done.seconds, "steps": done.steps, "epoch": done.epoch, "peak_memory": peak.bytes()}
+    scores = evaluate_all(model, task, data, pool.base.tokenizer, max_length=recipe.max_length)
+    card["scores"] = {"dev": done.score or 0.0, **scores}
     world = accelerator()
     if world.is_main_process:
         pool.store(model, task.name, **card)
@@ -97,7 +99,7 @@ def _held(pool: AdapterPool, name: str, key: str) -> Source:
     held = pool[name]
     if held.card.key != key:
         raise UserError(
-            f"the pool {pool.folder} holds '{name}' made with other data or settings ({_told(held)}); "
+            f"the pool {pool.folder} holds '{name}' made with other data or settings ({_settings(held)}); "
             "give another name (--name) or replace it (--overwrite always)"
         )
     held.verify()
@@ -105,7 +107,7 @@ def _held(pool: AdapterPool, name: str, key: str) -> Source:
     return held
 
 
-def _told(source: Source) -> str:
+def _settings(source: Source) -> str:
     recipe = source.card.recipe
-    settings = f", lr {recipe.lr:g}, at most {recipe.epochs} epochs" if recipe else ""
-    return f"rows {source.rows or 'all'}, seed {source.seed}{settings}; {source.card.origin}"
+    schedule = f", lr {recipe.lr:g}, at most {recipe.epochs} epochs" if recipe else ""
+    return f"rows {source.rows or 'all'}, seed {source.seed}{schedule}; {source.card.origin}"

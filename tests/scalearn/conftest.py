@@ -9,11 +9,10 @@ import pytest
 import torch
 from adapters import SeqBnConfig
 
-from scalearn import METHODS, AdapterPool, Recipe
+from scalearn import METHODS, AdapterPool, Recipe, transfer
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
 from scalearn.layers.mix import bottleneck_layers
-from scalearn.results import transfer
 from tasksel import get_task
 
 RECIPE = Recipe(lr=1e-2, epochs=1, batch=8, max_length=32)
@@ -106,10 +105,8 @@ def no_training(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("something was trained again")
 
-    for module in ("tasksel.adapters.train_source", "scalearn.results.transfer", "tasksel.embeddings.connectivity"):
-        monkeypatch.setattr(
-            sys.modules[module], "fit", refuse
-        )  # `scalearn.results.transfer` by attribute is the function
+    for module in ("tasksel.adapters.train", "scalearn.methods.training", "tasksel.embeddings.connectivity"):
+        monkeypatch.setattr(sys.modules[module], "fit", refuse)
     monkeypatch.setattr("scalearn.methods.joint.fit_parts", refuse)
 
 

@@ -9,8 +9,8 @@ import pytest
 from made_bench import SOURCES, TARGETS, write_matrix
 
 from tasksel import TaskEmbedding
-from tasksel.cli import main as cli
 from tasksel.cli.main import main
+from tasksel.cli.main import main as cli
 from tasksel.embeddings.vocabulary import Vocabulary
 from tasksel.evaluation.score_records import Scores, read_scores
 from tasksel.evaluation.score_selectors import fuse
@@ -414,7 +414,7 @@ class TestEmbed:
         run(capsys, *arguments)
         [path] = (tmp_path / "made").glob("*.safetensors")
         assert TaskEmbedding.load(path).made["adapter"]
-        monkeypatch.setattr("tasksel.adapters.checkpoint.fit", lambda *args, **kwargs: pytest.fail("trained again"))
+        monkeypatch.setattr("tasksel.adapters.train.fit", lambda *args, **kwargs: pytest.fail("trained again"))
         run(capsys, *arguments)
 
     def test_a_way_of_choosing_that_embeds_nothing_is_refused(self, capsys, tiny):

@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from tasksel.adapters.train import add_fresh, freeze_base
+from tasksel.adapters.train import add_new_adapter, freeze_base
 from tasksel.errors import UserError
 from tasksel.model.base import load_base, weights_fingerprint
 from tasksel.model.heads import add_head, loss_sum
@@ -19,8 +19,8 @@ from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
-from tasksel.training import loop as training
 from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
+from tasksel.training.loop import loop as training
 from tasksel.training.predict import encode_split, evaluate, evaluate_all, logits_of, predict
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
@@ -430,7 +430,7 @@ def many_headed(folder, names=NAMES):
     torch.manual_seed(1)
     for name in names:
         add_head(model, TOY, name=name)
-    add_fresh(model, "shared")
+    add_new_adapter(model, "shared")
     freeze_base(model)
     return model
 
