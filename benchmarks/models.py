@@ -24,10 +24,10 @@ from adapters.methods.bottleneck import BottleneckLayer
 from adapters.methods.modeling import Adapter
 from torch import Tensor, nn
 
-from scalearn.layers.mix import ScaledMix, bottleneck_layers, fold_into, slot_config
+from scalearn.layers.mix import ScaledMix, bottleneck_layers, fold_into
 from scalearn.layers.scaling import loop
-from scalearn.methods.base import METHODS, build
-from tasksel.adapters.bottleneck import Bottlenecks
+from scalearn.methods import METHODS
+from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.adapters.train import REDUCTION_FACTOR
 from tasksel.model.base import Base, load_base, quiet
 from tasksel.model.heads import add_head
@@ -101,10 +101,10 @@ def draw_sources(setting: Setting) -> dict[str, Bottlenecks]:
 
 
 def by_method(name: str, setting: Setting) -> Any:
-    """What the package itself trains for a method of `scalearn.methods.base`."""
+    """What the package itself trains for a row of `scalearn.methods`."""
     method = METHODS[name]
-    sources = draw_sources(setting) if method.slot == "mix" else {}
-    return build(load_base(setting.base), TASK, method, sources, SeqBnConfig().to_dict(), seed=0)
+    sources = draw_sources(setting) if method.mixes else {}
+    return method.build(load_base(setting.base), TASK, sources, SeqBnConfig().to_dict(), seed=0)
 
 
 def replaced(name: str, slot: Callable[[Any], Adapter], setting: Setting) -> Any:

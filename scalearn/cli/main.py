@@ -16,7 +16,7 @@ from scalearn.comparison.experiment import Experiment, SizedTargets
 from scalearn.comparison.find import find_result
 from scalearn.comparison.measure_matrix import MatrixConfig, MatrixRun, ScoredTargets, units
 from scalearn.comparison.plan import Plan
-from scalearn.methods.base import METHODS, SOURCE_RECIPE, get_method
+from scalearn.methods import METHODS, get_method
 from scalearn.report import show_run, write_report
 from scalearn.results.explain import explain
 from scalearn.results.explain_table import explained
@@ -26,7 +26,7 @@ from scalearn.results.result import TransferResult
 from scalearn.results.transfer import transfer
 from tasksel.adapters.importing import adopt
 from tasksel.adapters.pool import AdapterPool, Source
-from tasksel.adapters.train_source import Existing, train_source
+from tasksel.adapters.train import SOURCE_RECIPE, Existing, train_source
 from tasksel.cli.app import Commands, run_command
 from tasksel.errors import UserError
 from tasksel.processes import is_main
@@ -177,7 +177,7 @@ def transfer_command(
     pool = AdapterPool(pool_folder)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
-    if chosen.most != 0:
+    if chosen.takes_sources:
         selected, similarities = _sources(
             pool, task, sources, top=top, by=by, own=own, rows=rows, seed=seeds[0] if seeds else 0
         )

@@ -12,8 +12,8 @@ from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lis
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.records import FULL, unit_name
 from scalearn.comparison.source_choice import EACH, Choice, Selection, selections, several
-from scalearn.methods.base import SOURCE_RECIPE, Method, get_method
-from scalearn.methods.search import need_cma
+from scalearn.methods import TransferMethod, get_method
+from tasksel.adapters.train import SOURCE_RECIPE
 from tasksel.errors import UserError
 from tasksel.selection.selectors import ByEmbedding
 from tasksel.storage.frozen import Frozen
@@ -66,7 +66,7 @@ class Experiment(Frozen):
         """The protocol."""
         return get_protocol(self.protocol)
 
-    def recipe_of(self, method: Method, size: Size) -> Recipe:
+    def recipe_of(self, method: TransferMethod, size: Size) -> Recipe:
         """The recipe that a method is trained by here."""
         few = size != FULL
         recipe = self.recipe.of(self.rules.recipe(method, few=few))
@@ -149,8 +149,8 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
     check_lists(experiment, "sources.tasks", "targets.tasks", "targets.seeds", "targets.sizes", "methods")
     for name in (*experiment.methods, *experiment.lr):
         get_method(name)
-    if any(get_method(name).course == "search" for name in experiment.methods):
-        need_cma()
+    for name in experiment.methods:
+        get_method(name).check_installed()
     get_protocol(experiment.protocol)
     experiment.rank.check()
     for name in experiment.targets.seeds_of:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scalearn.comparison.records import EXPERIMENT, FULL, Run
-from scalearn.methods.base import get_method
+from scalearn.methods import get_method
 from scalearn.results.explain import mixable_methods
 from scalearn.results.result import TransferResult
 from tasksel.errors import UserError, unknown
@@ -47,7 +47,7 @@ def _mix_of(run: Run, target: str, method: str | None) -> str:
     targets, methods = run.config["targets"]["tasks"], run.config["methods"]
     if target not in targets:
         raise unknown("target", target, targets, f"run: {run.folder}")
-    mixes = [name for name in methods if get_method(name).slot == "mix"]
+    mixes = [name for name in methods if get_method(name).mixes]
     if method is None and not mixes:
         raise UserError(f"{run.folder}: its methods ({', '.join(methods)}) have no mix; {mixable_methods()}")
     if method is not None and method not in methods:

@@ -24,10 +24,9 @@ from pydantic import Field
 
 from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lists
 from scalearn.comparison.workers import workers
-from scalearn.layers.stacking import stack
-from scalearn.methods.base import METHODS, SOURCE_RECIPE, build, get_method
+from scalearn.methods import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
-from tasksel.adapters.train_source import train_source
+from tasksel.adapters.train import SOURCE_RECIPE, train_source
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.evaluation.transfer_matrix import FILE, SINGLE, Row, read_whole_rows
@@ -113,13 +112,9 @@ class MatrixRun:
         for name in (*config.methods, *config.lr):
             get_method(name)
         for name in config.methods:
-            method = METHODS[name]
-            if method.most == 0:
-                raise UserError(f"methods: '{name}' takes no source; '{SINGLE}' is measured in any case")
-            if method.least > 1 or method.merge == "similarity":
-                raise UserError(f"methods: '{name}' weighs several sources; a matrix tries each alone")
-            if method.course == "joint":
-                raise UserError(f"methods: '{name}' trains on the sources' tasks; a matrix tries their adapters")
+            reason = METHODS[name].pairwise_reason
+            if reason:
+                raise UserError(f"methods: '{name}' {reason}")
         found = find_tasks(config.data)
         self.tasks = {name: found[name] for name in (*config.sources.tasks, *config.targets.tasks)}
         self.rows_file = out / FILE
@@ -174,7 +169,7 @@ class MatrixRun:
         bench, part = self._bench, self.config.targets
         task, recipe = self.tasks[target], self.config.recipe_of(SINGLE)
         train, _ = bench.rows(target, part.seeds[0])
-        model = build(bench.base, task, METHODS[SINGLE], {}, {}, seed=0)
+        model = METHODS[SINGLE].build(bench.base, task, {}, {}, seed=0)
         two = recipe.model_copy(update={"epochs": 2, "max_steps": 2})
         return fit(model, task, train, None, two, seed=0, label=f"time {target}").seconds / 2 * recipe.steps(len(train))
 
@@ -264,8 +259,8 @@ class _Bench:
         """Trains and scores one unit; a run that diverges has no score."""
         begun = time.perf_counter()
         task, method = self.tasks[unit.target], METHODS[unit.method]
-        stacked = stack([self.pool[unit.source]] if unit.source else [])
-        model = build(self.base, task, method, *stacked, seed=unit.seed)
+        layers, adapter_config = method.prepare([self.pool[unit.source]] if unit.source else [])
+        model = method.build(self.base, task, layers, adapter_config, seed=unit.seed)
         recipe = self.config.recipe_of(unit.method)
         train, dev = self.rows(unit.target, unit.seed)
         score, found, steps = None, None, 0

@@ -8,7 +8,7 @@
     few-shot dev rows   up to 5,000                                     as many as it trains on
     few-shot            at most 1,000 steps, patience 20                the same; equal dev metrics are told apart by dev loss
 
-Learning rates, batch and length are the methods' own (`scalearn.methods.base`) in both. Not known of the authors' few-shot runs: how a checkpoint is chosen; the
+Learning rates, batch and length are the methods' own (`scalearn.methods`) in both. Not known of the authors' few-shot runs: how a checkpoint is chosen; the
 metric here. That no epoch count ends a few-shot run before its steps and its patience do is ours.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scalearn.methods.base import Method
+from scalearn.methods import TransferMethod
 from tasksel.errors import unknown
 from tasksel.tasks.task import Draw, Task
 from tasksel.training.recipe import Recipe
@@ -45,10 +45,9 @@ class Protocol:
     few: Mapping[str, Any] = field(default_factory=dict)
     mix: Mapping[str, Any] = field(default_factory=dict)
 
-    def recipe(self, method: Method, *, few: bool) -> Recipe:
+    def recipe(self, method: TransferMethod, *, few: bool) -> Recipe:
         """A method's recipe on full data or a few rows."""
-        learns_omega = method.scaling is not None and method.scaling.learned_by == "gradient"
-        changed = self.few if few else {**self.full, **(self.mix if learns_omega else {})}
+        changed = self.few if few else {**self.full, **(self.mix if method.learns_omega else {})}
         return method.recipe.model_copy(update=dict(changed))
 
     def drawn(self, task: Task, *, shots: int | None, test_rows: int | None) -> Task:

@@ -40,7 +40,7 @@ class Row(Frozen):
         sources: fingerprints by name, in omega's order.
         score: None where the run diverged. dev: what chose the checkpoint.
         parameters: learned numbers of the "transfer" and of the "head" beside it.
-        bytes, peak_memory: see `scalearn.results.result.Seed`.
+        bytes, peak_memory: see `scalearn.results.result.SeedRecord`.
         omega: mean over the width of each weight [layers, or 1 if shared][sources]; None without a mix.
     """
 

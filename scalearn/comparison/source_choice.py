@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from scalearn.methods.base import Method
+from scalearn.methods import TransferMethod
 from tasksel.errors import UserError
 from tasksel.selection.selectors import get_selector
 from tasksel.storage.frozen import Frozen
@@ -89,7 +89,7 @@ class Selection:
         return self.by not in (ALL, EACH)
 
 
-def selections(choice: Choice, method: Method, target: str, others: Sequence[str]) -> list[Selection | None]:
+def selections(choice: Choice, method: TransferMethod, target: str, others: Sequence[str]) -> list[Selection | None]:
     """What a method is given for a target, in the configuration's order, none twice; [None] for a method without sources.
 
     Args:
@@ -98,7 +98,7 @@ def selections(choice: Choice, method: Method, target: str, others: Sequence[str
     Raises:
         UserError: k larger than there are sources, or too few for the method.
     """
-    if method.most == 0:
+    if not method.takes_sources:
         return [None]
     found: dict[Selection, None] = {}
     for own in choice.own:
@@ -114,12 +114,13 @@ def selections(choice: Choice, method: Method, target: str, others: Sequence[str
     return list(found)
 
 
-def _by(choice: Choice, by: str, method: Method, target: str, others: Sequence[str], own: bool) -> list[Selection]:
+def _by(
+    choice: Choice, by: str, method: TransferMethod, target: str, others: Sequence[str], own: bool
+) -> list[Selection]:
     if by == EACH:
-        return [Selection(EACH, 1, False, name) for name in others] if method.merge != "similarity" else []
-    wants_order = method.most is not None or method.merge == "similarity"
+        return [Selection(EACH, 1, False, name) for name in others] if not method.needs_similarities else []
     if by == ALL:
-        if not wants_order:
+        if not method.needs_order:
             return [Selection(ALL, len(others), own)]
         return [Selection(choice.order, min(len(others), method.most or len(others)))]
     for k in choice.top:
@@ -128,4 +129,4 @@ def _by(choice: Choice, by: str, method: Method, target: str, others: Sequence[s
                 f"rank.top is {k}, but there are {len(others)} sources for '{target}': choose 1 to {len(others)}"
             )
     ks = dict.fromkeys(min(k, method.most or k) for k in choice.top)
-    return [Selection(by, k, own and not wants_order) for k in ks]
+    return [Selection(by, k, own and not method.needs_order) for k in ks]

@@ -27,12 +27,11 @@ from accelerate.utils import broadcast_object_list
 from scalearn.comparison.experiment import Experiment, Size, Unit
 from scalearn.comparison.records import FULL, RankingRow, Row, parse, read_unit
 from scalearn.comparison.source_choice import EACH, Selection
-from scalearn.layers.scaling import normalised
-from scalearn.methods.base import METHODS, get_method
-from scalearn.results.result import Seed, TransferResult
+from scalearn.methods import METHODS, get_method
+from scalearn.results.result import SeedRecord, TransferResult
 from scalearn.results.transfer import transfer
 from tasksel.adapters.pool import AdapterPool, Source
-from tasksel.adapters.train_source import source_key, train_source
+from tasksel.adapters.train import source_key, train_source
 from tasksel.display.progress import say
 from tasksel.model.base import Base, describe, load_base
 from tasksel.processes import accelerator, is_main
@@ -342,14 +341,12 @@ class Workshop:
         }
 
 
-def _outcome(result: TransferResult, entry: Seed) -> dict[str, Any]:
+def _outcome(result: TransferResult, entry: SeedRecord) -> dict[str, Any]:
     """What a finished seed gives its row."""
-    scaling, omega = get_method(result.run.method).scaling, torch.from_numpy(result.omega(seed=entry.seed))
-    if scaling is not None:
-        omega = normalised(omega, scaling.normalise)
+    weights = get_method(result.run.method).omega_weights(torch.from_numpy(result.omega(seed=entry.seed)))
     return {
         "score": entry.scores[result.task.metric],
-        "omega": omega.mean(-1).tolist() if scaling is not None else None,
+        "omega": weights.tolist() if weights is not None else None,
         **entry.model_dump(
             include={"scores", "dev", "epoch", "steps", "seconds", "parameters", "bytes", "peak_memory"}
         ),

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from adapters import SeqBnConfig
 from adapters.methods.bottleneck import BottleneckLayer
 from adapters.methods.modeling import Adapter
 from torch import Tensor, nn
 
 from scalearn.layers.scaling import Omega, Scaling, fold, mix
-from tasksel.adapters.bottleneck import Bottlenecks, reduction_factor
+from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 
 
 class ScaledMix(Adapter):
@@ -74,21 +73,6 @@ def bottleneck_layers(model: nn.Module, adapter: str) -> Iterator[tuple[str, Bot
             yield path, module
 
 
-def slot_config(width: int, hidden: int, config: dict[str, Any]) -> SeqBnConfig:
-    """An ordinary adapter's configuration of exactly this bottleneck width, with the given activation.
-
-    The sources' own scaling is folded into their projections already; their dropout and the seed of their start are no part of a mix.
-    """
-    own = {
-        "reduction_factor": reduction_factor(width, hidden),
-        "scaling": 1.0,
-        "dropout": 0.0,
-        "stochastic_depth": 0.0,
-        "init_weights_seed": None,
-    }
-    return SeqBnConfig(**{**config, **own})
-
-
 def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scaling, config: dict[str, Any]) -> None:
     """Adds adapter `name` to the model as a scaled mix and makes it active; omega is all of it that can train.
 
@@ -109,11 +93,11 @@ def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scal
 def set_omega(model: nn.Module, values: Sequence[float]) -> None:
     """Sets the one scalar a source [n] of a mix whose omega no gradient learns."""
     with torch.no_grad():
-        for omega in given_omegas(model).values():
+        for omega in omega_buffers(model).values():
             omega.copy_(torch.tensor(values, dtype=omega.dtype)[:, None])
 
 
-def given_omegas(model: nn.Module) -> dict[str, Tensor]:
+def omega_buffers(model: nn.Module) -> dict[str, Tensor]:
     """The omegas that no gradient learns, by name: buffers, which belong to a trained state all the same."""
     return {name: buffer for name, buffer in model.named_buffers() if name.endswith(".omega.weight")}
 
@@ -129,6 +113,19 @@ def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict
             adapter.adapter_down[0].bias.copy_(stacked.down_bias[source])
             adapter.adapter_up.weight.copy_(stacked.up[source].t())
             adapter.adapter_up.bias.copy_(stacked.up_bias[source])
+
+
+def add_only_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any]) -> None:
+    """Adds the one stacked source (n = 1) as the ordinary adapter `name`, and makes it active.
+
+    Raises:
+        ValueError: several stacked sources.
+    """
+    count = len(next(iter(layers.values())).down)
+    if count != 1:
+        raise ValueError(f"{count} stacked sources for one adapter: merge them first")
+    add_copy(model, name, layers, config)
+    model.set_active_adapters(name)
 
 
 def fold_into(model: Any, name: str, mixed: Any, mixed_name: str) -> None:

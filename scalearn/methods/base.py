@@ -1,200 +1,224 @@
-"""The ways to use sources for a target, each a row of values: what sits in the adapter slot, what trains, and how.
+"""The base of every transfer method: what it needs, what sits in the adapter slot, what trains and how, and what it exports.
 
-    slot "none"     nothing: the head alone, or with the whole base
-    slot "fresh"    one new adapter of the library's, no sources in it (`scalearn.methods.joint` trains it on their tasks too)
-    slot "copy"     one source as an ordinary adapter, or several averaged into one (`scalearn.methods.soup`)
-    slot "mix"      frozen sources under an omega (`scalearn.layers.scaling`), which training learns, a grid sets or a search finds
-    slot "fusion"   frozen sources under attention (`scalearn.layers.fusion`)
+    choose -> prepare -> build -> train -> export        each a method with a default; a transfer method overrides what differs
 
-docs/transfer.md has the table. The learning rates are the authors' (arXiv:2310.01217, their scripts): 6e-3 for omega, 3e-4 for an adapter, 5e-5
-for AdapterFusion; 3e-3 is Compacter's (arXiv:2106.04647), 2e-5 the usual one for a whole encoder. Ours: 3e-3 where only the head trains, and
-one patience for all methods, so that none is stopped earlier than another (the authors give ScaLearn none, adapters and AdapterFusion 5).
+    choose    which of the given sources are used
+    prepare   the sources' projections stacked by slot, merged if the method merges them
+    build     base, head, slot; only what learns is trainable
+    train     the training procedure: once, for every cell of a grid, around a search, together with the sources' tasks, …
+    export    the trained slot as one ordinary adapter, or the reason why there is none
+
+A method is a row of values over a class (`scalearn.methods.METHODS`); docs/guides/add_a_transfer_method.md shows how to add one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
-from adapters import CompacterPlusPlusConfig
 from torch import Tensor
 
-from scalearn.layers.fusion import LAYER, add_fusion
-from scalearn.layers.mix import add_copy, add_mix, given_omegas
-from scalearn.layers.scaling import SCALINGS, SEARCHED, SET, Omega, Scaling
-from tasksel.adapters.bottleneck import Bottlenecks, reduction_factor
-from tasksel.adapters.train import add_fresh
-from tasksel.errors import UserError, unknown
+from scalearn.layers.stacking import stack
+from scalearn.methods.training import SeedTraining, TrainedModel
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.adapters.pool import Source
+from tasksel.errors import UserError
 from tasksel.model.base import Base, quiet
 from tasksel.model.heads import add_head
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
-from tasksel.training.state import load_trained, trained_state
 
-PATIENCE = 5
-SOURCE_RECIPE = Recipe(lr=3e-4, patience=PATIENCE)
-HEAD_RECIPE = Recipe(lr=3e-3, patience=PATIENCE)
-OMEGA_RECIPE = Recipe(lr=6e-3, patience=PATIENCE)
+HEAD_RECIPE = Recipe(lr=3e-3)  # ours: where only the head trains
+ADAPTER = (".adapters.", ".shared_parameters.")  # in the names of an adapter's parameters; the latter are Compacter's
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
-    """One way to use sources.
+class TransferMethod:
+    """One way to use sources for a target.
 
     Attributes:
+        name: what `transfer(method=…)`, results and reports call it; it is stored and hashed, and never changes.
         recipe: how what trains is trained.
         least, most: how many sources it takes; what it is given beyond the most is left out, None takes them all.
-        trains: beside the head: nothing ("head"), what is learned in the slot, or the whole base.
-        scaling: of the slot "mix". fresh: the kind of a new adapter.
-        merge: how several sources become the one that the slot "copy" holds: alike, or by their similarity to the target.
-        course: trained once, for every cell of a grid (`scalearn.methods.grid`), around a search (`scalearn.methods.search`), or together with the
-            sources' tasks (`scalearn.methods.joint`).
+        needs_similarities: whether it weighs the sources by their similarity to the target.
+        needs_tasks: whether it learns the sources' tasks, and does not use their adapters.
+        merges: whether it makes one adapter of its sources that is kept for this target alone, and counts among its bytes.
+        mixes: whether the sources sit in the slot side by side under an omega, which `explain` reads.
+        trained_parts: parts of parameter names, by which those are known that train beside the head.
+        export_reason: why its result is no ordinary adapter, in words that follow its name; None if it is one.
+        sources_note: what a model card says of the sources.
+
+    >>> from scalearn import METHODS
+    >>> METHODS["sequential"].least, METHODS["sequential"].most
+    (1, 1)
     """
 
     name: str
-    slot: Literal["none", "fresh", "copy", "mix", "fusion"]
     recipe: Recipe
     least: int = 0
     most: int | None = 0
-    trains: Literal["head", "slot", "base"] = "slot"
-    scaling: Scaling | None = None
-    fresh: Literal["seq_bn", "compacter++"] = "seq_bn"
-    merge: Literal["equal", "similarity"] | None = None
-    course: Literal["once", "grid", "search", "joint"] = "once"
 
+    needs_similarities: ClassVar[bool] = False
+    needs_tasks: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
+    trained_parts: ClassVar[tuple[str, ...]] = ADAPTER
+    export_reason: ClassVar[str | None] = None
+    sources_note: ClassVar[str] = "The adapters it was made from"
 
-def _scaled(name: str, scaling: Scaling) -> Method:
-    return Method(name=name, slot="mix", recipe=OMEGA_RECIPE, scaling=scaling, least=1, most=None)
+    # what it needs, and what it refuses
 
+    @property
+    def takes_sources(self) -> bool:
+        """Whether sources are used at all."""
+        return self.most != 0
 
-ROWS = (
-    Method(name="head-only", slot="none", recipe=HEAD_RECIPE, trains="head"),
-    Method(name="full", slot="none", recipe=Recipe(lr=2e-5, patience=PATIENCE), trains="base"),
-    Method(name="single-adapter", slot="fresh", recipe=SOURCE_RECIPE),
-    Method(name="joint", slot="fresh", recipe=SOURCE_RECIPE, least=1, most=None, course="joint"),
-    Method(name="compacter++", slot="fresh", recipe=Recipe(lr=3e-3, patience=PATIENCE), fresh="compacter++"),
-    Method(name="sequential", slot="copy", recipe=SOURCE_RECIPE, least=1, most=1),
-    *(_scaled(name, scaling) for name, scaling in SCALINGS.items()),
-    Method(name="average", slot="mix", recipe=HEAD_RECIPE, scaling=SET, least=1, most=None),
-    Method(name="fixed-grid", slot="mix", recipe=HEAD_RECIPE, scaling=SET, least=2, most=2, course="grid"),
-    Method(name="search", slot="mix", recipe=HEAD_RECIPE, scaling=SEARCHED, least=2, most=None, course="search"),
-    Method(name="soup", slot="copy", recipe=HEAD_RECIPE, least=1, most=None, trains="head", merge="equal"),
-    Method(
-        name="soup-similarity", slot="copy", recipe=HEAD_RECIPE, least=1, most=None, trains="head", merge="similarity"
-    ),
-    Method(name="fusion", slot="fusion", recipe=Recipe(lr=5e-5, patience=PATIENCE), least=2, most=None),
-)
-METHODS = {method.name: method for method in ROWS}
+    @property
+    def needs_order(self) -> bool:
+        """Whether it matters which source is the best: where it takes the first few, or weighs by similarity."""
+        return self.takes_sources and (self.most is not None or self.needs_similarities)
 
+    @property
+    def learns_omega(self) -> bool:
+        """Whether a gradient learns an omega: ScaLearn's own scalings."""
+        return False
 
-def get_method(name: str) -> Method:
-    """The method of that name.
+    @property
+    def shares_omega(self) -> bool:
+        """Whether one omega serves all layers."""
+        return False
 
-    Raises:
-        UserError: unknown name (with the nearest one).
-    """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return METHODS[name]
+    @property
+    def pairwise_reason(self) -> str | None:
+        """Why a transfer matrix, which tries each source adapter alone, cannot measure it; None if it can."""
+        if not self.takes_sources:
+            return "takes no source; 'single-adapter' is measured in any case"
+        if self.least > 1 or self.needs_similarities:
+            return "weighs several sources; a matrix tries each alone"
+        if type(self).train is not TransferMethod.train:
+            return "has a training procedure of its own; a matrix trains each slot once"
+        return None
 
+    def check_count(self, count: int) -> None:
+        """Refuses too few sources.
 
-def check_count(method: Method, count: int) -> None:
-    """Refuses too few sources.
+        Raises:
+            UserError: fewer than the method needs.
+        """
+        if count < self.least:
+            needed = "one source" if self.least == 1 else f"{self.least} sources"
+            given = f", given {count}" if count else ""
+            raise UserError(f"method '{self.name}' needs at least {needed}{given}; select some from a pool")
 
-    Raises:
-        UserError: fewer than the method needs.
-    """
-    if count < method.least:
-        needed = "one source" if method.least == 1 else f"{method.least} sources"
-        given = f", given {count}" if count else ""
-        raise UserError(f"method '{method.name}' needs at least {needed}{given}; select some from a pool")
+    def check_similarities(self, similarities: Sequence[float]) -> None:
+        """Refuses similarities that cannot weigh; called where the method needs them.
 
+        Raises:
+            UserError: values that are no weights.
+        """
 
-def build(
-    base: Base, task: Task, method: Method, sources: dict[str, Bottlenecks], config: dict[str, Any], *, seed: int
-) -> Any:
-    """A model for the target: base, a head, and the method's slot, all under the task's name; only what learns is trainable.
+    def check_installed(self) -> None:
+        """Refuses where a package that only this method needs is missing.
 
-    The head is drawn first, so that at one seed every method starts from the same head.
+        Raises:
+            UserError: which one, and how it is installed.
+        """
 
-    Args:
-        sources: the stacked projections by slot path; merged into one (n = 1) for soups, empty where none sits in the slot.
-        config: the sources' adapter configuration.
+    def check_stacked(self, count: int) -> None:
+        """Refuses a number of stacked sources that the slot cannot hold.
 
-    Raises:
-        UserError: fewer sources than the method needs.
-    """
-    count = len(next(iter(sources.values())).down) if sources else 0
-    if method.slot not in ("none", "fresh"):
-        check_count(method, count)
-    if method.slot == "copy" and count > 1:
-        raise ValueError(f"{count} sources for the one copy of '{method.name}': merge them first")
-    torch.manual_seed(seed)
-    model = base.model()
-    add_head(model, task, name=task.name)
-    with quiet():
-        if method.slot == "fresh":
-            _add_fresh(model, task.name, method.fresh)
-        elif method.slot == "copy":
-            add_copy(model, task.name, sources, config)
-            model.set_active_adapters(task.name)
-        elif method.slot == "fusion":
-            add_fusion(model, task.name, sources, config)
-        elif method.scaling is not None:
-            add_mix(model, task.name, sources, method.scaling, config)
-    model.active_head = task.name
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(_learns(name, method))
-    return model
+        Raises:
+            UserError: fewer than the method needs.
+        """
+        self.check_count(count)
 
+    # what it makes of the sources
 
-def _add_fresh(model: Any, name: str, kind: str) -> None:
-    """Adds and activates a new adapter.
+    def choose(self, target: Task, sources: Sequence[Source]) -> tuple[Source, ...]:
+        """The sources that are used, of those that are given, best first.
 
-    Ours: where Compacter's width, hidden / 32, is no multiple of its PHM dimension (4), the next one is taken.
-    """
-    if kind == "seq_bn":
-        add_fresh(model, name)
-        return
-    config, hidden = CompacterPlusPlusConfig(), model.config.hidden_size
-    width = -(-int(hidden // config.reduction_factor) // config.phm_dim) * config.phm_dim
-    model.add_adapter(name, config=config.replace(reduction_factor=reduction_factor(width, hidden)))
-    model.set_active_adapters(name)
+        Raises:
+            UserError: a source that the method cannot use.
+        """
+        return tuple(sources[: self.most])
 
+    def identity(self, sources: Sequence[Source]) -> list[Any]:
+        """What of the chosen sources decides the outcome; part of a run's key. By default their weights, in order."""
+        return [(source.name, source.fingerprint) for source in sources]
 
-def _learns(parameter: str, method: Method) -> bool:
-    """Whether a parameter of this name is trainable. The pooler is not in use, and has no gradient."""
-    if parameter.startswith("heads."):
-        return True
-    if method.trains == "slot":
-        slot = (LAYER,) if method.slot == "fusion" else (".adapters.", ".shared_parameters.")
-        return any(part in parameter for part in slot)
-    return method.trains == "base" and "pooler" not in parameter
+    def prepare(
+        self, sources: Sequence[Source], similarities: Sequence[float] | None = None
+    ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
+        """What is kept of the chosen sources: their projections by slot path, and their adapter configuration.
 
+        Raises:
+            UserError: sources that cannot be stacked; a file that was altered or lost.
+        """
+        return stack(sources)
 
-def learned_parameters(model: Any) -> dict[str, int]:
-    """Learned numbers: those of the transfer (trainable, or of an omega that is searched), and those of the head beside it."""
-    sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
-    head = sum(size for name, size in sizes.items() if name.startswith("heads."))
-    omegas = [module for module in model.modules() if isinstance(module, Omega)]
-    searched = sum(omega.weight.numel() for omega in omegas if omega.scaling.learned_by == "search")
-    return {"transfer": sum(sizes.values()) - head + searched, "head": head}
+    # the model
 
+    def build(
+        self, base: Base, task: Task, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any], *, seed: int
+    ) -> Any:
+        """A model for the target: base, a head, and the method's slot, all under the task's name; only what learns is trainable.
 
-def learned_state(model: Any) -> dict[str, Tensor]:
-    """Copies of all that a seed's model has beside its base and sources, by name: what was trained, and an omega that was set."""
-    return trained_state(model) | {name: omega.detach().cpu().clone() for name, omega in given_omegas(model).items()}
+        The head is drawn first, so that at one seed every method starts from the same head.
 
+        Args:
+            layers, adapter_config: from `prepare`.
 
-def load_learned(model: Any, state: dict[str, Tensor]) -> None:
-    """Writes such a state back.
+        Raises:
+            UserError: fewer sources than the method needs.
+        """
+        self.check_stacked(len(next(iter(layers.values())).down) if layers else 0)
+        torch.manual_seed(seed)
+        model = base.model()
+        add_head(model, task, name=task.name)
+        with quiet():
+            self.fill_slot(model, task.name, layers, adapter_config)
+        model.active_head = task.name
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("heads.") or self.trains(name))
+        return model
 
-    Raises:
-        KeyError: a name that the model does not have, or an omega that the state lacks.
-    """
-    given = given_omegas(model)
-    with torch.no_grad():
-        for name, omega in given.items():
-            omega.copy_(state[name])
-    load_trained(model, {name: tensor for name, tensor in state.items() if name not in given})
+    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+        """Adds what sits in the adapter slot under this name, and makes it active; by default nothing."""
+
+    def trains(self, parameter: str) -> bool:
+        """Whether a parameter of this name, beside the head's, is trained."""
+        return any(part in parameter for part in self.trained_parts)
+
+    # the training procedure
+
+    def train(self, training: SeedTraining) -> TrainedModel:
+        """Builds one seed's model and trains it: by default once, on the target's rows.
+
+        Raises:
+            Diverged: the loss became NaN.
+        """
+        model = self.new_model(training)
+        return training.finished(model, training.fit(model))
+
+    def new_model(self, training: SeedTraining) -> Any:
+        """The model of a seed before it is trained."""
+        return self.build(training.base, training.target, training.layers, training.adapter_config, seed=training.seed)
+
+    # what it leaves
+
+    def export(self, trained: Any, base: Base, task: Task, adapter_config: dict[str, Any]) -> Any:
+        """A model that has the trained slot as one ordinary adapter of the task's name, and the head; by default the trained one.
+
+        Only called where there is no `export_reason`.
+        """
+        return trained
+
+    def omega_weights(self, omega: Tensor) -> Tensor | None:
+        """Of stored omegas [layers or 1, n, d or 1] the weights that scale [layers or 1, n]; None where the method has none."""
+        return None
+
+    def source_weights(self, trained: Any, name: str) -> list[float] | None:
+        """Each source's mean weight in a trained model; None where the method has none."""
+        return None

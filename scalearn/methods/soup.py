@@ -14,15 +14,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from scalearn.methods.merged import MergedAdapter
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
 
 
+@dataclass(frozen=True, kw_only=True)
+class Soup(MergedAdapter):
+    """Averages the sources' weights alike. For many sources near to the target: it costs what one adapter costs.
+
+    >>> transfer(task, sources, method="soup")  # doctest: +SKIP
+    """
+
+    def merge(self, stacked: Bottlenecks, similarities: Sequence[float] | None) -> Bottlenecks:
+        """The mean."""
+        return weighted_sum(stacked, shares([1.0] * len(stacked.down)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilaritySoup(MergedAdapter):
+    """Averages the sources' weights in proportion to their similarity to the target.
+
+    >>> transfer(task, sources, method="soup-similarity", similarities=[0.5, 0.2])  # doctest: +SKIP
+    """
+
+    needs_similarities: ClassVar[bool] = True
+
+    def check_similarities(self, similarities: Sequence[float]) -> None:
+        """They must make weights."""
+        shares(similarities)
+
+    def merge(self, stacked: Bottlenecks, similarities: Sequence[float] | None) -> Bottlenecks:
+        """The weighted mean."""
+        return weighted_sum(stacked, shares(similarities or [1.0] * len(stacked.down)))
+
+
 def shares(similarities: Sequence[float]) -> list[float]:
     """Weights w [n] in proportion to similarities.
+
+    >>> shares([0.5, 0.25, 0.25])
+    [0.5, 0.25, 0.25]
 
     Raises:
         UserError: a similarity that is negative or not a number; all are 0.
@@ -38,18 +74,17 @@ def shares(similarities: Sequence[float]) -> list[float]:
     return [value / whole for value in similarities]
 
 
-def merge(layers: dict[str, Bottlenecks], weights: Sequence[float]) -> dict[str, Bottlenecks]:
-    """The weighted sum of n stacked sources' projections, as one source (n = 1), by slot path.
+def weighted_sum(stacked: Bottlenecks, weights: Sequence[float]) -> Bottlenecks:
+    """The weighted sum of one layer's n stacked projections, as one source (n = 1).
 
     Args:
         weights: w [n], as many as there are sources.
+
+    >>> weighted_sum(stacked, [0.5, 0.5])  # doctest: +SKIP
     """
 
-    def summed(stacked: Tensor) -> Tensor:
-        parts = [weight * tensor for weight, tensor in zip(weights, stacked, strict=True)]
+    def summed(tensor: Tensor) -> Tensor:
+        parts = [weight * one for weight, one in zip(weights, tensor, strict=True)]
         return sum(parts[1:], parts[0])[None]
 
-    return {
-        path: Bottlenecks(summed(part.down), summed(part.down_bias), summed(part.up), summed(part.up_bias))
-        for path, part in layers.items()
-    }
+    return Bottlenecks(summed(stacked.down), summed(stacked.down_bias), summed(stacked.up), summed(stacked.up_bias))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
-from scalearn.methods.base import METHODS, get_method
+from scalearn.methods import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
@@ -126,7 +126,6 @@ def explain(
     test = _capped(data.test, rows)
     model = result.model(seed=chosen)
     omega = np.abs(effective_omega(model, name)).mean(axis=-1)
-    shared = get_method(result.run.method).scaling
     full, left_out = _left_out(result, model, test, draws)
     return Explanation(
         target=name,
@@ -138,7 +137,7 @@ def explain(
         dev_rows=len(dev),
         sources=tuple(result.run.sources),
         slots=tuple(mix_slots(model, name)),
-        omega=_rows(omega[:1] if shared is not None and shared.shared else omega),
+        omega=_rows(omega[:1] if get_method(result.run.method).shares_omega else omega),
         shares=_rows(shares(model, name, _encoded(result, dev))),
         left_out=left_out,
         made=_made(result, data, draws),
@@ -222,7 +221,7 @@ def _capped(test: Split, rows: int | None) -> Split:
 
 def _check(result: TransferResult, **numbers: int | None) -> None:
     """Refuses a result without a mix, and numbers below 1."""
-    if get_method(result.run.method).slot != "mix":
+    if not get_method(result.run.method).mixes:
         raise UserError(f"{result.folder}: '{result.run.method}' has no mix of sources to explain; {mixable_methods()}")
     for name, value in numbers.items():
         if value is not None and value < 1:
@@ -230,4 +229,5 @@ def _check(result: TransferResult, **numbers: int | None) -> None:
 
 
 def mixable_methods() -> str:
-    return "methods that have one: " + ", ".join(name for name, method in METHODS.items() if method.slot == "mix")
+    """The methods that have a mix, as an error names them."""
+    return "methods that have one: " + ", ".join(name for name, method in METHODS.items() if method.mixes)

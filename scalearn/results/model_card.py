@@ -36,7 +36,7 @@ class ModelCard:
         base: alias, hub id ("owner/name", "owner/name@revision") or folder of the base model.
         seed: the seed that was exported. scores: its scores by metric, the task's own among them.
         seed_scores: the task's metric by seed, as far as known.
-        sources: mean omega by source; None where there is no omega.
+        sources: mean omega by source; None where there is no omega. sources_note: what they are to this adapter.
     """
 
     folder: str
@@ -49,6 +49,7 @@ class ModelCard:
     model_type: str
     seed_scores: Mapping[int, float] = field(default_factory=dict)
     sources: Mapping[str, float | None] = field(default_factory=dict)
+    sources_note: str = "The adapters it was made from"
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -142,12 +143,8 @@ def _sources(card: ModelCard) -> str:
         f"| {escape(name)} |" + (f" {weight:.4f} |" if weight is not None else "")
         for name, weight in card.sources.items()
     ]
-    why = "The adapters it was made from" + (
-        ", with the mean of their weights over layers and dimensions" if weighted else ""
-    )
-    if card.method == "joint":
-        why = "The sources whose tasks it was trained on, together with its own; their adapters are not in it"
-    return f"## Sources\n\n{why}:\n\n{head}\n" + "\n".join(rows)
+    note = card.sources_note + (", with the mean of their weights over layers and dimensions" if weighted else "")
+    return f"## Sources\n\n{note}:\n\n{head}\n" + "\n".join(rows)
 
 
 def _data(card: ModelCard) -> str:

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from scalearn.methods.base import build, get_method, load_learned
+from scalearn.methods import get_method
+from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
@@ -33,11 +34,12 @@ from tasksel.tasks.task import Task
 from tasksel.training.predict import encode_split, predict
 from tasksel.training.recipe import Recipe
 
+SOURCES = "sources.safetensors"
 PROJECTIONS = ("down", "down_bias", "up", "up_bias")
 
 
-class Run(Frozen):
-    """What is computed: everything but the seeds. `similarities` are the sources' in their order, where the method weighs by them."""
+class TransferRecord(Frozen):
+    """`run.json`: what is computed, everything but the seeds. `similarities` are the sources' in their order, where the method weighs by them."""
 
     key: str
     task: Task
@@ -52,8 +54,8 @@ class Run(Frozen):
     similarities: tuple[float, ...] | None = None
 
 
-class Seed(Frozen):
-    """What one seed gave: scores by metric (the first is the task's), the dev score that chose the checkpoint, and costs.
+class SeedRecord(Frozen):
+    """`seed.json`: what one seed gave: scores by metric (the first is the task's), the dev score that chose the checkpoint, and costs.
 
     Attributes:
         bytes: of the files that the method adds for this target, head included: the trained state, and a soup's merged adapter. The
@@ -108,8 +110,8 @@ class TransferResult:
     """
 
     folder: Path
-    run: Run
-    seeds: dict[int, Seed]
+    run: TransferRecord
+    seeds: dict[int, SeedRecord]
     _models: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -134,11 +136,11 @@ class TransferResult:
             finished = list(read_json(folder / "result.json")["seeds"])
         except (KeyError, TypeError) as error:
             raise UserError(f"{folder / 'result.json'}: not a summary that this version reads") from error
-        run = read_record(folder / "run.json", Run)
-        seeds = {seed: read_record(folder / f"seed-{seed}" / "seed.json", Seed) for seed in finished}
-        found = cls(folder, run, seeds)
-        found.verify()
-        return found
+        run = read_record(folder / "run.json", TransferRecord)
+        seeds = {seed: read_record(folder / f"seed-{seed}" / "seed.json", SeedRecord) for seed in finished}
+        result = cls(folder, run, seeds)
+        result.verify()
+        return result
 
     def verify(self) -> None:
         """Compares the weights with their hashes.
@@ -148,7 +150,7 @@ class TransferResult:
         """
         expected = {f"seed-{seed}/state.safetensors": entry.state_file for seed, entry in self.seeds.items()}
         if self.run.sources_file:
-            expected["sources.safetensors"] = self.run.sources_file
+            expected[SOURCES] = self.run.sources_file
         for name, digest in expected.items():
             path = self.folder / name
             if not path.is_file() or file_hash(path) != digest:
@@ -209,14 +211,8 @@ class TransferResult:
         """The trained model of a seed (by default the one with the best dev score), in eval mode."""
         chosen = self.seed(seed)
         if chosen not in self._models:
-            model = build(
-                self.base,
-                self.task,
-                get_method(self.run.method),
-                self.bottlenecks(),
-                self.run.adapter_config,
-                seed=chosen,
-            )
+            method, config = get_method(self.run.method), self.run.adapter_config
+            model = method.build(self.base, self.task, self.bottlenecks(), config, seed=chosen)
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
                 load_learned(model, load_file(path))
@@ -229,7 +225,7 @@ class TransferResult:
         """The frozen sources by slot path; empty where the method has none."""
         if not self.run.sources_file:
             return {}
-        tensors = load_file(self.folder / "sources.safetensors")
+        tensors = load_file(self.folder / SOURCES)
         paths = dict.fromkeys(key.rpartition("/")[0] for key in tensors)
         return {path: Bottlenecks(*(tensors[f"{path}/{name}"] for name in PROJECTIONS)) for path in paths}
 
@@ -265,15 +261,15 @@ class TransferResult:
         """
         if Path(folder).exists():
             raise UserError(f"{folder} exists; choose another folder")
-        with whole_folder(Path(folder)) as fresh:
-            shutil.copytree(self.folder, fresh, dirs_exist_ok=True)
+        with whole_folder(Path(folder)) as partial:
+            shutil.copytree(self.folder, partial, dirs_exist_ok=True)
         return TransferResult.load(folder)
 
     def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
         """Writes a seed's model as one ordinary adapter that plain `adapters` loads, and gives the folder.
 
         Raises:
-            UserError: a method that makes no ordinary adapter ("head-only", "full", "fusion"); a folder that holds something else.
+            UserError: a method that makes no ordinary adapter (its `export_reason`); a folder that holds something else.
         """
         chosen = self.seed(seed)
         card = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}

@@ -2,7 +2,7 @@
 
     <folder>/adapter_config.json, adapter.safetensors, head_config.json, model_head.safetensors
 
-A source's comes from its pool; a target's is trained here, on the rows that the target has.
+A source's comes from its pool; a target's is trained on the rows that the target has (`tasksel.adapters.train`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base, quiet
 from tasksel.storage.atomic import file_hash, read_json
 
-WEIGHTS, HEAD, TOLD = "adapter.safetensors", "model_head.safetensors", "trained.json"
+WEIGHTS, HEAD, RECORD = "adapter.safetensors", "model_head.safetensors", "trained.json"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Trained:
     @property
     def seconds(self) -> float:
         """The seconds that training it here took; 0 for one that was there already."""
-        told = self.folder / TOLD
-        return float(read_json(told)["seconds"]) if told.is_file() else 0.0
+        record = self.folder / RECORD
+        return float(read_json(record)["seconds"]) if record.is_file() else 0.0
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:

@@ -17,10 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-from torch import Tensor
-
-from tasksel.adapters.bottleneck import Bottlenecks, unfoldable
+from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
 from tasksel.adapters.checkpoint import Trained
 from tasksel.errors import UserError, unknown
@@ -103,30 +100,7 @@ class Source:
             UserError: a file that was altered, cut short or lost; an adapter of a form that cannot be folded (named).
         """
         self.verify()
-        problem = unfoldable(self.config)
-        if problem:
-            raise UserError(f"source '{self.name}' cannot be mixed: {problem}")
-        tensors = load_file(self.folder / WEIGHTS)
-        found: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in tensors.items():
-            match = re.fullmatch(
-                rf"(.+)\.adapters\.{re.escape(self.card.adapter)}\.(adapter_down\.0|adapter_up)\.(weight|bias)", key
-            )
-            if match is None:
-                raise UserError(
-                    f"source '{self.name}' cannot be mixed: its weight '{key}' is not part of a plain bottleneck"
-                )
-            found.setdefault(match[1], {})[f"{match[2].split('.')[0]}.{match[3]}"] = tensor
-        scale = float(self.config.get("scaling", 1.0))
-        return {
-            path: Bottlenecks(
-                t["adapter_down.weight"][None],
-                t["adapter_down.bias"][None],
-                scale * t["adapter_up.weight"].t()[None],
-                scale * t["adapter_up.bias"][None],
-            )
-            for path, t in found.items()
-        }
+        return read_bottlenecks(self.folder / WEIGHTS, self.card.adapter, self.config, owner=f"source '{self.name}'")
 
     def check_base(self, base: Base) -> None:
         """Refuses a source of another base.

@@ -104,7 +104,10 @@ class Commands:
 
 
 def run_command(
-    app: Commands, argv: Sequence[str] | None = None, *, parse: Callable[[Sequence[str]], Callable[[], Any]] | None = None
+    app: Commands,
+    argv: Sequence[str] | None = None,
+    *,
+    parse: Callable[[Sequence[str]], Callable[[], Any]] | None = None,
 ) -> int:
     """Parses and runs a command; gives its exit code.
 

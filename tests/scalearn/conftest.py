@@ -105,10 +105,8 @@ def no_training(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("something was trained again")
 
-    for module in ("tasksel.adapters.train_source", "scalearn.results.transfer", "tasksel.embeddings.connectivity"):
-        monkeypatch.setattr(
-            sys.modules[module], "fit", refuse
-        )  # `scalearn.results.transfer` by attribute is the function
+    for module in ("tasksel.adapters.train", "scalearn.methods.training", "tasksel.embeddings.connectivity"):
+        monkeypatch.setattr(sys.modules[module], "fit", refuse)
     monkeypatch.setattr("scalearn.methods.joint.fit_parts", refuse)
 
 

@@ -10,7 +10,6 @@ from adapters import CompacterConfig, LoRAConfig, ParBnConfig, PrefixTuningConfi
 from scalearn import METHODS, AdapterPool, adopt
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
-from scalearn.methods.base import build
 from tasksel import UserError, get_task
 from tasksel.model.base import load_base
 
@@ -67,7 +66,7 @@ def test_a_foreign_adapter_equals_itself_in_a_mix_at_one_hot(plain, empty, pool)
     folder = plain("guest")
     adopt(empty, folder)
     task = get_task("entail_kitchen")
-    model = build(empty.base, task, METHODS["scalearn"], *stack([pool["entail_travel"], empty["guest"]]), seed=0).eval()
+    model = METHODS["scalearn"].build(empty.base, task, *stack([pool["entail_travel"], empty["guest"]]), seed=0).eval()
     library = empty.base.model()
     library.load_adapter(str(folder), use_safetensors=True)
     ours, theirs = (dict(bottleneck_layers(m, n)) for m, n in ((model, task.name), (library, "guest")))

@@ -131,7 +131,7 @@ def test_train_source_trains_and_then_skips(say, tiny, tmp_path, monkeypatch):
     assert "Source('grammar_school': dev " in say(*call)
     card = AdapterPool(tmp_path / "pool")["grammar_school"].card
     assert (card.rows, card.recipe.epochs, card.recipe.batch, card.recipe.lr) == (16, 1, 8, 3e-4)
-    monkeypatch.setattr("tasksel.adapters.train_source.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("tasksel.adapters.train.fit", lambda *_, **__: pytest.fail("trained again"))
     say(*call)
 
 
@@ -366,7 +366,7 @@ def test_run_runs_and_a_second_time_finds_all_done(say, config, tmp_path, monkey
     assert "report.html" in shown
     [row] = Run(tmp_path / "out").rows
     assert TransferResult.load(tmp_path / "out" / "store" / "results" / row.key).run.recipe.lr == 0.002
-    monkeypatch.setattr("tasksel.adapters.train_source.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("tasksel.adapters.train.fit", lambda *_, **__: pytest.fail("trained again"))
     say(*call)
     assert "3 steps, 3 done" in say(*call, "--plan")
 

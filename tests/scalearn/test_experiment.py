@@ -8,7 +8,7 @@ import yaml
 from scalearn.comparison.config import RecipeChange, read_config
 from scalearn.comparison.experiment import Experiment, units
 from scalearn.comparison.plan import Plan
-from scalearn.methods.base import METHODS
+from scalearn.methods import METHODS
 from tasksel import UserError
 from tasksel.training.recipe import Recipe
 

@@ -253,4 +253,4 @@ def test_one_omega_for_all_layers_is_one_column():
 
 def test_the_methods_that_can_be_explained_are_those_with_a_mix(results):
     for name, method in METHODS.items():
-        assert (method.slot == "mix") == bool(results[name].omega().size)
+        assert method.mixes == bool(results[name].omega().size)

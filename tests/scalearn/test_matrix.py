@@ -13,7 +13,7 @@ from scalearn.comparison.config import read_config
 from scalearn.comparison.measure_matrix import MatrixConfig, MatrixRun, Unit, units
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
-from scalearn.methods.base import METHODS, build
+from scalearn.methods import METHODS
 from tasksel import UserError, get_task
 from tasksel.evaluation.transfer_matrix import read_matrix
 
@@ -125,7 +125,7 @@ def test_a_run_that_diverges_is_a_row_without_a_score(own, tiny, monkeypatch):
 def test_a_sequential_run_starts_from_the_sources_adapter(pool):
     source = pool["sentiment_films"]
     task = get_task("sentiment_phones")
-    model = build(pool.base, task, METHODS["sequential"], *stack([source]), seed=0)
+    model = METHODS["sequential"].build(pool.base, task, *stack([source]), seed=0)
     assert source.bottlenecks().keys() == dict(bottleneck_layers(model, task.name)).keys()
     for path, layer in bottleneck_layers(model, task.name):
         slot, held = layer.adapters[task.name], source.bottlenecks()[path]

@@ -137,7 +137,7 @@ def test_a_second_run_does_nothing(own_run, config, no_training):
 def test_only_what_is_missing_is_done_again(own_run, config, experiment_run, monkeypatch):
     row = next(row for row in Run(own_run).rows if row.method == "scalearn" and row.seed == 1)
     shutil.rmtree(own_run / "store" / "results" / row.key)
-    trained, module = [], sys.modules["scalearn.results.transfer"]
+    trained, module = [], sys.modules["scalearn.methods.training"]
     plain = module.fit
     monkeypatch.setattr(module, "fit", lambda *a, label, **k: (trained.append(label), plain(*a, label=label, **k))[1])
     made = plan(config, own_run)
@@ -148,7 +148,7 @@ def test_only_what_is_missing_is_done_again(own_run, config, experiment_run, mon
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(config, experiment_run, tmp_path, monkeypatch):
-    source, transfer = sys.modules["tasksel.adapters.train_source"], sys.modules["scalearn.results.transfer"]
+    source, transfer = sys.modules["tasksel.adapters.train"], sys.modules["scalearn.methods.training"]
     for module, calls in ((source, 2), (transfer, 2)):
         left, plain = [1] * calls, module.fit
 

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import METHODS, transfer
-from scalearn.layers.mix import given_omegas
+from scalearn.layers.mix import omega_buffers
 from scalearn.layers.stacking import stack
-from scalearn.methods.base import build
 from scalearn.methods.search import BOUND, EVALUATIONS, minimise, searched
 from tasksel import UserError, load
 from tasksel.model.base import load_base
@@ -64,7 +63,7 @@ def test_the_objective_is_the_mean_loss_and_a_twentieth_of_the_mean_size_of_omeg
     tiny, fill, target, tmp_path, monkeypatch
 ):
     stacked = stack(fill(tmp_path / "pool", tiny, "one", "two"))
-    model = build(load_base(tiny), target, METHODS["search"], *stacked, seed=0)
+    model = METHODS["search"].build(load_base(tiny), target, *stacked, seed=0)
     rows = encode_split(load(target, rows=8).train, target, load_base(tiny).tokenizer, max_length=32)
     order, found = [], []
 
@@ -77,7 +76,7 @@ def test_the_objective_is_the_mean_loss_and_a_twentieth_of_the_mean_size_of_omeg
         return Fit(0.5 + len(order), len(order), steps=4, seconds=10.0)
 
     def omega(given):
-        (tensor,) = given_omegas(given).values()
+        (tensor,) = omega_buffers(given).values()
         return tensor.flatten().tolist()
 
     def probe(objective, count, *, seed):

@@ -3,7 +3,7 @@
 import pytest
 
 from scalearn.comparison.source_choice import Choice, Selection, selections
-from scalearn.methods.base import METHODS
+from scalearn.methods import METHODS
 from tasksel import UserError
 
 OTHERS = ["a", "b", "c"]

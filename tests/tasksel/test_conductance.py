@@ -9,7 +9,7 @@ from torch import nn
 
 from tasksel import get_task, load
 from tasksel.adapters.checkpoint import Trained
-from tasksel.adapters.train import add_fresh
+from tasksel.adapters.train import add_new_adapter
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.conductance import Conductance, baseline_ids, gold, layer_conductance, predicted, token_mean
 from tasksel.errors import UserError
@@ -27,7 +27,7 @@ def model_of(task, base):
     torch.manual_seed(1)
     model = base.model()
     add_head(model, task, name=task.name)
-    add_fresh(model, task.name)
+    add_new_adapter(model, task.name)
     model.requires_grad_(False).eval()
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2 and "word_embeddings" not in name:

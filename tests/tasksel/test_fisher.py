@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from tasksel import TaskEmbedding, get_task, load
 from tasksel.adapters.checkpoint import Trained
-from tasksel.adapters.train import add_fresh, train_adapter
+from tasksel.adapters.train import add_new_adapter, train_adapter
 from tasksel.embeddings.fisher import Fisher
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
@@ -31,7 +31,7 @@ def make(make_base, tmp_path_factory):
             task, base, folder = get_task(name), load_base(make_base(architecture)), tmp_path_factory.mktemp("fisher")
             model = base.model()
             add_head(model, task, name=name)
-            add_fresh(model, name)
+            add_new_adapter(model, name)
             draw = torch.Generator().manual_seed(0)
             for path, parameter in model.named_parameters():
                 if path.startswith("heads.") or ".adapters." in path:

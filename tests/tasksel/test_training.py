@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from tasksel.adapters.train import add_fresh, freeze_base
+from tasksel.adapters.train import add_new_adapter, freeze_base
 from tasksel.errors import UserError
 from tasksel.model.base import load_base, weights_fingerprint
 from tasksel.model.heads import add_head, loss_sum
@@ -431,7 +431,7 @@ def many_headed(folder, names=NAMES):
     torch.manual_seed(1)
     for name in names:
         add_head(model, TOY, name=name)
-    add_fresh(model, "shared")
+    add_new_adapter(model, "shared")
     freeze_base(model)
     return model
 

@@ -11,7 +11,7 @@ import pytest
 from made_run import SIMILARITY, SOURCES, TARGETS, made_map, made_rankings, made_rows, make_run
 
 from scalearn.comparison.records import Run
-from scalearn.methods.base import METHODS
+from scalearn.methods import METHODS
 from scalearn.report import benefit_pictures, cost_picture, drawing, projection, score_pictures, weight_pictures
 from scalearn.report.benefit_pictures import benefit_pictures as draw_benefits
 from scalearn.report.cost_picture import costs_picture

@@ -8,7 +8,7 @@ from made_run import BASES, GAINS, SOURCES, TARGETS, config, made_rankings, made
 from rich.console import Console
 
 from scalearn.comparison.records import Run
-from scalearn.methods.base import METHODS
+from scalearn.methods import METHODS
 from scalearn.report.sheet import Block, Item, Sheet, Terminal, items, latex, listed, markdown, plain, tex
 from scalearn.report.statistics import Comparison, Way, comparisons
 from scalearn.report.tables import (  # fmt: skip
