@@ -27,18 +27,27 @@ Hook = Callable[[ScaledMix, tuple[Tensor, ...], tuple[Tensor, Tensor, Tensor]], 
 
 
 def mix_slots(model: Any, adapter: str) -> dict[str, ScaledMix]:
-    """The mixes of this adapter by module path, from the first layer to the last."""
+    """The mixes of this adapter by module path, from the first layer to the last.
+
+    >>> list(mix_slots(result.model(), "rte"))  # doctest: +SKIP
+    """
     return {path: layer.adapters[adapter] for path, layer in bottleneck_layers(model, adapter)}
 
 
 def effective_omega(model: Any, adapter: str) -> np.ndarray:
-    """The weights [L, n, d or 1] that scale in eval mode: after the normalisation, where the scaling has one."""
+    """The weights [L, n, d or 1] that scale in eval mode: after the normalisation, where the scaling has one.
+
+    >>> effective_omega(result.model(), "rte").shape  # doctest: +SKIP
+    """
     with torch.no_grad():
         return np.stack([slot.eval().omega().cpu().numpy() for slot in mix_slots(model, adapter).values()])
 
 
 def contribution(slot: ScaledMix, hidden: Tensor, source: int) -> Tensor:
-    """c_s [b, t, d] from the bottleneck's hidden state [b, t, n*r], which one forward pass gives for all sources."""
+    """c_s [b, t, d] from the bottleneck's hidden state [b, t, n*r], which one forward pass gives for all sources.
+
+    >>> contribution(slot, hidden, 0)  # doctest: +SKIP
+    """
     r = slot.up.shape[1]
     output = hidden[..., source * r : (source + 1) * r] @ slot.up[source] + slot.up_bias[source]
     return slot.omega()[source] * output
@@ -46,7 +55,10 @@ def contribution(slot: ScaledMix, hidden: Tensor, source: int) -> Tensor:
 
 @torch.no_grad()
 def shares(model: Any, adapter: str, encoded: Encoded, *, batch: int = 64) -> np.ndarray:
-    """Each source's share of the mix [L, n] over the real tokens of all rows; zeros in a layer whose mix is silent."""
+    """Each source's share of the mix [L, n] over the real tokens of all rows; zeros in a layer whose mix is silent.
+
+    >>> shares(result.model(), "rte", encoded).mean(axis=0)  # doctest: +SKIP
+    """
     slots = list(mix_slots(model.eval(), adapter).values())
     sizes = np.zeros((len(slots), len(slots[0].up)))
     device, real = next(model.parameters()).device, torch.empty(0)
@@ -72,7 +84,11 @@ def shares(model: Any, adapter: str, encoded: Encoded, *, batch: int = 64) -> np
 
 @contextmanager
 def without(model: Any, adapter: str, source: int) -> Iterator[None]:
-    """While it lasts, the model answers as if omega_s were 0 in every layer."""
+    """While it lasts, the model answers as if omega_s were 0 in every layer.
+
+    >>> with without(model, "rte", 0):  # doctest: +SKIP
+    ...     logits = predict(model, encoded)
+    """
 
     def leave_out(_layer: int) -> Hook:
         def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> Any:

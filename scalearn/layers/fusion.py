@@ -23,7 +23,10 @@ LAYER = ".adapter_fusion_layer."  # in the name of each of its parameters
 
 
 def add_fusion(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any]) -> None:
-    """Adds the stacked sources as ordinary adapters, a fusion `name` over them, and makes it active."""
+    """Adds the stacked sources as ordinary adapters, a fusion `name` over them, and makes it active.
+
+    >>> add_fusion(model, "rte", layers, config)  # doctest: +SKIP
+    """
     count = len(next(iter(layers.values())).down)
     inner = [f"{name}-source-{number}" for number in range(count)]  # the model's own names: a source's may be any
     for number, adapter in enumerate(inner):
@@ -32,5 +35,8 @@ def add_fusion(model: Any, name: str, layers: dict[str, Bottlenecks], config: di
 
 
 def penalty(model: Any) -> Tensor:
-    """The library's penalty on V, summed over layers; a scalar."""
+    """The library's penalty on V, summed over layers; a scalar.
+
+    >>> loss = loss + penalty(model)  # doctest: +SKIP
+    """
     return model.get_fusion_regularization_loss()

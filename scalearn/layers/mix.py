@@ -67,7 +67,10 @@ class ScaledMix(Adapter):
 
 
 def bottleneck_layers(model: nn.Module, adapter: str) -> Iterator[tuple[str, BottleneckLayer]]:
-    """The layers that hold this adapter, with their module paths, from the first to the last."""
+    """The layers that hold this adapter, with their module paths, from the first to the last.
+
+    >>> [path for path, _ in bottleneck_layers(model, "rte")]  # doctest: +SKIP
+    """
     for path, module in model.named_modules():
         if isinstance(module, BottleneckLayer) and adapter in module.adapters:
             yield path, module
@@ -79,6 +82,8 @@ def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scal
     Args:
         layers: the sources' stacked projections by the module path of their slot.
         config: the sources' adapter configuration (activation and position).
+
+    >>> add_mix(model, "rte", layers, SCALINGS["scalearn"], config)  # doctest: +SKIP
     """
     n, r, hidden = next(iter(layers.values())).down.shape
     model.add_adapter(name, config=slot_config(n * r, hidden, config))
@@ -91,19 +96,29 @@ def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scal
 
 
 def set_omega(model: nn.Module, values: Sequence[float]) -> None:
-    """Sets the one scalar a source [n] of a mix whose omega no gradient learns."""
+    """Sets the one scalar per source [n] of a mix whose omega no gradient learns.
+
+    >>> set_omega(model, [0.5, 1.0])  # doctest: +SKIP
+    """
     with torch.no_grad():
         for omega in omega_buffers(model).values():
             omega.copy_(torch.tensor(values, dtype=omega.dtype)[:, None])
 
 
 def omega_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """The omegas that no gradient learns, by name: buffers, which belong to a trained state all the same."""
+    """The omegas that no gradient learns, by name: buffers, which belong to a trained state all the same.
+
+    >>> omega_buffers(torch.nn.Linear(2, 2))
+    {}
+    """
     return {name: buffer for name, buffer in model.named_buffers() if name.endswith(".omega.weight")}
 
 
 def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any], *, source: int = 0) -> None:
-    """Adds adapter `name` as an ordinary copy of one of the stacked sources, by its number."""
+    """Adds adapter `name` as an ordinary copy of one of the stacked sources, by its number.
+
+    >>> add_copy(model, "second", layers, config, source=1)  # doctest: +SKIP
+    """
     _, r, hidden = next(iter(layers.values())).down.shape
     model.add_adapter(name, config=slot_config(r, hidden, config))
     with torch.no_grad():
@@ -118,6 +133,8 @@ def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict
 def add_only_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any]) -> None:
     """Adds the one stacked source (n = 1) as the ordinary adapter `name`, and makes it active.
 
+    >>> add_only_copy(model, "rte", layers, config)  # doctest: +SKIP
+
     Raises:
         ValueError: several stacked sources.
     """
@@ -129,7 +146,10 @@ def add_only_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config:
 
 
 def fold_into(model: Any, name: str, mixed: Any, mixed_name: str) -> None:
-    """Writes a trained mix of `mixed` into the ordinary adapter `name` of `model` (added with the same width)."""
+    """Writes a trained mix of `mixed` into the ordinary adapter `name` of `model` (added with the same width).
+
+    >>> fold_into(plain, "rte", trained, "rte")  # doctest: +SKIP
+    """
     slots = dict(bottleneck_layers(mixed, mixed_name))
     with torch.no_grad():
         for path, layer in bottleneck_layers(model, name):

@@ -6,7 +6,7 @@
 which, for one activation f, is a single bottleneck:
 
     hidden = f(x @ Down^T + bias)                    [b, t, n*r]   one GEMM for all sources
-    weight = omega * Up                              [n*r, d]      once a step, not once a token
+    weight = omega * Up                              [n*r, d]      once per step, not once per token
     y      = residual + hidden @ weight + sum_s omega_s * up_bias_s
 
     n sources   r bottleneck width   d hidden size   b batch   t tokens   L layers
@@ -34,7 +34,7 @@ class Scaling:
 
     Attributes:
         per: omega_s is a vector over the hidden size, or one scalar.
-        shared: one omega for all layers (the ++ forms), or one a layer.
+        shared: one omega for all layers (the ++ forms), or one per layer.
         dropout: on omega itself; a dropped entry is dropped for the whole batch and the rest rescaled by 1/(1-p).
         normalise: "none"; "mean" divides omega by its sum over sources; "softmax" takes a softmax over sources.
         learned_by: "gradient"; "search", which tries values of a buffer; "nothing": the buffer stays as it is set.
@@ -47,7 +47,11 @@ class Scaling:
     learned_by: Literal["gradient", "search", "nothing"] = "gradient"
 
     def parameters(self, *, sources: int, layers: int, width: int) -> int:
-        """How many numbers are learned: L n d, L n, n d or n; 0 where omega is only set."""
+        """How many numbers are learned: L n d, L n, n d or n; 0 where omega is only set.
+
+        >>> SCALINGS["scalearn"].parameters(sources=8, layers=12, width=768)
+        73728
+        """
         if self.learned_by == "nothing":
             return 0
         return (1 if self.shared else layers) * sources * (width if self.per == "vector" else 1)
@@ -65,12 +69,16 @@ SCALINGS = {
 }
 SET = Scaling(
     "scalar", True, 0.0, learned_by="nothing"
-)  # one scalar a source, 1/n until another is set: no scaling of theirs
+)  # one scalar per source, 1/n until another is set: no scaling of theirs
 SEARCHED = Scaling("scalar", True, 0.0, learned_by="search")
 
 
 def normalised(omega: Tensor, how: Normalise) -> Tensor:
-    """The weights [..., n, d or 1] as they scale: as they are, divided by their sum over sources, or a softmax over sources."""
+    """The weights [..., n, d or 1] as they scale: as they are, divided by their sum over sources, or a softmax over sources.
+
+    >>> normalised(torch.tensor([[1.0], [3.0]]), "mean").flatten().tolist()
+    [0.25, 0.75]
+    """
     if how == "mean":
         return omega / omega.sum(-2, keepdim=True)
     return omega.softmax(-2) if how == "softmax" else omega
@@ -112,6 +120,10 @@ def fold(up: Tensor, up_bias: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         weight [n*r, d] and bias [d].
+
+    >>> weight, bias = fold(torch.ones(2, 1, 3), torch.ones(2, 3), torch.tensor([[1.0], [4.0]]))
+    >>> weight.tolist(), bias.tolist()
+    ([[1.0, 1.0, 1.0], [4.0, 4.0, 4.0]], [5.0, 5.0, 5.0])
     """
     n, r, d = up.shape
     return (up * omega[:, None, :]).view(n * r, d), (omega * up_bias).sum(0)

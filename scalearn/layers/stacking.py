@@ -1,4 +1,9 @@
-"""Which sources can be folded into one bottleneck together, and their projections stacked for it."""
+"""Several sources' projections stacked for one slot, and which sources can be: those that are alike in all but their weights.
+
+down = [down_1; …; down_n]   [n, r, d]        and so on, by the module path of the slot
+
+n sources   r bottleneck width   d hidden size
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,8 @@ ALIKE = (
 def stack(sources: Sequence[Source]) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
     """The projections of several sources by slot path, and the adapter configuration that they share.
 
+    >>> layers, adapter_config = stack(pool.select(["mnli", "qnli"]))  # doctest: +SKIP
+
     Raises:
         UserError: sources of different bases, activations, positions or widths, by name; a file that was altered or lost.
     """
@@ -40,9 +47,9 @@ def stack(sources: Sequence[Source]) -> tuple[dict[str, Bottlenecks], dict[str, 
     for source, part in zip(sources, parts, strict=True):
         if part.keys() != parts[0].keys():
             raise _apart(first, source, "the layers that they sit in")
-        mine, theirs = (tuple(next(iter(p.values())).down.shape[1:]) for p in (parts[0], part))
-        if mine != theirs:
-            raise _apart(first, source, f"width (bottleneck x hidden: {mine}, {theirs})")
+        first_shape, shape = (tuple(next(iter(p.values())).down.shape[1:]) for p in (parts[0], part))
+        if first_shape != shape:
+            raise _apart(first, source, f"width (bottleneck x hidden: {first_shape}, {shape})")
     return {path: Bottlenecks.stack([part[path] for part in parts]) for path in parts[0]}, dict(first.config)
 
 

@@ -109,8 +109,8 @@ class TransferMethod:
         """
         if count < self.least:
             needed = "one source" if self.least == 1 else f"{self.least} sources"
-            given = f", given {count}" if count else ""
-            raise UserError(f"method '{self.name}' needs at least {needed}{given}; select some from a pool")
+            counted = f", given {count}" if count else ""
+            raise UserError(f"method '{self.name}' needs at least {needed}{counted}; select some from a pool")
 
     def check_similarities(self, similarities: Sequence[float]) -> None:
         """Refuses similarities that cannot weigh; called where the method needs them.

@@ -1,6 +1,6 @@
-"""Mixing weights found without gradients, after LoraHub (Huang et al. 2023, arXiv:2307.13269).
+"""Mixing weights searched without gradients, after LoraHub (Huang et al. 2023, arXiv:2307.13269).
 
-    y = residual + sum_s omega_s * o_s                    one scalar a source, the same in every layer
+    y = residual + sum_s omega_s * o_s                    one scalar per source, the same in every layer
     minimise   mean loss on the training rows + 0.05 * mean |omega_s|        over  |omega_s| <= 1.5, from 0, in at most 40 evaluations
 
 Differs from LoraHub: it mixes the sources' OUTPUTS, not their weights; there is a head to be learned, so the head is trained under the average

@@ -65,9 +65,9 @@ def shares(similarities: Sequence[float]) -> list[float]:
     """
     wrong = next((value for value in similarities if not (math.isfinite(value) and value >= 0)), None)
     if wrong is not None or not sum(similarities) > 0:
-        given = ", ".join(f"{value:g}" for value in similarities)
+        listed = ", ".join(f"{value:g}" for value in similarities)
         raise UserError(
-            f"similarities {given}: a soup's weights are 0 or more, and not all 0; "
+            f"similarities {listed}: a soup's weights are 0 or more, and not all 0; "
             "give others, rank by another method, or use 'soup', which weighs all alike"
         )
     whole = sum(similarities)

@@ -193,7 +193,7 @@ class TransferResult:
         base = load_base(self.run.base["name"])
         if base.fingerprint != self.run.base["fingerprint"]:
             raise UserError(
-                f"{self.folder}: made on base '{base.name}' with weights {self.run.base['fingerprint']}; the one here has {base.fingerprint}"
+                f"{self.folder}: trained on base '{base.name}' with weights {self.run.base['fingerprint']}; the one here has {base.fingerprint}"
             )
         return base
 

@@ -142,7 +142,7 @@ def _check(method: TransferMethod, sources: Sequence[Source], seeds: Sequence[in
             f"source '{duplicate}' is given twice; names must differ (rename an entry's folder to tell two apart)"
         )
     if not seeds or len(set(seeds)) != len(seeds):
-        raise UserError(f"seeds {list(seeds)}: give one or more, none twice")
+        raise UserError(f"seeds {list(seeds)}: must be a non-empty list without duplicates")
 
 
 def _similarities(
@@ -151,7 +151,7 @@ def _similarities(
     """The similarities, where the method needs them."""
     if similarities is not None and len(similarities) != len(sources):
         raise UserError(
-            f"{len(similarities)} similarities for {len(sources)} sources: give one a source, in the same order"
+            f"{len(similarities)} similarities for {len(sources)} sources: give one per source, in the same order"
         )
     if not method.needs_similarities:
         return None

@@ -116,7 +116,7 @@ def reduction_factor(width: int, hidden: int) -> float:
 
 
 def slot_config(width: int, hidden: int, config: dict[str, Any]) -> SeqBnConfig:
-    """An ordinary adapter's configuration of exactly this bottleneck width, with the given activation and position.
+    """An ordinary adapter's configuration of exactly this bottleneck width, with the sources' activation and position.
 
     The sources' own scaling is folded into their projections already; their dropout and the seed of their start are no part of a mix.
     """

@@ -106,7 +106,7 @@ def fit_adapter(
 def train_adapter(
     task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
 ) -> Trained:
-    """A task's own adapter and head, trained on `data` and stored in `folder`; what is stored already is given back.
+    """A task's own adapter and head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
 
     Raises:
         Diverged: the loss became NaN.

@@ -416,7 +416,10 @@ def test_a_command_misspelt_is_answered_with_the_nearest(refuse):
             ["transfer", "entail_kitchen", "--out", "{out}", "--sources", "entail_travel", "entail_travel"],
             "is chosen twice",
         ),
-        (["transfer", "entail_kitchen", "--out", "{out}", "--sources", "all", "--seeds", "1", "1"], "none twice"),
+        (
+            ["transfer", "entail_kitchen", "--out", "{out}", "--sources", "all", "--seeds", "1", "1"],
+            "without duplicates",
+        ),
         (["transfer", "entail_kitchen"], "--out"),
         (["transfer", "{reviews}", "--out", "{out}"], "--text COLUMN"),
         (["transfer", "{reviews}", "--text", "bdy", "--label", "stars", "--out", "{out}"], "did you mean 'body'?"),

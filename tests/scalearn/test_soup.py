@@ -100,7 +100,7 @@ def go(pool, target, recipe, tmp_path):
 def test_without_similarities_it_is_refused_before_anything_is_written(go, no_training, tmp_path):
     with pytest.raises(UserError, match="weighs the sources by their similarity to the target, and none is given"):
         go()
-    with pytest.raises(UserError, match="2 similarities for 3 sources: give one a source"):
+    with pytest.raises(UserError, match="2 similarities for 3 sources: give one per source"):
         go(similarities=[0.5, 0.5])
     with pytest.raises(UserError, match=r"similarities 0\.5, -1, 0\.5: a soup's weights are 0 or more"):
         go(similarities=[0.5, -1, 0.5])

@@ -279,7 +279,7 @@ def test_a_method_misspelt_is_answered_with_the_nearest(go, no_training):
 
 @pytest.mark.parametrize("seeds", [[], [0, 0]])
 def test_seeds_must_be_there_and_differ(go, no_training, seeds):
-    with pytest.raises(UserError, match="give one or more, none twice"):
+    with pytest.raises(UserError, match="must be a non-empty list without duplicates"):
         go(seeds=seeds)
 
 

@@ -70,7 +70,8 @@ def lines_of(ax, marker):
 
 class TestLooks:
     def test_every_method_has_a_look_and_no_two_the_same_marker(self):
-        assert METHODS.keys() <= STYLES.keys()
+        assert STYLES.keys() <= METHODS.keys()
+        assert len(set(styles(METHODS).values())) == len(METHODS)
         for one, other in itertools.combinations([*STYLES.values(), *SPARE], 2):
             assert (one.marker, one.filled) != (other.marker, other.filled) or one.line != other.line
         for one, other in itertools.combinations(STYLES.values(), 2):
