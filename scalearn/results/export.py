@@ -73,7 +73,7 @@ def _model_card(
     trained: Any, base: Base, task: Task, method: TransferMethod, folder: Path, card: dict[str, Any]
 ) -> ModelCard:
     """What the README says of this export."""
-    weights = method.source_weights(trained, task.name) or [None] * len(card["sources"])
+    weights: list[float | None] = [*(method.source_weights(trained, task.name) or [None] * len(card["sources"]))]
     return ModelCard(
         folder=folder.resolve().name,
         task=task,
