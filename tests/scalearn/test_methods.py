@@ -23,8 +23,7 @@ from scalearn.methods.training import SeedTraining
 from scalearn.report import write_report
 from scalearn.results.transfer import TransferSpec
 from tasksel import UserError, get_task, load
-from tasksel.adapters.train import SOURCE_RECIPE
-from tasksel.adapters.train_source import source_key
+from tasksel.adapters.train import SOURCE_RECIPE, source_key
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "add_a_transfer_method.md"
 BASE = SimpleNamespace(fingerprint="b" * 16, name="stub")

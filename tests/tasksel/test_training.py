@@ -19,8 +19,8 @@ from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
+from tasksel.training import loop as training
 from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
-from tasksel.training.loop import loop as training
 from tasksel.training.predict import encode_split, evaluate, evaluate_all, logits_of, predict
 from tasksel.training.predict import predict as prediction
 from tasksel.training.recipe import Recipe
