@@ -128,7 +128,7 @@ def test_every_configuration_can_be_read_and_says_its_command(config):
 
 
 def test_the_quickstart_configuration_plans(tmp_path, capsys):
-    assert scalearn(["run", str(ROOT / "scripts/quickstart.yaml"), "--out", str(tmp_path / "run"), "--plan"]) == 0
+    assert scalearn(["compare", "quickstart", "--out", str(tmp_path / "run"), "--plan"]) == 0
     assert "source sentiment_films" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 

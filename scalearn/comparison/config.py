@@ -62,6 +62,12 @@ def check_lists(config: Frozen, *paths: str) -> None:
             raise UserError(f"{path}: give one or more, none twice (given {list(given)})")
 
 
+def configuration_file(name: str) -> Path:
+    """The file of a configuration: the name of one that comes with the package ("quickstart"), or a path."""
+    packaged = Path(__file__).parent / f"{name}.yaml"
+    return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else Path(name)
+
+
 def read_config(path: Path, kind: type[Config]) -> Config:
     """A configuration file of a kind.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -12,14 +12,14 @@ from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lis
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.records import FULL, unit_name
 from scalearn.comparison.source_choice import EACH, Choice, Selection, selections, several
-from scalearn.methods import TransferMethod, get_method
-from tasksel.adapters.train import SOURCE_RECIPE
 from tasksel.errors import UserError
-from tasksel.selection.selectors import ByEmbedding
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.load import load
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
+
+if TYPE_CHECKING:  # a configuration is read, and its mistakes are told, before torch is imported
+    from scalearn.methods import TransferMethod
 
 Size = int | Literal["full"]
 
@@ -76,9 +76,9 @@ class Experiment(Frozen):
     @property
     def source_recipe(self) -> Recipe:
         """The recipe that sources are trained by."""
-        plain = get_method("single-adapter")
-        assert plain.recipe == SOURCE_RECIPE
-        return self.sources.recipe.of(self.rules.recipe(plain, few=False))
+        from scalearn.methods import get_method
+
+        return self.sources.recipe.of(self.rules.recipe(get_method("single-adapter"), few=False))
 
     def source_seed(self, seed: int) -> int:
         """The stage-1 seed that belongs to a seed of the targets."""
@@ -122,6 +122,8 @@ def units(experiment: Experiment) -> list[Unit]:
     Raises:
         UserError: a choice that gives a target or a method too few sources.
     """
+    from scalearn.methods import get_method
+
     seeds = dict.fromkeys(seed for target in experiment.targets.tasks for seed in experiment.seeds(target))
     found = [
         Unit(target, size, name, selection, seed)
@@ -146,6 +148,9 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
         UserError: an unknown task, method, protocol or way of choosing, a list given twice, a size that the data cannot give, a choice
             that gives too few sources.
     """
+    from scalearn.methods import get_method
+    from tasksel.selection.selectors import ByEmbedding
+
     check_lists(experiment, "sources.tasks", "targets.tasks", "targets.seeds", "targets.sizes", "methods")
     for name in (*experiment.methods, *experiment.lr):
         get_method(name)

@@ -68,7 +68,9 @@ def _kept(run: Run, target: str, method: str, seed: int | None, size: str | None
             + (f", seed {seed}" if seed is not None else "")
         )
         why = (
-            "no model of it is kept (keep: false)" if found else "it is not finished: scalearn run goes on where it was"
+            "no model of it is kept (keep: false)"
+            if found
+            else "it is not finished: scalearn compare goes on where it was"
         )
         raise UserError(f"{run.folder}: {told}: {why}")
     best = max(kept, key=lambda row: (row.size == FULL, row.rows, row.k, row.dev or 0.0, -row.seed))

@@ -15,14 +15,13 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lists
+from scalearn.comparison.config import check_lists
+from scalearn.comparison.matrix_config import MatrixConfig, Unit, units
 from scalearn.comparison.workers import workers
 from scalearn.methods import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
@@ -33,7 +32,6 @@ from tasksel.evaluation.transfer_matrix import FILE, SINGLE, Row, read_whole_row
 from tasksel.model.base import load_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
-from tasksel.storage.frozen import Frozen
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.storage.provenance import command, versions
 from tasksel.tasks.examples import Split
@@ -41,62 +39,6 @@ from tasksel.tasks.load import load
 from tasksel.tasks.registry import find_tasks
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import encode_split, evaluate
-from tasksel.training.recipe import Recipe
-
-
-class ScoredTargets(Targets):
-    """The target tasks; `test_rows` caps the rows that are scored (one draw, the same for every run)."""
-
-    test_rows: int | None = None
-
-
-class MatrixConfig(Frozen):
-    """One configuration file.
-
-    Attributes:
-        methods: those that take one source; the baseline without a source is always measured.
-        recipe: what changes in every method's recipe. lr: what changes in one method's learning rate.
-    """
-
-    name: str
-    base: str = "minilm"
-    data: str | None = None
-    sources: Sources
-    targets: ScoredTargets
-    methods: tuple[str, ...] = ("sequential", "scalearn")
-    recipe: RecipeChange = RecipeChange()
-    lr: dict[str, float] = Field(default_factory=dict)
-
-    def recipe_of(self, method: str) -> Recipe:
-        """The recipe that a method is trained by here."""
-        changed = self.recipe.of(METHODS[method].recipe)
-        return changed.model_copy(update={"lr": self.lr[method]} if method in self.lr else {})
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One run. `source` is None for the baseline."""
-
-    target: str
-    source: str | None
-    method: str
-    seed: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.target} by {self.method}" + (f" from {self.source}" if self.source else "") + f", seed {self.seed}"
-        )
-
-
-def units(config: MatrixConfig) -> list[Unit]:
-    """Every run, seed by seed, so that a measurement that is stopped has whole seeds. A target's own source is left out."""
-    return [
-        Unit(target, source, method, seed)
-        for seed in config.targets.seeds
-        for target in config.targets.tasks
-        for method in (SINGLE, *config.methods)
-        for source in ([None] if method == SINGLE else [name for name in config.sources.tasks if name != target])
-    ]
 
 
 class MatrixRun:

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scalearn.methods import TransferMethod
 from tasksel.errors import unknown
 from tasksel.tasks.task import Draw, Task
 from tasksel.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from scalearn.methods import TransferMethod
 
 FEW = {"epochs": 1000, "max_steps": 1000, "patience": 20}
 

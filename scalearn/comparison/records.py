@@ -140,7 +140,7 @@ class Run:
         self.folder = folder
         if not (folder / EXPERIMENT).is_file():
             raise UserError(
-                f"{folder}: no run there (no {EXPERIMENT}): scalearn run CONFIG.yaml --out {folder} makes one"
+                f"{folder}: no run there (no {EXPERIMENT}): scalearn compare CONFIG.yaml --out {folder} makes one"
             )
         self.told: dict[str, Any] = read_json(folder / EXPERIMENT)
         if not isinstance(self.told, dict) or "experiment" not in self.told or "plan" not in self.told:

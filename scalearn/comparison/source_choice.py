@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from scalearn.methods import TransferMethod
 from tasksel.errors import UserError
-from tasksel.selection.selectors import get_selector
 from tasksel.storage.frozen import Frozen
+
+if TYPE_CHECKING:
+    from scalearn.methods import TransferMethod
 
 ALL, EACH = "all", "each"
 
@@ -49,6 +50,8 @@ class Choice(Frozen):
         Raises:
             UserError: unknown name or setting; the oracle, which knows measured transfers.
         """
+        from tasksel.selection.selectors import get_selector
+
         if "oracle" in by.split("+"):
             raise UserError(
                 "rank.by: the oracle knows measured transfers, and a run has none: choose another way, or 'each' to measure them"

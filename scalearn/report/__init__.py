@@ -105,7 +105,7 @@ def _state(run: Run) -> Iterator[str]:
     missing, planned = run.missing, len(run.told["plan"])
     yield f"{planned - len(missing):,} of {planned:,} planned units are finished."
     if missing:
-        yield f"Started again, the run goes on: `scalearn run` with the same configuration and `--out {run.folder.name}`."
+        yield f"Started again, the run goes on: `scalearn compare` with the same configuration and `--out {run.folder.name}`."
 
 
 def _nothing_yet(run: Run) -> str:

@@ -73,7 +73,9 @@ def _model_card(
     trained: Any, base: Base, task: Task, method: TransferMethod, folder: Path, card: dict[str, Any]
 ) -> ModelCard:
     """What the README says of this export."""
-    weights: list[float | None] = [*(method.source_weights(trained, task.name) or [None] * len(card["sources"]))]
+    sources: dict[str, float | None] = dict.fromkeys(card["sources"])
+    if means := method.source_weights(trained, task.name):
+        sources = dict(zip(sources, means, strict=True))
     return ModelCard(
         folder=folder.resolve().name,
         task=task,
@@ -84,7 +86,7 @@ def _model_card(
         max_length=card["max_length"],
         model_type=base.config.model_type,
         seed_scores=card.get("seed_scores", {}),
-        sources=dict(zip(card["sources"], weights, strict=True)),
+        sources=sources,
         sources_note=method.sources_note,
         versions=card.get("versions") or versions(),
     )

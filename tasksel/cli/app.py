@@ -23,6 +23,12 @@ USAGE, INTERRUPTED = 2, 130
 out = Console()  # results; what is said on the way goes to standard error
 
 
+def show(result: object) -> None:
+    """Prints a result (a text whole, whatever the terminal's width; or a table), from the main process only."""
+    if is_main():
+        out.print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
+
+
 class Commands:
     """Functions as subcommands: parsing gives the call that is asked for, still to be made."""
 

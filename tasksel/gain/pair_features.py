@@ -112,7 +112,7 @@ def with_scores(
         for by in also:
             if source not in told.get((by, target), {}):
                 raise UserError(
-                    f"no score of '{source}' for '{target}' by '{by}': compute it first (tasksel judge --by {by} --pool …)"
+                    f"no score of '{source}' for '{target}' by '{by}': compute it first (tasksel evaluate --by {by} --pool …)"
                 )
         found[target, source] = {**pair.features, **{by: told[by, target][source] for by in also}}
     return found

@@ -28,8 +28,9 @@ COMMANDS = (
     ["predict"],
     ["explain"],
     ["push"],
-    ["run"],
+    ["compare"],
     ["report"],
+    ["matrix"],
     ["doctor"],
 )
 
@@ -110,7 +111,7 @@ def test_every_example_in_the_help_is_understood(command, capsys, monkeypatch):
     examples = [words[1:] for words in examples if words[0] == "scalearn"]
     assert examples
     for words in examples:
-        call = cli._parse(words)
+        call = cli.parse(words)
         if words[0] == "train-source" and "--data" not in words and ".csv" not in words[1]:
             assert all(name in find_tasks() for name in call.keywords.get("tasks", call.args[0] if call.args else ()))
 
@@ -239,7 +240,7 @@ def test_a_targets_own_source_is_left_out_unless_told(say, pool, tmp_path):
     common = ["transfer", "entail_travel", "--pool", pool.folder, "--rows", "16", "--sources", "all", *SMALL]
     say(*common, "--out", tmp_path / "others")
     assert "entail_travel" not in TransferResult.load(tmp_path / "others").run.sources
-    say(*common, "--own", "--out", tmp_path / "own")
+    say(*common, "--include-target", "--out", tmp_path / "own")
     assert "entail_travel" in TransferResult.load(tmp_path / "own").run.sources
 
 
@@ -327,7 +328,7 @@ def test_report_shows_and_writes_what_is_stored(say, experiment_run, tmp_path):
 
 def test_run_plans_and_writes_nothing(say, config, tmp_path, no_training):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    shown = say("run", tmp_path / "config.yaml", "--out", tmp_path / "out", "--plan")
+    shown = say("compare", tmp_path / "config.yaml", "--out", tmp_path / "out", "--plan")
     assert "12 steps, 0 done; nothing was run" in shown
     assert "  12  to do  entail_kitchen with all rows by head-only, seed 1" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
@@ -350,7 +351,7 @@ def test_dotted_options_change_what_the_file_says(say, config, tmp_path, no_trai
     call = (
         [tmp_path / "config.yaml", *options] if order == "configuration first" else [*options, tmp_path / "config.yaml"]
     )
-    shown = say("run", *call)
+    shown = say("compare", *call)
     assert "5 steps, 0 done" in shown
     assert "entail_kitchen with all rows by scalearn++ from 3 sources by connectivity, seed 5" in shown
 
@@ -359,7 +360,7 @@ def test_run_runs_and_a_second_time_finds_all_done(say, config, tmp_path, monkey
     config["targets"]["seeds"], config["methods"] = [0], ["scalearn-uniform"]
     config["sources"]["tasks"], config["rank"]["top"] = ["entail_travel"], 1
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    call = ["run", tmp_path / "config.yaml", "--out", tmp_path / "out", "--recipe.lr", "0.002"]
+    call = ["compare", tmp_path / "config.yaml", "--out", tmp_path / "out", "--recipe.lr", "0.002"]
     shown = say(*call)
     assert "sources for entail_kitchen by connectivity, seed 0: entail_travel " in shown
     assert "scalearn-uniform" in shown
@@ -518,16 +519,16 @@ def test_what_cannot_be_pushed_is_said(refuse, results, tmp_path, monkeypatch):
 
 def test_what_cannot_be_run_is_said(refuse, config, tmp_path, no_training):
     path, out = tmp_path / "config.yaml", ["--out", tmp_path / "out"]
-    assert "no configuration" in refuse("run", path, *out)
+    assert "no configuration" in refuse("compare", path, *out)
     path.write_text(yaml.safe_dump({**config, "method": ["scalearn"]}))
-    assert "method: no key 'method'; did you mean 'methods'?" in refuse("run", path, *out)
+    assert "method: no key 'method'; did you mean 'methods'?" in refuse("compare", path, *out)
     path.write_text(yaml.safe_dump(config))
-    assert "rank.top is 9" in refuse("run", path, *out, "--rank.top", "9")
-    assert "no protocol 'papr'; did you mean 'paper'" in refuse("run", path, *out, "--protocol", "papr")
-    assert "1 rows for 'entail_kitchen', which has 2 classes" in refuse("run", path, *out, "--targets.sizes", "1")
-    assert "--targets.rows" in refuse("run", path, *out, "--targets.row", "9")
-    assert "--out" in refuse("run", path)
-    assert "Missing from scalearn run: PATH config" in refuse("run", *out)
+    assert "rank.top is 9" in refuse("compare", path, *out, "--rank.top", "9")
+    assert "no protocol 'papr'; did you mean 'paper'" in refuse("compare", path, *out, "--protocol", "papr")
+    assert "1 rows for 'entail_kitchen', which has 2 classes" in refuse("compare", path, *out, "--targets.sizes", "1")
+    assert "--targets.rows" in refuse("compare", path, *out, "--targets.row", "9")
+    assert "--out" in refuse("compare", path)
+    assert "Missing from scalearn compare: PATH config" in refuse("compare", *out)
     assert not (tmp_path / "out").exists()
 
 
@@ -536,6 +537,6 @@ def test_what_cannot_be_reported_is_said(refuse, tmp_path):
 
 
 def test_an_interruption_says_how_to_go_on(capsys, monkeypatch, pool):
-    monkeypatch.setattr(cli, "checks", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("scalearn.cli.doctor.checks", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["doctor"]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_two_processes_run_a_whole_configuration_to_the_same_numbers(tiny, pytho
     told["targets"] = {"tasks": ["sentiment_phones"], "rows": 40, "seeds": [0]}
     config.write_text(json.dumps({**told, "recipe": {"epochs": 1, "batch": 8, "max_length": 32}}))
     for name, launcher in (("one", []), ("two", LAUNCH)):
-        run(python, *launcher, "-m", "scalearn", "run", "small.yaml", "--out", name, cwd=tmp_path)
+        run(python, *launcher, "-m", "scalearn", "compare", "small.yaml", "--out", name, cwd=tmp_path)
     one, two = (Run(tmp_path / name) for name in ("one", "two"))
     assert [row.method for row in one.rows] == methods
     for a, b in zip(one.rows, two.rows, strict=True):

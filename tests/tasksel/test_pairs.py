@@ -164,7 +164,7 @@ class TestWithScores:
 
     @pytest.mark.parametrize(("by", "source"), [("size", "y"), ("kind", "x"), ("logme", "x")])
     def test_a_score_that_is_missing_is_named_with_what_computes_it(self, by, source):
-        with pytest.raises(UserError, match=rf"no score of '{source}' for 't' by '{by}': .*tasksel judge --by {by}"):
+        with pytest.raises(UserError, match=rf"no score of '{source}' for 't' by '{by}': .*tasksel evaluate --by {by}"):
             with_scores(PAIR_ROWS, self.scores, ["text", by], seed=0)
 
 
