@@ -164,7 +164,7 @@ def test_the_papers_tables_have_its_shape(name):
     experiment = read_config(SCRIPTS / f"{name}.yaml", Experiment)
     assert (experiment.protocol, experiment.data, experiment.rank.own) == ("paper", "hub", (True,))
     assert set(experiment.sources.tasks) == set(experiment.targets.tasks)
-    counts = {unit.selection.count for unit in units(experiment) if unit.selection and unit.selection.by == "all"}
+    counts = {unit.condition.k for unit in units(experiment) if unit.condition.by == "all"}
     assert counts == {len(experiment.sources.tasks)}, "all sources, the target's own among them"
 
 

@@ -232,7 +232,9 @@ def test_a_record_cut_short_is_named(own):
 
 def test_another_bases_weights_are_refused(own, make_base):
     edit(own.folder / "run.json", base=own.run.base | {"name": make_base(seed=1)})
-    with pytest.raises(UserError, match=f"trained on base '.*' with weights {own.run.base['fingerprint']}; the one here"):
+    with pytest.raises(
+        UserError, match=f"trained on base '.*' with weights {own.run.base['fingerprint']}; the one here"
+    ):
         TransferResult.load(own.folder).predict(TEXTS)
 
 
