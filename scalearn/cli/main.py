@@ -208,7 +208,7 @@ def _sources(
         raise UserError(
             f"--top {top}, but the pool {pool.folder} has {available} sources for '{task.name}': choose 1 to {available}"
         )
-    ranking = rank(task, pool, by=by, rows=rows, seed=seed, own=own, store=pool.folder / ".targets")
+    ranking = rank(task, pool, by=by, rows=rows, seed=seed, include_target=own, cache_dir=pool.folder / ".targets")
     show(str(ranking))
     return pool.select(ranking.top(top)), ranking.scores[:top]
 

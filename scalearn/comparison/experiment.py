@@ -15,7 +15,6 @@ from scalearn.comparison.source_choice import EACH, Choice, Selection, selection
 from scalearn.methods.base import SOURCE_RECIPE, Method, get_method
 from scalearn.methods.search import need_cma
 from tasksel.errors import UserError
-from tasksel.selection.selectors import ByEmbedding
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.load import load
 from tasksel.tasks.task import HubSource, Task, TaskSet
@@ -158,7 +157,7 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
             raise UserError(
                 f"targets.seeds_of: '{name}' is none of the targets ({', '.join(experiment.targets.tasks)})"
             )
-    if experiment.map and not isinstance(experiment.rank.selector(experiment.map), ByEmbedding):
+    if experiment.map and experiment.rank.selector(experiment.map).embedder is None:
         raise UserError(
             f"map: '{experiment.map}' embeds no tasks: choose a way that does (connectivity, text, …), or none"
         )

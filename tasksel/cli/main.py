@@ -33,9 +33,9 @@ from tasksel.gain.report import write as write_benefit
 from tasksel.gain.tradeoff import measured_pairs
 from tasksel.model.base import Base, load_base
 from tasksel.processes import is_main
-from tasksel.selection.candidate import Subject, TaskCandidate
+from tasksel.selection.candidate import TaskCandidate, TaskOnBase
 from tasksel.selection.ranking import Ranking, rank
-from tasksel.selection.selectors import get_selector, given_settings, inputs_of, with_truth
+from tasksel.selection.selectors import get_selector, parse_settings
 from tasksel.storage.atomic import write_text
 from tasksel.tasks.load import load
 from tasksel.tasks.registry import find_tasks, given_task, suites
@@ -131,11 +131,11 @@ def embed(
       tasksel embed rte mrpc --by fisher --data path/to/tasks --rows 1000
       tasksel embed rte --set co_train=true max_steps=40 --data path/to/tasks
     """
-    model, embedder = load_base(base), get_embedder(by, **given_settings(settings))
+    model, embedder = load_base(base), get_embedder(by, **parse_settings(settings))
     for name in tasks:
         task = given_task(name, data=data, text=text, label=label)
-        subject = Subject(TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name), model)
-        embedding = subject.embedding(embedder, inputs=subject if inputs_of(embedder) == "target" else None)
+        candidate = TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name)
+        embedding = TaskOnBase(candidate, model).embedding(embedder)
         if is_main():
             path = out_folder / f"{task.name}-{embedder.key}-seed{seed}.safetensors"
             embedding.save(path)
@@ -158,10 +158,10 @@ def rank_command(
       tasksel rank rte --data path/to/tasks --by oracle --matrix runs/matrix
     """
     task = given_task(target, data=data, text=text, label=label)
-    selector = get_selector(by, **given_settings(settings))
+    selector = get_selector(by, **parse_settings(settings))
     if matrix:
         measured, scores = read_matrix(matrix).truth(task.name)
-        selector = with_truth(selector, {task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
+        selector = selector.with_truth({task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
         sources = sources or (() if pool else measured)
     model = _base(base, pool)
     if pool:
@@ -172,7 +172,7 @@ def rank_command(
             raise unknown("source", sorted(missing_names)[0], [source.name for source in held], f"pool: {pool}")
     else:
         candidates = [given_task(name, data=data) for name in sources] or list(find_tasks(data))
-    ranking = rank(task, candidates, by=selector, base=model, rows=rows, seed=seed, store=store)
+    ranking = rank(task, candidates, by=selector, base=model, rows=rows, seed=seed, cache_dir=store)
     if is_main():
         out.print(str(ranking), highlight=False, markup=False)
 
@@ -315,8 +315,9 @@ def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | No
     found = EmbeddingIndex.load(index)
     embedding = TaskEmbedding.load(target)
     near = found.nearest(embedding, min(10, len(found)) if k is None else k)
+    provenance = {"by": embedding.provenance["method"]}
     ranking = Ranking(
-        embedding.made["task"], tuple(near[0]), tuple(map(float, near[1])), {"by": embedding.made["method"]}
+        embedding.provenance["task"], tuple(near[0]), tuple(map(float, near[1])), provenance, "similarity"
     )
     out.print(str(ranking), highlight=False, markup=False)
 
