@@ -144,7 +144,6 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
             that gives too few sources.
     """
     from scalearn.methods import get_method
-    from tasksel.selection.selectors import ByEmbedding
 
     check_lists(experiment, "sources.tasks", "targets.tasks", "targets.seeds", "targets.sizes", "methods")
     for name in (*experiment.methods, *experiment.lr):
@@ -158,7 +157,7 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
             raise UserError(
                 f"targets.seeds_of: '{name}' is none of the targets ({', '.join(experiment.targets.tasks)})"
             )
-    if experiment.map and not isinstance(experiment.rank.selector(experiment.map), ByEmbedding):
+    if experiment.map and experiment.rank.selector(experiment.map).embedder is None:
         raise UserError(
             f"map: '{experiment.map}' embeds no tasks: choose a way that does (connectivity, text, …), or none"
         )

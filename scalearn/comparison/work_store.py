@@ -35,9 +35,8 @@ from tasksel.adapters.train import source_key, train_source
 from tasksel.display.progress import say
 from tasksel.model.base import Base, describe, load_base
 from tasksel.processes import accelerator, is_main
-from tasksel.selection.candidate import Subject
+from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.ranking import rank
-from tasksel.selection.selectors import ByEmbedding
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import Data, load
@@ -219,11 +218,11 @@ class Workshop:
             base=self.base,
             rows=self.rows(size),
             seed=seed,
-            store=self.store / "targets" / f"{self._base_name}-{size}",
+            cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
         )
         row = RankingRow(
             key=path.stem, target=target, size=size, seed=seed, by=by,
-            names=ranking.names, scores=ranking.scores, seconds=ranking.made["seconds"],
+            names=ranking.names, scores=ranking.scores, seconds=ranking.provenance["seconds"],
         )  # fmt: skip
         if is_main():
             write_json(path, row.model_dump(mode="json"))
@@ -326,11 +325,10 @@ class Workshop:
         A task is as near to itself as can be: s_ab / sqrt(s_aa s_bb), which leaves as it is what is 1 there already (ours).
         """
         seed = self.experiment.source_seed(self.experiment.targets.seeds[0])
-        pool, selector = self.pool(seed), self.experiment.rank.selector(self.experiment.map)
-        assert isinstance(selector, ByEmbedding)
-        subjects = [Subject(source, self.base) for source in pool.select(self.experiment.sources.tasks)]
-        made = [subject.embedding(selector.embedder) for subject in subjects]
-        near = np.array([[selector.embedder.similarity(a, b) for b in made] for a in made])
+        pool, embedder = self.pool(seed), self.experiment.rank.selector(self.experiment.map).embedder
+        subjects = [TaskOnBase(source, self.base) for source in pool.select(self.experiment.sources.tasks)]
+        made = [subject.embedding(embedder) for subject in subjects]
+        near = np.array([[embedder.similarity(a, b) for b in made] for a in made])
         near = (near + near.T) / 2 / np.sqrt(np.outer(near.diagonal(), near.diagonal()))
         return {
             "by": self.experiment.map,
