@@ -73,7 +73,8 @@ def _model_card(
     trained: Any, base: Base, task: Task, method: TransferMethod, folder: Path, card: dict[str, Any]
 ) -> ModelCard:
     """What the README says of this export."""
-    weights = method.source_weights(trained, task.name) or [None] * len(card["sources"])
+    sources: dict[str, float | None] = dict.fromkeys(card["sources"])
+    sources |= dict(zip(sources, method.source_weights(trained, task.name) or [], strict=False))
     return ModelCard(
         folder=folder.resolve().name,
         task=task,
@@ -84,7 +85,7 @@ def _model_card(
         max_length=card["max_length"],
         model_type=base.config.model_type,
         seed_scores=card.get("seed_scores", {}),
-        sources=dict(zip(card["sources"], weights, strict=True)),
+        sources=sources,
         sources_note=method.sources_note,
         versions=card.get("versions") or versions(),
     )

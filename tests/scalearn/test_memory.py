@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasksel.training.loop import memory
+from tasksel.training import memory
 from tasksel.training.memory import Peak
 
 CPU = torch.device("cpu")

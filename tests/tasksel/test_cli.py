@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tasksel import TaskEmbedding
+from tasksel.cli import main as cli
 from tasksel.cli.main import main
-from tasksel.cli.main import main as cli
 from tasksel.embeddings.connectivity import Connectivity
 from tasksel.tasks.builtin import builtin_tasks
 

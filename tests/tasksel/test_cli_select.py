@@ -9,8 +9,8 @@ import pytest
 from made_bench import SOURCES, TARGETS, write_matrix
 
 from tasksel import TaskEmbedding
+from tasksel.cli import main as cli
 from tasksel.cli.main import main
-from tasksel.cli.main import main as cli
 from tasksel.embeddings.vocabulary import Vocabulary
 from tasksel.evaluation.score_records import Scores, read_scores
 from tasksel.evaluation.score_selectors import fuse

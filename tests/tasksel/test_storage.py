@@ -6,8 +6,8 @@ import stat
 import pytest
 
 from tasksel.errors import UserError
+from tasksel.storage import atomic as storage
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, value_hash, whole_folder, write_json, write_text
-from tasksel.storage.atomic import atomic as storage
 
 
 def names_in(folder):
