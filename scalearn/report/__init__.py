@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalearn.comparison.records import Run, name_of
+from scalearn.comparison.records import RunFolder, name_of
 from scalearn.report.drawing import file_name
 from scalearn.report.page import write_page
 from scalearn.report.pictures import draw_all, prefix
@@ -38,7 +38,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: no run there, or rows that this version does not read.
     """
-    found, out = Run(run), out or run / FOLDER
+    found, out = RunFolder(run), out or run / FOLDER
     made = comparisons(found.rows, found.config)
     for one in made:
         for size in one.sizes:
@@ -68,7 +68,7 @@ def show_run(run: Path) -> list[Any]:
     Raises:
         UserError: no run there, or rows that this version does not read.
     """
-    found = Run(run)
+    found = RunFolder(run)
     made = comparisons(found.rows, found.config)
     blocks: list[Any] = []
     for one in made:
@@ -76,7 +76,7 @@ def show_run(run: Path) -> list[Any]:
     return blocks or [_nothing_yet(found)]
 
 
-def markdown_report(run: Run, made: Sequence[Comparison], drawn: Sequence[Path] = (), why_not: str = "") -> str:
+def markdown_report(run: RunFolder, made: Sequence[Comparison], drawn: Sequence[Path] = (), why_not: str = "") -> str:
     """The whole report as Markdown.
 
     Args:
@@ -101,18 +101,18 @@ def _title(comparison: Comparison) -> str:
     return f"Base {comparison.base}, protocol {comparison.protocol}"
 
 
-def _state(run: Run) -> Iterator[str]:
+def _state(run: RunFolder) -> Iterator[str]:
     missing, planned = run.missing, len(run.told["plan"])
     yield f"{planned - len(missing):,} of {planned:,} planned units are finished."
     if missing:
         yield f"Started again, the run goes on: `scalearn compare` with the same configuration and `--out {run.folder.name}`."
 
 
-def _nothing_yet(run: Run) -> str:
+def _nothing_yet(run: RunFolder) -> str:
     return f"No finished unit yet, of {len(run.told['plan']):,} planned: {listed(run.missing)}."
 
 
-def missing_lines(run: Run, comparison: Comparison) -> list[str]:
+def missing_lines(run: RunFolder, comparison: Comparison) -> list[str]:
     """What this base and protocol lack of the plan, the first of it by name; what stands twice."""
     done = {name_of(row) for row in comparison.rows}
     missing = [name for name in run.told["plan"] if name not in done]
@@ -124,7 +124,7 @@ def missing_lines(run: Run, comparison: Comparison) -> list[str]:
     return lines
 
 
-def _section(run: Run, comparison: Comparison) -> Iterator[str]:
+def _section(run: RunFolder, comparison: Comparison) -> Iterator[str]:
     lines = missing_lines(run, comparison)
     if lines:
         yield "\n".join(f"- {plain(line)}" for line in lines)
@@ -132,7 +132,7 @@ def _section(run: Run, comparison: Comparison) -> Iterator[str]:
         yield from (markdown(sheet).rstrip() for sheet in sheets(comparison, size))
 
 
-def _provenance(run: Run) -> Iterator[str]:
+def _provenance(run: RunFolder) -> Iterator[str]:
     told, config = run.told, run.config
     yield from (_fenced(str(told.get("command", "the command is not told")), "text"), "")
     yield f"- Versions: {_pairs(told.get('versions', {}))}"

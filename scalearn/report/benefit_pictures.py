@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from scalearn.comparison.condition import EACH
-from scalearn.comparison.records import RankingRow
+from scalearn.comparison.records import RankingRecord
 from scalearn.report.drawing import GREEN, INK, VERMILION, Picture, file_name, label_points, panels, settle
 from scalearn.report.score_pictures import REFERENCE, ascending
 from scalearn.report.statistics import Comparison, Paired, rows_words
@@ -42,7 +42,7 @@ class Benefit:
         return float(spearmanr(self.similarities, gains).statistic)
 
 
-def benefit_pictures(comparison: Comparison, rankings: Sequence[RankingRow], prefix: str) -> list[Picture]:
+def benefit_pictures(comparison: Comparison, rankings: Sequence[RankingRecord], prefix: str) -> list[Picture]:
     """A picture for each way of choosing, method and size that have both a ranking and sources that were used alone."""
     made = []
     methods = list(dict.fromkeys(way.method for way in comparison.ways if way.by == EACH))
@@ -61,7 +61,7 @@ def benefit_pictures(comparison: Comparison, rankings: Sequence[RankingRow], pre
 
 
 def _benefit(
-    comparison: Comparison, rankings: Sequence[RankingRow], asked: tuple[str, int | str, str, str]
+    comparison: Comparison, rankings: Sequence[RankingRecord], asked: tuple[str, int | str, str, str]
 ) -> Benefit | None:
     """None with fewer than two sources that were both ranked and used alone."""
     target, size, by, method = asked

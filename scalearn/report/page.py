@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from scalearn.report.drawing import Picture
 from scalearn.report.inline_svg import inline
 from scalearn.report.markup import Html, el, fold, html, join
@@ -31,13 +31,13 @@ SLOT = re.compile(r"\{\{([a-z-]+)\}\}")
 GROUPS = {"weights": "Learned weights, a picture a target", "benefit": "Ranking and measured benefit"}
 
 
-def write_page(run: Run, comparisons: Sequence[Comparison], path: Path) -> Path:
+def write_page(run: RunFolder, comparisons: Sequence[Comparison], path: Path) -> Path:
     """Writes the page, whole or not at all, and gives its path. Without matplotlib it has no pictures, and says so."""
     write_text(path, page(run, comparisons))
     return path
 
 
-def page(run: Run, comparisons: Sequence[Comparison]) -> str:
+def page(run: RunFolder, comparisons: Sequence[Comparison]) -> str:
     """The page as text; the same run gives the same text."""
     script, style = _file("page.js"), _file("page.css")
     digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
@@ -56,7 +56,7 @@ def _file(name: str) -> str:
     return files("scalearn.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _header(run: Run, comparisons: Sequence[Comparison]) -> Html:
+def _header(run: RunFolder, comparisons: Sequence[Comparison]) -> Html:
     """Title, what it is of, and links to the parts."""
     done, planned = len(run.told["plan"]) - len(run.missing), len(run.told["plan"])
     of = [f"{one.base}, protocol {one.protocol}" for one in comparisons] or ["no finished unit"]
@@ -71,7 +71,7 @@ def _header(run: Run, comparisons: Sequence[Comparison]) -> Html:
     )
 
 
-def _body(run: Run, comparisons: Sequence[Comparison]) -> list[Html]:
+def _body(run: RunFolder, comparisons: Sequence[Comparison]) -> list[Html]:
     """What is missing, then a part for each base and protocol, then the map of the tasks."""
     parts = [_missing(run, comparisons)]
     if not comparisons:
@@ -95,7 +95,7 @@ def _drawn(draw: Any) -> tuple[list[Picture], str]:
         return [], f"No pictures here: {error}"
 
 
-def _missing(run: Run, comparisons: Sequence[Comparison]) -> Html:
+def _missing(run: RunFolder, comparisons: Sequence[Comparison]) -> Html:
     """The planned units that are not finished, by name, and what diverged."""
     missing = run.missing
     lost = [f"{one.base}: {row.target}, {rows_words(row.size)}, {one.label(one.way(row))}, seed {row.seed}" for one in comparisons for row in one.rows if row.score is None]  # fmt: skip
@@ -124,7 +124,7 @@ def _title(comparison: Comparison) -> str:
     return f"{comparison.base}, protocol {comparison.protocol}"
 
 
-def _part(run: Run, comparison: Comparison, number: int, comparisons: Sequence[Comparison]) -> Html:
+def _part(run: RunFolder, comparison: Comparison, number: int, comparisons: Sequence[Comparison]) -> Html:
     """One base and protocol: what it says, scores, pictures, costs."""
     before = f"part-{number}"
     parts = [el("h2", _title(comparison) if len(comparisons) > 1 else "What it says")]
@@ -189,7 +189,7 @@ def _figures(made: Sequence[Picture]) -> Html:
     return el("div", *shown, class_="figures") if shown else Html("")
 
 
-def _foot(run: Run) -> Html:
+def _foot(run: RunFolder) -> Html:
     """Command, versions, machine, data and the configuration."""
     told = {
         "Run": run.folder.name,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scalearn.comparison.records import Row
+from scalearn.comparison.records import UnitRecord
 from scalearn.report.cost_picture import bytes_words, seconds_words
 from scalearn.report.markup import Html, el, heading, join, line, scroll
 from scalearn.report.page_words import between, score
@@ -23,7 +23,7 @@ def verdict_words(found: Paired) -> str:
 
 
 def details_of(
-    comparison: Comparison, size: int | str, rows: Sequence[Row], holm: dict[tuple[str, str], dict[Way, float]]
+    comparison: Comparison, size: int | str, rows: Sequence[UnitRecord], holm: dict[tuple[str, str], dict[Way, float]]
 ) -> Html:
     """Each seed's score, sources, costs, recipe and paired tests of the rows of one way at one size."""
     way = comparison.way(rows[0])
@@ -40,7 +40,7 @@ def details_of(
 
 
 def _seed_table(
-    comparison: Comparison, size: int | str, way: Way, by_target: dict[str, list[Row]], seeds: Sequence[int]
+    comparison: Comparison, size: int | str, way: Way, by_target: dict[str, list[UnitRecord]], seeds: Sequence[int]
 ) -> Html:
     names = ["target", *(f"seed {seed}" for seed in seeds), "mean", "std", "dev", "epoch", "seconds", "stored", "peak memory", "rows", "scored on"]  # fmt: skip
     body = []
@@ -64,7 +64,7 @@ def _seed_table(
     return scroll(el("table", head, el("tbody", *body)), "Each seed's score")
 
 
-def _seed_score(row: Row | None) -> str:
+def _seed_score(row: UnitRecord | None) -> str:
     return "–" if row is None else "diverged" if row.score is None else score(row.score)
 
 
@@ -73,7 +73,7 @@ def _mean(values: Sequence[float | None], words: Any) -> str:
     return words(sum(told) / len(told)) if told else "–"
 
 
-def source_words(rows: Sequence[Row]) -> str:
+def source_words(rows: Sequence[UnitRecord]) -> str:
     """The sources that a way took; where seeds differ, how many of them took each.
 
     They are in the order of the first seed.
@@ -87,7 +87,7 @@ def source_words(rows: Sequence[Row]) -> str:
     )
 
 
-def _sources(by_target: dict[str, list[Row]]) -> list[Html]:
+def _sources(by_target: dict[str, list[UnitRecord]]) -> list[Html]:
     """Which sources each target took; nothing for a method without."""
     if not any(row.sources for rows in by_target.values() for row in rows):
         return []
@@ -128,7 +128,7 @@ def _tests(comparison: Comparison, size: int | str, way: Way, holm: dict[tuple[s
     return join([el("h4", "Paired tests"), table, el("p", note, class_="note")])
 
 
-def _recipes(by_target: dict[str, list[Row]]) -> list[Html]:
+def _recipes(by_target: dict[str, list[UnitRecord]]) -> list[Html]:
     """Each recipe with the targets that it is of."""
     targets: dict[str, list[str]] = {}
     for target, rows in by_target.items():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scalearn.comparison.condition import EACH
-from scalearn.comparison.records import Row
+from scalearn.comparison.records import UnitRecord
 from scalearn.report.cost_picture import bytes_words, seconds_words
 from scalearn.report.markup import NONE, Html, el, fold, heading, line, scroll, value_cell
 from scalearn.report.page_details import details_of, verdict_words
@@ -31,7 +31,7 @@ def score_table(comparison: Comparison, size: int | str, ident: str) -> Html:
     others = [method for method in AGAINST if method in comparison.methods]
     holm = {(method, target): comparison.holm(size, method, target) for method in others for target in columns}
     marks = {target: _marks(comparison, size, target) for target in columns}
-    rows: dict[Way, list[Row]] = {}
+    rows: dict[Way, list[UnitRecord]] = {}
     for row in comparison.rows:
         if row.size == size:
             rows.setdefault(comparison.way(row), []).append(row)

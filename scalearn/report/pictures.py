@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scalearn.comparison.records import RankingRow, Run
+from scalearn.comparison.records import RankingRecord, RunFolder
 from scalearn.report.benefit_pictures import benefit_pictures
 from scalearn.report.cost_picture import costs_picture
 from scalearn.report.drawing import Picture, file_name, look
@@ -22,7 +22,7 @@ from tasksel.storage.atomic import read_json
 MAP = "map.json"
 
 
-def draw_all(run: Run, comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
+def draw_all(run: RunFolder, comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     """Every picture that the run has rows for, as NAME.svg and NAME.png; the same rows give the same bytes.
 
     Raises:
@@ -32,7 +32,7 @@ def draw_all(run: Run, comparisons: Sequence[Comparison], folder: Path) -> list[
     return [path for picture in [*made, *run_pictures(run)] for path in picture.save(folder)]
 
 
-def comparison_pictures(comparison: Comparison, rankings: Sequence[RankingRow], prefix: str = "") -> list[Picture]:
+def comparison_pictures(comparison: Comparison, rankings: Sequence[RankingRecord], prefix: str = "") -> list[Picture]:
     """The pictures of one base and protocol.
 
     Raises:
@@ -61,7 +61,7 @@ def _apart(made: Sequence[Picture]) -> list[Picture]:
     return renamed
 
 
-def run_pictures(run: Run) -> list[Picture]:
+def run_pictures(run: RunFolder) -> list[Picture]:
     """The pictures that belong to no comparison: the map of the tasks, where the run has one.
 
     Raises:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from scalearn.comparison.condition import ALL, EACH, FULL
-from scalearn.comparison.records import Row
+from scalearn.comparison.records import UnitRecord
 
 AVERAGE = "average"
 NO_SPREAD = 1e-12  # below this, differences of fractions are alike but for rounding
@@ -150,7 +150,9 @@ class Comparison:
         repeated: rows that another one of the same target, size, way and seed replaces (the last counts).
     """
 
-    def __init__(self, rows: Sequence[Row], config: dict[str, Any] | None = None, *, base: str | None = None) -> None:
+    def __init__(
+        self, rows: Sequence[UnitRecord], config: dict[str, Any] | None = None, *, base: str | None = None
+    ) -> None:
         if not rows:
             raise ValueError("no rows to compare")
         config = config or {}
@@ -161,7 +163,7 @@ class Comparison:
         self.sizes = _ordered(sorted({row.size for row in rows}, key=_size_order), asked.get("sizes") or ())
         self._config = config
         self._most = max((row.k - row.own for row in rows if self._takes_all(row)), default=0)
-        found: dict[tuple[str, int | str, Way], dict[int, Row]] = {}
+        found: dict[tuple[str, int | str, Way], dict[int, UnitRecord]] = {}
         for row in rows:
             found.setdefault((row.target, row.size, self.way(row)), {})[row.seed] = row
         self.repeated = len(rows) - sum(map(len, found.values()))
@@ -172,13 +174,13 @@ class Comparison:
     def __repr__(self) -> str:
         return f"Comparison({self.base}, {self.protocol}: {len(self.ways)} ways, {len(self.targets)} targets, {len(self.rows)} rows)"
 
-    def way(self, row: Row) -> Way:
+    def way(self, row: UnitRecord) -> Way:
         """The way that a row is of."""
         if row.by == EACH:
             return Way(row.method, row.by, row.k, row.own, next(iter(row.sources), None))
         return Way(row.method, row.by, max(row.k, self._most + row.own) if self._takes_all(row) else row.k, row.own)
 
-    def _takes_all(self, row: Row) -> bool:
+    def _takes_all(self, row: UnitRecord) -> bool:
         """Whether its sources are all there are, by name or (a method that needs an order) by their number."""
         names, top = self._config.get("sources", {}).get("tasks", ()), self._config.get("rank", {}).get("top", ())
         others = len(names) - (row.target in names)
@@ -270,9 +272,9 @@ class Comparison:
         return first, second
 
 
-def comparisons(rows: Sequence[Row], config: dict[str, Any] | None = None) -> list[Comparison]:
+def comparisons(rows: Sequence[UnitRecord], config: dict[str, Any] | None = None) -> list[Comparison]:
     """The rows by base (its fingerprint) and protocol, each as a comparison, in the order of their first rows."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[UnitRecord]] = {}
     for row in rows:
         groups.setdefault((row.base["fingerprint"], row.protocol), []).append(row)
     prints: dict[str, set[str]] = {}
@@ -290,7 +292,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(told)) if told else None
 
 
-def _cell(key: tuple[str, int | str, Way], rows: list[Row]) -> Cell:
+def _cell(key: tuple[str, int | str, Way], rows: list[UnitRecord]) -> Cell:
     target, size, way = key
     return Cell(
         target=target,
@@ -324,7 +326,7 @@ def _ordered(found: Iterable[Any], asked: Iterable[Any], *, keep: bool = False) 
     return list(dict.fromkeys([one for one in wanted if keep or one in there] + there))
 
 
-def _way_order(ways: set[Way], rows: Sequence[Row], config: dict[str, Any]) -> list[Way]:
+def _way_order(ways: set[Way], rows: Sequence[UnitRecord], config: dict[str, Any]) -> list[Way]:
     """By method, way of choosing, number of sources and source, as the configuration lists them."""
     asked_by = config.get("rank", {}).get("by") or ()
     methods = _ordered((row.method for row in rows), config.get("methods", ()))

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from scalearn.comparison.records import RankingRow
+from scalearn.comparison.records import RankingRecord
 from scalearn.methods import METHODS
 from scalearn.report.sheet import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
 from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Way, rows_words
@@ -296,9 +296,9 @@ def sheets(comparison: Comparison, size: int | str) -> list[Sheet]:
     return [sheet for sheet in found if sheet is not None]
 
 
-def rankings_sheet(rankings: Sequence[RankingRow]) -> Sheet | None:
+def rankings_sheet(rankings: Sequence[RankingRecord]) -> Sheet | None:
     """Each target's sources, nearest first, by their mean score over seeds; None without a ranking."""
-    found: dict[tuple[str, str, int | str], dict[int, RankingRow]] = {}
+    found: dict[tuple[str, str, int | str], dict[int, RankingRecord]] = {}
     for row in rankings:
         found.setdefault((row.by, row.target, row.size), {})[row.seed] = row
     lines: dict[str, list[tuple[Item, ...]]] = {}

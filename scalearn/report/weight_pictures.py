@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.comparison.records import Row
+from scalearn.comparison.records import UnitRecord
 from scalearn.report.drawing import BLUE, ORANGE, PAPER, WIDTH, Picture, file_name
 from scalearn.report.score_pictures import ascending, standing_ways, standing_words
 from scalearn.report.statistics import Comparison, Way, rows_words
@@ -36,7 +36,7 @@ class Weights:
     seeds: tuple[int, ...]
 
 
-def mean_weights(rows: Sequence[Row], way: Way) -> Weights | None:
+def mean_weights(rows: Sequence[UnitRecord], way: Way) -> Weights | None:
     """Weights of one target, size and way over seeds; None where no row has any. Sources in the order of their first row."""
     told = [row for row in rows if row.omega is not None]
     if not told:
@@ -66,7 +66,7 @@ def weight_pictures(comparison: Comparison, prefix: str) -> list[Picture]:
     return made
 
 
-def _rows_of(comparison: Comparison, target: str, size: int | str, way: Way) -> list[Row]:
+def _rows_of(comparison: Comparison, target: str, size: int | str, way: Way) -> list[UnitRecord]:
     return [row for row in comparison.rows if row.target == target and row.size == size and comparison.way(row) == way]
 
 

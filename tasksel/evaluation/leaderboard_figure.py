@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tasksel.errors import UserError, unknown
-from tasksel.evaluation.leaderboard import MEASURES, ONE_SEED, ORACLE, RANDOM, Judged, Judgement, Value
+from tasksel.evaluation.leaderboard import MEASURES, ONE_SEED, ORACLE, RANDOM, Leaderboard, LeaderboardRow, Value
 from tasksel.storage.atomic import PARTIAL
 
 # Okabe and Ito's colours: told apart by the colour-blind
@@ -25,7 +25,7 @@ LEAST_SECONDS = 1e-3  # a log axis has no 0
 CIRCLE = 11.0  # points
 
 
-def picture(judgement: Judgement, path: Path, *, convention: str = "taskweb") -> None:
+def picture(judgement: Leaderboard, path: Path, *, convention: str = "taskweb") -> None:
     """nDCG of every method, with its interval, against the seconds that it takes a target; SVG or PNG by the file's ending.
 
     A method is a numbered circle, filled where no cheaper method is as good; circles that would cover each other stand a little apart, each tied to a dot where it belongs.
@@ -54,7 +54,7 @@ def picture(judgement: Judgement, path: Path, *, convention: str = "taskweb") ->
         whole.replace(path)
 
 
-def _drawn(judgement: Judgement, measure: str) -> Any:
+def _drawn(judgement: Leaderboard, measure: str) -> Any:
     """The figure: points on the left, the names of their numbers on the right."""
     from matplotlib.figure import Figure
 
@@ -87,7 +87,7 @@ def _drawn(judgement: Judgement, measure: str) -> Any:
     return figure
 
 
-def _lines(axes: Any, judgement: Judgement, measure: str) -> list[Value]:
+def _lines(axes: Any, judgement: Leaderboard, measure: str) -> list[Value]:
     """Floor and ceiling as lines with their intervals as bands, named in the margin."""
     drawn = []
     for by, name, colour, dash in ((RANDOM, "random", VERMILION, "--"), (ONE_SEED, "one seed's\ntruth", GREEN, "-.")):
@@ -112,7 +112,7 @@ def _point(axes: Any, places: tuple[float, float], value: Value, number: int, be
     axes.annotate(str(number), (x, value.mean), ha="center", va="center_baseline", **ink)
 
 
-def _legend(figure: Any, methods: Sequence[Judged], measure: str, best: np.ndarray) -> None:
+def _legend(figure: Any, methods: Sequence[LeaderboardRow], measure: str, best: np.ndarray) -> None:
     """Number, name and value of each method; those drawn filled in blue."""
     height = figure.get_figheight()
     for line, row in enumerate(methods):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tasksel.errors import UserError
-from tasksel.gain.predictor import Assessment
+from tasksel.gain.predictor import GainEvaluation
 from tasksel.gain.tradeoff import Curve, Point
 from tasksel.storage.atomic import PARTIAL, write_json, write_text
 
@@ -59,7 +59,7 @@ def _points(loss: float) -> str:
     return f"{100 * loss:g} point" + ("s" if loss != 0.01 else "")
 
 
-def markdown(found: Assessment) -> str:
+def markdown(found: GainEvaluation) -> str:
     """The report: the sentence, how well gains are predicted, and what each way saves and loses."""
     targets, sources = ({getattr(pair, what) for pair in found.pairs} for what in ("target", "source"))
     pays = np.mean([pair.gain > 0 for pair in found.pairs])
@@ -78,7 +78,7 @@ def markdown(found: Assessment) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _quality_table(found: Assessment) -> str:
+def _quality_table(found: GainEvaluation) -> str:
     lines = [
         "| prediction | AUC, pooled | AUC, mean of targets | Spearman, pooled | Spearman, mean of targets |",
         "|---|--:|--:|--:|--:|",
@@ -89,7 +89,7 @@ def _quality_table(found: Assessment) -> str:
     return "\n".join(lines)
 
 
-def _saving_table(found: Assessment) -> str:
+def _saving_table(found: GainEvaluation) -> str:
     lines = ["| transfers chosen by | threshold | run | time saved | lost | random |", "|---|---|--:|--:|--:|--:|"]
     for way, curve in found.curves.items():
         rows = [(f"fixed: {curve.fixed.threshold:g}", curve.fixed)] if curve.fixed else []
@@ -102,14 +102,14 @@ def _saving_table(found: Assessment) -> str:
     return "\n".join(lines)
 
 
-def _random(found: Assessment, way: str, point: Point) -> str:
+def _random(found: GainEvaluation, way: str, point: Point) -> str:
     if way == "random":
         return "–"
     lost = found.curves["random"].lost_at(point.saved)
     return f"{100 * lost:.2f} ({100 * found.draws.no_worse(point):.0f} %)"
 
 
-def draw(found: Assessment, path: Path) -> None:
+def draw(found: GainEvaluation, path: Path) -> None:
     """Time saved against points lost, a line a way; of the predicted gain, a dot at threshold 0 and a ring at `nested`.
 
     Args:
@@ -141,7 +141,7 @@ def draw(found: Assessment, path: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _panel(found: Assessment, panel: Any) -> None:
+def _panel(found: GainEvaluation, panel: Any) -> None:
     panel.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     for way, curve in found.curves.items():
         panel.plot(*zip(*map(_at, curve.points), strict=True), label=TITLES[way], **LOOKS[way])
@@ -161,7 +161,7 @@ def _at(point: Point) -> tuple[float, float]:
     return 100 * point.saved, 100 * point.lost
 
 
-def told(found: Assessment) -> dict[str, Any]:
+def told(found: GainEvaluation) -> dict[str, Any]:
     """All numbers as JSON: settings, each pair's measured and predicted gain, every point (infinite thresholds are null)."""
     pairs: list[dict[str, Any]] = [
         {"target": pair.target, "source": pair.source, "metric": pair.metric, "gain": pair.gain} for pair in found.pairs
@@ -185,7 +185,7 @@ def _point(point: Point) -> dict[str, float | None]:
     return asdict(point) | {"threshold": threshold}
 
 
-def write(found: Assessment, folder: Path) -> None:
+def write(found: GainEvaluation, folder: Path) -> None:
     """Writes benefit.md, benefit.json and benefit.svg, each atomically."""
     write_text(folder / "benefit.md", markdown(found))
     write_json(folder / "benefit.json", told(found))

@@ -21,7 +21,7 @@ from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, read_rows
 from tasksel.tasks.hub import hub_rows
-from tasksel.tasks.task import Draw, FileSource, HubSource, Task
+from tasksel.tasks.task import FileSource, HubSource, Subsample, Task
 
 DEV_SHARE = 0.1  # the authors' share (methods: ScaLearn)
 
@@ -48,7 +48,7 @@ class Data:
         return value_hash([[split.texts, split.choices, split.labels.tolist()] for split in parts])
 
 
-def load(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
+def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     """A task's splits; `rows` caps train and dev together by a seeded, stratified draw, unless the task's own draw says how many shots.
 
     Raises:
@@ -104,7 +104,7 @@ def _need_classes(task: Task, labels: np.ndarray) -> None:
         )
 
 
-def _scored(test: Split, draw: Draw) -> Split:
+def _scored(test: Split, draw: Subsample) -> Split:
     """The rows that are scored: whatever the seed, the same ones."""
     if draw.test_rows is None or draw.test_rows >= len(test):
         return test
@@ -153,7 +153,7 @@ def read_splits(task: Task) -> dict[str, Split]:
     """Every split that the task's source names, unshuffled and whole.
 
     Raises:
-        UserError: see `load`.
+        UserError: see `load_data`.
     """
     if isinstance(task.source, HubSource):  # asked once a process: every stage loads the task anew
         return _hub_splits(task.model_dump_json())

@@ -151,7 +151,7 @@ def read_task_file(path: Path) -> Task:
         raise UserError(f"{path}: {error}") from error
 
 
-def given_task(
+def resolve_task(
     given: str,
     *,
     data: str | Path | None = None,

@@ -1,6 +1,6 @@
 """A task: what kind it is, where its rows lie, which columns matter, how it is scored.
 
-A `Task` is a frozen value that reads and writes as JSON or YAML; nothing is loaded until `tasksel.tasks.load.load` is called.
+A `Task` is a frozen value that reads and writes as JSON or YAML; nothing is loaded until `tasksel.tasks.load.load_data` is called.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class BuiltinSource(Frozen):
     seed: int = 0
 
 
-class Draw(Frozen):
+class Subsample(Frozen):
     """Which of a task's rows are used, where that is not all of them.
 
     Attributes:
@@ -99,7 +99,7 @@ class Task(Frozen):
     suite: str = "own"
     source: Source
     explode: str | None = None
-    draw: Draw = Draw()
+    draw: Subsample = Subsample()
     licence: str = "not stated"
     note: str = ""
 

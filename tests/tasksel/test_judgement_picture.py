@@ -9,13 +9,13 @@ import pytest
 from made_scores import make_matrix, noisy, three_methods
 
 from tasksel import UserError
-from tasksel.evaluation.leaderboard import HEADLINE, judge
+from tasksel.evaluation.leaderboard import HEADLINE, evaluate_selectors
 from tasksel.evaluation.leaderboard_figure import CIRCLE, _apart, _drawn, _frontier, picture
 
 
 @pytest.fixture(scope="module")
 def judged():
-    return judge(make_matrix(), three_methods())
+    return evaluate_selectors(make_matrix(), three_methods())
 
 
 class TestPicture:
@@ -32,7 +32,7 @@ class TestPicture:
         assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
     def test_one_matrix_seed_is_drawn_without_a_ceiling(self, tmp_path):
-        picture(judge(make_matrix(seeds=[0]), noisy("good", 0.02)), tmp_path / "a.svg")
+        picture(evaluate_selectors(make_matrix(seeds=[0]), noisy("good", 0.02)), tmp_path / "a.svg")
         text = (tmp_path / "a.svg").read_text()
         assert "<!-- good -->" in text
         assert "one seed" not in text
@@ -50,7 +50,7 @@ class TestPicture:
         with pytest.raises(UserError, match="no nDCG convention 'schult'; did you mean 'schulte'"):
             picture(judged, tmp_path / "a.svg", convention="schult")
         with pytest.raises(UserError, match="no method was judged but the references"):
-            picture(judge(make_matrix(), []), tmp_path / "a.svg")
+            picture(evaluate_selectors(make_matrix(), []), tmp_path / "a.svg")
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         with pytest.raises(UserError, match=r'pip install "scalearn\[plot\]"'):
             picture(judged, tmp_path / "a.svg")

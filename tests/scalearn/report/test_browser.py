@@ -5,7 +5,7 @@ import shutil
 import pytest
 from made_run import make_run
 
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from scalearn.report.page import write_page
 from scalearn.report.statistics import comparisons
 
@@ -18,7 +18,7 @@ FIRST, AVERAGE, OVER = 1, 2, 3  # columns
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    run = Run(make_run(tmp_path_factory.mktemp("browser") / "run", partial=True))
+    run = RunFolder(make_run(tmp_path_factory.mktemp("browser") / "run", partial=True))
     return write_page(run, comparisons(run.rows, run.config), run.folder / "report.html")
 
 

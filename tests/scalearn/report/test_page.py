@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from made_run import BASES, SOURCES, TARGETS, config, made_rows, make_run
 
-from scalearn.comparison.records import Run, name_of
+from scalearn.comparison.records import RunFolder, name_of
 from scalearn.report import markup, page_words
 from scalearn.report.markup import Html, el, join
 from scalearn.report.page import page, write_page
@@ -61,7 +61,7 @@ class Parsed(HTMLParser):
 
 
 def page_of(folder, rows=None, **made):
-    run = Run(make_run(folder, **made))
+    run = RunFolder(make_run(folder, **made))
     if rows is not None:
         run.rows = rows
     return page(run, comparisons(run.rows, run.config))
@@ -83,7 +83,7 @@ def evil(tmp_path_factory):
     update = {"target": EVIL, "metric": EVIL, "sources": {EVIL: EVIL}, "data": EVIL, "recipe": {EVIL: EVIL}}
     rows = [row.model_copy(update={**update, "base": {"name": EVIL, "fingerprint": EVIL}, "protocol": EVIL}) for row in made_rows() if row.target == "rte"]  # fmt: skip
     rows = [row for row in rows if row.k < 2 and row.seed < 2]
-    run = Run(folder)
+    run = RunFolder(folder)
     run.rows, run.rankings = rows, []
     told = {"names": [EVIL, "b", "c"], "suites": {EVIL: EVIL}, "by": EVIL, "base": EVIL}
     write_json(folder / "map.json", told | {"similarity": [[1, 0.5, 0.2], [0.5, 1, 0.1], [0.2, 0.1, 1]]})
@@ -136,7 +136,7 @@ class TestPage:
         assert page_of(tmp_path / "run") == whole
 
     def test_writes_a_whole_file(self, tmp_path, no_pictures):
-        run = Run(make_run(tmp_path / "run"))
+        run = RunFolder(make_run(tmp_path / "run"))
         path = write_page(run, comparisons(run.rows, run.config), tmp_path / "deep" / "report.html")
         assert path == tmp_path / "deep" / "report.html"
         assert path.read_text(encoding="utf-8").endswith("</html>\n")
@@ -248,7 +248,7 @@ class TestTables:
 
 class TestWhatIsMissing:
     def test_a_partial_run_names_what_is_missing_and_what_diverged(self, tmp_path, no_pictures):
-        run = Run(make_run(tmp_path / "run", partial=True))
+        run = RunFolder(make_run(tmp_path / "run", partial=True))
         told = Parsed(page(run, comparisons(run.rows, run.config))).text
         assert f"{len(run.missing)} of 1,035 planned units are not finished" in told
         assert "stsb with 4 rows by scalearn from 3 sources by connectivity, seeds 0, 1, 2, 3, 4" in told

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from made_run import SIMILARITY, SOURCES, TARGETS, made_map, made_rankings, made_rows, make_run
 
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from scalearn.methods import METHODS
 from scalearn.report import benefit_pictures, cost_picture, drawing, projection, score_pictures, weight_pictures
 from scalearn.report.benefit_pictures import benefit_pictures as draw_benefits
@@ -40,7 +40,7 @@ def our_look():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return Run(make_run(tmp_path_factory.mktemp("made") / "run"))
+    return RunFolder(make_run(tmp_path_factory.mktemp("made") / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +114,12 @@ class TestFiles:
             assert one.read_bytes() == other.read_bytes(), one.name
 
     def test_tells_bases_apart(self, tmp_path):
-        run = Run(make_run(tmp_path / "run", bases=2))
+        run = RunFolder(make_run(tmp_path / "run", bases=2))
         names = {path.stem for path in draw_all(run, comparisons(run.rows, run.config), tmp_path / "out")}
         assert {"minilm-sound-parameters", "roberta-base-sound-parameters", "map"} <= names
 
     def test_an_empty_run_has_only_its_map(self, tmp_path):
-        run = Run(make_run(tmp_path / "run", bases=0))
+        run = RunFolder(make_run(tmp_path / "run", bases=0))
         assert {path.stem for path in draw_all(run, [], tmp_path / "out")} == {"map", "tree"}
 
     def test_names_that_clash_are_both_kept(self):
@@ -140,7 +140,7 @@ class TestFiles:
         folder = make_run(tmp_path / "run", bases=0)
         write_json(folder / "map.json", told)
         with pytest.raises(UserError, match=r"map\.json: .*run again"):
-            run_pictures(Run(folder))
+            run_pictures(RunFolder(folder))
 
     def test_any_name_is_drawn_as_it_is(self, tmp_path):
         name = "<script>$x$ & 'y'</script>"

@@ -7,7 +7,7 @@ import pytest
 from made_run import BASES, GAINS, SOURCES, TARGETS, config, made_rankings, made_rows, make_run
 from rich.console import Console
 
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from scalearn.methods import METHODS
 from scalearn.report.sheet import Block, Item, Sheet, Terminal, items, latex, listed, markdown, plain, tex
 from scalearn.report.statistics import Comparison, Way, comparisons
@@ -35,7 +35,7 @@ def comparison():
 
 @pytest.fixture(scope="module")
 def partial(tmp_path_factory):
-    run = Run(make_run(tmp_path_factory.mktemp("partial"), partial=True))
+    run = RunFolder(make_run(tmp_path_factory.mktemp("partial"), partial=True))
     (found,) = comparisons(run.rows, run.config)
     return found
 
