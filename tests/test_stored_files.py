@@ -14,7 +14,7 @@ import torch
 from adapters import AutoAdapterModel
 from transformers import AutoTokenizer
 
-from scalearn import METHODS, AdapterPool, Recipe, TransferResult, import_adapter, train_source, transfer
+from scalearn import METHODS, AdapterPool, Recipe, TransferResult, train_source, transfer
 from scalearn.comparison.config import read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.find import find_result
@@ -195,7 +195,7 @@ def test_a_source_that_is_stored_is_not_trained_again(own, no_step):
 
 
 def test_a_plain_adapter_is_adopted_as_it_was(own):
-    adopted = import_adapter(AdapterPool("another", base=BASE), "plain_adapter", task=own_tasks()["reviews"])
+    adopted = AdapterPool("another", base=BASE).add("plain_adapter", task=own_tasks()["reviews"])
     actual = {"key": adopted.card.key, "weights": adopted.fingerprint, "origin": adopted.card.origin}
     assert actual.items() <= EXPECTED["pool"]["reviews"].items()
 
