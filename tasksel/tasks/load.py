@@ -21,12 +21,10 @@ from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, read_rows
 from tasksel.tasks.hub import hub_rows
+from tasksel.tasks.infer import CLASSES
 from tasksel.tasks.task import Draw, FileSource, HubSource, Task
 
 DEV_SHARE = 0.1  # the authors' share (methods: ScaLearn)
-
-
-CLASSES = ("single_sentence_classification", "pair_classification")
 
 
 HELD_OUT = 0.2  # ours: the test share of a file that comes without a validation file

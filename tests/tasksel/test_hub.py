@@ -18,7 +18,8 @@ import pytest
 import yaml
 from hub_standin import HubStandin, Repositories
 
-from tasksel.tasks.hub import _class_names, hub_revision
+from tasksel.tasks.hub import hub_revision
+from tasksel.tasks.infer import class_names
 from tasksel.tasks.registry import suites
 from tasksel.tasks.task import HubSource
 
@@ -304,8 +305,8 @@ def test_class_names_are_read_off_single_labels_and_lists():
     class Labels:
         feature = Label()
 
-    assert _class_names(Label()) == _class_names(Labels()) == ("a", "b")
-    assert _class_names(None) is None
+    assert class_names(Label()) == class_names(Labels()) == ("a", "b")
+    assert class_names(None) is None
 
 
 def test_the_standin_serves_models_and_nothing_outside_its_folder(tmp_path, monkeypatch):
