@@ -1,4 +1,4 @@
-"""How a `Task` is made from one's own data; the constructors of `Task` call these.
+"""Tasks from one's own data; the constructors of `Task` call these.
 
     file        Task.from_file      kind and label names from its rows; the file stays where it is
     folder      Task.from_folder    what its task.json says
@@ -216,7 +216,7 @@ def _constructor(data: Any) -> Callable[..., Task]:
     if container != "path":
         raise UserError(
             f"no task can be made from {type(data).__name__}; give a file, a task folder, a hub id, a pandas DataFrame, "
-            "a list of dicts, a datasets.Dataset or DatasetDict, or a dict of splits"
+            "a list of dicts, a datasets.Dataset or DatasetDict (not streamed), or a dict of splits"
         )
     path = Path(data)
     if path.is_dir():

@@ -57,13 +57,13 @@ def hub_revision(source: HubSource, *, name: str) -> str:
     """
     if source.revision and COMMIT.fullmatch(source.revision):
         return source.revision
-    found = _find(source, name)
-    return found.commit if found else held_commit(load_hub(source, name))
+    listing = _find(source, name)
+    return listing.commit if listing else held_commit(load_hub(source, name))
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A data set as the hub describes it now."""
+class _Listing:
+    """What the hub lists of a data set: its commit now, and its files."""
 
     commit: str
     files: list[str]
@@ -77,17 +77,17 @@ def load_hub(source: HubSource, name: str) -> DatasetDict:
     """
     import datasets
 
-    found = _find(source, name)
-    wanted = found.commit if found else source.revision
-    subset = _subset(source, found, name)
-    with _quiet(), _offline(found is None):
+    listing = _find(source, name)
+    wanted = listing.commit if listing else source.revision
+    subset = _subset(source, listing, name)
+    with _quiet(), _offline(listing is None):
         try:
             loaded = datasets.load_dataset(source.path, source.config, revision=wanted, **subset)
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             raise _explained(error, source, name) from error
     held = held_commit(loaded)
     # With no network the library serves any commit it has. A cache that `datasets` 2 made is named after no commit.
-    known = found is None or COMMIT.fullmatch(held)
+    known = listing is None or COMMIT.fullmatch(held)
     if known and held != wanted and COMMIT.fullmatch(wanted or ""):
         raise UserError(
             f"task '{name}': no network for hub id '{source.path}', and the cache holds commit {held}, not {wanted}; "
@@ -96,7 +96,7 @@ def load_hub(source: HubSource, name: str) -> DatasetDict:
     return loaded
 
 
-def _find(source: HubSource, name: str) -> _Found | None:
+def _find(source: HubSource, name: str) -> _Listing | None:
     """What the hub says of the data set; None where it says nothing: no network, or a hub out of order.
 
     Asked first, because the library, left alone, tries for minutes to reach the hub before it looks into its cache,
@@ -124,14 +124,14 @@ def _find(source: HubSource, name: str) -> _Found | None:
             f"{where} runs code, which is never run here; use its Parquet branch: revision {PARQUET_BRANCH}, "
             "and `folder` for the configuration"
         )
-    return _Found(info.sha or "", files)
+    return _Listing(info.sha or "", files)
 
 
-def _subset(source: HubSource, found: _Found | None, name: str) -> dict[str, Any]:
+def _subset(source: HubSource, listing: _Listing | None, name: str) -> dict[str, Any]:
     """What picks the files of `source.folder`, in the two layouts that the Parquet branch has had.
 
     The library names the cache of picked files after their addresses, which nobody knows with no network. So they are
-    cached under a name of ours: given as such when they are fetched, made from the same keywords when they are read.
+    cached under a name of ours: passed as such when they are fetched, built from the same keywords when they are read.
     """
     from datasets import BuilderConfig
 
@@ -139,16 +139,16 @@ def _subset(source: HubSource, found: _Found | None, name: str) -> dict[str, Any
         return {}
     theirs = sorted(set(source.splits.values()))
     named = {"folder": source.folder, "splits": " ".join(theirs)}
-    if found is None:
+    if listing is None:
         return named
     layout = re.compile(re.escape(source.folder) + r"/(?:(?P<newer>[^/]+)/[^/]+|[^/]*-(?P<older>[^/-]+))\.parquet")
     files: dict[str, list[str]] = {}
-    for file in found.files:
+    for file in listing.files:
         if match := layout.fullmatch(file):
             files.setdefault(match["newer"] or match["older"], []).append(file)
     hint = f"task '{name}', hub id '{source.path}'"
     if not files:
-        raise unknown("folder", source.folder, {file.split("/")[0] for file in found.files if "/" in file}, hint)
+        raise unknown("folder", source.folder, {file.split("/")[0] for file in listing.files if "/" in file}, hint)
     for split in theirs:
         if split not in files:
             raise unknown("split", split, files, hint)

@@ -38,8 +38,8 @@ def container_of(data: Any) -> Container | None:
         ("pathlib", "PurePath"): "path",
     }
     for kind in type(data).__mro__:
-        if found := libraries.get((kind.__module__.split(".")[0], kind.__name__)):
-            return found
+        if container := libraries.get((kind.__module__.split(".")[0], kind.__name__)):
+            return container
     return None
 
 
@@ -52,10 +52,8 @@ def read_table(data: Any, columns: Columns, *, split: str = "train") -> Table:
     readers = {"DataFrame": _frame, "Dataset": _dataset, "list": _dicts}
     container = container_of(data)
     if container not in readers:
-        streamed = type(data).__name__.startswith("Iterable")
         raise UserError(
-            f"{split} rows as {type(data).__name__}: give a pandas DataFrame, a list of dicts or a datasets.Dataset"
-            + (", loaded without streaming" if streamed else "")
+            f"{split} rows as {type(data).__name__}: give a pandas DataFrame, a list of dicts or a datasets.Dataset (not streamed)"
         )
     what = f"the {container}" if split == "train" else f"the {split} {container}"
     if not len(data):
@@ -125,10 +123,10 @@ def _plain_rows(
     """The used columns of each row and its place; labels by name, where the task has named labels and `name_of` knows them."""
     kind = columns.kind or declared_kind(label_type, columns)
     by_name = name_of if label_type and label_type.names and kind in (*CLASSES, "multi_label") else None
-    found = []
+    plain_rows = []
     for values, where in rows:
         used = {name: values[name] for name in columns.used}
         if by_name:
             used[columns.label] = by_name(used[columns.label])
-        found.append(Row({name: plain(value, f"{where}: column '{name}'") for name, value in used.items()}, where))
-    return found
+        plain_rows.append(Row({name: plain(value, f"{where}: column '{name}'") for name, value in used.items()}, where))
+    return plain_rows

@@ -151,8 +151,8 @@ class Task(Frozen):
     @property
     def fingerprint(self) -> str:
         """16 hex digits of everything that decides rows and labels, but for the bytes of local files (see `data.content`)."""
-        told = self.model_dump(mode="json", exclude={"suite", "licence", "note"})
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        decisive = self.model_dump(mode="json", exclude={"suite", "licence", "note"})
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
     def from_data(cls, data: Any, **options: Any) -> Task:
@@ -166,7 +166,7 @@ class Task(Frozen):
         Raises:
             UserError: nothing that is read, an option that its constructor has not (with the nearest) or needs.
 
-        >>> Task.from_data([{"text": "good", "label": 1}, {"text": "bad"}], name="mine", text="text")
+        >>> Task.from_data([{"text": "good", "label": 1}, {"text": "bad"}], name="reviews", text="text")
         Traceback (most recent call last):
         tasksel.errors.UserError: no column at row 2 of the list: 'label'; 1 known: text
         """
@@ -182,7 +182,7 @@ class Task(Frozen):
     ) -> Task:  # fmt: skip
         """A task from one's own CSV, TSV, JSONL or Parquet file.
 
-        Kind and label names are read from the file where they are not given: floats mean regression, a list means multi-label.
+        Kind and label names are read from the file where they are not stated: floats mean regression, a list means multi-label.
         Without `validation`, a seeded fifth of the rows is held out as the validation set.
 
         Raises:
@@ -319,10 +319,10 @@ class Task(Frozen):
         if _slug(label) not in named:
             raise unknown(f"label of '{self.name}'", label, named)
         label = named[_slug(label)]
-        told = self.model_dump(exclude={"among"})
-        told |= {"name": f"{self.name}+{_slug(label)}", "labels": ("no", label), "among": self.labels, "metric": "f1"}
+        fields = self.model_dump(exclude={"among"})
+        fields |= {"name": f"{self.name}+{_slug(label)}", "labels": ("no", label), "among": self.labels, "metric": "f1"}
         return Task(
-            **told | {"kind": "pair_classification" if len(self.text) == 2 else "single_sentence_classification"}
+            **fields | {"kind": "pair_classification" if len(self.text) == 2 else "single_sentence_classification"}
         )
 
     def __str__(self) -> str:
@@ -331,7 +331,7 @@ class Task(Frozen):
 
 
 class TaskSet:
-    """Tasks in order, found by name; an unknown name is answered with the nearest one."""
+    """Tasks in order, looked up by name; an unknown name is answered with the nearest one."""
 
     def __init__(self, tasks: Iterable[Task], *, origin: str) -> None:
         self._tasks = {task.name: task for task in tasks}
