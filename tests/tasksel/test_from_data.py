@@ -209,7 +209,7 @@ class TestFromPandas:
         twice = pd.concat([frame("a", "b"), frame("c", "d")[["label"]]], axis=1)
         assert "the DataFrame has 2 columns 'label'; rename all but one" in refused(twice)
 
-    def test_columns_named_by_numbers_are_found_as_text(self):
+    def test_columns_named_by_numbers_are_named_as_text(self):
         assert make(frame("a", "b").rename(columns={"text": 0, "label": 1}), text="0", label="1").labels == ("a", "b")
 
     def test_an_empty_frame_is_refused(self):
@@ -369,21 +369,21 @@ class TestKeptRows:
         ],
     )
     def test_a_value_is_kept_as_json_has_it(self, value, kept):
-        found = plain(value, "here")
-        assert found == kept
-        assert type(found) is type(kept)
+        as_json = plain(value, "here")
+        assert as_json == kept
+        assert type(as_json) is type(kept)
 
     @pytest.mark.parametrize("value", [b"x", {1: 2}, {"a": object()}, 1j, {1, 2}])
     def test_anything_else_is_refused(self, value):
-        with pytest.raises(UserError, match="here holds .*; give text, numbers, booleans, dates, or lists of them"):
+        with pytest.raises(UserError, match=r"here holds .*; give text, numbers, booleans, dates, or lists of them"):
             plain(value, "here")
 
 
 class TestFrontDoor:
     def test_takes_whatever_one_has(self, tmp_path):
         (tmp_path / "folder").mkdir()
-        told = {"name": "in_folder", "kind": SINGLE, "text_fields": ["text"], "label_names": ["a", "b"]}
-        (tmp_path / "folder" / "task.json").write_text(json.dumps(told))
+        described = {"name": "in_folder", "kind": SINGLE, "text_fields": ["text"], "label_names": ["a", "b"]}
+        (tmp_path / "folder" / "task.json").write_text(json.dumps(described))
         lines = "".join(json.dumps(row) + "\n" for row in rows("a", "b"))
         (tmp_path / "folder" / "train.jsonl").write_text(lines)
         (tmp_path / "own.csv").write_text("text,label\nx,a\ny,b\n")
@@ -453,7 +453,7 @@ def test_features_say_kind_and_names():
     assert class_names(label) == class_names(datasets.List(label)) == ("neg", "pos")
     assert class_names(None) is None
     said = [feature_type(feature) for feature in (label, datasets.List(label), datasets.Value("float64"))]
-    assert [found.holds for found in said if found] == ["classes", "multi_label", "regression"]
+    assert [label_type.holds for label_type in said if label_type] == ["classes", "multi_label", "regression"]
     assert feature_type(datasets.Value("int64")) is feature_type(datasets.List(TEXT)) is feature_type(None) is None
 
 
@@ -471,19 +471,19 @@ def test_tasks_of_earlier_versions_keep_their_fingerprint():
     assert load(tasks["sentiment_films"]).fingerprint == "69c012a2a8884f1d"
 
 
-def test_a_file_is_the_task_that_it_was(tmp_path, monkeypatch):
-    """The whole stored form, with a relative place so that it is the same everywhere."""
+def test_a_file_is_the_task_that_it_was(tmp_path):
+    """The whole stored form, with a fixed place in place of the test's own."""
     path = tmp_path / "reviews.csv"
     path.write_text("body,stars\n" + "".join(f"text {i},{i % 3 + 1}\n" for i in range(40)))
     task = Task.from_csv(path, text="body", label="stars")
-    there = task.model_copy(update={"source": FileSource(files={"train": "/tmp/tfp/reviews.csv"})})
+    there = task.model_copy(update={"source": FileSource(files={"train": "/data/reviews.csv"})})
     assert there.model_dump_json() == (
         '{"name":"reviews","kind":"single_sentence_classification","text":["body"],"label":"stars","labels":["1","2","3"],'
         '"among":[],"choices":null,"num_choices":null,"metric":"accuracy","suite":"own",'
-        '"source":{"type":"files","files":{"train":"/tmp/tfp/reviews.csv"}},"explode":null,'
+        '"source":{"type":"files","files":{"train":"/data/reviews.csv"}},"explode":null,'
         '"draw":{"shots":null,"dev":null,"seed":null,"test_rows":null},"licence":"not stated","note":""}'
     )
-    assert (there.fingerprint, load(task).fingerprint) == ("a07b88ed9f35c584", "86e161dfa0cf0137")
+    assert (there.fingerprint, load(task).fingerprint) == ("013ef69c49204e59", "86e161dfa0cf0137")
 
 
 def test_no_library_of_data_is_imported_before_it_is_needed(python, tmp_path):
