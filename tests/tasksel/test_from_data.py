@@ -269,6 +269,7 @@ class TestFromDataset:
         data = datasets.DatasetDict({name: dataset(0, 1, feature=feature) for name in ("fit", "dev", "odd")})
         task = make(data, splits={"train": "fit", "validation": "dev", "mismatched": "odd"})
         assert set(task.source.files) == {"train", "validation", "mismatched"}
+        assert set(make(data, splits={"train": "fit", "test": "odd"}).source.files) == {"train"}  # test is never scored
         assert "no split 'deb'; did you mean 'dev'?" in refused(data, splits={"train": "fit", "validation": "deb"})
         assert "no split to train on; name one of fit, dev, odd with splits={'train': ...}" in refused(data)
 

@@ -134,7 +134,7 @@ def lay_out_branches(repositories: Repositories) -> None:
 def lay_out_own(repositories: Repositories) -> None:
     """A data set of each type of label column, one configuration each: stars, scores, words, a list of choices."""
     columns = {
-        "stars": ({"text": TEXT, "label": class_label("5", "1", "none")}, [0, 2, 1]),
+        "stars": ({"text": TEXT, "label": class_label("5", "0", "none")}, [0, 2, 1]),
         "scores": ({"text": TEXT, "label": {"dtype": "float32"}}, [1.0, 2.0, 0.0]),
         "words": ({"text": TEXT, "label": TEXT}, ["water", "food", "water"]),
         "choices": ({"text": TEXT, "options": TEXTS, "label": {"dtype": "int64"}}, [0, 1, 2]),
@@ -359,7 +359,7 @@ def test_a_pinned_commit_needs_no_load_to_be_told():
     [
         ("rte", "pair_classification", GLUE["rte"].labels, [0, 1]),
         ("coded", "multi_label", ("red", "green", "blue"), [[1, 0, 1], [0, 0, 0]]),
-        ("stars", "single_sentence_classification", ("5", "1", "none"), [0, 2, 1]),  # an index is not taken for a name
+        ("stars", "single_sentence_classification", ("5", "0", "none"), [0, 2, 1]),  # an index is not taken for a name
         ("scores", "regression", (), [1.0, 2.0, 0.0]),
         ("words", "single_sentence_classification", ("food", "water"), [1, 0, 1]),
         ("choices", "multiple_choice", (), [0, 1, 2]),
