@@ -38,6 +38,8 @@ def task_from_file(
     path: str | Path, columns: Columns, *, validation: str | Path | None, name: str | None, metric: str | None
 ) -> Task:
     """See `Task.from_file`."""
+    if validation is not None and container_of(validation) != "path":
+        raise UserError(f"validation rows as {type(validation).__name__} beside the file {path}; give a file too")
     shape = infer_shape(read_rows(Path(path)), columns)
     files = {"train": str(Path(path).resolve())}
     if validation:

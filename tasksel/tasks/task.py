@@ -120,13 +120,13 @@ class Task(Frozen):
                 f"task '{self.name}': {len(self.labels)} label names {list(self.labels)}; a {self.kind} task needs two or more"
             )
         if self.among and (len(self.labels) != 2 or self.labels[1] not in self.among):
-            raise UserError(f"task '{self.name}': `among` wants two labels, the second one of {list(self.among)}")
+            raise UserError(f"task '{self.name}': `among` needs two labels, the second one of {list(self.among)}")
         if len(set(self.labels)) != len(self.labels):
             raise UserError(f"task '{self.name}': a label name stands twice in {list(self.labels)}")
         return self
 
     def _metrics(self) -> set[str]:
-        """The metrics that fit: F1 of the class with index 1 wants two classes, correlations want numbers."""
+        """The metrics that fit: F1 of the class with index 1 needs two classes, correlations need numbers."""
         if self.kind == "regression":
             return {"pearson", "spearman", "pearson_spearman"}
         if self.kind == "multi_label":
@@ -164,7 +164,7 @@ class Task(Frozen):
             **options: those of the constructor, e.g. `name`, `text`, `label`.
 
         Raises:
-            UserError: nothing that is read, an option that its constructor has not (with the nearest) or needs.
+            UserError: data that no constructor reads, an option that the constructor does not have (with the nearest), or one that it lacks.
 
         >>> Task.from_data([{"text": "good", "label": 1}, {"text": "bad"}], name="reviews", text="text")
         Traceback (most recent call last):

@@ -420,6 +420,7 @@ class TestFrontDoor:
             (rows("a", "b"), {"name": None}, "Task.from_dicts needs name="),
             (frame("a", "b"), {"name": None, "text": None}, "Task.from_pandas needs name= and text="),
             ("reviews.csv", {}, "no file reviews.csv"),
+            ({"train": "a.csv", "validation": rows("a")}, {}, "validation rows as list beside the file a.csv; give a file too"),
             ("tests/reviews.cvs", {}, "no file tests/reviews.cvs"),
             (Path("owner/name"), {}, "no file owner/name"),
             ("a/b/c", {}, "no file a/b/c"),
