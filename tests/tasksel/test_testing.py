@@ -21,7 +21,7 @@ from tasksel.errors import UserError
 from tasksel.selectors import SELECTORS, get_selector
 from tasksel.testing import _other_luck, check_embedder
 
-PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "selectors.md").read_text()
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class TestPage:
         assert len(blocks) == 3
         shared = {"__name__": __name__}  # of all blocks; a dataclass looks its module up
         for block in blocks:
-            exec(compile(block, "methods.md", "exec"), shared)
+            exec(compile(block, "selectors.md", "exec"), shared)
         assert "sources for sentiment_films by word-lengths" in capsys.readouterr().out
         assert list((tmp_path / "checked").rglob("*.safetensors"))
 
