@@ -61,24 +61,24 @@ FLOW_TITLES = [
 ]  # fmt: skip
 
 W, GAP = 4.9, 0.95  # of a folder's box; from one floor to the next
-TASKSEL = [  # from the ground up: a folder imports only those below it
-    ("tasks", "a task; its rows: CSV, folder, hub", STAGE1),
-    ("model", "frozen base, heads, token ids", STAGE1),
-    ("training", "the one loop", STAGE1),
-    ("adapters", "train, store, import: the pool", STAGE1),
-    ("embeddings", "one task embedding per file", CHOICE),
-    ("selection", "rank sources for a target", CHOICE),
-    ("evaluation", "how good is a ranking?", CHOICE),
-    ("gain", "which transfers will pay?", CHOICE),
-    ("cli", "tasksel …", SHARED),
+TASKSEL = [  # from the ground up: a folder imports only those below it; the step of the flow that it has
+    ("tasks", "a task; its rows: CSV, folder, hub", STAGE1, "1"),
+    ("model", "frozen base, heads, token ids", STAGE1, "2"),
+    ("training", "the one loop", STAGE1, "2"),
+    ("adapters", "train, store, import: the pool", STAGE1, "3"),
+    ("embeddings", "one task embedding per file", CHOICE, "4"),
+    ("selection", "rank sources for a target", CHOICE, "4"),
+    ("evaluation", "how good is a ranking?", CHOICE, ""),
+    ("gain", "which transfers will pay?", CHOICE, ""),
+    ("cli", "tasksel …", SHARED, ""),
 ]
 SCALEARN = [
-    ("layers", "what sits in an adapter slot", STAGE2),
-    ("methods", "one transfer method per file", STAGE2),
-    ("results", "one transfer: train, keep, use", STAGE2),
-    ("comparison", "many transfers, and their store", STAGE2),
-    ("report", "tables, figures, the page", STAGE2),
-    ("cli", "scalearn …", SHARED),
+    ("layers", "what sits in an adapter slot", STAGE2, "5"),
+    ("methods", "one transfer method per file", STAGE2, "5"),
+    ("results", "one transfer: train, keep, export", STAGE2, "5"),
+    ("comparison", "many transfers, and their store", STAGE2, "6"),
+    ("report", "tables, figures, the page", STAGE2, "6"),
+    ("cli", "scalearn …", SHARED, ""),
 ]
 
 
@@ -116,13 +116,10 @@ def architecture() -> None:
     towers = {"tasksel": tower(axes, 0.0, TASKSEL), "scalearn": tower(axes, 7.6, SCALEARN)}
     base = Box(0.0, -GAP, 7.6 + W, 0.6, SHARED, "storage   display   processes   errors: used by all")
     box(axes, base)
-    handed = [
-        ("adapters", "layers", "projections"), ("selection", "comparison", "rankings"), ("training", "methods", "the loop"),
-    ]  # fmt: skip
-    for start, end, what in handed:
-        begin, finish = towers["tasksel"][start].side("right"), towers["scalearn"][end].side("left")
-        arrow(axes, begin, finish, "#8a5a00")
-        axes.text(begin[0] + 0.35, begin[1] + 0.12, what, fontsize=8, color="#8a5a00")
+    for start, what in (("selection", "ranking"), ("adapters", "sources")):
+        begin, finish = towers["tasksel"][start].side("right"), towers["scalearn"]["results"].side("left")
+        arrow(axes, begin, finish)
+        axes.text(begin[0] + 0.35, begin[1] + 0.1, what, fontsize=10, color=INK)
     for x, name, about in (
         (0.0, "tasksel", "up to the choice of sources"), (7.6, "scalearn", "after the choice of sources"),
     ):  # fmt: skip
@@ -132,14 +129,17 @@ def architecture() -> None:
     save(axes, (-0.4, 7.6 + W + 0.4), (-1.4, GAP * len(TASKSEL) + 0.9), "architecture.svg")
 
 
-def tower(axes: Axes, x: float, folders: list[tuple[str, str, str]]) -> dict[str, Box]:
+def tower(axes: Axes, x: float, folders: list[tuple[str, str, str, str]]) -> dict[str, Box]:
     """Draws folders on top of each other; gives their boxes by name."""
     boxes = {}
-    for floor, (name, about, colour) in enumerate(folders):
+    for floor, (name, about, colour, step) in enumerate(folders):
         boxes[name] = Box(x, floor * GAP, W, 0.6, colour, "")
         box(axes, boxes[name])
         axes.text(x + 0.1, floor * GAP + 0.3, f"{name}/", va="center", fontsize=10, weight="bold", color=INK)
         axes.text(x + 1.7, floor * GAP + 0.3, about, va="center", fontsize=9, color=INK)
+        axes.text(
+            x + W - 0.15, floor * GAP + 0.3, step, va="center", ha="center", fontsize=11, weight="bold", color=INK
+        )
     return boxes
 
 
