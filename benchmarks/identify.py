@@ -15,9 +15,9 @@ from pathlib import Path
 
 from scalearn import AdapterPool
 from tasksel import TaskEmbedding, find_tasks, load, load_base
-from tasksel.embedders.connectivity import Connectivity
-from tasksel.progress import bar
-from tasksel.similarity import Grouping
+from tasksel.display.progress import bar
+from tasksel.embeddings.connectivity import Connectivity
+from tasksel.embeddings.similarity import Grouping
 
 TASKS = ("mnli", "qqp", "qnli", "sst2", "stsb", "mrpc", "rte", "cola", "subj", "trec")
 FORMS = {"weights frozen": Connectivity(), "weights co-trained": Connectivity(co_train=True)}

@@ -3,8 +3,8 @@
     head       nothing: the frozen forward pass, and a head that learns
     floor      one learned vector a slot: what any method pays that learns something in every layer
     single     one fresh ordinary adapter, the unit of every ratio
-    scalearn   n frozen sources under omega, as `scalearn.slot.add_mix` puts them there
-    loop       the same sum, source by source (`scalearn.scaling.loop`)
+    scalearn   n frozen sources under omega, as `scalearn.layers.mix.add_mix` puts them there
+    loop       the same sum, source by source (`scalearn.layers.scaling.loop`)
     fusion     AdapterFusion of the `adapters` library over the same n sources
     exported   the mix folded into one ordinary adapter of the summed width; inference only
 
@@ -24,12 +24,14 @@ from adapters.methods.bottleneck import BottleneckLayer
 from adapters.methods.modeling import Adapter
 from torch import Tensor, nn
 
-from scalearn.combine import METHODS, build
-from scalearn.scaling import loop
-from scalearn.slot import Bottlenecks, ScaledMix, bottleneck_layers, fold_into, slot_config
-from tasksel.encoder import Base, add_head, load_base, quiet
-from tasksel.task import BuiltinSource, Task
-from tasksel.trained import REDUCTION_FACTOR
+from scalearn.layers.mix import ScaledMix, bottleneck_layers, fold_into
+from scalearn.layers.scaling import loop
+from scalearn.methods import METHODS
+from tasksel.adapters.bottleneck import Bottlenecks, slot_config
+from tasksel.adapters.train import REDUCTION_FACTOR
+from tasksel.model.base import Base, load_base, quiet
+from tasksel.model.heads import add_head
+from tasksel.tasks.task import BuiltinSource, Task
 
 STD = 0.02  # of the random sources' weights, as in a BERT initialisation
 TASK = Task(
@@ -99,10 +101,10 @@ def draw_sources(setting: Setting) -> dict[str, Bottlenecks]:
 
 
 def by_method(name: str, setting: Setting) -> Any:
-    """What the package itself trains for a method of `scalearn.combine`."""
+    """What the package itself trains for a row of `scalearn.methods`."""
     method = METHODS[name]
-    sources = draw_sources(setting) if method.slot == "mix" else {}
-    return build(load_base(setting.base), TASK, method, sources, SeqBnConfig().to_dict(), seed=0)
+    sources = draw_sources(setting) if method.mixes else {}
+    return method.build(load_base(setting.base), TASK, sources, SeqBnConfig().to_dict(), seed=0)
 
 
 def replaced(name: str, slot: Callable[[Any], Adapter], setting: Setting) -> Any:
@@ -144,7 +146,7 @@ def fusion(setting: Setting) -> Any:
 
 
 def exported(setting: Setting) -> Any:
-    """The fresh mix as `scalearn.export` writes it: one ordinary adapter of the summed width, and the same head."""
+    """The fresh mix as `scalearn.results.export` writes it: one ordinary adapter of the summed width, and the same head."""
     mixed = by_method("scalearn", setting)
     model = load_base(setting.base).model()
     add_head(model, TASK, name=TASK.name)

@@ -31,9 +31,9 @@ import numpy as np
 import psutil
 
 from benchmarks.step import MIB, peak
-from tasksel.index import EmbeddingIndex, Kind
-from tasksel.storage import write_text
-from tasksel.tokens import max_many
+from tasksel.embeddings.index import EmbeddingIndex, Kind
+from tasksel.embeddings.token_similarity import max_many
+from tasksel.storage.atomic import write_text
 
 SIZES = (1_000, 10_000, 100_000)
 WIDTH: dict[Kind, int] = {"binary": 37_008, "dense": 768}  # BERT-base: 144 heads and 36,864 neurons; its hidden size
@@ -221,7 +221,9 @@ def megabytes(mib: float) -> float:
 def alone(act: Callable[..., Any], *arguments: Any) -> Any:
     """Runs a function in a fresh process, forked from one that has imported everything and done nothing."""
     fresh = multiprocessing.get_context("forkserver")
-    fresh.set_forkserver_preload(["benchmarks.step", "tasksel.tokens", "tasksel.index", "faiss", "psutil"])
+    fresh.set_forkserver_preload(
+        ["benchmarks.step", "tasksel.embeddings.token_similarity", "tasksel.embeddings.index", "faiss", "psutil"]
+    )
     with ProcessPoolExecutor(1, mp_context=fresh) as process:
         return process.submit(act, *arguments).result()
 
@@ -316,7 +318,7 @@ def page(rows: Sequence[Row], maxed: Sequence[str], limits: Limits, options: arg
         f"This machine reads {rates}, both measured in the same run with numpy's BLAS.",
         "\n".join(reading(rows, limits)),
         f"## MAX over {options.sources:,} sources",
-        f"{sizes} (`tasksel.tokens.max_many`, direction max).",
+        f"{sizes} (`tasksel.embeddings.token_similarity.max_many`, direction max).",
         "\n".join(maxed),
         METHOD,
     ]
@@ -334,7 +336,7 @@ def command(options: argparse.Namespace) -> str:
 
 OPENING = """# Ranking against a large pool
 
-One target's embedding is ranked against every task of a pool (`tasksel.index`), exactly. This page asks how long that takes, and how far it
+One target's embedding is ranked against every task of a pool (`tasksel.embeddings.index`), exactly. This page asks how long that takes, and how far it
 is from what no method that looks at every row can go below."""
 
 METHOD = """## How it is measured

@@ -31,9 +31,9 @@ from torch import Tensor
 
 from benchmarks.models import CONTENDERS, UNTRAINED, Setting
 from benchmarks.scale import COUNTS, SCALED, Point, write
-from tasksel.encoder import load_base
-from tasksel.heads import loss_sum
-from tasksel.training import logits_of
+from tasksel.model.base import load_base
+from tasksel.model.heads import loss_sum
+from tasksel.training.predict import logits_of
 
 UNIT = "single"
 MANY, FEW_ROUNDS = 16, 5  # from 16 sources on, AdapterFusion's steps are so long that their noise is small

@@ -1,27 +1,9 @@
-"""Train one small adapter a task; ask which will help a new task; learn how loudly each should speak."""
+"""Train one small adapter per task, choose those that help a new task, and learn one scaling weight (or vector) for each.
 
-from scalearn.adopt import adopt
-from scalearn.combine import METHODS
-from scalearn.explain import Explanation, explain
-from scalearn.pool import AdapterPool, Source
-from scalearn.result import TransferResult
-from scalearn.scaling import SCALINGS, Scaling
-from scalearn.source import train_source
-from scalearn.transfer import transfer
-from tasksel.training import Recipe
+The public names, with their types, are listed in `__init__.pyi`.
+"""
+
+from tasksel import lazy
 
 __version__ = "0.1.0"
-__all__ = [
-    "METHODS",
-    "SCALINGS",
-    "AdapterPool",
-    "Explanation",
-    "Recipe",
-    "Scaling",
-    "Source",
-    "TransferResult",
-    "adopt",
-    "explain",
-    "train_source",
-    "transfer",
-]
+__getattr__, __dir__, __all__ = lazy.attach(__name__, __file__)

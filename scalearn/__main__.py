@@ -2,6 +2,6 @@
 
 import sys
 
-from scalearn.cli import main
+from scalearn.cli.main import main
 
 sys.exit(main())

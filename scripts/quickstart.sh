@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
-exec .venv/bin/scalearn run scripts/quickstart.yaml --out "${1:-runs/quickstart}"
+exec .venv/bin/scalearn compare quickstart --out "${1:-runs/quickstart}"

@@ -1,15 +1,8 @@
-"""Which of your tasks will help this one? Tasks, their embeddings, and rankings by them."""
+"""Which of your tasks will help this one? Tasks, their embeddings, and rankings by them.
 
-from tasksel.catalog import find_tasks, get_task, get_tasks
-from tasksel.data import load
-from tasksel.embedders import EMBEDDERS, get_embedder
-from tasksel.embedding import Embedder, TaskEmbedding
-from tasksel.encoder import Base, load_base
-from tasksel.errors import UserError
-from tasksel.ranking import Ranking, rank
-from tasksel.task import Task, TaskSet
+The public names, with their types, are listed in `__init__.pyi`.
+"""
 
-__all__ = [
-    "EMBEDDERS", "Base", "Embedder", "Ranking", "Task", "TaskEmbedding", "TaskSet", "UserError", "find_tasks", "get_embedder", "get_task", "get_tasks",
-    "load", "load_base", "rank",
-]  # fmt: skip
+from tasksel import lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(__name__, __file__)

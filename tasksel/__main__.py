@@ -2,6 +2,6 @@
 
 import sys
 
-from tasksel.cli import main
+from tasksel.cli.main import main
 
 sys.exit(main())

@@ -19,14 +19,15 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from tasksel.catalog import get_task
-from tasksel.data import Data, load
-from tasksel.embedding import Embedder, Needs, TaskEmbedding
-from tasksel.encoder import Base, load_base
+from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.train import train_adapter
+from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding
 from tasksel.errors import UserError
-from tasksel.task import Task
-from tasksel.trained import Trained, train_adapter
-from tasksel.training import Recipe
+from tasksel.model.base import Base, load_base
+from tasksel.tasks.load import Data, load
+from tasksel.tasks.registry import get_task
+from tasksel.tasks.task import Task
+from tasksel.training.recipe import Recipe
 
 TASKS = ("sentiment_films", "entail_travel", "rating_hotels")  # one text, a pair, a number
 ROWS, SEED = 40, 1  # not seed 0: an embedder that takes no notice of its seed shall not pass by chance
@@ -36,7 +37,7 @@ ROUNDING = 1e-5
 
 
 def check_embedder(embedder: Embedder, base: str | Base = "minilm", *, folder: Path) -> None:
-    """Runs an embedder on three small built-in tasks and holds it to what `tasksel.embedding.Embedder` promises.
+    """Runs an embedder on three small built-in tasks and holds it to what `tasksel.embeddings.base.Embedder` promises.
 
     Args:
         embedder: with the settings to be checked; choose few rows and steps.
@@ -130,7 +131,7 @@ def _says_what_made_it(embedding: TaskEmbedding, embedder: Embedder, subject: _S
     wanted |= {"base": subject.base.name, "base_fingerprint": subject.base.fingerprint}
     wanted |= {"method": embedder.name, "key": embedder.key, "seed": SEED}
     wanted |= {"adapter": subject.trained.fingerprint if subject.trained else None}
-    hint = "give it what `tasksel.embedding.made_of` returns"
+    hint = "give it what `tasksel.embeddings.base.made_of` returns"
     for field in (*wanted, "settings", "version", "seconds"):
         _promise(field in embedding.made, f"`made` does not say '{field}'; {hint}")
     for field, value in wanted.items():
@@ -232,5 +233,5 @@ def _refuses_what_is_unlike(embedder: Embedder, embedding: TaskEmbedding) -> Non
         except UserError:
             continue
         raise AssertionError(
-            f"`similarity` compares an embedding with one that was made {what}; call `tasksel.embedding.must_match` first"
+            f"`similarity` compares an embedding with one that was made {what}; call `tasksel.embeddings.base.must_match` first"
         )

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from scalearn import AdapterPool, Recipe, train_source
 from tasksel import get_task
-from tasksel.encoder import load_base
+from tasksel.model.base import load_base
 
 QUICK = Recipe(lr=1e-3, epochs=1, max_length=32)
 SOURCES = ("sentiment_films", "entail_travel", "grammar_garden")

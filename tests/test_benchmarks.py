@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import scale, step
 from benchmarks.models import CONTENDERS, TASK, UNTRAINED, Setting
-from scalearn.slot import bottleneck_layers
+from scalearn.layers.mix import bottleneck_layers
 
 ROOT = Path(__file__).parents[1]
 TINY = Setting(sources=2, batch=2, length=8)

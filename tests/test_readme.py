@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scalearn.cli import main as scalearn
-from scalearn.config import read_config
-from scalearn.experiment import Experiment
-from scalearn.matrix import MatrixConfig
-from tasksel.cli import main as tasksel
+from scalearn.cli.main import main as scalearn
+from scalearn.comparison.config import read_config
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.measure_matrix import MatrixConfig
+from tasksel.cli.main import main as tasksel
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from scalearn.config import read_config
-from scalearn.experiment import Experiment, units
+from scalearn.comparison.config import read_config
+from scalearn.comparison.experiment import Experiment, units
+from scalearn.comparison.records import Run
 from scalearn.report import markdown_report
-from scalearn.report.compare import comparisons
-from scalearn.store import Run
+from scalearn.report.statistics import comparisons
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

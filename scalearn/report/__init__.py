@@ -16,15 +16,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalearn.report.compare import Comparison, comparisons, rows_words
+from scalearn.comparison.records import Run, name_of
 from scalearn.report.drawing import file_name
 from scalearn.report.page import write_page
 from scalearn.report.pictures import draw_all, prefix
 from scalearn.report.sheet import Sheet, latex, listed, markdown, plain
+from scalearn.report.statistics import Comparison, comparisons, rows_words
 from scalearn.report.tables import rankings_sheet, sheets, table
-from scalearn.store import Run, name_of
 from tasksel.errors import UserError
-from tasksel.storage import write_text
+from tasksel.storage.atomic import write_text
 
 FOLDER = "report"
 
@@ -105,7 +105,7 @@ def _state(run: Run) -> Iterator[str]:
     missing, planned = run.missing, len(run.told["plan"])
     yield f"{planned - len(missing):,} of {planned:,} planned units are finished."
     if missing:
-        yield f"Started again, the run goes on: `scalearn run` with the same configuration and `--out {run.folder.name}`."
+        yield f"Started again, the run goes on: `scalearn compare` with the same configuration and `--out {run.folder.name}`."
 
 
 def _nothing_yet(run: Run) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.report.compare import Cell, Comparison, rows_words
 from scalearn.report.drawing import BLUE, GRID, SMALL, Picture, panels
 from scalearn.report.score_pictures import ascending, standing_ways, standing_words
+from scalearn.report.statistics import Cell, Comparison, rows_words
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 

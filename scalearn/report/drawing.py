@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasksel.errors import UserError
-from tasksel.storage import PARTIAL
+from tasksel.storage.atomic import PARTIAL
 
 # Okabe and Ito's eight; their black is our ink
 INK, GRID, PAPER = "#333333", "#e5e5e5", "#ffffff"

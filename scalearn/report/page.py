@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from scalearn.report.compare import Comparison, rows_words
+from scalearn.comparison.records import Run
 from scalearn.report.drawing import Picture
 from scalearn.report.inline_svg import inline
 from scalearn.report.markup import Html, el, fold, html, join
@@ -23,9 +23,9 @@ from scalearn.report.page_tables import alone_table, costs_table, score_table
 from scalearn.report.page_words import grouped, summary
 from scalearn.report.pictures import comparison_pictures, prefix, run_pictures
 from scalearn.report.score_pictures import ascending
-from scalearn.store import Run
+from scalearn.report.statistics import Comparison, rows_words
 from tasksel.errors import UserError
-from tasksel.storage import write_text
+from tasksel.storage.atomic import write_text
 
 SLOT = re.compile(r"\{\{([a-z-]+)\}\}")
 GROUPS = {"weights": "Learned weights, a picture a target", "benefit": "Ranking and measured benefit"}

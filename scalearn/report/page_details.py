@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scalearn.report.compare import AVERAGE, Comparison, Paired, Way
+from scalearn.comparison.records import Row
 from scalearn.report.cost_picture import bytes_words, seconds_words
 from scalearn.report.markup import Html, el, heading, join, line, scroll
 from scalearn.report.page_words import between, score
+from scalearn.report.statistics import AVERAGE, Comparison, Paired, Way
 from scalearn.report.tables import AGAINST, probability, signed
-from scalearn.store import Row
 
 VERDICTS = {"win": "▲ win", "tie": "= tie", "loss": "▼ loss"}
 

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scalearn.report.compare import AVERAGE, Cell, Comparison, Way, rows_words
+from scalearn.comparison.records import Row
+from scalearn.comparison.source_choice import EACH
 from scalearn.report.cost_picture import bytes_words, seconds_words
 from scalearn.report.markup import NONE, Html, el, fold, heading, line, scroll, value_cell
 from scalearn.report.page_details import details_of, verdict_words
 from scalearn.report.page_words import score
 from scalearn.report.score_pictures import REFERENCE, ascending
+from scalearn.report.statistics import AVERAGE, Cell, Comparison, Way, rows_words
 from scalearn.report.tables import AGAINST, SAME, blocks_of, signed
-from scalearn.selection import EACH
-from scalearn.store import Row
 
 
 def _ways(comparison: Comparison) -> list[Way]:

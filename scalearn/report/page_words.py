@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Iterable
 
-from scalearn.report.compare import AVERAGE, Comparison, Paired, Way, rows_words
 from scalearn.report.score_pictures import REFERENCE, ascending, main_ways
+from scalearn.report.statistics import AVERAGE, Comparison, Paired, Way, rows_words
 from scalearn.report.tables import signed
 
 SEED = re.compile(r"(.*), seed (-?\d+)")

@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scalearn.comparison.records import RankingRow, Run
 from scalearn.report.benefit_pictures import benefit_pictures
-from scalearn.report.compare import Comparison
 from scalearn.report.cost_picture import costs_picture
 from scalearn.report.drawing import Picture, file_name, look
 from scalearn.report.map_pictures import map_pictures
 from scalearn.report.score_pictures import few_shot_picture, lead_picture, parameters_picture
+from scalearn.report.statistics import Comparison
 from scalearn.report.sweep_picture import sweep_picture
 from scalearn.report.weight_pictures import weight_pictures
-from scalearn.store import RankingRow, Run
 from tasksel.errors import UserError
-from tasksel.storage import read_json
+from tasksel.storage.atomic import read_json
 
 MAP = "map.json"
 

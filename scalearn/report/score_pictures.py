@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.report.compare import AVERAGE, Cell, Comparison, Way, rows_words
+from scalearn.comparison.records import FULL
+from scalearn.comparison.source_choice import ALL, EACH
 from scalearn.report.drawing import (
     INK,
     STYLES,
@@ -24,8 +25,7 @@ from scalearn.report.drawing import (
     short,
     styles,
 )
-from scalearn.selection import ALL, EACH
-from scalearn.store import FULL
+from scalearn.report.statistics import AVERAGE, Cell, Comparison, Way, rows_words
 
 SCORE = "score, %"
 REFERENCE = "single-adapter"

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from scalearn.report.compare import Cell, Comparison, Way, rows_words
+from scalearn.comparison.source_choice import ALL
 from scalearn.report.drawing import DOTS, INK, STYLES, Picture, Style, panels, styles
 from scalearn.report.score_pictures import REFERENCE, SCORE, ascending, curve, main_ways, percent
-from scalearn.selection import ALL
+from scalearn.report.statistics import Cell, Comparison, Way, rows_words
 
 DASHES: tuple[Any, ...] = ("-", "--", "-.", DOTS, (0, (6, 2, 1, 2, 1, 2)))
 WITH_OWN = " with own"

@@ -14,10 +14,10 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from scalearn.combine import METHODS
-from scalearn.report.compare import AVERAGE, EACH, Cell, Comparison, Way, rows_words
+from scalearn.comparison.records import RankingRow
+from scalearn.methods import METHODS
 from scalearn.report.sheet import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
-from scalearn.store import RankingRow
+from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Way, rows_words
 
 BLOCKS = ("without sources", "with sources", "ScaLearn")
 AGAINST = ("single-adapter", "fusion")
@@ -29,9 +29,9 @@ def block_of(way: Way) -> int:
     method = METHODS.get(way.method)
     if method is None:  # an older version's
         return int(way.by is not None)
-    if method.most == 0:
+    if not method.takes_sources:
         return 0
-    return 2 if method.scaling is not None and method.scaling.learned_by == "gradient" else 1
+    return 2 if method.learns_omega else 1
 
 
 def blocks_of(comparison: Comparison) -> Iterator[tuple[str, list[Way]]]:

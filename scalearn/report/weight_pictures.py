@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.report.compare import Comparison, Way, rows_words
+from scalearn.comparison.records import Row
 from scalearn.report.drawing import BLUE, ORANGE, PAPER, WIDTH, Picture, file_name
 from scalearn.report.score_pictures import ascending, standing_ways, standing_words
-from scalearn.store import Row
+from scalearn.report.statistics import Comparison, Way, rows_words
 
 IN_CELLS = 120  # numbers stand in the cells of a map of at most so many
 CELL_INK = ("#111111", "#fefefe")  # on a light, on a dark cell; neither changes with the page

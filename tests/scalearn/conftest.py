@@ -10,9 +10,9 @@ import torch
 from adapters import SeqBnConfig
 
 from scalearn import METHODS, AdapterPool, Recipe, transfer
-from scalearn.experiment import Experiment
-from scalearn.plan import Plan
-from scalearn.slot import bottleneck_layers
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.plan import Plan
+from scalearn.layers.mix import bottleneck_layers
 from tasksel import get_task
 
 RECIPE = Recipe(lr=1e-2, epochs=1, batch=8, max_length=32)
@@ -105,9 +105,9 @@ def no_training(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("something was trained again")
 
-    for module in ("scalearn.source", "scalearn.transfer", "tasksel.embedders.connectivity"):
-        monkeypatch.setattr(sys.modules[module], "fit", refuse)  # `scalearn.transfer` by attribute is the function
-    monkeypatch.setattr("scalearn.joint.fit_parts", refuse)
+    for module in ("tasksel.adapters.train", "scalearn.methods.training", "tasksel.embeddings.connectivity"):
+        monkeypatch.setattr(sys.modules[module], "fit", refuse)
+    monkeypatch.setattr("scalearn.methods.joint.fit_parts", refuse)
 
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"

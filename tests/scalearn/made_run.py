@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 
-from scalearn.scaling import SCALINGS
-from scalearn.store import RankingRow, Row, name_of, write_lines
-from tasksel.storage import value_hash
+from scalearn.comparison.records import RankingRow, Row, name_of
+from scalearn.layers.scaling import SCALINGS
+from tasksel.storage.atomic import value_hash
+from tasksel.storage.jsonl import write_lines
 
 TARGETS = {"rte": ("pair_classification", "accuracy", 0.62), "mrpc": ("pair_classification", "f1", 0.80), "stsb": ("pair_regression", "pearson", 0.74)}  # fmt: skip
 SOURCES = ("qnli", "qqp", "sst2", "mnli", "cola")

@@ -8,11 +8,10 @@ import torch
 from adapters import CompacterConfig, LoRAConfig, ParBnConfig, PrefixTuningConfig, SeqBnConfig, SeqBnInvConfig
 
 from scalearn import METHODS, AdapterPool, adopt
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.slot import bottleneck_layers
+from scalearn.layers.mix import bottleneck_layers
+from scalearn.layers.stacking import stack
 from tasksel import UserError, get_task
-from tasksel.encoder import load_base
+from tasksel.model.base import load_base
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def test_a_foreign_adapter_equals_itself_in_a_mix_at_one_hot(plain, empty, pool)
     folder = plain("guest")
     adopt(empty, folder)
     task = get_task("entail_kitchen")
-    model = build(empty.base, task, METHODS["scalearn"], *stack([pool["entail_travel"], empty["guest"]]), seed=0).eval()
+    model = METHODS["scalearn"].build(empty.base, task, *stack([pool["entail_travel"], empty["guest"]]), seed=0).eval()
     library = empty.base.model()
     library.load_adapter(str(folder), use_safetensors=True)
     ours, theirs = (dict(bottleneck_layers(m, n)) for m, n in ((model, task.name), (library, "guest")))

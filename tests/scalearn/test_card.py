@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from scalearn.card import Card, command, versions
 from tasksel import UserError
-from tasksel.stored import read_card
+from tasksel.adapters.card import Card, read_card
+from tasksel.storage.provenance import command, versions
 
 CARD = {"name": "rte", "key": "0" * 16, "base": {"name": "b", "fingerprint": "f"}, "adapter": "rte", "files": {}}
 
@@ -22,7 +22,7 @@ def test_the_command_that_is_recorded_is_the_whole_one(monkeypatch):
 
 def test_a_card_reads_back_as_it_was_written(pool):
     source = pool["entail_travel"]
-    assert read_card(source.folder / "card.json", Card) == source.card
+    assert read_card(source.folder / "card.json") == source.card
     again = Card.model_validate(json.loads(source.card.model_dump_json()))
     assert again == source.card
     assert again.task is not None
@@ -41,14 +41,14 @@ def test_a_wrong_field_is_named(tmp_path, change, named):
     path = tmp_path / "card.json"
     path.write_text(json.dumps(CARD | change))
     with pytest.raises(UserError, match=rf"card\.json: not a source's card \({named}"):
-        read_card(path, Card)
+        read_card(path)
 
 
 def test_a_card_that_was_cut_short_is_named_with_its_line(tmp_path):
     path = tmp_path / "card.json"
     path.write_text('{"name": "rte",\n "key"')
     with pytest.raises(UserError, match=r"card\.json:2: broken JSON"):
-        read_card(path, Card)
+        read_card(path)
 
 
 def test_a_card_cannot_be_changed():

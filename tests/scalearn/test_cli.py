@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-import scalearn.cli as cli
+import scalearn.cli.main as cli
 from scalearn import AdapterPool, TransferResult
-from scalearn.store import Run
-from tasksel.builtin import builtin_rows
-from tasksel.catalog import find_tasks
+from scalearn.comparison.records import Run
+from tasksel.tasks.builtin import builtin_rows
+from tasksel.tasks.registry import find_tasks
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--recipe.epochs", "1", "--recipe.batch", "8", "--recipe.max-length", "24"]
@@ -28,8 +28,9 @@ COMMANDS = (
     ["predict"],
     ["explain"],
     ["push"],
-    ["run"],
+    ["compare"],
     ["report"],
+    ["matrix"],
     ["doctor"],
 )
 
@@ -110,7 +111,7 @@ def test_every_example_in_the_help_is_understood(command, capsys, monkeypatch):
     examples = [words[1:] for words in examples if words[0] == "scalearn"]
     assert examples
     for words in examples:
-        call = cli._parse(words)
+        call = cli.parse(words)
         if words[0] == "train-source" and "--data" not in words and ".csv" not in words[1]:
             assert all(name in find_tasks() for name in call.keywords.get("tasks", call.args[0] if call.args else ()))
 
@@ -131,7 +132,7 @@ def test_train_source_trains_and_then_skips(say, tiny, tmp_path, monkeypatch):
     assert "Source('grammar_school': dev " in say(*call)
     card = AdapterPool(tmp_path / "pool")["grammar_school"].card
     assert (card.rows, card.recipe.epochs, card.recipe.batch, card.recipe.lr) == (16, 1, 8, 3e-4)
-    monkeypatch.setattr("scalearn.source.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("tasksel.adapters.train.fit", lambda *_, **__: pytest.fail("trained again"))
     say(*call)
 
 
@@ -171,7 +172,7 @@ def test_pool_verify_counts_what_it_checked(say, pool):
 
 
 def test_pool_add_takes_in_a_folder(say, tiny, loud_adapter, tmp_path):
-    from tasksel.encoder import load_base
+    from tasksel.model.base import load_base
 
     model = loud_adapter(load_base(tiny).model(), "guest")
     model.save_adapter(str(tmp_path / "guest"), "guest", use_safetensors=True)
@@ -239,7 +240,7 @@ def test_a_targets_own_source_is_left_out_unless_told(say, pool, tmp_path):
     common = ["transfer", "entail_travel", "--pool", pool.folder, "--rows", "16", "--sources", "all", *SMALL]
     say(*common, "--out", tmp_path / "others")
     assert "entail_travel" not in TransferResult.load(tmp_path / "others").run.sources
-    say(*common, "--own", "--out", tmp_path / "own")
+    say(*common, "--include-target", "--out", tmp_path / "own")
     assert "entail_travel" in TransferResult.load(tmp_path / "own").run.sources
 
 
@@ -307,7 +308,7 @@ def test_explain_shows_and_stores(say, results, experiment_run, tmp_path):
 
 
 def test_push_only_says_what_it_would_send(say, results, tmp_path, monkeypatch):
-    monkeypatch.setattr("scalearn.push.HfApi", lambda: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("scalearn.results.push.HfApi", lambda: pytest.fail("the hub was asked"))
     folder = results["scalearn"].export(tmp_path / "export")
     shown = say("push", folder, "--to", "me/mine")
     assert "/me/mine (public)" in shown
@@ -327,7 +328,7 @@ def test_report_shows_and_writes_what_is_stored(say, experiment_run, tmp_path):
 
 def test_run_plans_and_writes_nothing(say, config, tmp_path, no_training):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    shown = say("run", tmp_path / "config.yaml", "--out", tmp_path / "out", "--plan")
+    shown = say("compare", tmp_path / "config.yaml", "--out", tmp_path / "out", "--plan")
     assert "12 steps, 0 done; nothing was run" in shown
     assert "  12  to do  entail_kitchen with all rows by head-only, seed 1" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
@@ -350,7 +351,7 @@ def test_dotted_options_change_what_the_file_says(say, config, tmp_path, no_trai
     call = (
         [tmp_path / "config.yaml", *options] if order == "configuration first" else [*options, tmp_path / "config.yaml"]
     )
-    shown = say("run", *call)
+    shown = say("compare", *call)
     assert "5 steps, 0 done" in shown
     assert "entail_kitchen with all rows by scalearn++ from 3 sources by connectivity, seed 5" in shown
 
@@ -359,14 +360,14 @@ def test_run_runs_and_a_second_time_finds_all_done(say, config, tmp_path, monkey
     config["targets"]["seeds"], config["methods"] = [0], ["scalearn-uniform"]
     config["sources"]["tasks"], config["rank"]["top"] = ["entail_travel"], 1
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    call = ["run", tmp_path / "config.yaml", "--out", tmp_path / "out", "--recipe.lr", "0.002"]
+    call = ["compare", tmp_path / "config.yaml", "--out", tmp_path / "out", "--recipe.lr", "0.002"]
     shown = say(*call)
     assert "sources for entail_kitchen by connectivity, seed 0: entail_travel " in shown
     assert "scalearn-uniform" in shown
     assert "report.html" in shown
     [row] = Run(tmp_path / "out").rows
     assert TransferResult.load(tmp_path / "out" / "store" / "results" / row.key).run.recipe.lr == 0.002
-    monkeypatch.setattr("scalearn.source.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("tasksel.adapters.train.fit", lambda *_, **__: pytest.fail("trained again"))
     say(*call)
     assert "3 steps, 3 done" in say(*call, "--plan")
 
@@ -416,7 +417,10 @@ def test_a_command_misspelt_is_answered_with_the_nearest(refuse):
             ["transfer", "entail_kitchen", "--out", "{out}", "--sources", "entail_travel", "entail_travel"],
             "is chosen twice",
         ),
-        (["transfer", "entail_kitchen", "--out", "{out}", "--sources", "all", "--seeds", "1", "1"], "none twice"),
+        (
+            ["transfer", "entail_kitchen", "--out", "{out}", "--sources", "all", "--seeds", "1", "1"],
+            "without duplicates",
+        ),
         (["transfer", "entail_kitchen"], "--out"),
         (["transfer", "{reviews}", "--out", "{out}"], "--text COLUMN"),
         (["transfer", "{reviews}", "--text", "bdy", "--label", "stars", "--out", "{out}"], "did you mean 'body'?"),
@@ -515,16 +519,16 @@ def test_what_cannot_be_pushed_is_said(refuse, results, tmp_path, monkeypatch):
 
 def test_what_cannot_be_run_is_said(refuse, config, tmp_path, no_training):
     path, out = tmp_path / "config.yaml", ["--out", tmp_path / "out"]
-    assert "no configuration" in refuse("run", path, *out)
+    assert "no configuration" in refuse("compare", path, *out)
     path.write_text(yaml.safe_dump({**config, "method": ["scalearn"]}))
-    assert "method: no key 'method'; did you mean 'methods'?" in refuse("run", path, *out)
+    assert "method: no key 'method'; did you mean 'methods'?" in refuse("compare", path, *out)
     path.write_text(yaml.safe_dump(config))
-    assert "rank.top is 9" in refuse("run", path, *out, "--rank.top", "9")
-    assert "no protocol 'papr'; did you mean 'paper'" in refuse("run", path, *out, "--protocol", "papr")
-    assert "1 rows for 'entail_kitchen', which has 2 classes" in refuse("run", path, *out, "--targets.sizes", "1")
-    assert "--targets.rows" in refuse("run", path, *out, "--targets.row", "9")
-    assert "--out" in refuse("run", path)
-    assert "Missing from scalearn run: PATH config" in refuse("run", *out)
+    assert "rank.top is 9" in refuse("compare", path, *out, "--rank.top", "9")
+    assert "no protocol 'papr'; did you mean 'paper'" in refuse("compare", path, *out, "--protocol", "papr")
+    assert "1 rows for 'entail_kitchen', which has 2 classes" in refuse("compare", path, *out, "--targets.sizes", "1")
+    assert "--targets.rows" in refuse("compare", path, *out, "--targets.row", "9")
+    assert "--out" in refuse("compare", path)
+    assert "Missing from scalearn compare: PATH config" in refuse("compare", *out)
     assert not (tmp_path / "out").exists()
 
 
@@ -533,6 +537,6 @@ def test_what_cannot_be_reported_is_said(refuse, tmp_path):
 
 
 def test_an_interruption_says_how_to_go_on(capsys, monkeypatch, pool):
-    monkeypatch.setattr(cli, "checks", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("scalearn.cli.doctor.checks", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["doctor"]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err

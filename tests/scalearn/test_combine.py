@@ -10,13 +10,13 @@ from adapters.methods.modeling import BertFusion
 from transformers import BertConfig
 
 from scalearn import METHODS, SCALINGS
-from scalearn.combine import build, check_count, get_method, learned_parameters, learned_state, load_learned
-from scalearn.export import unexportable
-from scalearn.folding import stack
-from scalearn.slot import ScaledMix, bottleneck_layers, set_omega
-from scalearn.soup import merge
+from scalearn.layers.mix import ScaledMix, bottleneck_layers, set_omega
+from scalearn.layers.stacking import stack
+from scalearn.methods import get_method
+from scalearn.methods.scaled import ScaledSources
+from scalearn.methods.state import learned_parameters, learned_state, load_learned
 from tasksel import UserError, get_task
-from tasksel.encoder import load_base
+from tasksel.model.base import load_base
 
 LAYERS, WIDTH, SOURCES = 3, 32, 5
 DOC = Path(__file__).parents[2] / "docs" / "reference" / "transfer_methods.md"
@@ -55,10 +55,8 @@ def made(make_base, fill, tmp_path_factory):
 
     def model(method, *, task="entail_kitchen", seed=0):
         row = METHODS[method]
-        layers, config = stack(sources[: row.most])
-        if row.merge:
-            layers = merge(layers, [1 / SOURCES] * SOURCES)
-        return build(load_base(base), get_task(task), row, layers, config, seed=seed)
+        layers, config = row.prepare(sources[: row.most], [1.0] * SOURCES)
+        return row.build(load_base(base), get_task(task), layers, config, seed=seed)
 
     return model
 
@@ -75,8 +73,9 @@ def test_a_built_model_learns_as_many_numbers_as_the_formula_says(made, method):
     expected = learned(method, LAYERS, WIDTH, SOURCES, r=2, base=encoder_numbers(model))
     assert counted["transfer"] == expected
     assert counted["head"] == WIDTH * WIDTH + WIDTH + 2 * WIDTH + 2
-    if METHODS[method].scaling:
-        assert METHODS[method].scaling.parameters(sources=SOURCES, layers=LAYERS, width=WIDTH) == expected
+    row = METHODS[method]
+    if isinstance(row, ScaledSources):
+        assert row.scaling.parameters(sources=SOURCES, layers=LAYERS, width=WIDTH) == expected
     state = learned_state(model)
     kept = {"average": SOURCES, "fixed-grid": 2}.get(method, 0)  # an omega that nobody learned is stored all the same
     assert sum(tensor.numel() for tensor in state.values()) == expected + counted["head"] + kept
@@ -99,7 +98,7 @@ def test_compacter_at_the_librarys_own_width_has_the_formulas_numbers():
 @pytest.mark.parametrize(("hidden", "width"), [(32, 4), (384, 12), (312, 12), (768, 24)])
 def test_compacter_takes_the_next_width_that_its_dimension_divides(make_base, hidden, width):
     base = load_base(make_base(hidden_size=hidden, num_hidden_layers=1, num_attention_heads=4))
-    model = build(base, get_task("entail_kitchen"), METHODS["compacter++"], {}, {}, seed=0)
+    model = METHODS["compacter++"].build(base, get_task("entail_kitchen"), {}, {}, seed=0)
     (slot,) = [layer.adapters["entail_kitchen"] for _, layer in bottleneck_layers(model, "entail_kitchen")]
     assert slot.down_sample == width
     if hidden in (384, 768):
@@ -127,8 +126,8 @@ def test_only_a_mix_puts_a_scaled_mix_into_the_slot(made):
         slots = [
             layer.adapters["entail_kitchen"] for _, layer in bottleneck_layers(made(method.name), "entail_kitchen")
         ]
-        assert len(slots) == (0 if method.slot in ("none", "fusion") else LAYERS)
-        assert all(isinstance(slot, ScaledMix) == (method.slot == "mix") for slot in slots)
+        assert len(slots) == (0 if method.name in ("head-only", "full", "fusion") else LAYERS)
+        assert all(isinstance(slot, ScaledMix) == method.mixes for slot in slots)
 
 
 def trained_names(model):
@@ -164,7 +163,7 @@ def test_every_trainable_number_has_a_gradient_whatever_the_architecture(
     """Several processes wait for ever, or fail, on a trainable parameter that no loss reaches."""
     base = make_base(architecture)
     layers, config = stack(fill(tmp_path / "pool", base, "one", "two")) if method == "fusion" else ({}, {})
-    model = build(load_base(base), get_task("entail_kitchen"), METHODS[method], layers, config, seed=0).train()
+    model = METHODS[method].build(load_base(base), get_task("entail_kitchen"), layers, config, seed=0).train()
     model(input_ids=torch.tensor([[101, 2023, 102]]), attention_mask=torch.ones(1, 3)).logits[0, 0].backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     assert not any("pooler" in name for name in trained_names(model))
@@ -214,20 +213,20 @@ def test_the_learning_rates_are_the_published_ones():
 def test_too_few_sources_are_refused_with_what_is_needed(method, count):
     needed = "one source" if METHODS[method].least == 1 else f"2 sources, given {count}"
     with pytest.raises(UserError, match=f"method '{method}' needs at least {needed}; select some from a pool"):
-        check_count(METHODS[method], count)
-    check_count(METHODS[method], METHODS[method].least)
+        METHODS[method].check_count(count)
+    METHODS[method].check_count(METHODS[method].least)
 
 
 def test_a_model_of_too_few_sources_is_not_built(tiny, fill, tmp_path):
     stacked = stack(fill(tmp_path / "pool", tiny, "one"))
     with pytest.raises(UserError, match="'fixed-grid' needs at least 2 sources, given 1"):
-        build(load_base(tiny), get_task("entail_kitchen"), METHODS["fixed-grid"], *stacked, seed=0)
+        METHODS["fixed-grid"].build(load_base(tiny), get_task("entail_kitchen"), *stacked, seed=0)
 
 
 def test_several_sources_are_not_taken_for_one(tiny, fill, tmp_path):
     stacked = stack(fill(tmp_path / "pool", tiny, "one", "two"))
-    with pytest.raises(ValueError, match="2 sources for the one copy of 'soup': merge them first"):
-        build(load_base(tiny), get_task("entail_kitchen"), METHODS["soup"], *stacked, seed=0)
+    with pytest.raises(ValueError, match="2 stacked sources for one adapter: merge them first"):
+        METHODS["soup"].build(load_base(tiny), get_task("entail_kitchen"), *stacked, seed=0)
 
 
 def test_the_documents_table_has_every_method_with_its_numbers_recipe_and_export():
@@ -242,7 +241,7 @@ def test_the_documents_table_has_every_method_with_its_numbers_recipe_and_export
     for name, (_slot, _trained, numbers, lr, exports, _source) in table.items():
         assert numbers.split()[0].rstrip(":").replace(",", "") == str(learned(name, 12, 768, 8, r=48, base=base)), name
         assert float(lr) == METHODS[name].recipe.lr, name
-        assert exports == ("no" if unexportable(METHODS[name]) else "yes"), name
+        assert exports == ("no" if METHODS[name].export_reason else "yes"), name
 
 
 def test_a_method_misspelt_is_answered_with_the_nearest():

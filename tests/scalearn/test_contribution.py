@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from scalearn import Scaling, TransferResult
-from scalearn.contribution import effective_omega, mix_slots, shares, without
-from scalearn.scaling import loop
-from scalearn.slot import Bottlenecks, add_mix
+from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
+from scalearn.layers.mix import add_mix
+from scalearn.layers.scaling import loop
 from tasksel import load
-from tasksel.encoder import load_base
-from tasksel.training import encode_split, predict
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.model.base import load_base
+from tasksel.training.predict import encode_split, predict
 
 
 def encoded(result, count=9):

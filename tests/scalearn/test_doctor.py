@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import torch
 
-from scalearn.doctor import NEEDED_GB, checks
+from scalearn.cli.doctor import NEEDED_GB, checks
 
 
 def by_name(pool=None):
@@ -45,7 +45,7 @@ def test_a_full_disk_is_a_problem(monkeypatch):
 def test_a_missing_encoder_is_said_with_what_installs_it(monkeypatch):
     import importlib.util
 
-    from tasksel.encoder import load_base
+    from tasksel.model.base import load_base
 
     load_base.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)

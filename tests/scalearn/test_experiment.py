@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scalearn.combine import METHODS
-from scalearn.config import RecipeChange, read_config
-from scalearn.experiment import Experiment, units
-from scalearn.plan import Plan
+from scalearn.comparison.config import RecipeChange, read_config
+from scalearn.comparison.experiment import Experiment, units
+from scalearn.comparison.plan import Plan
+from scalearn.methods import METHODS
 from tasksel import UserError
-from tasksel.training import Recipe
+from tasksel.training.recipe import Recipe
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

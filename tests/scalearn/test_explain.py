@@ -10,12 +10,13 @@ import pytest
 from rich.console import Console
 
 from scalearn import METHODS, TransferResult
-from scalearn.explain import Explanation, LeftOut, explain, find_result, paired_intervals
-from scalearn.explain_report import explained, strip
-from scalearn.store import Run
+from scalearn.comparison.find import find_result
+from scalearn.comparison.records import Run
+from scalearn.results.explain import Explanation, LeftOut, explain, paired_intervals
+from scalearn.results.explain_table import explained, strip
 from tasksel import UserError, get_task, load
-from tasksel.metrics import score
-from tasksel.training import predict
+from tasksel.tasks.metrics import score
+from tasksel.training.predict import predict
 
 DRAWS = 20
 
@@ -152,8 +153,8 @@ def test_a_difference_within_its_interval_is_none():
 
 
 def test_leaving_out_scores_what_the_model_without_it_scores(results, found):
-    from scalearn.contribution import without
-    from tasksel.training import encode_split
+    from scalearn.layers.attribution import without
+    from tasksel.training.predict import encode_split
 
     result = results["scalearn"]
     test, model = load(result.task, rows=32, seed=found.seed).test, result.model(seed=found.seed)
@@ -252,4 +253,4 @@ def test_one_omega_for_all_layers_is_one_column():
 
 def test_the_methods_that_can_be_explained_are_those_with_a_mix(results):
     for name, method in METHODS.items():
-        assert (method.slot == "mix") == bool(results[name].omega().size)
+        assert method.mixes == bool(results[name].omega().size)

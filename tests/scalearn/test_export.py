@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from scalearn import METHODS as ALL
 from tasksel import UserError, get_task, load
-from tasksel.encoder import load_base
+from tasksel.model.base import load_base
 
 REFUSED = {
     "head-only": "learns no adapter",
@@ -155,7 +155,7 @@ def test_sources_with_a_scale_of_their_own_are_exported_with_it(fill, tiny, targ
     from adapters import SeqBnConfig
 
     from scalearn import transfer
-    from scalearn.predict import predict_file
+    from scalearn.results.predict import predict_file
 
     sources = fill(tmp_path / "pool", tiny, "one", "two", config=SeqBnConfig(reduction_factor=16, scaling=3.0))
     result = transfer(target, sources, rows=16, recipe=recipe, out=tmp_path / "result")
@@ -172,7 +172,7 @@ def test_the_head_of_every_kind_goes_with_the_export(kinds, tmp_path):
         model = load_base(result.base.path).model()
         folder = result.export(tmp_path / kind.replace(" ", "-"))
         model.set_active_adapters(model.load_adapter(str(folder), use_safetensors=True))
-        from tasksel.training import encode_split, predict
+        from tasksel.training.predict import encode_split, predict
 
         plain = predict(
             model.eval(), encode_split(split, get_task(result.task.name), result.base.tokenizer, max_length=32)

@@ -7,7 +7,7 @@ import torch
 from adapters import DoubleSeqBnConfig, SeqBnConfig
 
 from scalearn import AdapterPool
-from scalearn.folding import stack
+from scalearn.layers.stacking import stack
 from tasksel import UserError
 
 PLAIN = SeqBnConfig(reduction_factor=16)

@@ -8,11 +8,10 @@ from adapters import SeqBnConfig
 from safetensors.torch import load_file
 
 from scalearn import METHODS, transfer
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.fusion import penalty
-from scalearn.slot import bottleneck_layers
-from tasksel.encoder import load_base
+from scalearn.layers.fusion import penalty
+from scalearn.layers.mix import bottleneck_layers
+from scalearn.layers.stacking import stack
+from tasksel.model.base import load_base
 
 IDS = torch.tensor([[101, 2023, 2003, 102], [101, 2919, 102, 0]])
 
@@ -23,7 +22,7 @@ def fused(tiny, fill, target, tmp_path_factory):
     config = SeqBnConfig(reduction_factor=16, dropout=0.5)
     sources = fill(tmp_path_factory.mktemp("fusion"), tiny, target.name, "two", "three", config=config)
     stacked, told = stack(sources)
-    model = build(load_base(tiny), target, METHODS["fusion"], stacked, told, seed=0).eval()
+    model = METHODS["fusion"].build(load_base(tiny), target, stacked, told, seed=0).eval()
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -90,7 +89,7 @@ def test_the_penalty_is_a_hundredth_of_the_squared_distance_from_the_identity(fu
 
 
 def test_training_adds_the_penalty_for_fusion_alone_and_leaves_the_sources(pool, target, recipe, tmp_path, monkeypatch):
-    module = sys.modules["scalearn.transfer"]
+    module = sys.modules["scalearn.methods.training"]
     plain, seen = module.fit, {}
 
     def watched(model, *args, **options):

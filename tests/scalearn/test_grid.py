@@ -7,23 +7,23 @@ import pytest
 import torch
 
 from scalearn import METHODS, transfer
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.grid import CELLS, best_of_grid
-from scalearn.slot import given_omegas
+from scalearn.layers.mix import omega_buffers
+from scalearn.layers.stacking import stack
+from scalearn.methods.grid import CELLS, best_of_grid
 from tasksel import UserError
-from tasksel.encoder import load_base
-from tasksel.training import Fit, trained_state
+from tasksel.model.base import load_base
+from tasksel.training.loop import Fit
+from tasksel.training.state import trained_state
 
 
 @pytest.fixture
 def model(tiny, fill, target, tmp_path):
     stacked = stack(fill(tmp_path / "pool", tiny, "one", "two"))
-    return build(load_base(tiny), target, METHODS["fixed-grid"], *stacked, seed=0)
+    return METHODS["fixed-grid"].build(load_base(tiny), target, *stacked, seed=0)
 
 
 def omega(model):
-    (found,) = given_omegas(model).values()
+    (found,) = omega_buffers(model).values()
     return tuple(found.flatten().tolist())
 
 

@@ -10,7 +10,7 @@ from hub_standin import HubStandin
 
 from scalearn import AdapterPool
 
-MAIN = "import sys; from scalearn.cli import main; sys.exit(main(sys.argv[1:]))"
+MAIN = "import sys; from scalearn.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 def run(home, url, *arguments, **env):

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import AdapterPool, TransferResult, train_source, transfer
-from scalearn import joint as module
-from scalearn.joint import SHARED, TOLD, WEIGHTS, partners, train_joint
+from scalearn.methods import joint as module
+from scalearn.methods.joint import RECORD, SHARED, WEIGHTS, auxiliary_sources, train_joint
 from tasksel import UserError, get_task, load
-from tasksel.data import Data
-from tasksel.training import Diverged, encode_split, evaluate
+from tasksel.tasks.load import Data
+from tasksel.training.loop import Diverged
+from tasksel.training.predict import encode_split, evaluate
 
 NAMES = ("entail_travel", "grammar_garden", "sentiment_films")  # the pool's, 64 rows each
 TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carrots", "Nobody peels")]
@@ -48,7 +49,7 @@ def runs(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def lessons():
+def tasks():
     """Three tasks with 32 rows each."""
     return [(get_task(name), load(get_task(name), rows=32)) for name in NAMES]
 
@@ -62,42 +63,42 @@ def same(one, two):
 
 
 class TestTraining:
-    def test_the_adapter_learns_every_task_and_every_head_its_own(self, lessons, pool, recipe):
-        done = train_joint(lessons, pool.base, recipe, seed=0)
-        still = train_joint(lessons, pool.base, recipe.model_copy(update={"lr": 0.0}), seed=0)
+    def test_the_adapter_learns_every_task_and_every_head_its_own(self, tasks, pool, recipe):
+        done = train_joint(tasks, pool.base, recipe, seed=0)
+        still = train_joint(tasks, pool.base, recipe.model_copy(update={"lr": 0.0}), seed=0)
         assert done.state.keys() == still.state.keys()
         assert all(not torch.equal(tensor, still.state[name]) for name, tensor in done.state.items())
-        assert list(done.told.scores) == sorted(NAMES)
-        assert done.told.steps == recipe.steps(*(len(data.train) for _, data in lessons))
-        assert done.told.seconds > 0
+        assert list(done.record.scores) == sorted(NAMES)
+        assert done.record.steps == recipe.steps(*(len(data.train) for _, data in tasks))
+        assert done.record.seconds > 0
 
-    def test_a_task_more_changes_the_adapter(self, lessons, pool, recipe):
-        three, two, one = (train_joint(lessons[:count], pool.base, recipe, seed=0) for count in (3, 2, 1))
+    def test_a_task_more_changes_the_adapter(self, tasks, pool, recipe):
+        three, two, one = (train_joint(tasks[:count], pool.base, recipe, seed=0) for count in (3, 2, 1))
         adapters = [{k: v for k, v in done.of(NAMES[0]).items() if ".adapters." in k} for done in (three, two, one)]
         assert not same(adapters[0], adapters[1])
         assert not same(adapters[1], adapters[2])
 
-    def test_the_order_of_the_tasks_is_no_matter(self, lessons, pool, recipe):
-        one, two = (train_joint(given, pool.base, recipe, seed=0) for given in (lessons, lessons[::-1]))
+    def test_the_order_of_the_tasks_is_no_matter(self, tasks, pool, recipe):
+        one, two = (train_joint(given, pool.base, recipe, seed=0) for given in (tasks, tasks[::-1]))
         assert same(one.state, two.state)
-        assert one.told.scores == two.told.scores
-        assert one.told.made_of == two.told.made_of
+        assert one.record.scores == two.record.scores
+        assert one.record.made_of == two.record.made_of
 
-    def test_the_seed_decides(self, lessons, pool, recipe):
-        one, again, other = (train_joint(lessons, pool.base, recipe, seed=seed) for seed in (0, 0, 1))
+    def test_the_seed_decides(self, tasks, pool, recipe):
+        one, again, other = (train_joint(tasks, pool.base, recipe, seed=seed) for seed in (0, 0, 1))
         assert same(one.state, again.state)
         assert not same(one.state, other.state)
 
-    def test_heads_begin_in_the_order_of_their_names(self, lessons, pool, recipe):
+    def test_heads_begin_in_the_order_of_their_names(self, tasks, pool, recipe):
         """So that a target's head does not depend on which of the tasks is the target."""
         still = recipe.model_copy(update={"lr": 0.0, "max_steps": 1})
-        first = train_joint(lessons[:1], pool.base, still, seed=0)
-        both = train_joint(lessons[::-1], pool.base, still, seed=0)
+        first = train_joint(tasks[:1], pool.base, still, seed=0)
+        both = train_joint(tasks[::-1], pool.base, still, seed=0)
         heads = [{k: v for k, v in done.of(NAMES[0]).items() if k.startswith("heads.")} for done in (first, both)]
         assert same(*heads)
 
-    def test_a_task_is_given_the_adapter_and_its_own_head_alone(self, lessons, pool, recipe):
-        done = train_joint(lessons, pool.base, recipe, seed=0)
+    def test_a_task_is_given_the_adapter_and_its_own_head_alone(self, tasks, pool, recipe):
+        done = train_joint(tasks, pool.base, recipe, seed=0)
         for name in NAMES:
             found = done.of(name)
             assert {key.split(".")[1] for key in found if key.startswith("heads.")} == {name}
@@ -114,8 +115,8 @@ class TestResult:
         data = [(target, load(target, rows=32)), *((s.task, load(s.task, rows=s.rows, seed=s.seed)) for s in pool)]
         done = train_joint(data, pool.base, recipe, seed=0)
         assert same(state(result), done.of(target.name))
-        assert entry.dev == done.told.scores[target.name]
-        assert entry.steps == done.told.steps > recipe.steps(28) * 3  # not the target's own rows alone
+        assert entry.dev == done.record.scores[target.name]
+        assert entry.steps == done.record.steps > recipe.steps(28) * 3  # not the target's own rows alone
         split = encode_split(data[0][1].dev, target, pool.base.tokenizer, max_length=32)
         assert evaluate(result.model(), target, split) == pytest.approx(entry.dev, abs=1e-9)
 
@@ -184,7 +185,7 @@ class TestStore:
         found = self.each(go, three, tmp_path)
         assert runs == [sorted(NAMES)]
         (place,) = (tmp_path / "store").glob("[0-9a-f]*")
-        told = json.loads((place / TOLD).read_text())
+        told = json.loads((place / RECORD).read_text())
         for name, result in found.items():
             alone = go(
                 target=get_task(name), sources=[s for s in three if s.name != name], out=tmp_path / "alone" / name
@@ -245,7 +246,7 @@ class TestStore:
         elif harm == "lost":
             (place / WEIGHTS).unlink()
         else:
-            (place / TOLD).write_text("{}")
+            (place / RECORD).write_text("{}")
         with pytest.raises(UserError, match=f"delete {place} and run again"):
             go(**given, out=tmp_path / "two")
         shutil.rmtree(place)
@@ -265,7 +266,7 @@ class TestStore:
             assert process.exitcode == 0
         assert len(list(tmp_path.glob("trained-*"))) == 1
         assert {TransferResult.load(tmp_path / name).seeds[0].seconds for name in NAMES[:2]} == {
-            json.loads(path.read_text())["seconds"] for path in (tmp_path / "store").glob(f"*/{TOLD}")
+            json.loads(path.read_text())["seconds"] for path in (tmp_path / "store").glob(f"*/{RECORD}")
         }
 
 
@@ -305,25 +306,25 @@ class TestSources:
     def test_the_targets_own_source_alone_is_too_few(self, own_pool, target, recipe):
         own = train_source(target, own_pool, rows=48, recipe=recipe)
         with pytest.raises(UserError, match=f"at least one source beside that of '{target.name}' itself"):
-            partners(target, [own])
+            auxiliary_sources(target, [own])
 
     def test_two_sources_of_one_task_are_refused(self, own_pool, target):
         folder = own_pool.folder
         shutil.copytree(folder / NAMES[0], folder / "twin")
         with pytest.raises(UserError, match=f"'{NAMES[0]}' and 'twin' are both of the task '{NAMES[0]}'"):
-            partners(target, list(AdapterPool(folder)))
+            auxiliary_sources(target, list(AdapterPool(folder)))
 
     def test_the_rows_are_those_that_the_card_names(self, pool):
         source = pool[NAMES[0]]
-        task, data = module.lesson(source)
+        task, data = module.joint_task(source)
         assert isinstance(data, Data)
         assert task == source.task
         assert data.fingerprint == source.data
         other = replace(source, card=source.card.model_copy(update={"seed": 1}))
-        assert module.lesson(other)[1].fingerprint != source.data
+        assert module.joint_task(other)[1].fingerprint != source.data
 
     def test_a_matrix_does_not_measure_it(self, tmp_path, tiny):
-        from scalearn.matrix import MatrixConfig, MatrixRun
+        from scalearn.comparison.measure_matrix import MatrixConfig, MatrixRun
 
         told = {"base": tiny, "sources": {"tasks": list(NAMES)}, "targets": {"tasks": ["entail_kitchen"]}}
         config = MatrixConfig.model_validate({**told, "name": "m", "methods": ["joint"]})

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import TransferResult
-from scalearn.store import Run
+from scalearn.comparison.records import Run
 
 SETTINGS = ["--recipe.epochs", "2", "--recipe.max-length", "32", "--recipe.lr", "1e-3"]
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
@@ -41,7 +41,7 @@ def twice(tiny, python, tmp_path_factory):
 def test_the_launcher_starts_two_processes(python, tmp_path):
     script = tmp_path / "count.py"  # a file a rank: what two processes print may come interleaved
     script.write_text(
-        "from pathlib import Path\nfrom tasksel.training import accelerator\na = accelerator()\n"
+        "from pathlib import Path\nfrom tasksel.training.loop import accelerator\na = accelerator()\n"
         "Path(f'rank-{a.process_index}').write_text(str(a.num_processes))\na.wait_for_everyone()\na.end_training()\n"
     )
     run(python, *LAUNCH, str(script), cwd=tmp_path)
@@ -72,7 +72,7 @@ def test_two_processes_run_a_whole_configuration_to_the_same_numbers(tiny, pytho
     told["targets"] = {"tasks": ["sentiment_phones"], "rows": 40, "seeds": [0]}
     config.write_text(json.dumps({**told, "recipe": {"epochs": 1, "batch": 8, "max_length": 32}}))
     for name, launcher in (("one", []), ("two", LAUNCH)):
-        run(python, *launcher, "-m", "scalearn", "run", "small.yaml", "--out", name, cwd=tmp_path)
+        run(python, *launcher, "-m", "scalearn", "compare", "small.yaml", "--out", name, cwd=tmp_path)
     one, two = (Run(tmp_path / name) for name in ("one", "two"))
     assert [row.method for row in one.rows] == methods
     for a, b in zip(one.rows, two.rows, strict=True):
@@ -89,7 +89,7 @@ import sys
 from pathlib import Path
 from scalearn import AdapterPool, Recipe, transfer
 from tasksel import get_task
-from tasksel.training import accelerator
+from tasksel.processes import accelerator
 
 world = accelerator()
 Path(f"rank-{world.process_index}").write_text(str(world.num_processes))

@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from scalearn import AdapterPool
-from scalearn.cli import main
-from scalearn.combine import METHODS, build
-from scalearn.config import read_config
-from scalearn.folding import stack
-from scalearn.matrix import MatrixConfig, MatrixRun, Unit, units
-from scalearn.slot import bottleneck_layers
+from scalearn.cli.main import main
+from scalearn.comparison.config import read_config
+from scalearn.comparison.measure_matrix import MatrixConfig, MatrixRun, Unit, units
+from scalearn.layers.mix import bottleneck_layers
+from scalearn.layers.stacking import stack
+from scalearn.methods import METHODS
 from tasksel import UserError, get_task
-from tasksel.matrix import read_matrix
+from tasksel.evaluation.transfer_matrix import read_matrix
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TOLD = {
@@ -108,8 +108,8 @@ def test_more_seeds_may_be_added_but_nothing_else_may_differ(own, tiny):
 
 
 def test_a_run_that_diverges_is_a_row_without_a_score(own, tiny, monkeypatch):
-    from scalearn import matrix
-    from tasksel.training import Diverged
+    from scalearn.comparison import measure_matrix as matrix
+    from tasksel.training.loop import Diverged
 
     def diverge(*args, **kwargs):
         raise Diverged("the loss became NaN")
@@ -125,7 +125,7 @@ def test_a_run_that_diverges_is_a_row_without_a_score(own, tiny, monkeypatch):
 def test_a_sequential_run_starts_from_the_sources_adapter(pool):
     source = pool["sentiment_films"]
     task = get_task("sentiment_phones")
-    model = build(pool.base, task, METHODS["sequential"], *stack([source]), seed=0)
+    model = METHODS["sequential"].build(pool.base, task, *stack([source]), seed=0)
     assert source.bottlenecks().keys() == dict(bottleneck_layers(model, task.name)).keys()
     for path, layer in bottleneck_layers(model, task.name):
         slot, held = layer.adapters[task.name], source.bottlenecks()[path]

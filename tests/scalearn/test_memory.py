@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from scalearn import memory
-from scalearn.memory import Peak
+from tasksel.training import memory
+from tasksel.training.memory import Peak
 
 CPU = torch.device("cpu")
 MIB = 2**20

@@ -12,10 +12,10 @@ from huggingface_hub import ModelCard as HubCard
 from markdown_it import MarkdownIt
 
 from scalearn import METHODS
-from scalearn.export import write_adapter
-from scalearn.model_card import ModelCard, escape, header, snippet
+from scalearn.results.export import write_adapter
+from scalearn.results.model_card import ModelCard, escape, header, snippet
 from tasksel import get_task
-from tasksel.task import FileSource, HubSource
+from tasksel.tasks.task import FileSource, HubSource
 
 HOSTILE = "<script>x</script> | [a](http://b) `c` **d** _e_ ![f](g)\n# h &amp; $i$ ```"
 

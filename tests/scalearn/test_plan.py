@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from scalearn import AdapterPool, TransferResult
-from scalearn.experiment import Experiment
-from scalearn.plan import Plan
-from scalearn.store import Run
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.plan import Plan
+from scalearn.comparison.records import Run
 from tasksel import UserError, get_task
-from tasksel.data import load
+from tasksel.tasks.load import load
 
 STEPS = [
     *(
@@ -137,7 +137,7 @@ def test_a_second_run_does_nothing(own_run, config, no_training):
 def test_only_what_is_missing_is_done_again(own_run, config, experiment_run, monkeypatch):
     row = next(row for row in Run(own_run).rows if row.method == "scalearn" and row.seed == 1)
     shutil.rmtree(own_run / "store" / "results" / row.key)
-    trained, module = [], sys.modules["scalearn.transfer"]
+    trained, module = [], sys.modules["scalearn.methods.training"]
     plain = module.fit
     monkeypatch.setattr(module, "fit", lambda *a, label, **k: (trained.append(label), plain(*a, label=label, **k))[1])
     made = plan(config, own_run)
@@ -148,7 +148,7 @@ def test_only_what_is_missing_is_done_again(own_run, config, experiment_run, mon
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(config, experiment_run, tmp_path, monkeypatch):
-    source, transfer = sys.modules["scalearn.source"], sys.modules["scalearn.transfer"]
+    source, transfer = sys.modules["tasksel.adapters.train"], sys.modules["scalearn.methods.training"]
     for module, calls in ((source, 2), (transfer, 2)):
         left, plain = [1] * calls, module.fit
 
@@ -287,7 +287,7 @@ def test_a_soup_is_weighed_by_the_rankings_scores_and_what_is_unlike_has_none(qu
     quick |= {"methods": ["soup-similarity"]}
     made = plan(quick, tmp_path / "run")
     told = {"sentiment_films": 0.5, "grammar_garden": -0.25, "entail_travel": 0.25}
-    ranking = sys.modules["tasksel.selectors"].Plain
+    ranking = sys.modules["tasksel.selection.selectors"].Plain
     monkeypatch.setattr(ranking, "scores", lambda self, target, sources: [told[s.name] for s in sources], raising=True)
     config = {**quick, "rank": {"by": "all", "order": "kind"}}
     made = plan(config, tmp_path / "run")

@@ -8,8 +8,8 @@ import torch
 
 from scalearn import AdapterPool
 from tasksel import UserError
-from tasksel.encoder import load_base
-from tasksel.storage import file_hash
+from tasksel.model.base import load_base
+from tasksel.storage.atomic import file_hash
 
 
 def test_an_entry_is_what_the_library_writes_beside_a_card(pool):

@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from scalearn.predict import predict_file, write_predictions
+from scalearn.results.predict import predict_file, write_predictions
 from tasksel import UserError, load
-from tasksel.builtin import builtin_rows
-from tasksel.metrics import score
+from tasksel.tasks.builtin import builtin_rows
+from tasksel.tasks.metrics import score
 
 
 def rows_of(result, count=12):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from scalearn.combine import METHODS
-from scalearn.protocol import PROTOCOLS, get_protocol
+from scalearn.comparison.protocols import PROTOCOLS, get_protocol
+from scalearn.methods import METHODS
 from tasksel import UserError, get_task
-from tasksel.task import Draw
+from tasksel.tasks.task import Draw
 
 SOUND, PAPER = PROTOCOLS["sound"], PROTOCOLS["paper"]
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, XetError
 
-from scalearn.push import local_paths, plan_push
+from scalearn.results.push import local_paths, plan_push
 from tasksel import UserError
-from tasksel.storage import file_hash
+from tasksel.storage.atomic import file_hash
 
 OWN = {
     "README.md",
@@ -56,10 +56,10 @@ def export(made, tmp_path):
 def online(monkeypatch):
     """Sets up a hub that answers, and gives a function that takes another."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("scalearn.push.get_token", lambda: TOKEN)
+    monkeypatch.setattr("scalearn.results.push.get_token", lambda: TOKEN)
 
     def take(hub):
-        monkeypatch.setattr("scalearn.push.HfApi", lambda: hub)
+        monkeypatch.setattr("scalearn.results.push.HfApi", lambda: hub)
         return hub
 
     return take
@@ -155,7 +155,7 @@ def test_a_folder_that_is_no_export_is_refused(results, tmp_path):
 
 def test_offline_and_without_a_token_nothing_is_tried(export, online, monkeypatch):
     hub = online(Hub())
-    monkeypatch.setattr("scalearn.push.get_token", lambda: None)
+    monkeypatch.setattr("scalearn.results.push.get_token", lambda: None)
     with pytest.raises(UserError, match=r"no token for .*: log in with `hf auth login`"):
         plan_push(export, to="me/mine").send()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

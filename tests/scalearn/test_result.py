@@ -53,7 +53,7 @@ def test_the_methods_do_not_all_say_the_same(results):
 
 
 def test_the_stored_score_is_what_the_reloaded_model_scores(kinds):
-    from tasksel.metrics import score
+    from tasksel.tasks.metrics import score
 
     for result in kinds.values():
         test, chosen = load(result.task, rows=24).test, result.best_seed
@@ -214,8 +214,8 @@ def test_bytes_are_of_the_trained_state_and_of_a_soups_own_adapter(results):
 
 
 def test_peak_memory_is_told_where_this_machine_can_measure_it(results):
-    from scalearn.memory import Peak
-    from tasksel.training import accelerator
+    from tasksel.processes import accelerator
+    from tasksel.training.memory import Peak
 
     able = Peak(accelerator().device).bytes() is not None
     for method, result in results.items():
@@ -232,7 +232,7 @@ def test_a_record_cut_short_is_named(own):
 
 def test_another_bases_weights_are_refused(own, make_base):
     edit(own.folder / "run.json", base=own.run.base | {"name": make_base(seed=1)})
-    with pytest.raises(UserError, match=f"made on base '.*' with weights {own.run.base['fingerprint']}; the one here"):
+    with pytest.raises(UserError, match=f"trained on base '.*' with weights {own.run.base['fingerprint']}; the one here"):
         TransferResult.load(own.folder).predict(TEXTS)
 
 

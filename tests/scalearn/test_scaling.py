@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalearn.scaling import INIT_STD, SCALINGS, Omega, Scaling, fold, loop, mix
+from scalearn.layers.scaling import INIT_STD, SCALINGS, Omega, Scaling, fold, loop, mix
 
 ACTIVATIONS = {"relu": torch.relu, "gelu": torch.nn.functional.gelu, "tanh": torch.tanh}
 

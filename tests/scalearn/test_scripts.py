@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from scalearn.config import read_config
-from scalearn.experiment import Experiment
-from scalearn.plan import Plan
+from scalearn.comparison.config import read_config
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.plan import Plan
+from scalearn.comparison.records import Run
 from scalearn.report import write_report
-from scalearn.store import Run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SHAPES = {

@@ -9,13 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import METHODS, transfer
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.search import BOUND, EVALUATIONS, minimise, searched
-from scalearn.slot import given_omegas
+from scalearn.layers.mix import omega_buffers
+from scalearn.layers.stacking import stack
+from scalearn.methods.search import BOUND, EVALUATIONS, minimise, searched
 from tasksel import UserError, load
-from tasksel.encoder import load_base
-from tasksel.training import Fit, encode_split, logits_of, trained_state
+from tasksel.model.base import load_base
+from tasksel.training.loop import Fit
+from tasksel.training.predict import encode_split, logits_of
+from tasksel.training.state import trained_state
 
 
 def watched(objective):
@@ -62,7 +63,7 @@ def test_the_objective_is_the_mean_loss_and_a_twentieth_of_the_mean_size_of_omeg
     tiny, fill, target, tmp_path, monkeypatch
 ):
     stacked = stack(fill(tmp_path / "pool", tiny, "one", "two"))
-    model = build(load_base(tiny), target, METHODS["search"], *stacked, seed=0)
+    model = METHODS["search"].build(load_base(tiny), target, *stacked, seed=0)
     rows = encode_split(load(target, rows=8).train, target, load_base(tiny).tokenizer, max_length=32)
     order, found = [], []
 
@@ -75,7 +76,7 @@ def test_the_objective_is_the_mean_loss_and_a_twentieth_of_the_mean_size_of_omeg
         return Fit(0.5 + len(order), len(order), steps=4, seconds=10.0)
 
     def omega(given):
-        (tensor,) = given_omegas(given).values()
+        (tensor,) = omega_buffers(given).values()
         return tensor.flatten().tolist()
 
     def probe(objective, count, *, seed):
@@ -88,7 +89,7 @@ def test_the_objective_is_the_mean_loss_and_a_twentieth_of_the_mean_size_of_omeg
         assert all(torch.equal(head[name], tensor) for name, tensor in trained_state(model).items())
         return [0.0, 0.2]
 
-    monkeypatch.setattr(sys.modules["scalearn.search"], "minimise", probe)
+    monkeypatch.setattr(sys.modules["scalearn.methods.search"], "minimise", probe)
     fit = searched(model, target, rows, train, count=2, seed=5)
     assert order == [("head", 0.5, 0.5), "search", "search", ("head", 0.0, 0.2)]
     assert (fit.score, fit.epoch, fit.steps) == (4.5, 4, 8), "the second fit of the head"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from scalearn.combine import METHODS
-from scalearn.selection import Choice, Selection, selections
+from scalearn.comparison.source_choice import Choice, Selection, selections
+from scalearn.methods import METHODS
 from tasksel import UserError
 
 OTHERS = ["a", "b", "c"]

@@ -15,12 +15,12 @@ from adapters import (
 )
 
 from scalearn import METHODS, AdapterPool
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.slot import Bottlenecks, ScaledMix, add_mix, bottleneck_layers, fold_into, slot_config, unfoldable
-from scalearn.slot import set_omega as set_scalars
-from tasksel.encoder import load_base
-from tasksel.training import load_trained, trained_state
+from scalearn.layers.mix import ScaledMix, add_mix, bottleneck_layers, fold_into
+from scalearn.layers.mix import set_omega as set_scalars
+from scalearn.layers.stacking import stack
+from tasksel.adapters.bottleneck import Bottlenecks, slot_config, unfoldable
+from tasksel.model.base import load_base
+from tasksel.training.state import load_trained, trained_state
 
 PLAIN = SeqBnConfig(reduction_factor=16).to_dict()
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")
@@ -31,7 +31,7 @@ TEXT = {
 
 
 def mixed(base, target, sources, method="scalearn", *, seed=0):
-    return build(load_base(base), target, METHODS[method], *stack(sources), seed=seed).eval()
+    return METHODS[method].build(load_base(base), target, *stack(sources), seed=seed).eval()
 
 
 def slots(model, name):
@@ -131,8 +131,8 @@ def test_four_equal_sources_average_to_one_of_them(filled, target):
     base, (one, *_) = filled()
     layers, config = stack([one])
     four = {path: Bottlenecks.stack([part] * 4) for path, part in layers.items()}
-    averaged = build(load_base(base), target, METHODS["average"], four, config, seed=0).eval()
-    alone = build(load_base(base), target, METHODS["average"], layers, config, seed=0).eval()
+    averaged = METHODS["average"].build(load_base(base), target, four, config, seed=0).eval()
+    alone = METHODS["average"].build(load_base(base), target, layers, config, seed=0).eval()
     torch.testing.assert_close(logits(averaged), logits(alone), atol=1e-5, rtol=1e-5)
 
 

@@ -8,12 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import METHODS, transfer
-from scalearn.combine import build
-from scalearn.folding import stack
-from scalearn.slot import Bottlenecks
-from scalearn.soup import merge, shares
+from scalearn.layers.stacking import stack
+from scalearn.methods.soup import shares, weighted_sum
 from tasksel import UserError
-from tasksel.encoder import load_base
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.model.base import load_base
 
 FIELDS = ("down", "down_bias", "up", "up_bias")
 
@@ -22,6 +21,11 @@ def test_shares_are_each_similaritys_part_of_the_sum():
     assert shares([3, 1, 0]) == [0.75, 0.25, 0.0]
     assert shares([0.5]) == [1.0]
     assert sum(shares([0.3, 0.2, 0.7])) == pytest.approx(1)
+
+
+def merge(layers, weights):
+    """Every layer's weighted sum."""
+    return {path: weighted_sum(part, weights) for path, part in layers.items()}
 
 
 @pytest.mark.parametrize("wrong", [[0.5, -0.1], [0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0]])
@@ -57,7 +61,7 @@ def test_a_merge_equals_the_loop_over_every_number(tiny, fill, tmp_path):
 def test_a_soup_is_the_librarys_adapter_with_the_averaged_weights(tiny, fill, target, tmp_path):
     sources = fill(tmp_path / "pool", tiny, "one", "two")
     layers, config = stack(sources)
-    model = build(load_base(tiny), target, METHODS["soup"], merge(layers, [0.5, 0.5]), config, seed=0).eval()
+    model = METHODS["soup"].build(load_base(tiny), target, merge(layers, [0.5, 0.5]), config, seed=0).eval()
     plain = load_base(tiny).model()
     for source in sources:
         plain.load_adapter(str(source.folder), use_safetensors=True)
@@ -68,7 +72,7 @@ def test_a_soup_is_the_librarys_adapter_with_the_averaged_weights(tiny, fill, ta
     plain.active_head = "same"
     ids = torch.tensor([[101, 2023, 2003, 102]])
     with torch.no_grad():
-        mixed = build(load_base(tiny), target, METHODS["average"], layers, config, seed=0).eval()(ids).logits
+        mixed = METHODS["average"].build(load_base(tiny), target, layers, config, seed=0).eval()(ids).logits
         torch.testing.assert_close(model(ids).logits, plain.eval()(ids).logits, atol=1e-5, rtol=1e-5)
         assert (model(ids).logits - mixed).abs().max() > 1e-3, "an average of weights is not one of outputs"
 
@@ -96,7 +100,7 @@ def go(pool, target, recipe, tmp_path):
 def test_without_similarities_it_is_refused_before_anything_is_written(go, no_training, tmp_path):
     with pytest.raises(UserError, match="weighs the sources by their similarity to the target, and none is given"):
         go()
-    with pytest.raises(UserError, match="2 similarities for 3 sources: give one a source"):
+    with pytest.raises(UserError, match="2 similarities for 3 sources: give one per source"):
         go(similarities=[0.5, 0.5])
     with pytest.raises(UserError, match=r"similarities 0\.5, -1, 0\.5: a soup's weights are 0 or more"):
         go(similarities=[0.5, -1, 0.5])

@@ -6,8 +6,8 @@ from safetensors.torch import load_file
 
 from scalearn import AdapterPool, Recipe, train_source
 from tasksel import UserError, get_task
-from tasksel.encoder import weights_fingerprint
-from tasksel.training import Diverged
+from tasksel.model.base import weights_fingerprint
+from tasksel.training.loop import Diverged
 
 SETTINGS = {"rows": 64, "recipe": Recipe(lr=1e-3, epochs=1, max_length=32)}  # as the session's pool was made
 
@@ -108,7 +108,14 @@ def killed(*_args, **_kwargs):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("where", ["scalearn.source.fit", "scalearn.pool.write_json", "scalearn.pool.file_hash"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "tasksel.adapters.train.fit",
+        "tasksel.adapters.pool.write_json",
+        "tasksel.adapters.pool.file_hash",
+    ],
+)
 def test_a_training_that_is_killed_leaves_no_entry(own_pool, monkeypatch, recipe, where):
     monkeypatch.setattr(where, killed)
     with pytest.raises(KeyboardInterrupt):
@@ -118,7 +125,7 @@ def test_a_training_that_is_killed_leaves_no_entry(own_pool, monkeypatch, recipe
     assert partials(own_pool.folder) == []
 
 
-@pytest.mark.parametrize("where", ["scalearn.source.fit", "scalearn.pool.write_json"])
+@pytest.mark.parametrize("where", ["tasksel.adapters.train.fit", "tasksel.adapters.pool.write_json"])
 def test_a_replacement_that_is_killed_leaves_the_old_entry_whole(own_pool, monkeypatch, recipe, where):
     before = own_pool["entail_travel"].card
     monkeypatch.setattr(where, killed)
@@ -139,7 +146,7 @@ def test_what_a_killed_writer_left_is_cleared_by_the_next(own_pool, recipe):
 
 
 def test_a_loss_that_is_no_number_is_said_with_step_and_lr_and_the_last_state_kept(own_pool, monkeypatch, recipe):
-    import tasksel.training as training
+    import tasksel.training.loop as training
 
     plain, calls = training.loss_sum, []
 

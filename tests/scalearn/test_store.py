@@ -2,8 +2,9 @@
 
 import pytest
 
-from scalearn.store import Row, append_line, name_of, parse, read_lines, write_lines
+from scalearn.comparison.records import Row, name_of, parse, read_lines
 from tasksel import UserError
+from tasksel.storage.jsonl import append_line, write_lines
 
 TOLD = {
     "key": "0" * 16, "target": "rte", "kind": "pair_classification", "metric": "accuracy", "base": {"name": "minilm"}, "method": "scalearn",

@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import Recipe, TransferResult, transfer
-from scalearn.slot import ScaledMix
+from scalearn.layers.mix import ScaledMix
 from tasksel import Ranking, UserError, get_task
-from tasksel.encoder import weights_fingerprint
-from tasksel.training import Diverged
+from tasksel.model.base import weights_fingerprint
+from tasksel.training.loop import Diverged
 
 TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carrots", "Nobody peels")]
-module = sys.modules["scalearn.transfer"]
+module = sys.modules["scalearn.results.transfer"]
+procedure = sys.modules["scalearn.methods.training"]
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def same(one, two):
 
 
 def test_frozen_means_frozen_to_the_bit(go, pool, target, monkeypatch):
-    seen, plain = {}, module.fit
+    seen, plain = {}, procedure.fit
 
     def watched(model, *args, **kwargs):
         slots = [m for m in model.modules() if isinstance(m, ScaledMix)]
@@ -62,7 +63,7 @@ def test_frozen_means_frozen_to_the_bit(go, pool, target, monkeypatch):
         seen["after"] = snapshot()
         return done
 
-    monkeypatch.setattr(module, "fit", watched)
+    monkeypatch.setattr(procedure, "fit", watched)
     go()
     before, after = seen["before"], seen["after"]
     assert before["base"] == after["base"] == pool.base.fingerprint
@@ -96,8 +97,8 @@ def test_only_what_is_missing_is_trained_again(go, results, tmp_path, monkeypatc
     shutil.copytree(results["scalearn"].folder, tmp_path / "out")
     (tmp_path / "out" / "result.json").unlink()
     shutil.rmtree(tmp_path / "out" / "seed-0")
-    trained, plain = [], module.fit
-    monkeypatch.setattr(module, "fit", lambda *a, seed, **k: (trained.append(seed), plain(*a, seed=seed, **k))[1])
+    trained, plain = [], procedure.fit
+    monkeypatch.setattr(procedure, "fit", lambda *a, seed, **k: (trained.append(seed), plain(*a, seed=seed, **k))[1])
     again = go(seeds=[0, 1])
     assert trained == [0]
     assert same(state(again, 0), state(results["scalearn"], 0))
@@ -105,8 +106,8 @@ def test_only_what_is_missing_is_trained_again(go, results, tmp_path, monkeypatc
 
 
 def test_more_seeds_may_come_later(go, results, tmp_path, monkeypatch):
-    trained, plain = [], module.fit
-    monkeypatch.setattr(module, "fit", lambda *a, seed, **k: (trained.append(seed), plain(*a, seed=seed, **k))[1])
+    trained, plain = [], procedure.fit
+    monkeypatch.setattr(procedure, "fit", lambda *a, seed, **k: (trained.append(seed), plain(*a, seed=seed, **k))[1])
     assert list(go(seeds=[1]).scores) == [1]
     both = go(seeds=[0])
     assert trained == [1, 0]
@@ -121,16 +122,16 @@ KILLED = """
     from tasksel import get_task
 
     outs, folder, recipe = json.load(sys.stdin)
-    module = sys.modules["scalearn.transfer"]
+    module, procedure = sys.modules["scalearn.results.transfer"], sys.modules["scalearn.methods.training"]
 
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
     def run(where, out):
-        fit, write = module.fit, module.write_json
+        fit, write = procedure.fit, module.write_json
         if where == "training":
             doom = lambda seed: lambda step: seed == 1 and step == 2 and die()
-            module.fit = lambda *a, seed, **k: fit(*a, seed=seed, on_step=doom(seed), **k)
+            procedure.fit = lambda *a, seed, **k: fit(*a, seed=seed, on_step=doom(seed), **k)
         last = {"training": "nothing", "storing": "seed-1", "concluding": "result.json"}[where]
         module.write_json = lambda path, value: die() if last in str(path) else write(path, value)
         task, sources = get_task("entail_kitchen"), list(AdapterPool(folder))
@@ -165,8 +166,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_numbers(where, kil
     assert (killed[where] / "seed-0" / "seed.json").is_file()
     with pytest.raises(UserError, match="the run is not finished"):
         TransferResult.load(killed[where])
-    trained, plain = [], module.fit
-    monkeypatch.setattr(module, "fit", lambda *a, seed, **k: (trained.append(seed), plain(*a, seed=seed, **k))[1])
+    trained, plain = [], procedure.fit
+    monkeypatch.setattr(procedure, "fit", lambda *a, seed, **k: (trained.append(seed), plain(*a, seed=seed, **k))[1])
     again = go(seeds=[0, 1], out=killed[where])
     assert trained == TRAINED_AFTER[where]
     assert again.scores == results["scalearn"].scores
@@ -185,7 +186,7 @@ def test_a_run_killed_before_its_record_leaves_no_folder_that_looks_begun(go, tm
 
 
 def test_a_seed_that_diverges_keeps_the_finished_ones_and_the_last_good_state(go, tmp_path, monkeypatch):
-    import tasksel.training as training
+    import tasksel.training.loop as training
 
     first = go(seeds=[0])
     plain = training.loss_sum
@@ -278,7 +279,7 @@ def test_a_method_misspelt_is_answered_with_the_nearest(go, no_training):
 
 @pytest.mark.parametrize("seeds", [[], [0, 0]])
 def test_seeds_must_be_there_and_differ(go, no_training, seeds):
-    with pytest.raises(UserError, match="give one or more, none twice"):
+    with pytest.raises(UserError, match="must be a non-empty list without duplicates"):
         go(seeds=seeds)
 
 

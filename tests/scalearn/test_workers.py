@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from scalearn.workers import workers
+from scalearn.comparison.workers import workers
 
 
 def squarer():
@@ -59,7 +59,7 @@ KILLED = """
     from pathlib import Path
 
     sys.path.insert(0, sys.argv[1])
-    from scalearn.workers import workers
+    from scalearn.comparison.workers import workers
     from test_workers import sleeper
 
     if __name__ == "__main__":

@@ -3,10 +3,11 @@
 import shutil
 
 from tasksel import get_task
-from tasksel.encoder import load_base
-from tasksel.matrix import SINGLE, Row, append_row
-from tasksel.scoring import Bench
-from tasksel.stored import stored_sources
+from tasksel.adapters.pool import pool_sources
+from tasksel.evaluation.score_selectors import Bench
+from tasksel.evaluation.transfer_matrix import SINGLE, Row
+from tasksel.model.base import load_base
+from tasksel.storage.jsonl import append_row
 
 SOURCES = ("entail_travel", "grammar_garden", "sentiment_films")
 TARGETS = ("sentiment_phones", "entail_kitchen")
@@ -17,7 +18,7 @@ def make_bench(folder, pool_folder, base, *, targets=TARGETS, rows=20):
     model, pool = load_base(base), folder / "pool"
     if not pool.exists():
         shutil.copytree(pool_folder, pool, ignore=shutil.ignore_patterns("embeddings"))
-    return Bench(stored_sources(pool, model), {name: get_task(name) for name in targets}, model, rows, folder / "kept")
+    return Bench(pool_sources(pool, model), {name: get_task(name) for name in targets}, model, rows, folder / "kept")
 
 
 def write_matrix(path, targets=TARGETS, *, sources=SOURCES, seeds=(0, 1), method="sequential"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasksel.ledger import Pair, Run
+from tasksel.gain.tradeoff import Pair, Run
 
 
 def pair(target, source, score, dev, seconds, *, before=(0.5, 0.5, 10.0), features=None):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasksel.matrix import Matrix, Row
-from tasksel.scores import Scores
+from tasksel.evaluation.score_records import Scores
+from tasksel.evaluation.transfer_matrix import Matrix, Row
 
 SOURCES = tuple(f"source_{i}" for i in range(12))
 TARGETS = tuple(f"target_{i}" for i in range(4))

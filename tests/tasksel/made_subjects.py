@@ -1,8 +1,7 @@
 """Candidates of 40 rows for tests, and a target that must not be trained."""
 
 from tasksel import get_task
-from tasksel.ranking import TaskCandidate
-from tasksel.subject import Subject
+from tasksel.selection.candidate import Subject, TaskCandidate
 
 
 def candidate(name, trained=None, folder=None, *, rows=40, **of):

@@ -9,19 +9,11 @@ import numpy as np
 import pytest
 from made_pairs import pair, world
 
-from tasksel.benefit import (
-    Trees,
-    assess,
-    folds,
-    leave_one_out,
-    nested_choice,
-    pair_features,
-    predict,
-    quality,
-)
-from tasksel.benefit_report import draw, headline, markdown, told, write
 from tasksel.errors import UserError
-from tasksel.ledger import Curve, Ledger, Point, Run, curve
+from tasksel.gain.pair_features import pair_features
+from tasksel.gain.predictor import Trees, assess, folds, leave_one_out, nested_choice, predict, quality
+from tasksel.gain.report import draw, headline, markdown, told, write
+from tasksel.gain.tradeoff import Curve, Ledger, Point, Run, curve
 
 FEW = Trees(rounds=15)
 

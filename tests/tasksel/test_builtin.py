@@ -14,9 +14,9 @@ from scipy.stats import pearsonr
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from tasksel.builtin import FAMILIES, ROWS, builtin_rows, builtin_tasks
 from tasksel.errors import UserError
-from tasksel.task import BuiltinSource, Kind
+from tasksel.tasks.builtin import FAMILIES, ROWS, builtin_rows, builtin_tasks
+from tasksel.tasks.task import BuiltinSource, Kind
 
 TASKS = {task.name: task for task in builtin_tasks()}
 CLASSIFICATION = [name for name, task in TASKS.items() if task.kind.endswith("classification")]
@@ -179,9 +179,7 @@ def test_kin_share_no_noun_that_names_their_domain():
 
 
 def test_another_process_with_another_hash_seed_makes_the_same_rows():
-    code = (
-        "import json; from tasksel.builtin import *; print(json.dumps([builtin_rows(t.name) for t in builtin_tasks()]))"
-    )
+    code = "import json; from tasksel.tasks.builtin import *; print(json.dumps([builtin_rows(t.name) for t in builtin_tasks()]))"
     made = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONHASHSEED": "77"},

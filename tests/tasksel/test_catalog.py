@@ -5,11 +5,11 @@ import re
 import pytest
 import yaml
 
-from tasksel.catalog import CATALOG, find_tasks, get_task, get_tasks, suites
 from tasksel.errors import UserError
-from tasksel.files import template_columns
-from tasksel.metrics import METRICS
-from tasksel.task import FileSource, HubSource, Task
+from tasksel.tasks.files import template_columns
+from tasksel.tasks.metrics import METRICS
+from tasksel.tasks.registry import CATALOG, find_tasks, get_task, get_tasks, suites
+from tasksel.tasks.task import FileSource, HubSource, Task
 
 TOPICS = ("abortion", "atheism", "climate", "feminist", "hillary")
 TWEETS = ("emoji", "emotion", "hate", "irony", "offensive", "sentiment", *(f"stance_{topic}" for topic in TOPICS))

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from tasksel import TaskEmbedding, cli
-from tasksel.builtin import builtin_tasks
-from tasksel.cli import main
-from tasksel.embedders.connectivity import Connectivity
+from tasksel import TaskEmbedding
+from tasksel.cli.app import out
+from tasksel.cli.main import main
+from tasksel.embeddings.connectivity import Connectivity
+from tasksel.tasks.builtin import builtin_tasks
 
 QUICK = ["--rows", "20", "--set", "max_steps=2", "batch=8"]
 
@@ -16,7 +17,7 @@ QUICK = ["--rows", "20", "--set", "max_steps=2", "batch=8"]
 def _here(tmp_path, monkeypatch):
     """An empty folder to stand in, and a wide terminal."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.out, "_width", 200)
+    monkeypatch.setattr(out, "_width", 200)
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ class TestRank:
 
     def test_without_sources_all_others_are_ranked(self, capsys, tiny, reviews, monkeypatch):
         asked = {}
-        monkeypatch.setattr(cli, "rank", lambda task, sources, **options: asked.update(task=task, names=[s.name for s in sources], **options) or "table")  # fmt: skip
+        monkeypatch.setattr("tasksel.selection.ranking.rank", lambda task, sources, **options: asked.update(task=task, names=[s.name for s in sources], **options) or "table")  # fmt: skip
         assert (
             said(capsys, "rank", reviews, "--text", "body", "--label", "stars", "--base", tiny, "--seed", "2")
             == "table\n"

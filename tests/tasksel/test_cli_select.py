@@ -8,21 +8,23 @@ import numpy as np
 import pytest
 from made_bench import SOURCES, TARGETS, write_matrix
 
-from tasksel import TaskEmbedding, cli
-from tasksel.cli import main
-from tasksel.embedders.vocabulary import Vocabulary
-from tasksel.matrix import append_row
-from tasksel.pairs import FILE as PAIRS
-from tasksel.pairs import PairRow
-from tasksel.scores import Scores, read_scores
-from tasksel.scoring import fuse
+from tasksel import TaskEmbedding
+from tasksel.cli.app import out
+from tasksel.cli.main import main
+from tasksel.embeddings.vocabulary import Vocabulary
+from tasksel.evaluation.score_records import Scores, read_scores
+from tasksel.evaluation.score_selectors import fuse
+from tasksel.gain.pair_features import FILE as PAIRS
+from tasksel.gain.pair_features import PairRow
+from tasksel.gain.predictor import assess
+from tasksel.storage.jsonl import append_row
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     """An empty folder to stand in, and a wide terminal."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.out, "_width", 200)
+    monkeypatch.setattr(out, "_width", 200)
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def methods_in(table):
 
 
 @pytest.mark.parametrize(
-    "command", [["judge"], ["benefit"], ["rank"], ["embed"], ["index", "build"], ["index", "nearest"]]
+    "command", [["evaluate"], ["predict-gain"], ["rank"], ["embed"], ["index", "build"], ["index", "nearest"]]
 )
 def test_help_has_examples(capsys, command):
     with pytest.raises(SystemExit) as ended:
@@ -98,7 +100,7 @@ def test_help_has_examples(capsys, command):
 
 class TestJudge:
     def test_shows_a_row_for_every_method_best_first(self, capsys, scored):
-        table, said = run(capsys, "judge", scored, "--by", "vocabulary", "text")
+        table, said = run(capsys, "evaluate", scored, "--by", "vocabulary", "text")
         rows = methods_in(table)
         assert sorted(rows) == ["one seed", "oracle", "random", "text", "vocabulary"]
         assert rows[-1] == "vocabulary"  # the wrong way round
@@ -107,19 +109,19 @@ class TestJudge:
         assert said == ""
 
     def test_the_file_may_be_named_instead_of_its_folder(self, capsys, scored):
-        assert run(capsys, "judge", scored / "matrix.jsonl", "--by", "text") == run(
-            capsys, "judge", scored, "--by", "text"
+        assert run(capsys, "evaluate", scored / "matrix.jsonl", "--by", "text") == run(
+            capsys, "evaluate", scored, "--by", "text"
         )
 
     def test_a_fused_method_is_made_of_stored_scores_without_a_pool(self, capsys, scored):
         before = (scored / "scores.jsonl").read_bytes()
-        table, said = run(capsys, "judge", scored, "--by", "text", "vocabulary+text")
+        table, said = run(capsys, "evaluate", scored, "--by", "text", "vocabulary+text")
         assert "text+vocabulary" in methods_in(table)
         assert said == ""
         assert (scored / "scores.jsonl").read_bytes() == before
 
     def test_out_holds_the_tables_and_the_picture(self, capsys, scored, tmp_path):
-        shown, _ = run(capsys, "judge", scored, "--by", "text", "--out", "judged")
+        shown, _ = run(capsys, "evaluate", scored, "--by", "text", "--out", "judged")
         assert "judge.md and judge.svg lie in judged" in shown
         assert sorted(path.name for path in (tmp_path / "judged").iterdir()) == ["judge.md", "judge.svg"]
         told = (tmp_path / "judged" / "judge.md").read_text()
@@ -128,63 +130,65 @@ class TestJudge:
 
     def test_targets_and_seeds_choose_what_is_judged(self, capsys, scored):
         append_row(scored / "scores.jsonl", Scores("text", TARGETS[0], 1, dict.fromkeys(SOURCES, 0.0), 1.5, 0.5, 100))
-        table, _ = run(capsys, "judge", scored, "--by", "text", "--targets", TARGETS[0], "--seeds", "0")
+        table, _ = run(capsys, "evaluate", scored, "--by", "text", "--targets", TARGETS[0], "--seeds", "0")
         assert "1 targets; truth" in " ".join(table.split())
         assert re.search(r"text +1\.000", table), "seed 1, which ranks nothing, is left out"
-        both, _ = run(capsys, "judge", scored, "--by", "text", "--targets", TARGETS[0])
+        both, _ = run(capsys, "evaluate", scored, "--by", "text", "--targets", TARGETS[0])
         assert not re.search(r"text +1\.000", both)
 
     def test_targets_and_seeds_that_are_not_there_are_named(self, capsys, scored):
-        assert "no target in the matrix 'rte'" in refused(capsys, "judge", scored, "--by", "text", "--targets", "rte")
-        assert "no scores under seed 9" in refused(capsys, "judge", scored, "--by", "text", "--seeds", "9")
+        assert "no target in the matrix 'rte'" in refused(
+            capsys, "evaluate", scored, "--by", "text", "--targets", "rte"
+        )
+        assert "no scores under seed 9" in refused(capsys, "evaluate", scored, "--by", "text", "--seeds", "9")
 
     def test_a_folder_that_cannot_be_written_is_one_line(self, capsys, scored, tmp_path):
         (tmp_path / "file").write_text("mine")
-        assert main(["judge", str(scored), "--by", "text", "--out", str(tmp_path / "file")]) == 2
+        assert main(["evaluate", str(scored), "--by", "text", "--out", str(tmp_path / "file")]) == 2
         said = capsys.readouterr().err
         assert said.startswith(f"error: {tmp_path / 'file'}: ")
         assert said.count("\n") == 1
 
     def test_methods_without_scores_are_named(self, capsys, scored):
-        table, said = run(capsys, "judge", scored, "--by", "text", "size", "text+size")
+        table, said = run(capsys, "evaluate", scored, "--by", "text", "size", "text+size")
         assert "text" in methods_in(table)
         assert "size" not in methods_in(table)
         assert re.search(r"left out, as \S*scores.jsonl has no scores by them \(--pool .*\): size, size\+text$", said)
 
     def test_all_names_those_that_are_not_there(self, capsys, scored):
-        _, said = run(capsys, "judge", scored)
+        _, said = run(capsys, "evaluate", scored)
         assert ": connectivity, " in said
         assert not re.search(r"[ ,](text|random|oracle)(,|$)", said)
 
     @pytest.mark.parametrize("by", [[], ["--by", "size", "kind", "esm", "nce"], ["--by", "size+text"]])
     def test_without_any_scores_it_says_what_to_do(self, capsys, matrix, by):
-        said = refused(capsys, "judge", matrix, *by)
+        said = refused(capsys, "evaluate", matrix, *by)
         first = "connectivity" if not by else by[1]
         assert f"no scores by {first}" in said
         assert "compute them from trained sources (--pool POOL, --data TASKS)" in said
         assert ("…" in said) == (len(by) != 2)
 
     def test_random_alone_needs_no_scores(self, capsys, matrix):
-        table, _ = run(capsys, "judge", matrix, "--by", "random", "oracle")
+        table, _ = run(capsys, "evaluate", matrix, "--by", "random", "oracle")
         assert sorted(methods_in(table)) == ["one seed", "oracle", "random"]
 
     def test_scores_are_computed_from_a_pool_and_kept(self, capsys, matrix, trained, tiny, monkeypatch):
-        arguments = ["judge", matrix, "--by", "size", "vocabulary", "kind+size", "--pool", trained, "--base", tiny, "--rows", "20"]  # fmt: skip
+        arguments = ["evaluate", matrix, "--by", "size", "vocabulary", "kind+size", "--pool", trained, "--base", tiny, "--rows", "20"]  # fmt: skip
         table, _ = run(capsys, *arguments)
         found = read_scores(matrix)
         assert set(found) == {(by, target, 0) for by in ("size", "vocabulary", "kind+size") for target in TARGETS}  # fmt: skip
         assert set(methods_in(table)) >= {"size", "vocabulary", "kind+size"}
         monkeypatch.setattr(Vocabulary, "embed", lambda *args, **kwargs: pytest.fail("embedded again"))
-        monkeypatch.setattr(cli, "load_base", lambda *args: pytest.fail("nothing is to be computed"))
+        monkeypatch.setattr("tasksel.model.base.load_base", lambda *args: pytest.fail("nothing is to be computed"))
         assert run(capsys, *arguments)[0] == table
 
     def test_each_seed_is_scored(self, capsys, matrix, trained, tiny):
-        run(capsys, "judge", matrix, "--by", "text", "--pool", trained, "--base", tiny, "--rows", "20", "--seeds", "0", "3")  # fmt: skip
+        run(capsys, "evaluate", matrix, "--by", "text", "--pool", trained, "--base", tiny, "--rows", "20", "--seeds", "0", "3")  # fmt: skip
         assert list(read_scores(matrix)) == [("text", t, seed) for t in TARGETS for seed in (0, 3)]
 
     def test_a_method_that_cannot_rank_a_target_is_said(self, capsys, tmp_path, trained, tiny):
         write_matrix(tmp_path / "m" / "matrix.jsonl", ["rating_hotels", "sentiment_phones"])
-        table, said = run(capsys, "judge", "m", "--by", "leep", "size", "--pool", trained, "--base", tiny, "--rows", "20")  # fmt: skip
+        table, said = run(capsys, "evaluate", "m", "--by", "leep", "size", "--pool", trained, "--base", tiny, "--rows", "20")  # fmt: skip
         assert "leep cannot rank sources for 'rating_hotels'" in said
         assert "Left out for every method, as 'leep' has not ranked them: rating_hotels." in said
         assert set(methods_in(table)) >= {"leep", "size"}
@@ -193,7 +197,7 @@ class TestJudge:
         path = scored / "matrix.jsonl"
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines)[:-10])
-        table, said = run(capsys, "judge", scored, "--by", "text")
+        table, said = run(capsys, "evaluate", scored, "--by", "text")
         assert re.search(
             rf"matrix.jsonl:{len(lines)} ?: the last line is cut short \(a killed run\) and is left out", said
         )
@@ -210,25 +214,25 @@ class TestJudge:
         ],
     )  # fmt: skip
     def test_a_mistake_is_said_in_one_line(self, capsys, scored, tiny, arguments, answer):
-        assert answer in refused(capsys, "judge", scored, *arguments, "--base", tiny)
+        assert answer in refused(capsys, "evaluate", scored, *arguments, "--base", tiny)
 
     def test_a_target_that_is_no_task_is_named(self, capsys, tmp_path, trained, tiny):
         write_matrix(tmp_path / "m" / "matrix.jsonl", ["sentiment_phones", "rte"])
-        said = refused(capsys, "judge", "m", "--by", "size", "--pool", trained, "--base", tiny)
+        said = refused(capsys, "evaluate", "m", "--by", "size", "--pool", trained, "--base", tiny)
         assert "target 'rte' of the matrix is not among the tasks: say where they lie (--data)" in said
         assert not (tmp_path / "m" / "scores.jsonl").exists()
 
     def test_a_source_without_a_score_is_named(self, capsys, scored, tmp_path):
         write_matrix(tmp_path / "m" / "matrix.jsonl", sources=["paraphrase_office"])
         assert "'text' has no score for source 'paraphrase_office' of target" in refused(
-            capsys, "judge", scored, "--by", "text"
+            capsys, "evaluate", scored, "--by", "text"
         )
 
     def test_no_matrix_is_said(self, capsys, tmp_path):
-        assert "no file nowhere" in refused(capsys, "judge", "nowhere")
+        assert "no file nowhere" in refused(capsys, "evaluate", "nowhere")
         (tmp_path / "empty").mkdir()
         (tmp_path / "empty" / "matrix.jsonl").touch()
-        assert "no finished run in it yet" in refused(capsys, "judge", "empty")
+        assert "no finished run in it yet" in refused(capsys, "evaluate", "empty")
 
 
 class TestBenefit:
@@ -245,7 +249,7 @@ class TestBenefit:
         return tmp_path / "m"
 
     def test_says_what_is_saved_and_writes_it(self, capsys, told, tmp_path):
-        shown, said = run(capsys, "benefit", told, "--out", "b")
+        shown, said = run(capsys, "predict-gain", told, "--out", "b")
         assert "12 transfers, 4 targets, 3 sources" in shown
         assert "benefit.md, benefit.json and benefit.svg lie in b" in shown
         assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["benefit.json", "benefit.md", "benefit.svg"]
@@ -254,24 +258,26 @@ class TestBenefit:
         assert said == ""
 
     def test_scores_of_other_methods_are_features_too(self, capsys, told, monkeypatch):
-        given, assess = [], cli.assess
-        monkeypatch.setattr(cli, "assess", lambda pairs, **more: given.extend(pairs) or assess(pairs, **more))
+        given = []
+        monkeypatch.setattr(
+            "tasksel.gain.predictor.assess", lambda pairs, **more: given.extend(pairs) or assess(pairs, **more)
+        )
         for target in self.targets:
             for by in ("text", "vocabulary", *(["size"] if target != self.targets[0] else [])):
                 values = {name: float(place) for place, name in enumerate(SOURCES)}
                 append_row(told / "scores.jsonl", Scores(by, target, 0, values, 1.0, 1.0, 1))
-        shown, _ = run(capsys, "benefit", told, "--also", "text", "vocabulary+text")
+        shown, _ = run(capsys, "predict-gain", told, "--also", "text", "vocabulary+text")
         assert "12 transfers" in shown
         assert [pair.features["text"] for pair in given] == [SOURCES.index(pair.source) for pair in given]
         assert given[0].features.keys() == {"cosine/0", "absolute cosine/0", "text", "text+vocabulary"}
         for arguments, by in ((["size"], "size"), (["text", "--seed", "4"], "text")):
-            said = refused(capsys, "benefit", told, "--also", *arguments)
+            said = refused(capsys, "predict-gain", told, "--also", *arguments)
             assert f"no score of 'entail_travel' for 'sentiment_phones' by '{by}'" in said
 
     def test_pairs_without_features_are_named(self, capsys, told):
         path = told / PAIRS
         path.write_text("".join(line for line in path.read_text().splitlines(True) if '"sentiment_films"' not in line))
-        shown, said = run(capsys, "benefit", told)
+        shown, said = run(capsys, "predict-gain", told)
         assert "8 transfers, 4 targets, 2 sources" in shown
         assert "has no features of them (--pool and --data compute them): sentiment_films -> entail_kitchen, " in said
 
@@ -282,7 +288,7 @@ class TestBenefit:
             if (row["target"], row["source"]) == ("grammar_school", "entail_travel"):
                 row["score"] = None
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        shown, said = run(capsys, "benefit", told)
+        shown, said = run(capsys, "predict-gain", told)
         assert "11 transfers" in shown
         assert "left out, as it diverged under every seed: entail_travel -> grammar_school" in said
 
@@ -294,8 +300,8 @@ class TestBenefit:
                 sources=[s.name for s in bench.sources], targets=targets, path=path, seed=seed, rows=bench.rows
             )
 
-        monkeypatch.setattr(cli, "attribute", attribute)
-        run(capsys, "benefit", told, "--pool", trained, "--base", tiny, "--rows", "20", "--seed", "2")
+        monkeypatch.setattr("tasksel.gain.pair_features.attribute", attribute)
+        run(capsys, "predict-gain", told, "--pool", trained, "--base", tiny, "--rows", "20", "--seed", "2")
         expected = {"sources": list(SOURCES), "targets": self.targets, "path": told / PAIRS, "seed": 2, "rows": 20}
         assert asked == expected
 
@@ -309,10 +315,10 @@ class TestBenefit:
         ],
     )
     def test_a_mistake_is_said_in_one_line(self, capsys, told, arguments, answer):
-        assert answer in refused(capsys, "benefit", told, *arguments)
+        assert answer in refused(capsys, "predict-gain", told, *arguments)
 
     def test_without_features_it_says_what_to_do(self, capsys, matrix):
-        said = refused(capsys, "benefit", matrix)
+        said = refused(capsys, "predict-gain", matrix)
         assert "pairs.jsonl: compute them from trained sources (--pool POOL, --data TASKS)" in said
 
 
@@ -413,7 +419,7 @@ class TestEmbed:
         run(capsys, *arguments)
         [path] = (tmp_path / "made").glob("*.safetensors")
         assert TaskEmbedding.load(path).made["adapter"]
-        monkeypatch.setattr("tasksel.trained.fit", lambda *args, **kwargs: pytest.fail("trained again"))
+        monkeypatch.setattr("tasksel.adapters.train.fit", lambda *args, **kwargs: pytest.fail("trained again"))
         run(capsys, *arguments)
 
     def test_a_way_of_choosing_that_embeds_nothing_is_refused(self, capsys, tiny):
@@ -446,8 +452,8 @@ class TestIndex:
         assert [line.split() for line in lines[2:]] == [["1", "same", "1.0000"], ["2", "near", "0.8000"]]
 
     def test_embedded_tasks_are_found_again(self, capsys, tiny, tmp_path, monkeypatch):
-        monkeypatch.setattr("tasksel.embedders.EMBEDDERS", {"connectivity": _quick_connectivity})
-        monkeypatch.setattr(cli, "get_embedder", lambda by: _quick_connectivity())
+        monkeypatch.setattr("tasksel.embeddings.EMBEDDERS", {"connectivity": _quick_connectivity})
+        monkeypatch.setattr("tasksel.embeddings.get_embedder", lambda by: _quick_connectivity())
         run(capsys, "embed", "entail_travel", "grammar_garden", "--base", tiny, "--rows", "20", "--out", "made")
         files = sorted((tmp_path / "made").glob("*.safetensors"))
         assert len(files) == 2
@@ -484,6 +490,6 @@ class TestIndex:
 
 
 def _quick_connectivity():
-    from tasksel.embedders.connectivity import Connectivity
+    from tasksel.embeddings.connectivity import Connectivity
 
     return Connectivity(max_steps=2, batch=8, max_length=32)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from tasksel.command import Commands, run_command
+from tasksel.cli.app import Commands, run_command
+from tasksel.display.progress import bar, console, say
 from tasksel.errors import UserError, one_line, unknown
-from tasksel.progress import bar, console, is_main, say
+from tasksel.processes import is_main
 
 
 @pytest.fixture
@@ -12,7 +13,7 @@ def app():
     """A command line of three commands, one of them in a group."""
     commands = Commands("demo", "A demonstration.")
 
-    @commands.command()
+    @commands.command("add-up", formerly="sum", formerly_options={"--times": "--factor"})
     def add_up(number: int = 1, /, factor: float = 1.0) -> None:
         """Add up."""
         if number == 13:
@@ -30,7 +31,7 @@ def app():
         """List."""
         print("things")  # noqa: T201
 
-    @inner.command()
+    @inner.command("drop")
     def drop() -> None:
         """Drop."""
 
@@ -38,34 +39,45 @@ def app():
 
 
 def test_a_command_runs(app, capsys):
-    assert run_command(app.parse, ["add-up", "4", "--factor", "2.5"]) == 0
-    assert run_command(app.parse, ["inner", "list"]) == 0
+    assert run_command(app, ["add-up", "4", "--factor", "2.5"]) == 0
+    assert run_command(app, ["inner", "list"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "10.0\nthings\n"
     assert captured.err == ""
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_2(app, capsys):
-    assert run_command(app.parse, ["add-up", "13"]) == 2
+    assert run_command(app, ["add-up", "13"]) == 2
     captured = capsys.readouterr()
     assert captured.err == "error: thirteen is not a number that we add; give another\n"
     assert captured.out == ""
 
 
+def test_old_names_still_work_and_say_the_new_ones(app, capsys):
+    assert run_command(app, ["sum", "4", "--times=2.5"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "10.0\n"
+    assert captured.err == "'demo sum' is now 'demo add-up'\n'--times' is now '--factor'\n"
+
+
+def test_every_command_is_named_as_it_is_typed(app):
+    assert app.names() == ["add-up", "inner list", "inner drop"]
+
+
 def test_only_the_main_process_says_it(app, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    assert run_command(app.parse, ["add-up", "13"]) == 2
+    assert run_command(app, ["add-up", "13"]) == 2
     assert capsys.readouterr().err == ""
 
 
 def test_an_interrupt_is_exit_code_130(app, capsys):
-    assert run_command(app.parse, ["add-up", "14"]) == 130
+    assert run_command(app, ["add-up", "14"]) == 130
     assert capsys.readouterr().err == "interrupted: what is finished is stored; the same command goes on from there\n"
 
 
 def test_a_bug_of_ours_is_not_hidden(app):
     with pytest.raises(ZeroDivisionError):
-        run_command(app.parse, ["add-up", "15"])
+        run_command(app, ["add-up", "15"])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,7 @@ def test_a_bug_of_ours_is_not_hidden(app):
     ],
 )
 def test_a_wrong_argument_is_answered_in_one_line(app, capsys, arguments, answer):
-    assert run_command(app.parse, arguments) == 2
+    assert run_command(app, arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -91,7 +103,7 @@ def test_a_wrong_argument_is_answered_in_one_line(app, capsys, arguments, answer
 
 def test_help_is_no_mistake(app, capsys):
     with pytest.raises(SystemExit) as caught:
-        run_command(app.parse, ["--help"])
+        run_command(app, ["--help"])
     assert caught.value.code == 0
     assert "A demonstration." in capsys.readouterr().out
 

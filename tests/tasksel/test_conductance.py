@@ -8,19 +8,14 @@ import torch
 from torch import nn
 
 from tasksel import get_task, load
-from tasksel.embedders.conductance import (
-    Conductance,
-    baseline_ids,
-    gold,
-    layer_conductance,
-    predicted,
-    token_mean,
-)
-from tasksel.embedding import TaskEmbedding
-from tasksel.encoder import add_head, load_base
+from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.train import add_new_adapter
+from tasksel.embeddings.base import TaskEmbedding
+from tasksel.embeddings.conductance import Conductance, baseline_ids, gold, layer_conductance, predicted, token_mean
 from tasksel.errors import UserError
-from tasksel.trained import Trained, add_fresh
-from tasksel.training import encode_split, logits_of
+from tasksel.model.base import load_base
+from tasksel.model.heads import add_head
+from tasksel.training.predict import encode_split, logits_of
 
 LAYERS, WIDTH = 2, 32  # of the tiny models
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")
@@ -32,7 +27,7 @@ def model_of(task, base):
     torch.manual_seed(1)
     model = base.model()
     add_head(model, task, name=task.name)
-    add_fresh(model, task.name)
+    add_new_adapter(model, task.name)
     model.requires_grad_(False).eval()
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2 and "word_embeddings" not in name:
@@ -246,7 +241,7 @@ class TestEmbedding:
         first, again, other = (embed(QUICK, films, seed=seed).arrays["signed"] for seed in (0, 0, 1))
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()  # other rows are drawn
-        monkeypatch.setattr("tasksel.embedders.conductance.BATCH", 2)
+        monkeypatch.setattr("tasksel.embeddings.conductance.BATCH", 2)
         np.testing.assert_allclose(embed(QUICK, films).arrays["signed"], first, rtol=1e-3, atol=1e-6)
 
     def test_autocast_does_not_reach_it(self, films):

@@ -9,9 +9,9 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from tasksel import TaskEmbedding, get_task, load
-from tasksel.embedders.connectivity import Connectivity, _EarlyBird, coefficients, keep_above
-from tasksel.encoder import Base, load_base, weights_fingerprint
+from tasksel.embeddings.connectivity import Connectivity, _EarlyBird, coefficients, keep_above
 from tasksel.errors import UserError
+from tasksel.model.base import Base, load_base, weights_fingerprint
 
 LAYERS, HEADS, WIDTH, NEURONS = 2, 4, 32, 64  # of the tiny models
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")

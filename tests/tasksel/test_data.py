@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasksel import find_tasks
-from tasksel.data import Split, encode, length_batches, load, read_splits, stratified, to_split
-from tasksel.encoder import load_base
 from tasksel.errors import UserError
-from tasksel.files import Row
-from tasksel.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task
+from tasksel.model.base import load_base
+from tasksel.model.encoding import encode, length_batches
+from tasksel.tasks.examples import Split, to_split
+from tasksel.tasks.files import Row
+from tasksel.tasks.load import load, read_splits, stratified
+from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"
 KINDS = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasksel.data import load
 from tasksel.errors import UserError
-from tasksel.task import Draw, FileSource, Task
+from tasksel.tasks.load import load
+from tasksel.tasks.task import Draw, FileSource, Task
 
 CLASSES = ("no", "yes", "rare")
 

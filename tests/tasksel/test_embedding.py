@@ -5,10 +5,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from tasksel import EMBEDDERS, get_embedder
-from tasksel.embedders.connectivity import Connectivity
-from tasksel.embedding import TaskEmbedding
+from tasksel.embeddings.base import TaskEmbedding
+from tasksel.embeddings.connectivity import Connectivity
 from tasksel.errors import UserError
-from tasksel.storage import PARTIAL
+from tasksel.storage.atomic import PARTIAL
 
 
 def names_in(folder):
@@ -69,7 +69,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 def test_a_failure_on_the_way_leaves_the_old_embedding(embedding, tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     embedding.save(path)
-    monkeypatch.setattr("tasksel.embedding.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+    monkeypatch.setattr("tasksel.embeddings.base.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("gone")))
     with pytest.raises(OSError, match="gone"):
         TaskEmbedding(embedding.arrays, {**embedding.made, "task": "new"}).save(path)
     assert TaskEmbedding.load(path).made["task"] == "rte"

@@ -8,11 +8,12 @@ import torch
 from adapters import SeqBnConfig
 from safetensors.torch import load_file, save_file
 
-from tasksel.data import Split
-from tasksel.encoder import Base, add_head, describe, load_base, quiet, weights_fingerprint
 from tasksel.errors import UserError
-from tasksel.task import DEFAULT_METRIC, BuiltinSource, Task
-from tasksel.training import encode_split, logits_of
+from tasksel.model.base import Base, describe, load_base, quiet, weights_fingerprint
+from tasksel.model.heads import add_head
+from tasksel.tasks.examples import Split
+from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
+from tasksel.training.predict import encode_split, logits_of
 
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")
 KINDS = {
@@ -133,7 +134,7 @@ class TestRefused:
         assert "no network for the hub id 'nobody/no-such-model-here'" in said
 
     def test_an_alias_whose_package_is_not_installed(self, monkeypatch):
-        monkeypatch.setattr("tasksel.encoder.importlib.util.find_spec", lambda name: None)
+        monkeypatch.setattr("tasksel.model.base.importlib.util.find_spec", lambda name: None)
         assert "pip install 'scalearn[minilm]'" in refused("minilm")
 
     def test_an_architecture_without_adapters(self, tmp_path):
@@ -148,7 +149,7 @@ def test_a_hub_id_may_name_a_revision(monkeypatch):
         asked.update(path=path, **options)
         raise OSError("couldn't connect")
 
-    monkeypatch.setattr("tasksel.encoder.AutoConfig.from_pretrained", answer)
+    monkeypatch.setattr("tasksel.model.base.AutoConfig.from_pretrained", answer)
     with pytest.raises(UserError):
         Base("owner/model@abc123")
     assert (asked["path"], asked["revision"], asked["trust_remote_code"]) == ("owner/model", "abc123", False)

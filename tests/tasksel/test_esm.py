@@ -8,15 +8,18 @@ import torch
 from made_subjects import Untrained, candidate
 from safetensors.torch import load_file, save_file
 
-from tasksel import TaskEmbedding, esm, get_task, load
-from tasksel.encoder import Base, load_base
+from tasksel import TaskEmbedding, get_task, load
+from tasksel.adapters.checkpoint import HEAD, WEIGHTS, Trained
+from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
-from tasksel.esm import Esm, fit_map
-from tasksel.features import pooled, training_rows
-from tasksel.subject import Subject
-from tasksel.trained import HEAD, WEIGHTS, Trained, train_adapter
-from tasksel.training import Recipe, encode_split
-from tasksel.transferability import logme
+from tasksel.model.base import Base, load_base
+from tasksel.selection import esm
+from tasksel.selection.candidate import Subject
+from tasksel.selection.esm import Esm, fit_map
+from tasksel.selection.source_features import pooled, training_rows
+from tasksel.selection.transferability import logme
+from tasksel.training.predict import encode_split
+from tasksel.training.recipe import Recipe
 
 SOURCE, TARGET, CHOICES = "sentiment_films", "entail_travel", "endings_daily"
 RECIPE = Recipe(lr=1e-2, epochs=1, max_length=32)

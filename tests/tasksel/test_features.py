@@ -6,15 +6,18 @@ import torch
 from made_subjects import Untrained, candidate
 from safetensors.torch import load_file, save_file
 
-from tasksel import features, get_task, load
-from tasksel.data import stratified
-from tasksel.encoder import load_base
+from tasksel import get_task, load
+from tasksel.adapters.checkpoint import HEAD, WEIGHTS, Trained
+from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
-from tasksel.features import FeatureSelector, first_token, look, pooled, source_classes, training_rows
-from tasksel.subject import Subject
-from tasksel.trained import HEAD, WEIGHTS, Trained, train_adapter
-from tasksel.training import Recipe, encode_split
-from tasksel.transferability import knn, leep, linear_probe, logme, nce
+from tasksel.model.base import load_base
+from tasksel.selection import source_features as features
+from tasksel.selection.candidate import Subject
+from tasksel.selection.source_features import FeatureSelector, first_token, look, pooled, source_classes, training_rows
+from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
+from tasksel.tasks.load import stratified
+from tasksel.training.predict import encode_split
+from tasksel.training.recipe import Recipe
 
 MEASURES = ("logme", "leep", "nce", "knn", "probe")
 RECIPE = Recipe(lr=1e-2, epochs=1, max_length=32)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasksel.errors import UserError
-from tasksel.files import need_columns, read_rows, template_columns
+from tasksel.tasks.files import need_columns, read_rows, template_columns
 
 ROWS = [{"text": "good, really", "label": "pos"}, {"text": 'a "bad" one', "label": "neg"}]
 

@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from tasksel import TaskEmbedding, get_task, load
-from tasksel.embedders.fisher import Fisher
-from tasksel.encoder import add_head, load_base
+from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.train import add_new_adapter, train_adapter
+from tasksel.embeddings.fisher import Fisher
 from tasksel.errors import UserError
-from tasksel.trained import Trained, add_fresh, train_adapter
-from tasksel.training import Recipe, encode_split
+from tasksel.model.base import load_base
+from tasksel.model.heads import add_head
+from tasksel.training.predict import encode_split
+from tasksel.training.recipe import Recipe
 
 LAYERS, WIDTH, R = 2, 32, 2  # of the tiny models: 32 wide, reduction factor 16
 EVERY = Fisher(rows=None, max_length=32)
@@ -28,7 +31,7 @@ def make(make_base, tmp_path_factory):
             task, base, folder = get_task(name), load_base(make_base(architecture)), tmp_path_factory.mktemp("fisher")
             model = base.model()
             add_head(model, task, name=name)
-            add_fresh(model, name)
+            add_new_adapter(model, name)
             draw = torch.Generator().manual_seed(0)
             for path, parameter in model.named_parameters():
                 if path.startswith("heads.") or ".adapters." in path:
@@ -137,7 +140,7 @@ class TestPerBatch:
 
     def test_takes_the_rows_batch_by_batch(self, make, monkeypatch):
         made = make("endings_daily")
-        monkeypatch.setattr("tasksel.embedders.fisher.stratified", lambda labels, count, seed: list(range(count)))
+        monkeypatch.setattr("tasksel.embeddings.fisher.stratified", lambda labels, count, seed: list(range(count)))
         found = embedded(Fisher(per="batch", rows=None, max_length=32, batch=8), made).arrays
         rows = list(range(len(made[1].train)))
         assert len(rows) == 18

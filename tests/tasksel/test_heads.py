@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasksel.heads import loss_sum, masked
+from tasksel.model.heads import loss_sum, masked
 
 torch.manual_seed(0)
 ROWS = 7

@@ -18,15 +18,15 @@ import pytest
 import yaml
 from hub_standin import HubStandin, Repositories
 
-from tasksel.catalog import suites
-from tasksel.hub import _class_names, hub_revision
-from tasksel.task import HubSource
+from tasksel.tasks.hub import _class_names, hub_revision
+from tasksel.tasks.registry import suites
+from tasksel.tasks.task import HubSource
 
 CHILD = """
 import json, sys
 from tasksel.errors import UserError
-from tasksel.hub import hub_revision, hub_rows
-from tasksel.task import HubSource
+from tasksel.tasks.hub import hub_revision, hub_rows
+from tasksel.tasks.task import HubSource
 answers = []
 for asked in json.loads(sys.argv[1]):
     source = HubSource(**asked.pop("source"))

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from tasksel.embedders.connectivity import Connectivity
-from tasksel.embedding import TaskEmbedding
+from tasksel.embeddings.base import TaskEmbedding
+from tasksel.embeddings.connectivity import Connectivity
+from tasksel.embeddings.index import EmbeddingIndex, build_from_files, row_of
+from tasksel.embeddings.similarity import hamming
 from tasksel.errors import UserError
-from tasksel.index import EmbeddingIndex, build_from_files, row_of
-from tasksel.similarity import hamming
 
 BITS = {"heads": 12, "neurons": 37}  # neither a multiple of 8
 RNG = np.random.default_rng(0)
@@ -305,7 +305,7 @@ class TestFolder:
     def test_a_failure_leaves_the_old_index(self, binary, tmp_path, monkeypatch):
         binary.save(tmp_path / "index")
         binary.add(["d"], np.zeros((1, 2), np.uint8))
-        monkeypatch.setattr("tasksel.index.file_hash", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+        monkeypatch.setattr("tasksel.embeddings.index.file_hash", lambda _: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
             binary.save(tmp_path / "index")
         monkeypatch.undo()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasksel import UserError
-from tasksel.judge import (
+from tasksel.evaluation.ranking_metrics import (
     CONVENTIONS,
     bootstrap,
     mean_regret,

@@ -13,9 +13,9 @@ from rich.console import Console
 from scipy.stats import kendalltau
 
 from tasksel import UserError
-from tasksel.judge import bootstrap, ndcg, regret
-from tasksel.judgement import HEADLINE, MEASURES, _number, judge
-from tasksel.matrix import Matrix
+from tasksel.evaluation.leaderboard import HEADLINE, MEASURES, _number, judge
+from tasksel.evaluation.ranking_metrics import bootstrap, ndcg, regret
+from tasksel.evaluation.transfer_matrix import Matrix
 
 REFERENCES = {"random", "oracle", "one seed"}
 

@@ -9,8 +9,8 @@ import pytest
 from made_scores import make_matrix, noisy, three_methods
 
 from tasksel import UserError
-from tasksel.judgement import HEADLINE, judge
-from tasksel.judgement_picture import CIRCLE, _apart, _drawn, _frontier, picture
+from tasksel.evaluation.leaderboard import HEADLINE, judge
+from tasksel.evaluation.leaderboard_figure import CIRCLE, _apart, _drawn, _frontier, picture
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from made_pairs import pair, world
 
 from tasksel.errors import UserError
-from tasksel.ledger import Curve, Ledger, Point, Run, curve, measured_pairs, random_draws
+from tasksel.gain.tradeoff import Curve, Ledger, Point, Run, curve, measured_pairs, random_draws
 
 # two targets by three sources; dev prefers y for both; dev never uses z for a, and prefers y to z (same dev) for b
 BY_HAND = [

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tasksel import UserError
-from tasksel.matrix import Matrix, Row, append_row, mend, read_matrix, read_whole_rows
+from tasksel.evaluation.transfer_matrix import Matrix, Row, read_matrix, read_whole_rows
+from tasksel.storage.jsonl import append_row, mend
 
 
 def row(target="sst5", source="sst2", seed=0, score=0.4, **more):

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
-from tasksel.metrics import METRICS, decide, score
+from tasksel.tasks.metrics import METRICS, decide, score
 
 draw = np.random.default_rng(0)
 LABELS = draw.integers(0, 3, 60)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from made_bench import SOURCES, TARGETS, make_bench
 
-import tasksel.pairs
 from tasksel import UserError
-from tasksel.embedders.conductance import Conductance
-from tasksel.embedding import TaskEmbedding, made_of
-from tasksel.matrix import SINGLE, Row
-from tasksel.pairs import PairRow, attribute, read_pairs, rows_with_features, with_scores
-from tasksel.scores import Scores
+from tasksel.embeddings.base import TaskEmbedding, made_of
+from tasksel.embeddings.conductance import Conductance
+from tasksel.evaluation.score_records import Scores
+from tasksel.evaluation.transfer_matrix import SINGLE, Row
+from tasksel.gain import pair_features
+from tasksel.gain.pair_features import PairRow, attribute, read_pairs, rows_with_features, with_scores
 
 PAIRS = [(target, source) for target in TARGETS for source in SOURCES]
 
@@ -37,7 +37,9 @@ def quick(monkeypatch, pool):
         return TaskEmbedding({form: layers_of(task.name, form == "signed") for form in ("signed", "absolute")}, made)
 
     monkeypatch.setattr(Conductance, "embed", embed)
-    monkeypatch.setattr("tasksel.subject.train_adapter", lambda *args, **kwargs: pool["sentiment_films"].trained)
+    monkeypatch.setattr(
+        "tasksel.selection.candidate.train_adapter", lambda *args, **kwargs: pool["sentiment_films"].trained
+    )
 
 
 @pytest.fixture
@@ -48,13 +50,13 @@ def path(tmp_path):
 @pytest.fixture
 def computed(monkeypatch):
     """The (target, source) whose features are computed, in order."""
-    asked, plain = [], tasksel.pairs._features
+    asked, plain = [], pair_features._features
 
     def features(source, target):
         asked.append((target.name, source.name))
         return plain(source, target)
 
-    monkeypatch.setattr(tasksel.pairs, "_features", features)
+    monkeypatch.setattr(pair_features, "_features", features)
     return asked
 
 
@@ -104,7 +106,7 @@ class TestAttribute:
             assert f"no features of the pair {source} -> endings_daily: it is multiple choice" in told
 
     def test_a_feature_that_is_no_number_is_said(self, bench, path, quick, monkeypatch, capsys):
-        monkeypatch.setattr(tasksel.pairs, "pair_features", lambda a, b: {"cosine/0": math.nan})
+        monkeypatch.setattr(pair_features, "pair_features", lambda a, b: {"cosine/0": math.nan})
         attribute(bench, TARGETS[:1], path)
         assert read_pairs(path) == {}
         assert "feature 'cosine/0' is nan" in " ".join(capsys.readouterr().err.split())
@@ -117,7 +119,7 @@ class TestAttribute:
 
     def test_real_attributions_of_a_tiny_model(self, bench, path, monkeypatch):
         few = partial(Conductance, rows=4, steps=2)
-        monkeypatch.setattr(tasksel.pairs, "Conductance", few)
+        monkeypatch.setattr(pair_features, "Conductance", few)
         attribute(dataclasses.replace(bench, sources=bench.sources[:1]), TARGETS[:1], path)
         [pair] = read_pairs(path).values()
         assert len(pair.features) == 2 * 3 * 2  # two kinds, three measures, two layers
@@ -162,7 +164,7 @@ class TestWithScores:
 
     @pytest.mark.parametrize(("by", "source"), [("size", "y"), ("kind", "x"), ("logme", "x")])
     def test_a_score_that_is_missing_is_named_with_what_computes_it(self, by, source):
-        with pytest.raises(UserError, match=rf"no score of '{source}' for 't' by '{by}': .*tasksel judge --by {by}"):
+        with pytest.raises(UserError, match=rf"no score of '{source}' for 't' by '{by}': .*tasksel evaluate --by {by}"):
             with_scores(PAIR_ROWS, self.scores, ["text", by], seed=0)
 
 

@@ -6,12 +6,13 @@ import torch
 from transformers import AutoConfig
 
 from tasksel import TaskEmbedding, get_task, load
-from tasksel.data import Encoded
-from tasksel.embedders.prompt import Prompt, put_prompt, with_room
-from tasksel.encoder import Base, add_head, load_base, weights_fingerprint
+from tasksel.embeddings.soft_prompt import Prompt, put_prompt, with_room
+from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES
 from tasksel.errors import UserError
-from tasksel.tokens import TOKEN_SIMILARITIES
-from tasksel.training import encode_split, logits_of, predict
+from tasksel.model.base import Base, load_base, weights_fingerprint
+from tasksel.model.encoding import Encoded
+from tasksel.model.heads import add_head
+from tasksel.training.predict import encode_split, logits_of, predict
 
 WIDTH = 32  # of the tiny models
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from tasksel import Ranking, TaskEmbedding, get_task, rank
-from tasksel.embedders.connectivity import Connectivity
-from tasksel.encoder import load_base
+from tasksel.embeddings.connectivity import Connectivity
 from tasksel.errors import UserError
-from tasksel.ranking import TaskCandidate
+from tasksel.model.base import load_base
+from tasksel.selection.candidate import TaskCandidate
 
 QUICK = Connectivity(max_steps=2, batch=8, max_length=32)
 NAMES = ("sentiment_films", "entail_travel", "grammar_garden")

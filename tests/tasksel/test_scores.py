@@ -7,8 +7,8 @@ import pytest
 from made_scores import scored, worth
 
 from tasksel import UserError
-from tasksel.matrix import append_row
-from tasksel.scores import read_scores
+from tasksel.evaluation.score_records import read_scores
+from tasksel.storage.jsonl import append_row
 
 
 def test_what_is_appended_is_read(tmp_path):

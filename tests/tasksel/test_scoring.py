@@ -8,14 +8,15 @@ import pytest
 from made_bench import SOURCES, TARGETS, make_bench
 
 from tasksel import UserError, get_task, rank
-from tasksel.embedders.conductance import Conductance
-from tasksel.embedders.vocabulary import Vocabulary
-from tasksel.embedding import TaskEmbedding, made_of
-from tasksel.esm import Esm
-from tasksel.features import FeatureSelector
-from tasksel.scores import Scores, read_scores
-from tasksel.scoring import Bench, at_hand, fuse, missing, named_methods, score_all
-from tasksel.selectors import Plain, names
+from tasksel.embeddings.base import TaskEmbedding, made_of
+from tasksel.embeddings.conductance import Conductance
+from tasksel.embeddings.vocabulary import Vocabulary
+from tasksel.evaluation.score_records import Scores, read_scores
+from tasksel.evaluation.score_selectors import Bench, at_hand, fuse, missing, named_methods, score_all
+from tasksel.selection.baselines import Plain
+from tasksel.selection.esm import Esm
+from tasksel.selection.selectors import names
+from tasksel.selection.source_features import FeatureSelector
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ class TestScoreAll:
     def test_a_score_that_is_no_number_is_said_and_left_out(self, bench, path, monkeypatch, capsys):
         values = {name: float(place) for place, name in enumerate(SOURCES)} | {"grammar_garden": float("nan")}
         selector = Plain("size", lambda target, source: values[source.name])
-        monkeypatch.setattr("tasksel.scoring.get_selector", lambda by: selector)
+        monkeypatch.setattr("tasksel.evaluation.score_selectors.get_selector", lambda by: selector)
         score_all(bench, [("size", "sentiment_phones", 0)], path)
         assert read_scores(path) == {}
         assert "the score of 'grammar_garden' is nan" in " ".join(capsys.readouterr().err.split())

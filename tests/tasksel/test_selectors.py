@@ -7,22 +7,11 @@ import numpy as np
 import pytest
 
 from tasksel import UserError, get_task, rank
-from tasksel.encoder import load_base
-from tasksel.ranking import TaskCandidate
-from tasksel.selectors import (
-    ByEmbedding,
-    Fused,
-    Oracle,
-    Plain,
-    Random,
-    as_selector,
-    get_selector,
-    kind,
-    names,
-    with_truth,
-)
-from tasksel.similarity import reciprocal_rank_fusion
-from tasksel.subject import Subject
+from tasksel.embeddings.similarity import reciprocal_rank_fusion
+from tasksel.model.base import load_base
+from tasksel.selection.baselines import Oracle, Plain, Random, kind
+from tasksel.selection.candidate import Subject, TaskCandidate
+from tasksel.selection.selectors import ByEmbedding, Fused, as_selector, get_selector, names, with_truth
 
 SOURCES = ("sentiment_films", "entail_travel", "grammar_garden", "rating_hotels")
 SOON = {"max_steps": 2, "batch": 8, "max_length": 32}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasksel.similarity import cosine, hamming, pattern_similarity
+from tasksel.embeddings.similarity import cosine, hamming, pattern_similarity
 
 HEADS = np.array([1, 0, 1, 1]), np.array([1, 1, 1, 1])  # 1 of 4 differs
 NEURONS = np.array([1, 0] * 6), np.array([1, 0] * 3 + [0, 1] * 3)  # 6 of 12 differ

@@ -5,9 +5,9 @@ import stat
 
 import pytest
 
-from tasksel import storage
 from tasksel.errors import UserError
-from tasksel.storage import PARTIAL, file_hash, read_json, value_hash, whole_folder, write_json, write_text
+from tasksel.storage import atomic as storage
+from tasksel.storage.atomic import PARTIAL, file_hash, read_json, value_hash, whole_folder, write_json, write_text
 
 
 def names_in(folder):

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from tasksel import get_task, load
-from tasksel.embedders.connectivity import Connectivity
-from tasksel.encoder import load_base
+from tasksel.embeddings.connectivity import Connectivity
 from tasksel.errors import UserError
-from tasksel.ranking import TaskCandidate, rank
-from tasksel.subject import Subject
+from tasksel.model.base import load_base
+from tasksel.selection.candidate import Subject, TaskCandidate
+from tasksel.selection.ranking import rank
 
 QUICK = Connectivity(max_steps=2, batch=8, max_length=32)
 
@@ -57,7 +57,7 @@ def test_other_settings_or_another_base_are_embedded_anew(tiny, make_base, tmp_p
 
 def test_what_another_version_made_is_embedded_anew(tiny, tmp_path, counted, monkeypatch):
     subject(tmp_path, tiny).embedding(QUICK)
-    monkeypatch.setattr("tasksel.subject.version", lambda name: "99.0")
+    monkeypatch.setattr("tasksel.selection.candidate.version", lambda name: "99.0")
     subject(tmp_path, tiny).embedding(QUICK)
     assert counted == ["grammar_garden"] * 2
 
@@ -65,7 +65,7 @@ def test_what_another_version_made_is_embedded_anew(tiny, tmp_path, counted, mon
 def test_known_data_are_not_loaded_to_find_an_embedding(tiny, tmp_path, monkeypatch):
     data = load(get_task("grammar_garden"), rows=20).fingerprint
     made = subject(tmp_path, tiny).embedding(QUICK)
-    monkeypatch.setattr("tasksel.subject.load", lambda *args, **kwargs: pytest.fail("the data were loaded"))
+    monkeypatch.setattr("tasksel.selection.candidate.load", lambda *args, **kwargs: pytest.fail("the data were loaded"))
     assert subject(tmp_path, tiny, data=data).embedding(QUICK).made == made.made
 
 

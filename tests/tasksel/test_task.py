@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tasksel.builtin import builtin_tasks
-from tasksel.data import load, read_splits
 from tasksel.errors import UserError
-from tasksel.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task, TaskSet
+from tasksel.tasks.builtin import builtin_tasks
+from tasksel.tasks.load import load, read_splits
+from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task, TaskSet
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"
 KINDS = {

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from tasksel import EMBEDDERS, TaskEmbedding
-from tasksel.embedders.conductance import Conductance
-from tasksel.embedders.connectivity import Connectivity
-from tasksel.embedders.vocabulary import Vocabulary
-from tasksel.embedding import made_of, must_match
-from tasksel.encoder import load_base
+from tasksel.embeddings.base import made_of, must_match
+from tasksel.embeddings.conductance import Conductance
+from tasksel.embeddings.connectivity import Connectivity
+from tasksel.embeddings.vocabulary import Vocabulary
 from tasksel.errors import UserError
-from tasksel.selectors import SELECTORS, get_selector
+from tasksel.model.base import load_base
+from tasksel.selection.selectors import SELECTORS, get_selector
 from tasksel.testing import _other_luck, check_embedder
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "selectors.md").read_text()

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from tasksel import get_task, load
-from tasksel.data import Data, Split
-from tasksel.embedders.text import Text, inputs_of, text_vectors
-from tasksel.embedding import TaskEmbedding
-from tasksel.encoder import load_base
+from tasksel.embeddings.base import TaskEmbedding
+from tasksel.embeddings.text import Text, inputs_of, text_vectors
 from tasksel.errors import UserError
+from tasksel.model.base import load_base
+from tasksel.tasks.examples import Split
+from tasksel.tasks.load import Data
 
 TEXTS = [
     ("A short one.",),
@@ -54,7 +55,7 @@ def test_a_text_is_the_mean_of_its_real_tokens(make_base, architecture):
 
 def test_batches_change_nothing(tiny, monkeypatch):
     whole = text_vectors(TEXTS, load_base(tiny), max_length=32)
-    monkeypatch.setattr("tasksel.embedders.text.BATCH", 3)
+    monkeypatch.setattr("tasksel.embeddings.text.BATCH", 3)
     np.testing.assert_allclose(text_vectors(TEXTS, load_base(tiny), max_length=32), whole, rtol=1e-4, atol=1e-6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         np.testing.assert_allclose(text_vectors(TEXTS, load_base(tiny), max_length=32), whole, rtol=1e-4, atol=1e-6)

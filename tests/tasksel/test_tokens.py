@@ -9,9 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tasksel import tokens
+from tasksel.embeddings import token_similarity as tokens
+from tasksel.embeddings.token_similarity import (
+    TOKEN_SIMILARITIES,
+    max_backward,
+    max_forward,
+    max_many,
+    max_mean,
+    token_scores,
+)
 from tasksel.errors import UserError
-from tasksel.tokens import TOKEN_SIMILARITIES, max_backward, max_forward, max_many, max_mean, token_scores
 
 draw = np.random.default_rng(0)
 S, T, SHORT = (draw.normal(size=(m, 16)) * draw.uniform(0.1, 9, (m, 1)) + 0.3 for m in (7, 7, 4))

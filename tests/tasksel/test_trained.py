@@ -7,9 +7,11 @@ import torch
 from adapters import AutoAdapterModel
 
 from tasksel import UserError, get_task, load
-from tasksel.encoder import load_base
-from tasksel.trained import Trained, train_adapter
-from tasksel.training import Recipe, encode_split, evaluate
+from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.train import train_adapter
+from tasksel.model.base import load_base
+from tasksel.training.predict import encode_split, evaluate
+from tasksel.training.recipe import Recipe
 
 RECIPE = Recipe(lr=1e-3, epochs=1, max_length=32)
 

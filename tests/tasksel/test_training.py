@@ -11,30 +11,20 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from tasksel import training
-from tasksel.data import Data, Split
-from tasksel.encoder import add_head, load_base, weights_fingerprint
+from tasksel.adapters.train import add_new_adapter, freeze_base
 from tasksel.errors import UserError
-from tasksel.heads import loss_sum
-from tasksel.metrics import score
-from tasksel.task import DEFAULT_METRIC, BuiltinSource, Task
-from tasksel.trained import add_fresh, freeze_base
-from tasksel.training import (
-    TEMPERATURE,
-    Diverged,
-    Part,
-    Recipe,
-    encode_split,
-    evaluate,
-    evaluate_all,
-    fit,
-    fit_parts,
-    load_trained,
-    logits_of,
-    predict,
-    sampling_shares,
-    trained_state,
-)
+from tasksel.model.base import load_base, weights_fingerprint
+from tasksel.model.heads import add_head, loss_sum
+from tasksel.tasks.examples import Split
+from tasksel.tasks.load import Data
+from tasksel.tasks.metrics import score
+from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
+from tasksel.training import loop as training
+from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
+from tasksel.training.predict import encode_split, evaluate, evaluate_all, logits_of, predict
+from tasksel.training.predict import predict as prediction
+from tasksel.training.recipe import Recipe
+from tasksel.training.state import load_trained, trained_state
 
 LABELS = ("blame", "praise")
 TOY = Task(
@@ -206,7 +196,7 @@ class TestFit:
 class TestStopping:
     def test_patience_counts_from_the_best_epoch(self, tiny, monkeypatch):
         scripted = Scripted(0.5, 0.7, 0.7, 0.6, 0.9)
-        monkeypatch.setattr(training, "evaluate", scripted)
+        monkeypatch.setattr(prediction, "evaluate", scripted)
         recipe = Recipe(lr=1e-3, epochs=9, batch=20, patience=2)
         model = fresh(tiny)
         run = fit(model, TOY, encoded(tiny), encoded(tiny, 8), recipe, seed=0)
@@ -217,14 +207,14 @@ class TestStopping:
 
     def test_without_patience_all_epochs_run_and_the_best_is_kept(self, tiny, monkeypatch):
         scripted = Scripted(0.5, 0.4, 0.3, 0.2)
-        monkeypatch.setattr(training, "evaluate", scripted)
+        monkeypatch.setattr(prediction, "evaluate", scripted)
         model = fresh(tiny)
         run = fit(model, TOY, encoded(tiny), encoded(tiny, 8), Recipe(epochs=4, batch=20, patience=None), seed=0)
         assert (run.score, run.epoch, run.steps) == (0.5, 1, 8)
         assert_same(trained_state(model), scripted.states[0])
 
     def test_a_score_below_nought_can_be_the_best(self, tiny, monkeypatch):
-        monkeypatch.setattr(training, "evaluate", Scripted(-0.5, -0.1))
+        monkeypatch.setattr(prediction, "evaluate", Scripted(-0.5, -0.1))
         run = fit(fresh(tiny), TOY, encoded(tiny), encoded(tiny, 8), Recipe(epochs=2, batch=20), seed=0)
         assert (run.score, run.epoch) == (-0.1, 2)
 
@@ -393,7 +383,7 @@ class TestSelecting:
             return np.stack([-signs, signs], axis=1).astype(np.float32)
 
         told.calls = 0
-        monkeypatch.setattr("tasksel.training.predict", told)
+        monkeypatch.setattr("tasksel.training.predict.predict", told)
         dev = encode_split(Split([("a",)] * 4, None, labels), TOY, load_base(tiny).tokenizer, max_length=8)
         recipe = QUICK.model_copy(update={"epochs": len(epochs), "select": select})
         run = fit(fresh(tiny), TOY, encoded(tiny, 8), dev, recipe, seed=0)
@@ -441,7 +431,7 @@ def many_headed(folder, names=NAMES):
     torch.manual_seed(1)
     for name in names:
         add_head(model, TOY, name=name)
-    add_fresh(model, "shared")
+    add_new_adapter(model, "shared")
     freeze_base(model)
     return model
 
@@ -518,7 +508,7 @@ class TestParts:
         monkeypatch.setattr(
             training._Loop, "_update", lambda self: setattr(self, "step", self.step + 1)
         )  # only the draws
-        monkeypatch.setattr("tasksel.training.logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
+        monkeypatch.setattr("tasksel.training.predict.logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
         rows = {"few": 10, "some": 40, "many": 160}
         recipe = QUICK.model_copy(update={"batch": 10, "epochs": 60})
         parts = [Part(part.task, part.train, None) for part in parts_of(tiny, **rows)]
@@ -583,7 +573,7 @@ class TestParts:
             seen[task.name].append(trained_state(model))
             return told[task.name][len(seen[task.name]) - 1]
 
-        monkeypatch.setattr(training, "evaluate", scripted)
+        monkeypatch.setattr(prediction, "evaluate", scripted)
         model = many_headed(tiny)
         run = fit_parts(model, parts_of(tiny, few=16, many=16), QUICK.model_copy(update={"epochs": 3}), seed=0)
         assert (run.score, run.epoch) == (pytest.approx(0.6), 2)
@@ -608,7 +598,7 @@ class TestParts:
         assert fit_parts(many_headed(tiny), parts_of(tiny, few=16, many=16), recipe, seed=0).epoch == epoch
 
     def test_a_task_without_dev_rows_has_no_say(self, tiny, monkeypatch):
-        monkeypatch.setattr(training, "evaluate", Scripted(0.5, 0.4))
+        monkeypatch.setattr(prediction, "evaluate", Scripted(0.5, 0.4))
         few, many = parts_of(tiny, few=16, many=16)
         run = fit_parts(many_headed(tiny), [Part(few.task, few.train, None), many], QUICK, seed=0)
         assert (run.scores, run.score, run.epoch) == ({"many": 0.5}, 0.5, 1)

@@ -12,9 +12,9 @@ from scipy.stats import multivariate_normal
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from tasksel import transferability
 from tasksel.errors import UserError
-from tasksel.transferability import knn, leep, linear_probe, logme, nce
+from tasksel.selection import transferability
+from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
 
 draw = np.random.default_rng(0)
 CLASSES = draw.integers(0, 3, 60)

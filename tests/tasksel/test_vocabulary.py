@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tasksel import get_task, load
-from tasksel.data import Data, Split
-from tasksel.embedders.vocabulary import Vocabulary, frequent_words, texts_of, words_of
-from tasksel.embedding import TaskEmbedding
-from tasksel.encoder import load_base
+from tasksel.embeddings.base import TaskEmbedding
+from tasksel.embeddings.vocabulary import Vocabulary, frequent_words, texts_of, words_of
 from tasksel.errors import UserError
+from tasksel.model.base import load_base
+from tasksel.tasks.examples import Split
+from tasksel.tasks.load import Data
 
 
 def data_of(*texts):

@@ -6,11 +6,12 @@ import torch
 from safetensors.torch import save_file
 
 from tasksel import TaskEmbedding, get_task, load
-from tasksel.embedders.weights import Weights
-from tasksel.encoder import load_base
+from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.train import train_adapter
+from tasksel.embeddings.adapter_weights import Weights
 from tasksel.errors import UserError
-from tasksel.trained import Trained, train_adapter
-from tasksel.training import Recipe
+from tasksel.model.base import load_base
+from tasksel.training.recipe import Recipe
 
 LAYERS, WIDTH, R = 2, 32, 2  # of the tiny models: 32 wide, reduction factor 16
 

@@ -5,9 +5,9 @@ import shutil
 import pytest
 from made_run import make_run
 
-from scalearn.report.compare import comparisons
+from scalearn.comparison.records import Run
 from scalearn.report.page import write_page
-from scalearn.store import Run
+from scalearn.report.statistics import comparisons
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip

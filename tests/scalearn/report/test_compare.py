@@ -6,7 +6,7 @@ import pytest
 from made_run import BASES, TOP, config, made_rows
 from scipy import stats
 
-from scalearn.report.compare import Comparison, Way, comparisons, paired, rows_words
+from scalearn.report.statistics import Comparison, Way, comparisons, paired, rows_words
 
 SCORES = {0: 0.50, 1: 0.60, 2: 0.55, 3: 0.65, 4: 0.70}
 OTHERS = {0: 0.48, 1: 0.55, 2: 0.54, 3: 0.60, 4: 0.66}

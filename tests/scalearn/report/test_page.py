@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from made_run import BASES, SOURCES, TARGETS, config, made_rows, make_run
 
+from scalearn.comparison.records import Run, name_of
 from scalearn.report import markup, page_words
-from scalearn.report.compare import Paired, comparisons
 from scalearn.report.markup import Html, el, join
 from scalearn.report.page import page, write_page
 from scalearn.report.page_details import source_words
 from scalearn.report.page_words import lead_words, summary
-from scalearn.store import Run, name_of
-from tasksel.storage import write_json
+from scalearn.report.statistics import Paired, comparisons
+from tasksel.storage.atomic import write_json
 
 VOID = {"meta", "path", "use", "rect"}
 EVIL = "<script>alert('x')</script>\" onclick=\"{{body}}"

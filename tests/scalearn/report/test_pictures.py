@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from made_run import SIMILARITY, SOURCES, TARGETS, made_map, made_rankings, made_rows, make_run
 
-from scalearn.combine import METHODS
+from scalearn.comparison.records import Run
+from scalearn.methods import METHODS
 from scalearn.report import benefit_pictures, cost_picture, drawing, projection, score_pictures, weight_pictures
 from scalearn.report.benefit_pictures import benefit_pictures as draw_benefits
-from scalearn.report.compare import AVERAGE, comparisons
 from scalearn.report.cost_picture import costs_picture
 from scalearn.report.drawing import SPARE, STYLES, Picture, file_name, label_points, look, panels, styles
 from scalearn.report.inline_svg import inline
@@ -21,12 +21,12 @@ from scalearn.report.map_pictures import map_pictures
 from scalearn.report.pictures import comparison_pictures, draw_all, run_pictures
 from scalearn.report.projection import plane
 from scalearn.report.score_pictures import few_shot_picture, lead_picture, parameters_picture, standing_ways
+from scalearn.report.statistics import AVERAGE, comparisons
 from scalearn.report.sweep_picture import sweep_picture
 from scalearn.report.weight_pictures import mean_weights
 from scalearn.report.weight_pictures import weight_pictures as draw_weights
-from scalearn.store import Run
 from tasksel.errors import UserError
-from tasksel.storage import write_json
+from tasksel.storage.atomic import write_json
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -70,7 +70,8 @@ def lines_of(ax, marker):
 
 class TestLooks:
     def test_every_method_has_a_look_and_no_two_the_same_marker(self):
-        assert METHODS.keys() <= STYLES.keys()
+        assert STYLES.keys() <= METHODS.keys()
+        assert len(set(styles(METHODS).values())) == len(METHODS)
         for one, other in itertools.combinations([*STYLES.values(), *SPARE], 2):
             assert (one.marker, one.filled) != (other.marker, other.filled) or one.line != other.line
         for one, other in itertools.combinations(STYLES.values(), 2):

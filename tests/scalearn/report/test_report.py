@@ -7,12 +7,13 @@ import pytest
 from made_run import VERSIONS, made_rows, make_run
 from rich.console import Console
 
+from scalearn.comparison.records import Run, name_of
 from scalearn.report import markdown_report, show_run, write_report
-from scalearn.report.compare import comparisons
 from scalearn.report.sheet import latex, markdown
+from scalearn.report.statistics import comparisons
 from scalearn.report.tables import rankings_sheet, sheets
-from scalearn.store import Run, append_line, name_of
 from tasksel import UserError
+from tasksel.storage.jsonl import append_line
 
 
 @pytest.fixture(scope="module")

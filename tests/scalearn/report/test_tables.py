@@ -7,9 +7,10 @@ import pytest
 from made_run import BASES, GAINS, SOURCES, TARGETS, config, made_rankings, made_rows, make_run
 from rich.console import Console
 
-from scalearn.combine import METHODS
-from scalearn.report.compare import Comparison, Way, comparisons
+from scalearn.comparison.records import Run
+from scalearn.methods import METHODS
 from scalearn.report.sheet import Block, Item, Sheet, Terminal, items, latex, listed, markdown, plain, tex
+from scalearn.report.statistics import Comparison, Way, comparisons
 from scalearn.report.tables import (  # fmt: skip
     block_of,
     costs_sheet,
@@ -23,7 +24,6 @@ from scalearn.report.tables import (  # fmt: skip
     sources_sheet,
     table,
 )
-from scalearn.store import Run
 
 HEAD, ADAPTER, FUSION = Way("head-only"), Way("single-adapter"), Way("fusion", "connectivity", 2)
 

@@ -1,0 +1,148 @@
+"""Commands about many transfers: compare, report, matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from scalearn.comparison.config import Config, Sources, configuration_file, read_config
+from scalearn.comparison.experiment import Experiment, SizedTargets
+from scalearn.comparison.matrix_config import MatrixConfig, ScoredTargets
+from tasksel.cli.app import show
+from tasksel.cli.arguments import Folder
+from tasksel.processes import is_main
+
+SHOWN_RANKINGS = 8  # of a run, in the terminal; the report has all
+NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=SizedTargets(tasks=()))
+NO_MATRIX = MatrixConfig(name="matrix", sources=Sources(tasks=()), targets=ScoredTargets(tasks=()))
+Out = Annotated[Path, tyro.conf.arg(name="out", help="the run's folder")]
+Store = Annotated[
+    Path | None,
+    tyro.conf.arg(help="where the work is kept; runs that name the same one share it; by default OUT/store"),
+]
+Jobs = Annotated[int, tyro.conf.arg(help="processes that share the work")]
+
+
+def compare(
+    config: Folder, out_folder: Out, store: Store = None, jobs: Jobs = 1, plan: bool = False,
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")] = NO_EXPERIMENT,
+) -> None:  # fmt: skip
+    """Compare transfer methods: sources, rankings, transfers, report; what is done is skipped. --plan only lists the steps.
+
+    CONFIG is a YAML file, or 'quickstart'. Every key of the file is an option.
+
+    For example:
+      scalearn compare quickstart --out runs/quickstart
+      scalearn compare scripts/glue_minilm.yaml --data path/to/tasks --out runs/glue --store runs/store --jobs 2
+      scalearn compare scripts/glue_roberta.yaml --data hub --out runs/glue --plan
+      scalearn compare quickstart --out runs/small --targets.sizes 16 100 --recipe.epochs 2
+    """
+    from scalearn.comparison.plan import Plan
+    from scalearn.report import show_run, write_report
+
+    planned = Plan(experiment, out_folder, store=store)
+    if plan:
+        steps = [(step, planned.done(step)) for step in planned.steps()]
+        for number, (step, done) in enumerate(steps, 1):
+            show(f"{number:>4}  {'done ' if done else 'to do'}  {step}")
+        show(f"{len(steps)} steps, {sum(done for _, done in steps)} done; nothing was run")
+        return
+    planned.run(jobs=jobs)
+    for ranking in planned.rankings()[:SHOWN_RANKINGS]:
+        near = ", ".join(f"{name} {score:.3f}" for name, score in zip(ranking.names, ranking.scores, strict=True))
+        show(f"sources for {ranking.target} by {ranking.by}, seed {ranking.seed}: {near}")
+    for block in show_run(out_folder):
+        show(block)
+    if is_main():
+        show(f"the report: {write_report(out_folder)}")
+
+
+def report(
+    run: Folder,
+    out_folder: Annotated[
+        Path | None, tyro.conf.arg(name="out", help="the report's folder; by default RUN/report")
+    ] = None,
+) -> None:
+    """Write what a run stored as one HTML page, pictures, and Markdown and LaTeX tables; finished or not.
+
+    For example:
+      scalearn report runs/quickstart
+      scalearn report docs/results/glue_minilm --out /tmp/glue
+    """
+    from scalearn.report import show_run, write_report
+
+    for block in show_run(run):
+        show(block)
+    if is_main():
+        show(f"the report: {write_report(run, out_folder)}")
+
+
+def matrix(
+    config: Folder, out_folder: Out, jobs: Jobs = 1, plan: bool = False,
+    measured: Annotated[MatrixConfig, tyro.conf.arg(name="")] = NO_MATRIX,
+) -> None:  # fmt: skip
+    """Measure what each source gives each target: one stored row per run; what is done is skipped. --plan only says how long.
+
+    Every key of the file is an option.
+
+    For example:
+      scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
+      scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
+    """
+    from scalearn.comparison.matrix_config import units
+    from scalearn.comparison.measure_matrix import MatrixRun
+
+    run = MatrixRun(measured, out_folder)
+    todo, total = run.todo(), len(units(measured))
+    if plan:
+        for target in measured.targets.tasks:
+            show(f"{target}: {sum(unit.target == target for unit in todo)} runs to do")
+        minutes = run.estimate(todo, jobs) / 60
+        show(
+            f"{total} runs, {total - len(todo)} done; about {minutes:.0f} minutes with {jobs} processes, after the sources"
+        )
+        return
+    run.run(jobs=jobs)
+    show(f"{total} runs in {run.rows_file}")
+
+
+def with_configuration(arguments: Sequence[str]) -> dict[str, Callable[..., None]]:
+    """The commands with the configuration that a command line names as the default of its options.
+
+    Raises:
+        UserError: see `read_config`.
+    """
+    commands: dict[str, tuple[Callable[..., None], str, type[Any]]] = {
+        "compare": (compare, "experiment", Experiment),
+        "matrix": (matrix, "measured", MatrixConfig),
+    }
+    if not arguments or arguments[0] not in commands:
+        return {}
+    command, parameter, kind = commands[arguments[0]]
+    configuration = _configuration(arguments[1:], kind)
+    return {} if configuration is None else {arguments[0]: _with_default(command, parameter, configuration)}
+
+
+def _configuration(arguments: Sequence[str], kind: type[Config]) -> Config | None:
+    """The configuration file among a command's arguments, wherever it stands; None where there is none."""
+    file = next((one for one in arguments if one.endswith((".yaml", ".yml"))), (*arguments, "-")[0])
+    return None if file.startswith("-") else read_config(configuration_file(file), kind)
+
+
+def _with_default(command: Callable[..., None], parameter: str, value: object) -> Callable[..., None]:
+    """The command with another default of one parameter."""
+    import functools
+    import inspect
+
+    signature = inspect.signature(command)
+    parameters = [one.replace(default=value) if one.name == parameter else one for one in signature.parameters.values()]
+
+    @functools.wraps(command)
+    def configured(*args: Any, **kwargs: Any) -> None:
+        command(*args, **{parameter: value, **kwargs})
+
+    configured.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return configured

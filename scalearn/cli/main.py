@@ -1,0 +1,40 @@
+"""scalearn: train sources, choose among them for a target, learn to scale them, keep and ship the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scalearn.cli import comparison, doctor, pool, transfer
+from tasksel.cli.app import Commands, run_command
+
+OWN = {"--own": "--include-target"}
+
+app = Commands("scalearn", __doc__)
+app.command("train-source")(pool.train_source)
+pools = app.group("pool")
+pools.command("ls")(pool.ls)
+pools.command("show")(pool.show)
+pools.command("add")(pool.add)
+pools.command("verify")(pool.verify)
+app.command("transfer", formerly_options=OWN)(transfer.transfer)
+app.command("explain")(transfer.explain)
+app.command("predict")(transfer.predict)
+app.command("export")(transfer.export)
+app.command("push")(transfer.push)
+app.command("compare", formerly="run")(comparison.compare)
+app.command("report")(comparison.report)
+app.command("matrix")(comparison.matrix)
+app.command("doctor")(doctor.doctor)
+
+
+def parse(arguments: Sequence[str]) -> Callable[[], Any]:
+    """Parses; `compare` and `matrix` take the configuration that they are given as the defaults of their options."""
+    for name, command in comparison.with_configuration(arguments).items():
+        app.command(name)(command)
+    return app.parse(arguments)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; gives the exit code."""
+    return run_command(app, argv, parse=parse)

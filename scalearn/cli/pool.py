@@ -1,0 +1,115 @@
+"""Commands about source adapters: train-source, pool ls, pool show, pool add, pool verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from scalearn.comparison.config import RecipeChange
+from tasksel.cli.app import show as show_result
+from tasksel.cli.arguments import BaseName, Data, Label, Name, Names, Rows, Text
+from tasksel.errors import UserError
+
+if TYPE_CHECKING:
+    from tasksel.adapters.pool import AdapterPool
+
+PoolFolder = Annotated[Path, tyro.conf.arg(name="pool", help="the pool's folder")]
+DEFAULT_POOL = Path("pools/minilm")
+
+
+def train_source(
+    tasks: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, data: Data = None, rows: Rows = None, seed: int = 0, name: str | None = None,
+    text: Text = (), label: Label = "label", overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
+) -> None:  # fmt: skip
+    """Train one source adapter per task and store it in the pool; what the pool holds is skipped.
+
+    For example:
+      scalearn train-source entail_travel sentiment_films --pool pools/mine --base minilm
+      scalearn train-source rte mrpc --data path/to/tasks --rows 2000 --recipe.epochs 10
+      scalearn train-source reviews.csv --text body --label stars
+      accelerate launch --multi_gpu --num_processes 4 -m scalearn train-source rte --data path/to/tasks
+    """
+    from tasksel.adapters.train import SOURCE_RECIPE
+    from tasksel.adapters.train import train_source as train
+    from tasksel.tasks.registry import given_task
+
+    if not tasks:
+        raise UserError("name at least one task (see them: tasksel ls)")
+    if name and len(tasks) > 1:
+        raise UserError(f"--name goes with one task; {len(tasks)} are given")
+    named = [given_task(task, data=data, text=text, label=label) for task in tasks]
+    pool, changed = open_pool(pool_folder, base), recipe.of(SOURCE_RECIPE)
+    for task in named:
+        source = train(task, pool, name=name, rows=rows, seed=seed, recipe=changed, overwrite=overwrite)
+        show_result(repr(source))
+
+
+def open_pool(folder: Path, base: str | None) -> AdapterPool:
+    """A pool; a new one begins with the packaged encoder where no base is named."""
+    from tasksel.adapters.pool import AdapterPool, cards_in
+
+    return AdapterPool(folder, base=base or (None if cards_in(folder) else "minilm"))
+
+
+def ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+    """List a pool's sources.
+
+    Example: scalearn pool ls --pool pools/mine
+    """
+    from rich.table import Table
+
+    from tasksel.adapters.pool import AdapterPool
+
+    pool = AdapterPool(pool_folder)
+    shown = Table(title=repr(pool.base), title_justify="left")
+    shown.add_column("source", no_wrap=True)  # a name must be whole to be of use
+    for column in ("kind", "rows", "scores", "seconds", "origin"):
+        shown.add_column(column)
+    for source in pool:
+        card = source.card
+        scores = ", ".join(f"{metric} {value:.3f}" for metric, value in card.scores.items())
+        kind = card.task.kind.replace("_", " ") if card.task else "not known"
+        shown.add_row(source.name, kind, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
+    show_result(shown)
+
+
+def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+    """Show a source's card.
+
+    Example: scalearn pool show rte --pool pools/mine
+    """
+    from tasksel.adapters.pool import AdapterPool
+
+    show_result(AdapterPool(pool_folder)[source].card.model_dump_json(indent=2))
+
+
+def add(
+    origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
+    rows: Rows = None, text: Text = (), label: Label = "label", same_base: bool = False,
+) -> None:  # fmt: skip
+    """Add an adapter that was trained with plain `adapters`, from a folder or a hub id.
+
+    For example:
+      scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
+      scalearn pool add someone/their-adapter --name theirs
+    """
+    from tasksel.adapters.importing import adopt
+    from tasksel.tasks.registry import given_task
+
+    trained_on = given_task(task, data=data, text=text, label=label) if task else None
+    pool = open_pool(pool_folder, base)
+    show_result(repr(adopt(pool, origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
+
+
+def verify(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+    """Check every file of a pool against its hash.
+
+    Example: scalearn pool verify --pool pools/mine
+    """
+    from tasksel.adapters.pool import AdapterPool
+
+    pool = AdapterPool(pool_folder)
+    pool.verify()
+    show_result(f"{len(pool)} sources, every file as it was stored")

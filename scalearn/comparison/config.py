@@ -1,0 +1,101 @@
+"""A configuration file: YAML into frozen models, every mistake told at once, each with its path and the nearest key."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from tasksel.errors import UserError, unknown
+from tasksel.storage.frozen import Frozen
+from tasksel.training.recipe import Recipe
+
+Config = TypeVar("Config", bound=Frozen)
+
+
+class RecipeChange(Frozen):
+    """What a configuration changes in a recipe; what is left out stays."""
+
+    lr: float | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    max_length: int | None = None
+    patience: int | None = None
+    max_steps: int | None = None
+    micro_batch: int | None = None
+    log_with: str | None = None
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe with these changes."""
+        return recipe.model_copy(update={name: value for name, value in self if value is not None})
+
+
+class Sources(Frozen):
+    """The tasks that get a source adapter, and how they are trained."""
+
+    tasks: tuple[str, ...]
+    rows: int | None = None
+    seed: int = 0
+    recipe: RecipeChange = RecipeChange()
+
+
+class Targets(Frozen):
+    """The target tasks, and how little of them there is."""
+
+    tasks: tuple[str, ...]
+    rows: int | None = None
+    seeds: tuple[int, ...] = (0,)
+
+
+def check_lists(config: Frozen, *paths: str) -> None:
+    """Refuses a list ("targets.tasks", say) that is empty or names something twice.
+
+    Raises:
+        UserError: the first such list, with what it holds.
+    """
+    for path in paths:
+        given = attrgetter(path)(config)
+        if not given or len(set(given)) != len(given):
+            raise UserError(f"{path}: give one or more, none twice (given {list(given)})")
+
+
+def configuration_file(name: str) -> Path:
+    """The file of a configuration: the name of one that comes with the package ("quickstart"), or a path."""
+    packaged = Path(__file__).parent / f"{name}.yaml"
+    return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else Path(name)
+
+
+def read_config(path: Path, kind: type[Config]) -> Config:
+    """A configuration file of a kind.
+
+    Raises:
+        UserError: no such file, broken YAML (its line), or every wrong field at once, each with its path and the nearest key.
+    """
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(f"no configuration {path}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        raise UserError(f"{path}:{line}: broken YAML ({getattr(error, 'problem', error)})") from error
+    if not isinstance(told, dict):
+        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {told!r:.60}")
+    try:
+        return kind.model_validate(told)
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(_complaint(item, kind) for item in error.errors())) from error
+
+
+def _complaint(item: Any, kind: type[Frozen]) -> str:
+    path = ".".join(map(str, item["loc"]))
+    if item["type"] != "extra_forbidden":
+        return f"{path}: {item['msg']} (given {item['input']!r})"
+    model: Any = kind
+    for part in item["loc"][:-1]:
+        model = model.model_fields[part].annotation
+    return f"{path}: {unknown('key', str(item['loc'][-1]), model.model_fields)}"

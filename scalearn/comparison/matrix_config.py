@@ -1,0 +1,69 @@
+"""A measured transfer matrix as a configuration: which sources, targets, methods and seeds; and the runs it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from scalearn.comparison.config import RecipeChange, Sources, Targets
+from tasksel.evaluation.transfer_matrix import SINGLE
+from tasksel.storage.frozen import Frozen
+from tasksel.training.recipe import Recipe
+
+
+class ScoredTargets(Targets):
+    """The target tasks; `test_rows` caps the rows that are scored (one draw, the same for every run)."""
+
+    test_rows: int | None = None
+
+
+class MatrixConfig(Frozen):
+    """One configuration file.
+
+    Attributes:
+        methods: those that take one source; the baseline without a source is always measured.
+        recipe: what changes in every method's recipe. lr: what changes in one method's learning rate.
+    """
+
+    name: str
+    base: str = "minilm"
+    data: str | None = None
+    sources: Sources
+    targets: ScoredTargets
+    methods: tuple[str, ...] = ("sequential", "scalearn")
+    recipe: RecipeChange = RecipeChange()
+    lr: dict[str, float] = Field(default_factory=dict)
+
+    def recipe_of(self, method: str) -> Recipe:
+        """The recipe that a method is trained by here."""
+        from scalearn.methods import METHODS
+
+        changed = self.recipe.of(METHODS[method].recipe)
+        return changed.model_copy(update={"lr": self.lr[method]} if method in self.lr else {})
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run. `source` is None for the baseline."""
+
+    target: str
+    source: str | None
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target} by {self.method}" + (f" from {self.source}" if self.source else "") + f", seed {self.seed}"
+        )
+
+
+def units(config: MatrixConfig) -> list[Unit]:
+    """Every run, seed by seed, so that a measurement that is stopped has whole seeds. A target's own source is left out."""
+    return [
+        Unit(target, source, method, seed)
+        for seed in config.targets.seeds
+        for target in config.targets.tasks
+        for method in (SINGLE, *config.methods)
+        for source in ([None] if method == SINGLE else [name for name in config.sources.tasks if name != target])
+    ]

@@ -1,0 +1,84 @@
+"""Two named ways to compare methods: the authors' own, and a sound one, the default. Each is a row of values.
+
+                        paper (arXiv:2310.01217, its scripts)           sound (ours)
+    source adapters     one seed, 0, for every seed of a target         a seed of their own each: the spread counts stage 1
+    checkpoint, full    by dev loss                                     by dev metric
+    patience, full      5; ScaLearn's own layers none, 30 epochs        5 for every method
+    rows drawn          the same for every seed (42)                    anew for each seed, stratified
+    few-shot dev rows   up to 5,000                                     as many as it trains on
+    few-shot            at most 1,000 steps, patience 20                the same; equal dev metrics are told apart by dev loss
+
+Learning rates, batch and length are the methods' own (`scalearn.methods`) in both. Not known of the authors' few-shot runs: how a checkpoint is chosen; the
+metric here. That no epoch count ends a few-shot run before its steps and its patience do is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tasksel.errors import unknown
+from tasksel.tasks.task import Draw, Task
+from tasksel.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from scalearn.methods import TransferMethod
+
+FEW = {"epochs": 1000, "max_steps": 1000, "patience": 20}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What a comparison holds fixed.
+
+    Attributes:
+        source_seed: of stage 1; None trains sources with each seed of the targets.
+        draw_seed: draws the rows for every seed alike; None draws with each seed.
+        dev: at most so many dev rows beside few shots; None as many as shots.
+        full, few: what changes in a method's recipe. mix: what changes further where an omega is learned by gradient, on full data.
+    """
+
+    name: str
+    source_seed: int | None = None
+    draw_seed: int | None = None
+    dev: int | None = None
+    full: Mapping[str, Any] = field(default_factory=dict)
+    few: Mapping[str, Any] = field(default_factory=dict)
+    mix: Mapping[str, Any] = field(default_factory=dict)
+
+    def recipe(self, method: TransferMethod, *, few: bool) -> Recipe:
+        """A method's recipe on full data or a few rows."""
+        changed = self.few if few else {**self.full, **(self.mix if method.learns_omega else {})}
+        return method.recipe.model_copy(update=dict(changed))
+
+    def drawn(self, task: Task, *, shots: int | None, test_rows: int | None) -> Task:
+        """The task with the rows that are used of it; `shots` None is full data."""
+        dev = None if shots is None else self.dev
+        return task.model_copy(update={"draw": Draw(shots=shots, dev=dev, seed=self.draw_seed, test_rows=test_rows)})
+
+
+ROWS = (
+    Protocol(name="sound", full={"patience": 5, "select": "metric"}, few={**FEW, "select": "metric-loss"}),
+    Protocol(
+        name="paper",
+        source_seed=0,
+        draw_seed=42,
+        dev=5000,
+        full={"patience": 5, "select": "loss"},
+        few={**FEW, "select": "metric"},
+        mix={"patience": None},
+    ),
+)
+PROTOCOLS = {protocol.name: protocol for protocol in ROWS}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of that name.
+
+    Raises:
+        UserError: unknown name (with the nearest one).
+    """
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,0 +1,177 @@
+"""Finished units of work, one row each: what a table or a picture of a comparison is drawn from.
+
+    store/units/<key>.json      one unit, whole or not there; the key names all that decides its numbers, so that tables share it
+    run/rows.jsonl              the units of one run, a line each
+    run/rankings.jsonl          what each choice of sources rested on
+    run/experiment.json         configuration, plan, versions, command
+
+A unit is one target by one method from one choice of sources, with one number of rows and one seed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field, ValidationError
+
+from tasksel.errors import UserError
+from tasksel.storage.atomic import read_json
+from tasksel.storage.frozen import Frozen
+from tasksel.storage.jsonl import whole_lines
+
+FORMAT = 1
+
+
+ROWS, RANKINGS, EXPERIMENT = "rows.jsonl", "rankings.jsonl", "experiment.json"
+
+
+FULL: Final = "full"
+
+
+class Row(Frozen):
+    """One finished unit. Scores are fractions; the main one is the target's metric on (at most `test_rows` of) the public validation set.
+
+    Attributes:
+        key: 16 hex digits of all that decided it.
+        size: "full", or so many training rows (few-shot). rows, dev_rows, test_rows: what was trained on, chosen by and scored.
+        by: how sources were chosen: a way of choosing, "all", or "each" (one source alone); None for a method without sources.
+        k: how many sources were chosen; 0 without. own: whether one of them is the target's own.
+        sources: fingerprints by name, in omega's order.
+        score: None where the run diverged. dev: what chose the checkpoint.
+        parameters: learned numbers of the "transfer" and of the "head" beside it.
+        bytes, peak_memory: see `scalearn.results.result.SeedRecord`.
+        omega: mean over the width of each weight [layers, or 1 if shared][sources]; None without a mix.
+    """
+
+    format: int = FORMAT
+    key: str
+    target: str
+    kind: str
+    metric: str
+    base: dict[str, str]
+    method: str
+    protocol: str
+    size: int | str
+    rows: int
+    dev_rows: int
+    test_rows: int
+    seed: int
+    by: str | None = None
+    k: int = 0
+    own: bool = False
+    sources: dict[str, str] = Field(default_factory=dict)
+    score: float | None
+    scores: dict[str, float] = Field(default_factory=dict)
+    dev: float | None = None
+    epoch: int | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    parameters: dict[str, int] = Field(default_factory=dict)
+    bytes: int | None = None
+    peak_memory: int | None = None
+    omega: tuple[tuple[float, ...], ...] | None = None
+    data: str
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class RankingRow(Frozen):
+    """A ranking of sources for a target, best first; larger scores are nearer."""
+
+    format: int = FORMAT
+    key: str
+    target: str
+    size: int | str
+    seed: int
+    by: str
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+    seconds: float = 0.0
+
+
+def parse(told: Any, kind: type[Frozen], where: str) -> Any:
+    """A stored row of a kind.
+
+    Raises:
+        UserError: a newer version wrote it; fields other than this version's.
+    """
+    if isinstance(told, dict) and isinstance(told.get("format"), int) and told["format"] > FORMAT:
+        raise UserError(
+            f"{where}: written by a newer version (format {told['format']}, this one reads {FORMAT}): upgrade scalearn, or choose another store"
+        )
+    try:
+        return kind.model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"])) or "row"
+        raise UserError(f"{where}: not a row that this version reads ({path}: {first['msg']})") from error
+
+
+def read_unit(path: Path) -> Row:
+    """One unit of a store.
+
+    Raises:
+        UserError: see `parse`.
+    """
+    row: Row = parse(read_json(path), Row, str(path))
+    return row
+
+
+def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
+    """The rows of a JSONL file; none where there is no file. A last line that a killed run cut short is left out.
+
+    Raises:
+        UserError: any other line that cannot be read, with its number.
+    """
+    if not path.is_file():
+        return []
+    return [parse(told, kind, where) for where, told in whole_lines(path)[0]]
+
+
+class Run:
+    """What a run's folder holds: its configuration, plan and finished rows.
+
+    Raises:
+        UserError: no run there, or one that this version does not read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / EXPERIMENT).is_file():
+            raise UserError(
+                f"{folder}: no run there (no {EXPERIMENT}): scalearn compare CONFIG.yaml --out {folder} makes one"
+            )
+        self.told: dict[str, Any] = read_json(folder / EXPERIMENT)
+        if not isinstance(self.told, dict) or "experiment" not in self.told or "plan" not in self.told:
+            raise UserError(f"{folder / EXPERIMENT} is not of this version: run it again in another folder")
+        self.rows: list[Row] = read_lines(folder / ROWS, Row)
+        self.rankings: list[RankingRow] = read_lines(folder / RANKINGS, RankingRow)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration, as it was read."""
+        return dict(self.told["experiment"])
+
+    @property
+    def missing(self) -> list[str]:
+        """Units of the plan that are not finished, by name."""
+        done = {name_of(row) for row in self.rows}
+        return [name for name in self.told["plan"] if name not in done]
+
+
+def unit_name(target: str, size: int | str, method: str, by: str | None, k: int, own: bool, seed: int) -> str:
+    """A unit in words.
+
+    >>> unit_name("rte", 16, "scalearn", "connectivity", 3, False, 0)
+    'rte with 16 rows by scalearn from 3 sources by connectivity, seed 0'
+    """
+    rows = "all rows" if size == FULL else f"{size} rows"
+    chosen = "" if not by else f" from {k} source{'s' if k > 1 else ''} by {by}" + (" with its own" if own else "")
+    return f"{target} with {rows} by {method}{chosen}, seed {seed}"
+
+
+def name_of(row: Row) -> str:
+    """A row's unit in words. One source alone is told by its name."""
+    by = f"each ({next(iter(row.sources))})" if row.by == "each" else row.by
+    return unit_name(row.target, row.size, row.method, by, row.k, row.own, row.seed)

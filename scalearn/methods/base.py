@@ -1,0 +1,224 @@
+"""The base of every transfer method: what it needs, what sits in the adapter slot, what trains and how, and what it exports.
+
+    choose -> prepare -> build -> train -> export        each a method with a default; a transfer method overrides what differs
+
+    choose    which of the given sources are used
+    prepare   the sources' projections stacked by slot, merged if the method merges them
+    build     base, head, slot; only what learns is trainable
+    train     the training procedure: once, for every cell of a grid, around a search, together with the sources' tasks, …
+    export    the trained slot as one ordinary adapter, or the reason why there is none
+
+A method is a row of values over a class (`scalearn.methods.METHODS`); docs/guides/add_a_transfer_method.md shows how to add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from scalearn.layers.stacking import stack
+from scalearn.methods.training import SeedTraining, TrainedModel
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.adapters.pool import Source
+from tasksel.errors import UserError
+from tasksel.model.base import Base, quiet
+from tasksel.model.heads import add_head
+from tasksel.tasks.task import Task
+from tasksel.training.recipe import Recipe
+
+HEAD_RECIPE = Recipe(lr=3e-3)  # ours: where only the head trains
+ADAPTER = (".adapters.", ".shared_parameters.")  # in the names of an adapter's parameters; the latter are Compacter's
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferMethod:
+    """One way to use sources for a target.
+
+    Attributes:
+        name: what `transfer(method=…)`, results and reports call it; it is stored and hashed, and never changes.
+        recipe: how what trains is trained.
+        least, most: how many sources it takes; what it is given beyond the most is left out, None takes them all.
+        needs_similarities: whether it weighs the sources by their similarity to the target.
+        needs_tasks: whether it learns the sources' tasks, and does not use their adapters.
+        merges: whether it makes one adapter of its sources that is kept for this target alone, and counts among its bytes.
+        mixes: whether the sources sit in the slot side by side under an omega, which `explain` reads.
+        trained_parts: parts of parameter names, by which those are known that train beside the head.
+        export_reason: why its result is no ordinary adapter, in words that follow its name; None if it is one.
+        sources_note: what a model card says of the sources.
+
+    >>> from scalearn import METHODS
+    >>> METHODS["sequential"].least, METHODS["sequential"].most
+    (1, 1)
+    """
+
+    name: str
+    recipe: Recipe
+    least: int = 0
+    most: int | None = 0
+
+    needs_similarities: ClassVar[bool] = False
+    needs_tasks: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
+    trained_parts: ClassVar[tuple[str, ...]] = ADAPTER
+    export_reason: ClassVar[str | None] = None
+    sources_note: ClassVar[str] = "The adapters it was made from"
+
+    # what it needs, and what it refuses
+
+    @property
+    def takes_sources(self) -> bool:
+        """Whether sources are used at all."""
+        return self.most != 0
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether it matters which source is the best: where it takes the first few, or weighs by similarity."""
+        return self.takes_sources and (self.most is not None or self.needs_similarities)
+
+    @property
+    def learns_omega(self) -> bool:
+        """Whether a gradient learns an omega: ScaLearn's own scalings."""
+        return False
+
+    @property
+    def shares_omega(self) -> bool:
+        """Whether one omega serves all layers."""
+        return False
+
+    @property
+    def pairwise_reason(self) -> str | None:
+        """Why a transfer matrix, which tries each source adapter alone, cannot measure it; None if it can."""
+        if not self.takes_sources:
+            return "takes no source; 'single-adapter' is measured in any case"
+        if self.least > 1 or self.needs_similarities:
+            return "weighs several sources; a matrix tries each alone"
+        if type(self).train is not TransferMethod.train:
+            return "has a training procedure of its own; a matrix trains each slot once"
+        return None
+
+    def check_count(self, count: int) -> None:
+        """Refuses too few sources.
+
+        Raises:
+            UserError: fewer than the method needs.
+        """
+        if count < self.least:
+            needed = "one source" if self.least == 1 else f"{self.least} sources"
+            counted = f", given {count}" if count else ""
+            raise UserError(f"method '{self.name}' needs at least {needed}{counted}; select some from a pool")
+
+    def check_similarities(self, similarities: Sequence[float]) -> None:
+        """Refuses similarities that cannot weigh; called where the method needs them.
+
+        Raises:
+            UserError: values that are no weights.
+        """
+
+    def check_installed(self) -> None:
+        """Refuses where a package that only this method needs is missing.
+
+        Raises:
+            UserError: which one, and how it is installed.
+        """
+
+    def check_stacked(self, count: int) -> None:
+        """Refuses a number of stacked sources that the slot cannot hold.
+
+        Raises:
+            UserError: fewer than the method needs.
+        """
+        self.check_count(count)
+
+    # what it makes of the sources
+
+    def choose(self, target: Task, sources: Sequence[Source]) -> tuple[Source, ...]:
+        """The sources that are used, of those that are given, best first.
+
+        Raises:
+            UserError: a source that the method cannot use.
+        """
+        return tuple(sources[: self.most])
+
+    def identity(self, sources: Sequence[Source]) -> list[Any]:
+        """What of the chosen sources decides the outcome; part of a run's key. By default their weights, in order."""
+        return [(source.name, source.fingerprint) for source in sources]
+
+    def prepare(
+        self, sources: Sequence[Source], similarities: Sequence[float] | None = None
+    ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
+        """What is kept of the chosen sources: their projections by slot path, and their adapter configuration.
+
+        Raises:
+            UserError: sources that cannot be stacked; a file that was altered or lost.
+        """
+        return stack(sources)
+
+    # the model
+
+    def build(
+        self, base: Base, task: Task, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any], *, seed: int
+    ) -> Any:
+        """A model for the target: base, a head, and the method's slot, all under the task's name; only what learns is trainable.
+
+        The head is drawn first, so that at one seed every method starts from the same head.
+
+        Args:
+            layers, adapter_config: from `prepare`.
+
+        Raises:
+            UserError: fewer sources than the method needs.
+        """
+        self.check_stacked(len(next(iter(layers.values())).down) if layers else 0)
+        torch.manual_seed(seed)
+        model = base.model()
+        add_head(model, task, name=task.name)
+        with quiet():
+            self.fill_slot(model, task.name, layers, adapter_config)
+        model.active_head = task.name
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("heads.") or self.trains(name))
+        return model
+
+    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+        """Adds what sits in the adapter slot under this name, and makes it active; by default nothing."""
+
+    def trains(self, parameter: str) -> bool:
+        """Whether a parameter of this name, beside the head's, is trained."""
+        return any(part in parameter for part in self.trained_parts)
+
+    # the training procedure
+
+    def train(self, training: SeedTraining) -> TrainedModel:
+        """Builds one seed's model and trains it: by default once, on the target's rows.
+
+        Raises:
+            Diverged: the loss became NaN.
+        """
+        model = self.new_model(training)
+        return training.finished(model, training.fit(model))
+
+    def new_model(self, training: SeedTraining) -> Any:
+        """The model of a seed before it is trained."""
+        return self.build(training.base, training.target, training.layers, training.adapter_config, seed=training.seed)
+
+    # what it leaves
+
+    def export(self, trained: Any, base: Base, task: Task, adapter_config: dict[str, Any]) -> Any:
+        """A model that has the trained slot as one ordinary adapter of the task's name, and the head; by default the trained one.
+
+        Only called where there is no `export_reason`.
+        """
+        return trained
+
+    def omega_weights(self, omega: Tensor) -> Tensor | None:
+        """Of stored omegas [layers or 1, n, d or 1] the weights that scale [layers or 1, n]; None where the method has none."""
+        return None
+
+    def source_weights(self, trained: Any, name: str) -> list[float] | None:
+        """Each source's mean weight in a trained model; None where the method has none."""
+        return None

@@ -1,0 +1,39 @@
+"""AdapterFusion: attention over the frozen sources, anew for every token (Pfeiffer et al., EACL 2021, arXiv:2005.00247).
+
+    a_s = softmax over s of (Q x . K o_s),   y = residual + sum_s a_s * V o_s        Q, K, V and the head train: L (3 d^2 + 2 d)
+
+The layer, its exact equation and its penalty on V are `scalearn.layers.fusion`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from scalearn.layers.fusion import LAYER, add_fusion, penalty
+from scalearn.methods.base import TransferMethod
+from scalearn.methods.training import SeedTraining, TrainedModel
+from tasksel.adapters.bottleneck import Bottlenecks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion(TransferMethod):
+    """Learns which source answers which token. For many rows: it learns hundreds of times as much as ScaLearn.
+
+    >>> transfer(task, sources, method="fusion")  # doctest: +SKIP
+    """
+
+    least: int = 2
+    most: int | None = None
+    trained_parts: ClassVar[tuple[str, ...]] = (LAYER,)
+    export_reason: ClassVar[str | None] = "weighs its sources anew for every token"
+
+    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+        """The sources as adapters of their own, and a fusion over them."""
+        add_fusion(model, name, layers, adapter_config)
+
+    def train(self, training: SeedTraining) -> TrainedModel:
+        """Once, with the penalty on V added to the loss of every step."""
+        model = self.new_model(training)
+        return training.finished(model, training.fit(model, penalty=partial(penalty, model)))

@@ -1,0 +1,54 @@
+"""A base for methods that merge the sources' weights into ONE ordinary adapter, on which a head is trained.
+
+    down = merge(down_1 … down_n),   up = merge(up_1 … up_n),   biases alike        the merged adapter is frozen
+
+It is a merge of weights, not of outputs: with the activation between the two projections these are different things.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from scalearn.layers.mix import add_only_copy
+from scalearn.methods.base import TransferMethod
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.adapters.pool import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedAdapter(TransferMethod, ABC):
+    """Merges the sources' weights, and trains the head alone. A subclass says how: `merge`.
+
+    >>> transfer(task, sources, method="soup")  # doctest: +SKIP
+    """
+
+    least: int = 1
+    most: int | None = None
+    merges: ClassVar[bool] = True
+    trained_parts: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def merge(self, stacked: Bottlenecks, similarities: Sequence[float] | None) -> Bottlenecks:
+        """One layer's n stacked sources as one (n = 1).
+
+        Args:
+            similarities: each source's to the target; None where the method does not need them.
+        """
+
+    def prepare(
+        self, sources: Sequence[Source], similarities: Sequence[float] | None = None
+    ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
+        """The sources merged into one (n = 1) by slot path, and their adapter configuration."""
+        layers, adapter_config = super().prepare(sources, similarities)
+        return {path: self.merge(part, similarities) for path, part in layers.items()}, adapter_config
+
+    def check_stacked(self, count: int) -> None:
+        """Refuses no source; the one that is stacked here stands for all that were merged."""
+        self.check_count(self.least if count else 0)
+
+    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+        """The merged adapter."""
+        add_only_copy(model, name, layers, adapter_config)

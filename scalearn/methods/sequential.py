@@ -1,0 +1,30 @@
+"""Sequential transfer: the target is trained on from a copy of one source adapter (STILTs, Phang et al. 2018, arXiv:1811.01088, with adapters).
+
+    down, up <- those of the best source; then trained as a single adapter is, with a new head
+
+Adapters in place of a whole model: as the baseline of arXiv:2310.01217's kind; a copy trains, so that the source stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scalearn.layers.mix import add_only_copy
+from scalearn.methods.base import TransferMethod
+from tasksel.adapters.bottleneck import Bottlenecks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequential(TransferMethod):
+    """Trains on from the first source. For one source that is very near to the target.
+
+    >>> transfer(task, sources, method="sequential")  # doctest: +SKIP
+    """
+
+    least: int = 1
+    most: int | None = 1
+
+    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+        """A copy of the source."""
+        add_only_copy(model, name, layers, adapter_config)

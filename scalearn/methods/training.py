@@ -1,0 +1,101 @@
+"""What a training procedure is given, and what it gives back: one seed's training on one target.
+
+method.train(SeedTraining) -> TrainedModel        `fit`, the one loop, is the part that procedures share
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.adapters.pool import Source
+from tasksel.model.base import Base
+from tasksel.model.encoding import Encoded
+from tasksel.processes import accelerator
+from tasksel.tasks.load import Data
+from tasksel.tasks.task import Task
+from tasksel.training.loop import Fit, fit
+from tasksel.training.memory import Peak
+from tasksel.training.predict import encode_split
+from tasksel.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """One seed's trained model.
+
+    Attributes:
+        fit: how the training went; of several trainings, the kept one's, with the steps and seconds of all.
+        peak_memory: bytes, the most held while training (`tasksel.training.memory`). grid: every cell that was tried, with its dev score.
+    """
+
+    model: Any
+    fit: Fit
+    peak_memory: int | None
+    grid: tuple[dict[str, float], ...] | None = None
+
+
+@dataclass(frozen=True)
+class SeedTraining:
+    """One seed's training on a target.
+
+    Attributes:
+        data: the target's rows, drawn by the seed. sources: those that the method uses.
+        layers, adapter_config: what the method prepared of the sources' adapters (`TransferMethod.prepare`); empty where it uses none.
+        store: where trainings that several targets share are kept; None keeps nothing.
+        label: what a progress bar says. rescue: where the last finite state is written if the loss becomes NaN.
+
+    >>> training.finished(model, training.fit(model))  # doctest: +SKIP
+    """
+
+    target: Task
+    data: Data
+    base: Base
+    recipe: Recipe
+    seed: int
+    sources: Sequence[Source]
+    layers: dict[str, Bottlenecks]
+    adapter_config: dict[str, Any]
+    label: str
+    rescue: Path
+    store: Path | None = None
+    peak: Peak = field(default_factory=lambda: Peak(accelerator().device), repr=False)
+
+    @cached_property
+    def encoded(self) -> tuple[Encoded, Encoded]:
+        """The target's training and dev rows as token ids."""
+        tokenizer, length = self.base.tokenizer, self.recipe.max_length
+        train, dev = (
+            encode_split(split, self.target, tokenizer, max_length=length) for split in (self.data.train, self.data.dev)
+        )
+        return train, dev
+
+    def fit(self, model: Any, **options: Any) -> Fit:
+        """Trains what is trainable in the model on the target's rows, and leaves it with its best checkpoint on dev.
+
+        Args:
+            options: further ones of `tasksel.training.loop.fit`, a penalty say.
+
+        Raises:
+            Diverged: the loss became NaN.
+        """
+        train, dev = self.encoded
+        return fit(
+            model,
+            self.target,
+            train,
+            dev,
+            self.recipe,
+            seed=self.seed,
+            label=self.label,
+            rescue=self.rescue,
+            **options,
+        )
+
+    def finished(self, model: Any, done: Fit, grid: Sequence[dict[str, float]] | None = None) -> TrainedModel:
+        """A trained model, with the most memory that was held since this training began."""
+        return TrainedModel(model, done, self.peak.bytes(), tuple(grid) if grid else None)

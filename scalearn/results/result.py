@@ -1,0 +1,286 @@
+"""The result of a transfer: one self-contained folder that reloads to the same logits.
+
+run.json               what is being computed; written first
+sources.safetensors    the frozen projections of the chosen sources (of a soup: the one adapter that they make)
+seed-<s>/state.safetensors, seed.json      what seed s learned, and its scores; each appears whole
+result.json            the summary; written last, so that its existence means "complete"
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from scalearn.methods import get_method
+from scalearn.methods.state import load_learned
+from scalearn.results.export import write_adapter
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.errors import UserError
+from tasksel.model.base import Base, load_base
+from tasksel.processes import accelerator
+from tasksel.storage.atomic import file_hash, read_json, whole_folder
+from tasksel.storage.frozen import Frozen
+from tasksel.tasks.examples import Split
+from tasksel.tasks.task import Task
+from tasksel.training.predict import encode_split, predict
+from tasksel.training.recipe import Recipe
+
+SOURCES = "sources.safetensors"
+PROJECTIONS = ("down", "down_bias", "up", "up_bias")
+
+
+class TransferRecord(Frozen):
+    """`run.json`: what is computed, everything but the seeds. `similarities` are the sources' in their order, where the method weighs by them."""
+
+    key: str
+    task: Task
+    method: str
+    base: dict[str, str]
+    sources: dict[str, str]
+    adapter_config: dict[str, Any]
+    rows: int | None
+    recipe: Recipe
+    sources_file: str | None
+    versions: dict[str, str]
+    similarities: tuple[float, ...] | None = None
+
+
+class SeedRecord(Frozen):
+    """`seed.json`: what one seed gave: scores by metric (the first is the task's), the dev score that chose the checkpoint, and costs.
+
+    Attributes:
+        bytes: of the files that the method adds for this target, head included: the trained state, and a soup's merged adapter. The
+            sources' own projections do not count: the pool holds them once for all targets. None in an older record.
+        peak_memory: bytes, the most held while training (`tasksel.training.memory`); None where it cannot be measured, or in an older record.
+        grid: every cell of a method that tries a grid, with its dev score.
+    """
+
+    seed: int
+    scores: dict[str, float]
+    dev: float
+    epoch: int
+    steps: int
+    seconds: float
+    parameters: dict[str, int]
+    data: str
+    state_file: str
+    bytes: int | None = None
+    peak_memory: int | None = None
+    grid: tuple[dict[str, float], ...] | None = None
+
+
+Record = TypeVar("Record", bound=Frozen)
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """A `run.json` or `seed.json`.
+
+    Raises:
+        UserError: fields that this version does not know (a newer one wrote them), or other than it writes; broken JSON.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: not a transfer result that this version reads: {_complaint(error)}") from error
+
+
+def _complaint(error: ValidationError) -> str:
+    wrong = [(item["type"], ".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+    unknown = [path for kind, path, _ in wrong if kind == "extra_forbidden"]
+    if unknown:
+        return f"it does not know {', '.join(unknown)}; a newer version may have written it: read it with that, or run the transfer again"
+    return "; ".join(f"{path}: {what}" for _, path, what in wrong)
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """A transfer to one target by one method, for one or several seeds.
+
+    >>> result = TransferResult.load("out/rte")  # doctest: +SKIP
+    >>> result.predict(["A text", "Another"])  # doctest: +SKIP
+    """
+
+    folder: Path
+    run: TransferRecord
+    seeds: dict[int, SeedRecord]
+    _models: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TransferResult:
+        """Reads a finished result.
+
+        Raises:
+            UserError: no result there, an unfinished one, or a file that is missing, cut short or altered.
+        """
+        folder = Path(folder)
+        if not (folder / "result.json").is_file():
+            unfinished = (folder / "run.json").is_file()
+            raise UserError(
+                f"{folder}: "
+                + (
+                    "the run is not finished; start it again and it goes on"
+                    if unfinished
+                    else "no transfer result there (no result.json)"
+                )
+            )
+        try:
+            finished = list(read_json(folder / "result.json")["seeds"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{folder / 'result.json'}: not a summary that this version reads") from error
+        run = read_record(folder / "run.json", TransferRecord)
+        seeds = {seed: read_record(folder / f"seed-{seed}" / "seed.json", SeedRecord) for seed in finished}
+        result = cls(folder, run, seeds)
+        result.verify()
+        return result
+
+    def verify(self) -> None:
+        """Compares the weights with their hashes.
+
+        Raises:
+            UserError: the first file that differs.
+        """
+        expected = {f"seed-{seed}/state.safetensors": entry.state_file for seed, entry in self.seeds.items()}
+        if self.run.sources_file:
+            expected[SOURCES] = self.run.sources_file
+        for name, digest in expected.items():
+            path = self.folder / name
+            if not path.is_file() or file_hash(path) != digest:
+                raise UserError(
+                    f"{path}: missing, cut short or altered; delete {self.folder} and run the transfer again"
+                )
+
+    @property
+    def task(self) -> Task:
+        """The target."""
+        return self.run.task
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """The task's metric on the public validation set, by seed."""
+        return {seed: entry.scores[self.task.metric] for seed, entry in self.seeds.items()}
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.scores.values())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over seeds (n - 1); 0 for a single seed."""
+        return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else 0.0
+
+    @property
+    def best_seed(self) -> int:
+        """The seed with the best dev score: the one that is shipped where none is named."""
+        return max(self.seeds, key=lambda seed: (self.seeds[seed].dev, -seed))
+
+    @cached_property
+    def base(self) -> Base:
+        """The base model.
+
+        Raises:
+            UserError: the model of that name here has other weights.
+        """
+        base = load_base(self.run.base["name"])
+        if base.fingerprint != self.run.base["fingerprint"]:
+            raise UserError(
+                f"{self.folder}: trained on base '{base.name}' with weights {self.run.base['fingerprint']}; the one here has {base.fingerprint}"
+            )
+        return base
+
+    def seed(self, seed: int | None) -> int:
+        """This seed, or the best one.
+
+        Raises:
+            UserError: a seed that was not run.
+        """
+        if seed is not None and seed not in self.seeds:
+            raise UserError(f"{self.folder}: no seed {seed}; there are {', '.join(map(str, self.seeds))}")
+        return self.best_seed if seed is None else seed
+
+    def model(self, *, seed: int | None = None) -> Any:
+        """The trained model of a seed (by default the one with the best dev score), in eval mode."""
+        chosen = self.seed(seed)
+        if chosen not in self._models:
+            method, config = get_method(self.run.method), self.run.adapter_config
+            model = method.build(self.base, self.task, self.bottlenecks(), config, seed=chosen)
+            path = self.folder / f"seed-{chosen}" / "state.safetensors"
+            try:
+                load_learned(model, load_file(path))
+            except (KeyError, RuntimeError, SafetensorError) as error:
+                raise UserError(f"{path}: not the state of this model ({error})") from error
+            self._models[chosen] = model.requires_grad_(False).eval().to(accelerator().device)
+        return self._models[chosen]
+
+    def bottlenecks(self) -> dict[str, Bottlenecks]:
+        """The frozen sources by slot path; empty where the method has none."""
+        if not self.run.sources_file:
+            return {}
+        tensors = load_file(self.folder / SOURCES)
+        paths = dict.fromkeys(key.rpartition("/")[0] for key in tensors)
+        return {path: Bottlenecks(*(tensors[f"{path}/{name}"] for name in PROJECTIONS)) for path in paths}
+
+    def logits(self, split: Split, *, seed: int | None = None) -> np.ndarray:
+        """Logits [rows, outputs] of a split's rows."""
+        return predict(
+            self.model(seed=seed),
+            encode_split(split, self.task, self.base.tokenizer, max_length=self.run.recipe.max_length),
+        )
+
+    def predict(self, texts: list[Any], *, seed: int | None = None) -> np.ndarray:
+        """Logits [rows, outputs] of raw texts: strings, or pairs of strings. Multiple choice: (text, [choice, …])."""
+        rows: list[tuple[str, ...]]
+        choices: list[list[str]] | None = None
+        if self.task.kind == "multiple_choice":
+            rows, choices = [(text,) for text, _ in texts], [list(options) for _, options in texts]
+        else:
+            rows = [(text,) if isinstance(text, str) else tuple(text) for text in texts]
+        return self.logits(Split(rows, choices, np.zeros(len(rows), dtype=np.int64)), seed=seed)
+
+    def omega(self, *, seed: int | None = None) -> np.ndarray:
+        """The weights [layers or 1, sources, width or 1], learned or set; empty where the method has none."""
+        state = load_file(self.folder / f"seed-{self.seed(seed)}" / "state.safetensors")
+        names = [name for name in state if name.endswith("omega.weight")]
+        names.sort(key=lambda name: [int(part) if part.isdigit() else part for part in name.split(".")])  # 2 before 10
+        return np.stack([state[name].numpy() for name in names]) if names else np.empty((0, 0, 0))
+
+    def save(self, folder: str | Path) -> TransferResult:
+        """Copies the result to a folder of its own.
+
+        Raises:
+            UserError: the folder exists.
+        """
+        if Path(folder).exists():
+            raise UserError(f"{folder} exists; choose another folder")
+        with whole_folder(Path(folder)) as partial:
+            shutil.copytree(self.folder, partial, dirs_exist_ok=True)
+        return TransferResult.load(folder)
+
+    def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
+        """Writes a seed's model as one ordinary adapter that plain `adapters` loads, and gives the folder.
+
+        Raises:
+            UserError: a method that makes no ordinary adapter (its `export_reason`); a folder that holds something else.
+        """
+        chosen = self.seed(seed)
+        card = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
+        card |= {"seed_scores": self.scores, "versions": self.run.versions}
+        card |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
+        method, config = get_method(self.run.method), self.run.adapter_config
+        return write_adapter(self.model(seed=chosen), self.base, self.task, method, config, Path(folder), card)
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{score:.4f} (seed {seed})" for seed, score in self.scores.items())
+        chosen = f" over {', '.join(self.run.sources)}" if self.run.sources else ""
+        return f"{self.task.name} by {self.run.method}{chosen}: {self.task.metric} {self.mean:.4f} ± {self.std:.4f} [{each}]"
+
+    __repr__ = __str__

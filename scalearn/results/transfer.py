@@ -1,0 +1,277 @@
+"""Stage 2: from sources to a target, by one method, for each seed; a killed run goes on from the last finished seed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from scalearn.methods import TransferMethod, get_method
+from scalearn.methods.state import learned_parameters, learned_state
+from scalearn.methods.training import SeedTraining, TrainedModel
+from scalearn.results.result import PROJECTIONS, SOURCES, SeedRecord, TransferRecord, TransferResult, read_record
+from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.adapters.pool import Source
+from tasksel.display.progress import bar
+from tasksel.errors import UserError
+from tasksel.model.base import Base, describe, load_base
+from tasksel.processes import accelerator
+from tasksel.storage.atomic import file_hash, value_hash, whole_folder, write_json
+from tasksel.storage.provenance import versions
+from tasksel.tasks.load import load
+from tasksel.tasks.task import Task
+from tasksel.training.predict import evaluate_all
+from tasksel.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TransferSpec:
+    """What a transfer computes, but for the seeds: what `run.json` records, and what the key is made of.
+
+    `store` is where trainings that several targets share are kept; it decides no number.
+
+    >>> TransferSpec(folder, target, get_method("scalearn"), base, sources, None, recipe, None).key  # doctest: +SKIP
+    """
+
+    folder: Path
+    target: Task
+    method: TransferMethod
+    base: Base
+    sources: tuple[Source, ...]
+    rows: int | None
+    recipe: Recipe
+    similarities: tuple[float, ...] | None
+    store: Path | None = None
+
+    @cached_property
+    def prepared(self) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
+        """What the method keeps of the sources' adapters: projections by slot path, and their adapter configuration."""
+        return self.method.prepare(self.sources, self.similarities)
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits of everything that decides the outcome, but for the seeds."""
+        content = load(self.target, rows=self.rows).fingerprint
+        target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
+        recipe = self.recipe.model_dump(exclude={"log_with"})
+        sources = self.method.identity(self.sources)
+        decisive = [target, self.method.name, self.base.fingerprint, self.rows, sources, recipe]
+        return value_hash(decisive if self.similarities is None else [*decisive, self.similarities])
+
+
+def transfer(
+    target: Task,
+    sources: Sequence[Source],
+    *,
+    method: str = "scalearn",
+    seeds: Sequence[int] = (0,),
+    rows: int | None = None,
+    recipe: Recipe | None = None,
+    base: str | Base | None = None,
+    out: str | Path | None = None,
+    similarities: Sequence[float] | None = None,
+    store: str | Path | None = None,
+) -> TransferResult:
+    """Trains a method on a target and scores the public validation set.
+
+    Args:
+        sources: from `AdapterPool.select`, best first; a method that takes fewer (none, "sequential" the first, "fixed-grid" the first
+            two) may be given all.
+        method: the name of a row of `scalearn.methods.METHODS`.
+        seeds: each draws its own rows, dev set, head, omega and order.
+        rows: at most so many training rows of the target.
+        recipe: by default the method's own.
+        base: needed only where there are no sources.
+        out: the result's folder; by default a temporary one (see `TransferResult.save`).
+        similarities: each source's to the target, larger is nearer, as a ranking gives them; read by methods that need them
+            ("soup-similarity").
+        store: where trainings that several targets share are kept ("joint" has such). None trains anew.
+
+    >>> transfer(get_task("rte"), pool.select(["mnli", "qnli"]), method="scalearn", seeds=[0, 1, 2])  # doctest: +SKIP
+
+    Raises:
+        UserError: too few or ill-matched sources, an unknown method, similarities that are missing or cannot be weights, a folder that
+            holds a different run, bad data; a source that the method cannot use.
+        Diverged: the loss became NaN; finished seeds and the last good state are kept.
+    """
+    chosen = get_method(method)
+    recipe = recipe or chosen.recipe
+    model_base = _base(sources, base)
+    _check(chosen, sources, seeds)
+    weights = _similarities(chosen, sources, similarities)
+    used = chosen.choose(target, sources)
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
+    kept = Path(store) if store else None
+    spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, kept)
+    _begin(spec)
+    with bar(f"{target.name} by {method}", len(seeds)) as advance:
+        for seed in seeds:
+            if not (folder / f"seed-{seed}" / "seed.json").is_file():
+                _train_seed(spec, seed)
+            advance("")
+    world = accelerator()
+    if world.is_main_process:
+        finished = {int(path.parent.name.removeprefix("seed-")) for path in folder.glob("seed-*/seed.json")}
+        write_json(folder / "result.json", {"seeds": sorted(finished)})
+    world.wait_for_everyone()
+    return TransferResult.load(folder)
+
+
+def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
+    if base is None and not sources:
+        raise UserError("no sources and no base: name the base model (base='minilm', a hub id or a folder)")
+    model_base = base if isinstance(base, Base) else load_base(base or sources[0].card.base["name"])
+    for source in sources:
+        source.check_base(model_base)
+    return model_base
+
+
+def _check(method: TransferMethod, sources: Sequence[Source], seeds: Sequence[int]) -> None:
+    """Refuses what could only fail later."""
+    method.check_count(len(sources))
+    method.check_installed()
+    names = [source.name for source in sources]
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate:
+        raise UserError(
+            f"source '{duplicate}' is given twice; names must differ (rename an entry's folder to tell two apart)"
+        )
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds {list(seeds)}: must be a non-empty list without duplicates")
+
+
+def _similarities(
+    method: TransferMethod, sources: Sequence[Source], similarities: Sequence[float] | None
+) -> tuple[float, ...] | None:
+    """The similarities, where the method needs them."""
+    if similarities is not None and len(similarities) != len(sources):
+        raise UserError(
+            f"{len(similarities)} similarities for {len(sources)} sources: give one per source, in the same order"
+        )
+    if not method.needs_similarities:
+        return None
+    if similarities is None:
+        raise UserError(
+            f"method '{method.name}' weighs the sources by their similarity to the target, and none is given: "
+            "let a ranking choose the sources, pass similarities=[...], or use 'soup', which weighs all alike"
+        )
+    method.check_similarities(similarities)
+    return tuple(float(value) for value in similarities)
+
+
+def _begin(spec: TransferSpec) -> None:
+    """Writes down what is computed, with the sources' weights, all at once; or goes on with what is written there.
+
+    Raises:
+        UserError: the folder holds a different run (what differs is named), or something else.
+    """
+    path = spec.folder / "run.json"
+    if path.is_file():
+        record = read_record(path, TransferRecord)
+        if record.key != spec.key:
+            raise UserError(
+                f"{spec.folder} holds a different run ({_difference(record, spec)}): choose another --out, or delete it"
+            )
+    elif spec.folder.is_file() or (spec.folder.is_dir() and any(spec.folder.iterdir())):
+        raise UserError(f"{spec.folder} is not empty and holds no transfer: choose another --out")
+    begun, world = path.is_file(), accelerator()
+    world.wait_for_everyone()  # all have looked before one writes
+    if not begun and world.is_main_process:
+        with whole_folder(spec.folder) as partial:
+            write_json(partial / "run.json", _record(spec, partial).model_dump(mode="json"))
+    world.wait_for_everyone()
+
+
+def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
+    """The record of a transfer; its sources' projections are written into the folder."""
+    layers, adapter_config = spec.prepared
+    digest = None
+    if layers:
+        tensors = {
+            f"{path}/{name}": getattr(part, name).contiguous() for path, part in layers.items() for name in PROJECTIONS
+        }
+        save_file(tensors, folder / SOURCES)
+        digest = file_hash(folder / SOURCES)
+    return TransferRecord(
+        key=spec.key,
+        task=spec.target,
+        method=spec.method.name,
+        base=describe(spec.base),
+        sources={source.name: source.fingerprint for source in spec.sources},
+        adapter_config=adapter_config,
+        rows=spec.rows,
+        recipe=spec.recipe,
+        sources_file=digest,
+        versions=versions(),
+        similarities=spec.similarities,
+    )
+
+
+def _difference(record: TransferRecord, spec: TransferSpec) -> str:
+    pairs = {
+        "target": (record.task.name, spec.target.name),
+        "metric": (record.task.metric, spec.target.metric),
+        "method": (record.method, spec.method.name),
+        "sources": (", ".join(record.sources), ", ".join(source.name for source in spec.sources)),
+        "similarities": (record.similarities, spec.similarities),
+        "rows": (record.rows, spec.rows),
+        **{
+            f"recipe.{name}": (getattr(record.recipe, name), getattr(spec.recipe, name)) for name in Recipe.model_fields
+        },
+    }
+    differing = [f"{what} {old}, asked {new}" for what, (old, new) in pairs.items() if old != new]
+    return "; ".join(differing) or "the data, the base or a source's weights differ"
+
+
+def _train_seed(spec: TransferSpec, seed: int) -> None:
+    """Trains one seed by the method's own procedure, scores it, and stores it whole."""
+    data = load(spec.target, rows=spec.rows, seed=seed)
+    layers, adapter_config = spec.prepared
+    training = SeedTraining(
+        target=spec.target,
+        data=data,
+        base=spec.base,
+        recipe=spec.recipe,
+        seed=seed,
+        sources=spec.sources,
+        layers=layers,
+        adapter_config=adapter_config,
+        label=f"{spec.target.name} by {spec.method.name}, seed {seed}",
+        rescue=spec.folder / f"seed-{seed}-last-good.safetensors",
+        store=spec.store,
+    )
+    trained = spec.method.train(training)
+    scores = evaluate_all(trained.model, spec.target, data, spec.base.tokenizer, max_length=spec.recipe.max_length)
+    world = accelerator()
+    if world.is_main_process:
+        _store_seed(spec, seed, data.fingerprint, trained, scores)
+    world.wait_for_everyone()
+
+
+def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel, scores: dict[str, float]) -> None:
+    """Stores what a seed learned and its scores, whole or not at all."""
+    merged = (spec.folder / SOURCES).stat().st_size if spec.method.merges else 0
+    done = trained.fit
+    with whole_folder(spec.folder / f"seed-{seed}") as partial:
+        state = partial / "state.safetensors"
+        save_file(learned_state(trained.model), state)
+        entry = SeedRecord(
+            seed=seed,
+            scores=scores,
+            dev=done.score or 0.0,
+            epoch=done.epoch or 0,
+            steps=done.steps,
+            seconds=done.seconds,
+            parameters=learned_parameters(trained.model),
+            data=data,
+            state_file=file_hash(state),
+            bytes=state.stat().st_size + merged,
+            peak_memory=trained.peak_memory,
+            grid=trained.grid,
+        )
+        write_json(partial / "seed.json", entry.model_dump(mode="json"))

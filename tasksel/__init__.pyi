@@ -1,0 +1,32 @@
+"""The public names of tasksel, each from the module that defines it."""
+
+from tasksel.adapters.pool import AdapterPool as AdapterPool
+from tasksel.adapters.pool import Source as Source
+from tasksel.embeddings import EMBEDDERS as EMBEDDERS
+from tasksel.embeddings import get_embedder as get_embedder
+from tasksel.embeddings.base import Embedder as Embedder
+from tasksel.embeddings.base import TaskEmbedding as TaskEmbedding
+from tasksel.embeddings.index import EmbeddingIndex as EmbeddingIndex
+from tasksel.errors import UserError as UserError
+from tasksel.evaluation.leaderboard import Judgement as Judgement
+from tasksel.evaluation.leaderboard import judge as judge
+from tasksel.evaluation.ranking_metrics import ndcg as ndcg
+from tasksel.evaluation.ranking_metrics import regret as regret
+from tasksel.evaluation.transfer_matrix import Matrix as Matrix
+from tasksel.evaluation.transfer_matrix import read_matrix as read_matrix
+from tasksel.model.base import Base as Base
+from tasksel.model.base import load_base as load_base
+from tasksel.selection.ranking import Ranking as Ranking
+from tasksel.selection.ranking import rank as rank
+from tasksel.selection.selectors import SELECTORS as SELECTORS
+from tasksel.selection.selectors import Selector as Selector
+from tasksel.selection.selectors import get_selector as get_selector
+from tasksel.tasks.load import Data as Data
+from tasksel.tasks.load import load as load
+from tasksel.tasks.metrics import METRICS as METRICS
+from tasksel.tasks.metrics import score as score
+from tasksel.tasks.registry import find_tasks as find_tasks
+from tasksel.tasks.registry import get_task as get_task
+from tasksel.tasks.registry import get_tasks as get_tasks
+from tasksel.tasks.task import Task as Task
+from tasksel.tasks.task import TaskSet as TaskSet

@@ -1,0 +1,60 @@
+"""What a pool says of a source: base, task, rows, settings, scores, versions, and a hash of every file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from tasksel.errors import UserError
+from tasksel.storage.atomic import read_json
+from tasksel.storage.frozen import Frozen
+from tasksel.tasks.task import Task
+from tasksel.training.recipe import Recipe
+
+FILE = "card.json"
+
+
+class Card(Frozen):
+    """One source's card.
+
+    Attributes:
+        adapter: the adapter's name inside its files. base: name and fingerprint of the model it was trained on.
+        name, key: the entry's name when it was stored, and a hash of all that decided its weights. files: sha256 by file name.
+        data: fingerprint of the rows. rows: the cap that they were drawn under, by `seed`.
+        epoch: of the checkpoint that was kept. seconds, steps: of training.
+        peak_memory: bytes, the most held while training (`tasksel.training.memory`).
+        parameters: trainable parameters of the "transfer" (the adapter) and of the "head".
+    """
+
+    adapter: str
+    base: dict[str, str]
+    task: Task | None = None
+    data: str | None = None
+    rows: int | None = None
+    seed: int = 0
+    name: str
+    key: str
+    recipe: Recipe | None = None
+    scores: dict[str, float] = Field(default_factory=dict)
+    seconds: float | None = None
+    steps: int | None = None
+    epoch: int | None = None
+    peak_memory: int | None = None
+    parameters: dict[str, int] = Field(default_factory=dict)
+    origin: str = "trained here"
+    versions: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str]
+
+
+def read_card(path: Path) -> Card:
+    """A source's card.
+
+    Raises:
+        UserError: no such file, broken JSON or wrong fields.
+    """
+    try:
+        return Card.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: not a source's card ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error

@@ -1,0 +1,84 @@
+"""A task's trained adapter and head, in the `adapters` library's own format: what some methods compare or run.
+
+    <folder>/adapter_config.json, adapter.safetensors, head_config.json, model_head.safetensors
+
+A source's comes from its pool; a target's is trained on the rows that the target has (`tasksel.adapters.train`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tasksel.errors import UserError, one_line
+from tasksel.model.base import Base, quiet
+from tasksel.storage.atomic import file_hash, read_json
+
+WEIGHTS, HEAD, RECORD = "adapter.safetensors", "model_head.safetensors", "trained.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An adapter's folder, and the adapter's name inside its files."""
+
+    folder: Path
+    adapter: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of the adapter's weights."""
+        return file_hash(self.folder / WEIGHTS)[:16]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its files of weights, head included."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+
+    @property
+    def seconds(self) -> float:
+        """The seconds that training it here took; 0 for one that was there already."""
+        record = self.folder / RECORD
+        return float(read_json(record)["seconds"]) if record.is_file() else 0.0
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """The adapter's weights by module path and name, layer by layer, without the adapter's own name.
+
+        Raises:
+            UserError: a file that is missing or cut short.
+        """
+        try:
+            found = load_file(self.folder / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{self.folder / WEIGHTS} cannot be read ({one_line(error)}); train it again") from error
+        return {name.replace(f".adapters.{self.adapter}.", "."): found[name] for name in sorted(found, key=_by_layer)}
+
+    def model(self, base: Base) -> Any:
+        """The base with this adapter and its head active, everything frozen, in eval mode.
+
+        Raises:
+            UserError: no head beside the adapter, or files that do not fit the base.
+        """
+        if not (self.folder / HEAD).is_file():
+            raise UserError(
+                f"{self.folder} has no head ({HEAD}): this method needs one; train the adapter with its task"
+            )
+        model = base.model()
+        try:
+            with quiet():
+                name = model.load_adapter(str(self.folder), with_head=True, use_safetensors=True, set_active=True)
+        except (OSError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
+            raise UserError(f"{self.folder}: the adapter cannot be loaded ({one_line(error)})") from error
+        model.active_head = name
+        return model.requires_grad_(False).eval()
+
+
+def _by_layer(name: str) -> list[int | str]:
+    """Sorts layer 10 behind layer 9."""
+    return [int(part) if part.isdigit() else part for part in name.split(".") if part]

@@ -1,0 +1,257 @@
+"""A pool: a folder of source adapters for one base model, each in the `adapters` library's own format beside a card.
+
+    pool/<name>/adapter_config.json, adapter.safetensors      the library's
+    pool/<name>/head_config.json, model_head.safetensors      the library's (where a head was trained)
+    pool/<name>/card.json                                     base, task, rows, settings, scores, versions, a hash of every file
+    pool/<name>/embeddings/*.safetensors                      task embeddings, made when first asked for
+
+An entry appears all at once; a folder without a card is not an entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
+from tasksel.adapters.card import FILE, Card, read_card
+from tasksel.adapters.checkpoint import Trained
+from tasksel.errors import UserError, unknown
+from tasksel.model.base import Base, describe, load_base
+from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
+from tasksel.storage.provenance import versions
+from tasksel.tasks.task import Task
+
+WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
+
+
+def entry_name(name: str) -> str:
+    """The name, if it can name an entry.
+
+    Raises:
+        UserError: a name that is no plain folder name.
+    """
+    if not re.fullmatch(r"[\w+-][\w.+-]*", name):
+        raise UserError(f"'{name}' cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
+    return name
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source adapter of a pool, every file of which can be checked: a `tasksel.selection.candidate.Candidate`.
+
+    Attributes:
+        moved_task: its task, where the caller says that its data lies elsewhere now than the card has it.
+    """
+
+    folder: Path
+    card: Card
+    moved_task: Task | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, which a user may change."""
+        return self.folder.name
+
+    @property
+    def task(self) -> Task | None:
+        """The task it was trained on, where that is known."""
+        return self.moved_task or self.card.task
+
+    @property
+    def rows(self) -> int | None:
+        """The cap on the rows it was trained on."""
+        return self.card.rows
+
+    @property
+    def seed(self) -> int:
+        """The seed it was trained with."""
+        return self.card.seed
+
+    @property
+    def data(self) -> str | None:
+        """The fingerprint of the rows it was trained on."""
+        return self.card.data
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of its weights."""
+        return self.card.files[WEIGHTS][:16]
+
+    @cached_property
+    def trained(self) -> Trained:
+        """Its adapter and head, as `tasksel` runs and compares them."""
+        self.verify()
+        return Trained(self.folder, self.card.adapter)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Its adapter configuration, as the library wrote it."""
+        return read_json(self.folder / CONFIG)["config"]
+
+    def bottlenecks(self) -> dict[str, Bottlenecks]:
+        """Its projections [1, r, d] by the module path of their slot.
+
+        Raises:
+            UserError: a file that was altered, cut short or lost; an adapter of a form that cannot be folded (named).
+        """
+        self.verify()
+        return read_bottlenecks(self.folder / WEIGHTS, self.card.adapter, self.config, owner=f"source '{self.name}'")
+
+    def check_base(self, base: Base) -> None:
+        """Refuses a source of another base.
+
+        Raises:
+            UserError: with both bases.
+        """
+        theirs = self.card.base
+        if theirs.get("fingerprint") != base.fingerprint:
+            raise UserError(
+                f"source '{self.name}' in {self.folder.parent} was trained on base '{theirs.get('name')}' ({theirs.get('fingerprint')}), "
+                f"not on '{base.name}' ({base.fingerprint}): use that base, or another pool"
+            )
+
+    def verify(self) -> None:
+        """Compares every file with its hash.
+
+        Raises:
+            UserError: a missing, truncated or altered file, by name.
+        """
+        for name, expected in self.card.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                raise UserError(f"source '{self.name}': {path} is missing; train or add it again")
+            if file_hash(path) != expected:
+                raise UserError(
+                    f"source '{self.name}': {path} is not the file that was stored (cut short or altered); train or add it again"
+                )
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in self.card.scores.items())
+        return f"Source({self.name!r}: {scores or self.card.origin})"
+
+
+def cards_in(folder: Path) -> list[Path]:
+    """The cards of a pool in name order; what is still being written is none of it."""
+    return [path for path in sorted(folder.glob(f"*/{FILE}")) if not path.parent.name.startswith(PARTIAL)]
+
+
+def pool_base(folder: Path) -> str | None:
+    """The name of the base that the sources in a folder were trained on; None where there are none."""
+    first = next(iter(cards_in(folder)), None)
+    return read_card(first).base.get("name") if first else None
+
+
+class AdapterPool:
+    """Source adapters by name, in a folder.
+
+    Iterating gives the sources in name order. The folder is made when the first adapter is stored.
+
+    Args:
+        folder: where the pool lies.
+        base: alias, hub id or folder of the base model, or the model; by default the one its adapters were trained on.
+        tasks: by source name, tasks whose data lies elsewhere now than a card says.
+
+    Raises:
+        UserError: the pool belongs to another base model; a card that cannot be read.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, base: str | Base | None = None, tasks: Mapping[str, Task] | None = None
+    ) -> None:
+        self.folder, self._tasks = Path(folder), dict(tasks or {})
+        self._read()
+        name = base or pool_base(self.folder)
+        if name is None:
+            raise UserError(
+                f"no pool at {self.folder}: name its base model to begin one (base='minilm', a hub id or a folder)"
+            )
+        self.base: Base = name if isinstance(name, Base) else load_base(name)
+        for source in self:
+            source.check_base(self.base)
+
+    def _read(self) -> None:
+        found = {path.parent.name: path for path in cards_in(self.folder)}
+        self._sources = {
+            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in found.items()
+        }
+
+    def __getitem__(self, name: str) -> Source:
+        if name not in self._sources:
+            raise unknown("source", name, self._sources, f"pool: {self.folder}")
+        return self._sources[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sources
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self._sources.values())
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @property
+    def names(self) -> list[str]:
+        """The sources' names."""
+        return list(self._sources)
+
+    def select(self, names: Iterable[str]) -> list[Source]:
+        """These sources, in this order.
+
+        Raises:
+            UserError: an unknown name (with the nearest one), a name given twice.
+        """
+        chosen = list(names)
+        twice = sorted({name for name in chosen if chosen.count(name) > 1})
+        if twice:
+            raise UserError(f"source '{twice[0]}' is chosen twice")
+        return [self[name] for name in chosen]
+
+    def store(self, model: Any, adapter: str, **card: Any) -> Source:
+        """Saves an adapter of `model`, and the head of its name, as an entry; one of that name is replaced.
+
+        Only the main process of a launch may call it. `card` are the fields of `Card`.
+
+        Raises:
+            UserError: a name that cannot name a folder.
+        """
+        name = entry_name(card["name"])
+        with whole_folder(self.folder / name) as fresh:
+            model.save_adapter(str(fresh), adapter, with_head=adapter in model.heads, use_safetensors=True)
+            files = {path.name: file_hash(path) for path in sorted(fresh.iterdir())}
+            made = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
+            write_json(fresh / FILE, made.model_dump(mode="json"))
+        self._read()  # in name order, as every other process of a launch reads it
+        return self[name]
+
+    def reread(self) -> None:
+        """Looks at the folder again (another process may have written)."""
+        self._read()
+
+    def verify(self) -> None:
+        """Checks every file of every entry against its hash.
+
+        Raises:
+            UserError: the first file that is missing or altered.
+        """
+        for source in self:
+            source.verify()
+
+    def __repr__(self) -> str:
+        return f"AdapterPool({str(self.folder)!r}, base={self.base.name!r}: {', '.join(self._sources) or 'empty'})"
+
+
+def pool_sources(folder: Path, base: Base, *, tasks: Mapping[str, Task] | None = None) -> list[Source]:
+    """The sources of a pool that must have some, in name order; see `AdapterPool`.
+
+    Raises:
+        UserError: no source there, a card that cannot be read, a source of another base.
+    """
+    found = list(AdapterPool(folder, base=base, tasks=tasks))
+    if not found:
+        raise UserError(f"no sources in {folder}: a pool has a folder with a card.json for each (scalearn pool ls)")
+    return found

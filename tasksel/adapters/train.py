@@ -1,0 +1,220 @@
+"""Trains one new adapter and a head on a frozen base: the one trainer of a pool's sources and of a target's own adapter.
+
+    h <- h + up f(down h)        in every layer; what trains is down, up and the head (`seq_bn`, Pfeiffer et al. 2021, arXiv:2005.00247)
+
+Heads are drawn first, in the order of their tasks, then the adapter: at one seed every training of a task starts from the same head. A joint
+training (`scalearn.methods.joint`) takes the same model with a head for each of its tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from adapters import SeqBnConfig
+
+from tasksel.adapters.checkpoint import RECORD, Trained
+from tasksel.adapters.pool import AdapterPool, Source, entry_name
+from tasksel.display.progress import say
+from tasksel.errors import UserError
+from tasksel.model.base import Base, quiet
+from tasksel.model.heads import add_head
+from tasksel.processes import accelerator
+from tasksel.storage.atomic import value_hash, whole_folder, write_json
+from tasksel.tasks.load import Data, load
+from tasksel.tasks.task import Task
+from tasksel.training.loop import Fit, fit
+from tasksel.training.memory import Peak
+from tasksel.training.predict import encode_split, evaluate_all
+from tasksel.training.recipe import Recipe
+
+REDUCTION_FACTOR = 16  # the authors' and the library's default for seq_bn
+Existing = Literal["only-missing", "always", "never"]
+SOURCE_RECIPE = Recipe(lr=3e-4, patience=5)  # the authors' scripts of arXiv:2310.01217
+TARGET_RECIPE = Recipe(lr=1e-3, epochs=10, max_length=64, micro_batch=32)  # ours: few rows want a larger step than 3e-4
+
+
+def add_new_adapter(model: Any, name: str) -> None:
+    """Gives the model one new, ordinary `seq_bn` adapter and makes it active.
+
+    >>> add_new_adapter(model, "rte")  # doctest: +SKIP
+    """
+    with quiet():
+        model.add_adapter(name, config=SeqBnConfig(reduction_factor=REDUCTION_FACTOR))
+        model.set_active_adapters(name)
+
+
+def freeze_base(model: Any) -> None:
+    """Leaves trainable what is new beside the base: heads, and whatever sits in an adapter slot.
+
+    >>> freeze_base(model)  # doctest: +SKIP
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("heads.") or ".adapters." in name)
+
+
+def adapter_model(base: Base, tasks: Sequence[Task], name: str, *, seed: int) -> Any:
+    """The frozen base with a head for each task, in this order, and one new adapter `name`; the last task's head is active.
+
+    >>> adapter_model(load_base("minilm"), [task], task.name, seed=0)  # doctest: +SKIP
+    """
+    torch.manual_seed(seed)
+    model = base.model()
+    for task in tasks:
+        add_head(model, task, name=task.name)
+    add_new_adapter(model, name)
+    freeze_base(model)
+    return model
+
+
+def trainable_parameters(model: Any) -> dict[str, int]:
+    """How many numbers train: those of the head ("head"), and those beside it ("transfer").
+
+    >>> trainable_parameters(model)  # doctest: +SKIP
+    {'transfer': 894528, 'head': 592130}
+    """
+    sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+    head = sum(size for name, size in sizes.items() if name.startswith("heads."))
+    return {"transfer": sum(sizes.values()) - head, "head": head}
+
+
+def fit_adapter(
+    task: Task, data: Data, base: Base, recipe: Recipe, *, seed: int, label: str, rescue: Path | None = None
+) -> tuple[Any, Fit]:
+    """Trains a new adapter and head, both of the task's name, on the task's rows.
+
+    Args:
+        label: what a progress bar says. rescue: where the last finite state is written if the loss becomes NaN.
+
+    Returns:
+        The model with the best checkpoint on dev, and how the training went.
+
+    Raises:
+        Diverged: the loss became NaN.
+
+    >>> model, done = fit_adapter(task, load(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
+    """
+    model = adapter_model(base, [task], task.name, seed=seed)
+    train, dev = (
+        encode_split(split, task, base.tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
+    )
+    return model, fit(model, task, train, dev, recipe, seed=seed, label=label, rescue=rescue)
+
+
+def train_adapter(
+    task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
+) -> Trained:
+    """A task's own adapter and head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
+
+    Raises:
+        Diverged: the loss became NaN.
+
+    >>> train_adapter(task, load(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
+    """
+    key = value_hash([data.fingerprint, base.fingerprint, recipe.model_dump(mode="json"), seed])
+    stored = Trained(folder / f"adapter-{key}", task.name)
+    there, world = (stored.folder / RECORD).is_file(), accelerator()
+    world.wait_for_everyone()  # all have looked before one writes
+    if there:
+        return stored
+    if world.is_main_process:
+        say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows, and kept")
+    model, done = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
+    if world.is_main_process:
+        with whole_folder(stored.folder) as partial:
+            model.save_adapter(str(partial), task.name, with_head=True, use_safetensors=True)
+            write_json(partial / RECORD, {"task": task.name, "dev": done.score, "seconds": done.seconds})
+    world.wait_for_everyone()
+    return stored
+
+
+def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) -> str:
+    """16 hex digits of all that decides the adapter: rows, kind of task, base, recipe, seed."""
+    decisive = [
+        data.fingerprint,
+        task.kind,
+        task.labels,
+        task.metric,
+        base.fingerprint,
+        recipe.model_dump(mode="json", exclude={"log_with"}),
+        seed,
+    ]
+    return value_hash(decisive)
+
+
+def train_source(
+    task: Task,
+    pool: AdapterPool,
+    *,
+    name: str | None = None,
+    rows: int | None = None,
+    seed: int = 0,
+    recipe: Recipe = SOURCE_RECIPE,
+    overwrite: Existing = "only-missing",
+) -> Source:
+    """Trains a `seq_bn` adapter (reduction factor 16) with a head on a task and stores both in the pool.
+
+    The dev tenth of train chooses the checkpoint; the public validation set is scored once, at the end.
+
+    Args:
+        name: the entry's name, by default the task's.
+        rows: at most so many training rows (a seeded, stratified draw).
+        overwrite: "only-missing" gives back an entry that was made just so and refuses one that was made otherwise; "always" trains
+            anew; "never" gives back whatever has the name.
+
+    >>> train_source(get_task("sentiment_films"), AdapterPool("pools/mine", base="minilm"))  # doctest: +SKIP
+
+    Raises:
+        UserError: the name holds an adapter made otherwise, or cannot name a folder; bad data (see `tasksel.tasks.load.load`).
+        Diverged: the loss became NaN; the last good state is kept beside the pool's entries.
+    """
+    name = entry_name(name or task.name)
+    if name in pool and overwrite == "never":
+        return pool[name]
+    data = load(task, rows=rows, seed=seed)
+    key = source_key(task, data, pool.base, recipe, seed)
+    if name in pool and overwrite == "only-missing":
+        return _held(pool, name, key)
+    peak, rescue = Peak(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
+    model, done = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
+    card: dict[str, Any] = {
+        "name": name,
+        "key": key,
+        "task": task,
+        "data": data.fingerprint,
+        "rows": rows,
+        "seed": seed,
+        "recipe": recipe,
+        "parameters": trainable_parameters(model),
+    }
+    card |= {"seconds": done.seconds, "steps": done.steps, "epoch": done.epoch, "peak_memory": peak.bytes()}
+    scores = evaluate_all(model, task, data, pool.base.tokenizer, max_length=recipe.max_length)
+    card["scores"] = {"dev": done.score or 0.0, **scores}
+    world = accelerator()
+    if world.is_main_process:
+        pool.store(model, task.name, **card)
+    world.wait_for_everyone()
+    if not world.is_main_process:
+        pool.reread()
+    return pool[name]
+
+
+def _held(pool: AdapterPool, name: str, key: str) -> Source:
+    """The entry of that name, if it was made just so and is whole."""
+    held = pool[name]
+    if held.card.key != key:
+        raise UserError(
+            f"the pool {pool.folder} holds '{name}' made with other data or settings ({_settings(held)}); "
+            "give another name (--name) or replace it (--overwrite always)"
+        )
+    held.verify()
+    say(f"{name}: in the pool already")
+    return held
+
+
+def _settings(source: Source) -> str:
+    recipe = source.card.recipe
+    schedule = f", lr {recipe.lr:g}, at most {recipe.epochs} epochs" if recipe else ""
+    return f"rows {source.rows or 'all'}, seed {source.seed}{schedule}; {source.card.origin}"

@@ -1,0 +1,70 @@
+"""Commands about task embeddings: embed, index build, index nearest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tasksel.cli.app import out
+from tasksel.cli.arguments import By, Data, Files, Folder, Label, Names, Rows, Settings, Text
+from tasksel.processes import is_main
+
+
+def embed(
+    tasks: Names, data: Data = None, by: By = "connectivity", settings: Settings = (), base: str = "minilm", rows: Rows = None, seed: int = 0,
+    out_folder: Annotated[Path, tyro.conf.arg(name="out")] = Path("embeddings"), text: Text = (), label: Label = "label",
+) -> None:  # fmt: skip
+    """Embed tasks; one safetensors file per task. A selector that compares adapters trains one per task first.
+
+    For example:
+      tasksel embed entail_travel entail_kitchen
+      tasksel embed rte mrpc --by fisher --data path/to/tasks --rows 1000
+      tasksel embed rte --set co_train=true max_steps=40 --data path/to/tasks
+    """
+    from tasksel.embeddings import get_embedder
+    from tasksel.model.base import load_base
+    from tasksel.selection.candidate import Subject, TaskCandidate
+    from tasksel.selection.selectors import given_settings, inputs_of
+    from tasksel.tasks.registry import given_task
+
+    model, embedder = load_base(base), get_embedder(by, **given_settings(settings))
+    for name in tasks:
+        task = given_task(name, data=data, text=text, label=label)
+        subject = Subject(TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name), model)
+        embedding = subject.embedding(embedder, inputs=subject if inputs_of(embedder) == "target" else None)
+        if is_main():
+            path = out_folder / f"{task.name}-{embedder.key}-seed{seed}.safetensors"
+            embedding.save(path)
+            out.print(f"{embedding!r} -> {path}", highlight=False, markup=False)
+
+
+def index_build(
+    files: Files, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the index's folder")]
+) -> None:
+    """Put stored embeddings into one index: connectivity patterns, or embeddings of one vector.
+
+    Example: tasksel index build embeddings/*.safetensors --out my-index
+    """
+    from tasksel.embeddings.index import build_from_files
+
+    index = build_from_files(files)
+    index.save(out_folder)
+    out.print(f"{index!r} -> {out_folder}", highlight=False, markup=False)
+
+
+def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | None = None) -> None:
+    """The k tasks (10, or all where there are fewer) of an index that lie nearest to a stored embedding.
+
+    Example: tasksel index nearest my-index embeddings/rte-connectivity-1a2b3c4d-seed0.safetensors --k 5
+    """
+    from tasksel.embeddings.base import TaskEmbedding
+    from tasksel.embeddings.index import EmbeddingIndex
+    from tasksel.selection.ranking import Ranking
+
+    stored = EmbeddingIndex.load(index)
+    embedding = TaskEmbedding.load(target)
+    names, scores = stored.nearest(embedding, min(10, len(stored)) if k is None else k)[:2]
+    ranking = Ranking(embedding.made["task"], tuple(names), tuple(map(float, scores)), {"by": embedding.made["method"]})
+    out.print(str(ranking), highlight=False, markup=False)

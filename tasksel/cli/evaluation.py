@@ -1,0 +1,97 @@
+"""The command that evaluates selectors on a measured transfer matrix: evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from tasksel.cli.app import out
+from tasksel.cli.arguments import CACHE_DIR, BaseName, CacheDir, Data, MatrixPath, PoolFolder, Rows
+from tasksel.cli.selection import pool_base_or_default, tasks_of_pool
+from tasksel.display.progress import say
+from tasksel.errors import UserError
+from tasksel.processes import is_main
+
+if TYPE_CHECKING:
+    from tasksel.evaluation.score_records import Scores
+    from tasksel.evaluation.score_selectors import Bench
+
+
+def evaluate(
+    matrix: MatrixPath, by: Annotated[tuple[str, ...], tyro.conf.arg(help="selectors, or 'all'; a+b fuses")] = ("all",),
+    method: Annotated[str, tyro.conf.arg(help="the transfer method whose runs are the ground truth")] = "sequential",
+    pool: PoolFolder = None, data: Data = None, base: BaseName = None, rows: Rows = None,
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="ranking seeds; by default 0 is computed, and all that are stored are evaluated")] = (),
+    targets: Annotated[tuple[str, ...], tyro.conf.arg(help="evaluate on these alone")] = (), cache_dir: CacheDir = CACHE_DIR,
+    out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for judge.md and judge.svg")] = None,
+) -> None:  # fmt: skip
+    """Evaluate selectors on a measured matrix. Scores that are not there yet are computed from --pool and --data.
+
+    For example:
+      tasksel evaluate docs/results/matrix
+      tasksel evaluate runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --seeds 0 1
+      tasksel evaluate docs/results/matrix --by logme leep --targets scitail sst5 trec
+      tasksel evaluate runs/matrix --by connectivity text connectivity+text --method scalearn --out evaluated
+    """
+    from rich.console import Console
+
+    from tasksel.evaluation.leaderboard import judge
+    from tasksel.evaluation.leaderboard_figure import picture
+    from tasksel.evaluation.score_records import FILE
+    from tasksel.evaluation.score_selectors import missing, named_methods, score_all
+    from tasksel.evaluation.transfer_matrix import beside, read_matrix
+    from tasksel.storage.atomic import write_text
+
+    measured, path = read_matrix(matrix).only(targets), beside(matrix, FILE)
+    wanted = named_methods(by)
+    todo = missing(wanted, measured.targets, seeds or (0,), path)
+    if todo and pool:
+        score_all(sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), todo, path)
+    scores = [one for one in stored_scores(wanted, path) if not seeds or one.seed in seeds]
+    if wanted and not scores:
+        raise UserError(
+            f"no scores under seed {', '.join(map(str, seeds))} in {path}: compute them (--pool POOL, --data TASKS)"
+        )
+    leaderboard = judge(measured, [one for one in scores if not targets or one.target in targets], method=method)
+    if not is_main():
+        return
+    wide = out if out.is_terminal else Console(width=130)  # a pipe has no width of its own
+    wide.print(leaderboard.table())
+    if out_folder:
+        write_text(out_folder / "judge.md", leaderboard.markdown() + "\n" + leaderboard.per_target_markdown())
+        picture(leaderboard, out_folder / "judge.svg")
+        out.print(f"judge.md and judge.svg lie in {out_folder}", highlight=False)
+
+
+def stored_scores(wanted: Sequence[str], path: Path) -> list[Scores]:
+    """The wanted selectors' scores in a file; those that it has none of are said.
+
+    Raises:
+        UserError: none at all.
+    """
+    from tasksel.evaluation.score_records import read_scores
+    from tasksel.evaluation.score_selectors import at_hand
+
+    scores = at_hand(wanted, read_scores(path))
+    if wanted and not scores:
+        raise UserError(
+            f"no scores by {', '.join(wanted[:3])}{', …' if len(wanted) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
+        )
+    have = {one.by for one in scores}
+    if lost := [by for by in wanted if by not in have]:
+        say(f"left out, as {path} has no scores by them (--pool and --data compute them): {', '.join(lost)}")
+    return scores
+
+
+def sources_and_targets(
+    targets: Sequence[str], pool: Path, data: str | None, base: str | None, rows: int | None, cache_dir: Path
+) -> Bench:
+    """What scores and features are computed from: a pool's sources and the tasks of a place."""
+    from tasksel.adapters.pool import pool_sources
+    from tasksel.evaluation.score_selectors import Bench
+
+    model, tasks = pool_base_or_default(base, pool), tasks_of_pool(data, pool, targets)
+    return Bench(pool_sources(pool, model, tasks=tasks), tasks, model, rows, cache_dir)

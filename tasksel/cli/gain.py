@@ -1,0 +1,69 @@
+"""The command that predicts which transfers gain: predict-gain."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tasksel.cli.app import out
+from tasksel.cli.arguments import CACHE_DIR, BaseName, CacheDir, Data, MatrixPath, PoolFolder, Rows
+from tasksel.cli.evaluation import sources_and_targets, stored_scores
+from tasksel.display.progress import say
+from tasksel.errors import UserError
+from tasksel.processes import is_main
+
+
+def predict_gain(
+    matrix: MatrixPath, also: Annotated[tuple[str, ...], tyro.conf.arg(help="selectors whose scores are features too")] = (),
+    method: Annotated[str, tyro.conf.arg(help="the transfer method whose gain is predicted")] = "sequential",
+    max_loss: Annotated[float, tyro.conf.arg(help="points of score (of 1) that may be lost")] = 0.01,
+    pool: PoolFolder = None, data: Data = None, base: BaseName = None, rows: Rows = None, seed: int = 0, cache_dir: CacheDir = CACHE_DIR,
+    out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for benefit.md, .json and .svg")] = None,
+) -> None:  # fmt: skip
+    """Predict from attributions which transfers gain, and say what leaving the others out saves and costs.
+
+    Features that are not there yet are computed from --pool and --data.
+
+    For example:
+      tasksel predict-gain docs/results/matrix
+      tasksel predict-gain runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --out runs/gain
+    """
+    from tasksel.evaluation.score_records import FILE as SCORES
+    from tasksel.evaluation.score_selectors import named_methods
+    from tasksel.evaluation.transfer_matrix import beside, read_matrix
+    from tasksel.gain.pair_features import FILE as PAIRS
+    from tasksel.gain.pair_features import attribute, read_pairs, rows_with_features, with_scores
+    from tasksel.gain.predictor import assess
+    from tasksel.gain.report import markdown, write
+    from tasksel.gain.tradeoff import measured_pairs
+
+    measured, path = read_matrix(matrix), beside(matrix, PAIRS)
+    if pool:
+        attribute(
+            sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), measured.targets, path, seed=seed
+        )
+    known = read_pairs(path)
+    if not known:
+        raise UserError(
+            f"no features of pairs in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
+        )
+    columns = named_methods(also)
+    scores = stored_scores(columns, beside(matrix, SCORES)) if columns else []
+    features = with_scores(known, scores, columns, seed=seed)
+    runs, lost = rows_with_features(measured.rows, features, method=method)
+    if lost:
+        say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(lost)}")
+    pairs, diverged = measured_pairs(map(asdict, runs), features, method=method)
+    for name in diverged:
+        say(f"left out, as it diverged under every seed: {name}")
+    sizes = {pair.source: pair.source_rows for pair in known.values()}
+    assessment = assess(pairs, sizes=sizes, max_loss=max_loss)
+    if not is_main():
+        return
+    out.print(markdown(assessment), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
+    if out_folder:
+        write(assessment, out_folder)
+        out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)

@@ -1,0 +1,95 @@
+"""The command that ranks sources for a target: rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from tasksel.cli.app import out
+from tasksel.cli.arguments import (
+    CACHE_DIR,
+    BaseName,
+    By,
+    CacheDir,
+    Data,
+    Label,
+    Name,
+    Names,
+    PoolFolder,
+    Rows,
+    Settings,
+    Text,
+)
+from tasksel.errors import unknown
+from tasksel.processes import is_main
+
+if TYPE_CHECKING:
+    from tasksel.model.base import Base
+    from tasksel.tasks.task import Task
+
+
+def rank(
+    target: Name, sources: Names = (), data: Data = None, by: By = "connectivity", settings: Settings = (), base: BaseName = None, rows: Rows = None, seed: int = 0,
+    pool: PoolFolder = None, matrix: Annotated[Path | None, tyro.conf.arg(help="for --by oracle: the measured transfer matrix")] = None,
+    cache_dir: CacheDir = CACHE_DIR, text: Text = (), label: Label = "label",
+) -> None:  # fmt: skip
+    """Rank tasks, or the trained sources of a pool, for a target. Without SOURCES, all other tasks of the same place.
+
+    For example:
+      tasksel rank entail_travel
+      tasksel rank reviews.csv sst2 imdb rte --text body --label stars --data path/to/tasks
+      tasksel rank rte --data path/to/tasks --pool pools/mine --by logme
+      tasksel rank rte --data path/to/tasks --pool pools/mine --by connectivity+text
+      tasksel rank rte --data path/to/tasks --by oracle --matrix runs/matrix
+    """
+    from tasksel.evaluation.transfer_matrix import read_matrix
+    from tasksel.selection.ranking import rank as rank_sources
+    from tasksel.selection.selectors import get_selector, given_settings, with_truth
+    from tasksel.tasks.registry import given_task
+
+    task = given_task(target, data=data, text=text, label=label)
+    selector = get_selector(by, **given_settings(settings))
+    if matrix:
+        measured, scores = read_matrix(matrix).truth(task.name)
+        selector = with_truth(selector, {task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
+        sources = sources or (() if pool else measured)
+    model = pool_base_or_default(base, pool)
+    candidates = _candidates(sources, data, pool, model)
+    ranking = rank_sources(task, candidates, by=selector, base=model, rows=rows, seed=seed, store=cache_dir)
+    if is_main():
+        out.print(str(ranking), highlight=False, markup=False)
+
+
+def _candidates(sources: Sequence[str], data: str | None, pool: Path | None, model: Base) -> list[Any]:
+    """The sources of a pool, or tasks, that are named; all where none is."""
+    from tasksel.adapters.pool import pool_sources
+    from tasksel.tasks.registry import find_tasks, given_task
+
+    if not pool:
+        return [given_task(name, data=data) for name in sources] or list(find_tasks(data))
+    stored = pool_sources(pool, model, tasks=tasks_of_pool(data, pool) if data else None)
+    for name in sources:
+        if name not in [source.name for source in stored]:
+            raise unknown("source", name, [source.name for source in stored], f"pool: {pool}")
+    return [source for source in stored if not sources or source.name in sources]
+
+
+def pool_base_or_default(name: str | None, pool: Path | None) -> Base:
+    """The base of that name, else the one that a pool's sources were trained on, else MiniLM."""
+    from tasksel.adapters.pool import pool_base
+    from tasksel.model.base import load_base
+
+    return load_base(name or (pool and pool_base(pool)) or "minilm")
+
+
+def tasks_of_pool(data: str | None, pool: Path, targets: Sequence[str] = ()) -> dict[str, Task]:
+    """The tasks of a place that a pool's sources or the targets are named after."""
+    from tasksel.adapters.pool import cards_in
+    from tasksel.tasks.registry import find_tasks
+
+    tasks = find_tasks(data)
+    names = {*targets, *(path.parent.name for path in cards_in(pool))}
+    return {name: tasks[name] for name in sorted(names) if name in tasks}

@@ -1,0 +1,60 @@
+"""Commands that look at tasks: ls, show."""
+
+from __future__ import annotations
+
+import json
+
+from tasksel.cli.app import out
+from tasksel.cli.arguments import Data, Label, Name, Rows, Text
+from tasksel.tasks.registry import find_tasks, given_task, suites
+from tasksel.tasks.task import Task
+
+
+def ls(data: Data = None, suite: str | None = None) -> None:
+    """List tasks: name, suite, kind, metric.
+
+    For example:
+      tasksel ls
+      tasksel ls --data hub --suite glue
+      tasksel ls --data path/to/tasks
+    """
+    from rich.table import Table
+
+    shown = Table("task", "suite", "kind", "outputs", "metric", "licence")
+    for task in find_tasks(data):
+        if suite is None or suite in task.suite.split("+"):
+            kind = task.kind.replace("_", " ")
+            shown.add_row(task.name, task.suite, kind, str(task.outputs), task.metric, task.licence)
+    out.print(shown)
+    if data is None:
+        published = ", ".join(suites())
+        out.print(f"the built-in suite; published suites ({published}): tasksel ls --data hub", highlight=False)
+
+
+def show(task: Name, data: Data = None, text: Text = (), label: Label = "label", rows: Rows = None) -> None:
+    """Show a task: what it is, how many rows each split has, its first rows.
+
+    For example:
+      tasksel show entail_travel
+      tasksel show rte --data path/to/tasks
+      tasksel show reviews.csv --text body --label stars
+    """
+    from tasksel.tasks.load import load
+
+    shown = given_task(task, data=data, text=text, label=label)
+    fields = shown.model_dump(mode="json", exclude_defaults=True)
+    fields["source"] = {"type": shown.source.type, **fields["source"]}  # so that what is shown is a task file
+    out.print(json.dumps(fields, indent=2, ensure_ascii=False), highlight=False, markup=False)
+    splits = load(shown, rows=rows)
+    sizes = f"train {len(splits.train)}, dev {len(splits.dev)} (a stratified tenth of train), test {len(splits.test)}"
+    out.print(f"rows: {sizes}", highlight=False)
+    for i in range(min(3, len(splits.train))):
+        choices = f" {splits.train.choices[i]}" if splits.train.choices else ""
+        row = f"{_label_text(shown, splits.train.labels[i])}: {' | '.join(splits.train.texts[i])}{choices}"
+        out.print(f"  {row}", highlight=False, markup=False)
+
+
+def _label_text(task: Task, label: object) -> str:
+    if task.kind == "multi_label":
+        return ", ".join(name for name, on in zip(task.labels, label, strict=True) if on) or "none"  # type: ignore[call-overload]
+    return task.labels[int(label)] if task.labels else str(label)  # type: ignore[call-overload]

@@ -1,0 +1,85 @@
+"""Adapters compared by their weights: those of tasks that help each other point the same way (TuPaTE's observation on tuned parameters).
+
+    flat    e = [every number of down_l and up_l, l = 1 ... L]                                   [2 L r d]
+    mean    e = [mean over units of down_l; mean over units of up_l, l = 1 ... L]                [2 L d]
+    similarity = cosine
+
+    L layers   r bottleneck units   d hidden size   down_l [r, d]   up_l [d, r], a unit a column
+
+`flat` is the parameters of TuPaTE's released code, flattened: adapters here, LoRA and prefixes there. `mean` carries its mean over prompt tokens over to
+bottleneck units, which is ours: it is r times smaller, does not mind in what order the units stand, and compares adapters of unequal width.
+Only projections count, no biases (ours). Two adapters' units stand in comparable order only if both were trained from one initialisation: `flat` needs that.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from tasksel.adapters.checkpoint import Trained
+from tasksel.embeddings.adapter_units import units
+from tasksel.embeddings.base import Needs, TaskEmbedding, adapter_of, made_of, must_match
+from tasksel.embeddings.similarity import cosine
+from tasksel.errors import UserError, unknown
+from tasksel.model.base import Base
+from tasksel.storage.atomic import value_hash
+from tasksel.tasks.load import Data
+from tasksel.tasks.task import Task
+
+Form = Literal["flat", "mean"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Embeds a task as the weights of its trained adapter.
+
+    Attributes:
+        form: all numbers, or the mean unit of each projection.
+    """
+
+    name: ClassVar[str] = "weights"
+    needs: ClassVar[Needs] = "adapter"
+    form: Form = "flat"
+
+    def __post_init__(self) -> None:
+        if self.form not in get_args(Form):
+            raise unknown("form of weights", self.form, get_args(Form))
+
+    @property
+    def key(self) -> str:
+        """See `Embedder.key`."""
+        return f"{self.name}-{value_hash(asdict(self))[:8]}"
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """Array `vector`, float32.
+
+        Raises:
+            UserError: no trained adapter is given, or one without bottleneck projections.
+        """
+        begun = time.perf_counter()
+        trained = adapter_of(self, task, trained)
+        parts = [unit.ravel() if self.form == "flat" else unit.mean(0) for unit in units(trained)]
+        weights = np.concatenate(parts)
+        spent = time.perf_counter() - begun
+        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
+        return TaskEmbedding({"vector": weights}, made)
+
+    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
+        """The cosine of both; 0 with a zero vector.
+
+        Raises:
+            UserError: embeddings of different bases, forms or lengths.
+        """
+        must_match(a, b)
+        x, y = a.arrays["vector"], b.arrays["vector"]
+        if x.shape != y.shape:
+            hint = " (form 'mean' compares adapters of any width)" if self.form == "flat" else ""
+            raise UserError(
+                f"the adapters of '{a.made['task']}' and '{b.made['task']}' have {x.size} and {y.size} numbers: train both alike{hint}"
+            )
+        return cosine(x, y)

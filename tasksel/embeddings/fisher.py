@@ -1,0 +1,196 @@
+"""Fisher information of a trained adapter: which of its parameters the task's loss is sensitive to (TaskEmb, Vu et al., EMNLP 2020).
+
+    parameter       F = 1/N sum_n  g_n^2                      g_n = d loss_n / d parameter
+    layer output    F = 1/N sum_n  (sum_t h_nt)^2 / T_n       h_nt = d loss_n / d output of the layer at token t
+    cls             F = 1/N sum_n  h_n1^2 / T_n               of the last layer, whose first token is what the head reads
+    per="example"   n one row, N rows: the diagonal of the true empirical Fisher (gold labels)
+    per="batch"     n one batch with its mean loss, N still the number of ROWS: the authors' code, where the batch size changes the result
+
+    T_n  tokens of row (or batch) n that are not padding
+
+With batches of one row both are the same. The scores' sums over tokens, divisions and components are the authors' code's; it has the whole BERT where we
+have the adapter's linear layers, weights and biases. Differs from it, all ours: the adapter alone; no attention outputs; no head, whose size is the task's own; up
+to `rows` rows, drawn by seed in proportion to the labels. Gradients of single rows are exact and need one backward pass a batch: a linear layer's are
+sum_t g_t a_t^T of its input a and its output's gradient g.
+
+Similarity: the cosine of each component. A pool's sources are ranked component by component and the ranks fused, sum of 1 / (60 + rank) [code]; equal
+cosines share their mean rank (ours). Of two embeddings alone, the mean cosine (ours).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tasksel.adapters.checkpoint import Trained
+from tasksel.embeddings.base import Needs, TaskEmbedding, adapter_of, made_of, must_match
+from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
+from tasksel.errors import UserError, unknown
+from tasksel.model.base import Base
+from tasksel.model.heads import loss_sum
+from tasksel.processes import accelerator
+from tasksel.storage.atomic import value_hash
+from tasksel.tasks.load import Data, stratified
+from tasksel.tasks.task import Task
+from tasksel.training.predict import encode_split, logits_of
+
+Per = Literal["example", "batch"]
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """Embeds a task as the diagonal Fisher information of its trained adapter, and of the layers' outputs.
+
+    Attributes:
+        per: whose gradients are squared, each row's or each batch's.
+        rows: training rows at most; None takes all.
+        batch, max_length: rows a pass, tokens a text.
+    """
+
+    name: ClassVar[str] = "fisher"
+    needs: ClassVar[Needs] = "adapter"
+    per: Per = "example"
+    rows: int | None = 128
+    batch: int = 32  # the authors' code
+    max_length: int = 128
+
+    def __post_init__(self) -> None:
+        if self.per not in get_args(Per):
+            raise unknown("Fisher per", self.per, get_args(Per))
+        for setting in ("rows", "batch"):
+            given = getattr(self, setting)
+            if given is not None and given < 1:
+                raise UserError(f"fisher: {setting}={given}; at least 1 is needed")
+
+    @property
+    def key(self) -> str:
+        """See `Embedder.key`; the batch size decides nothing where rows are squared one by one."""
+        settings = {name: value for name, value in asdict(self).items() if name != "batch" or self.per == "batch"}
+        return f"{self.name}-{value_hash(settings)[:8]}"
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """Arrays by component, float32: each linear layer's weight [out, in] and bias [out], `layer.N.output` [d], `cls` [d].
+
+        Raises:
+            UserError: no trained adapter is given, one without a head or without linear layers.
+        """
+        begun = time.perf_counter()
+        trained = adapter_of(self, task, trained)
+        model = trained.model(base).to(accelerator().device)
+        watch = _Watch(model, trained)
+        train = encode_split(data.train, task, base.tokenizer, max_length=self.max_length)
+        order = stratified(data.train.labels, min(self.rows or len(train), len(train)), seed=seed)
+        sums: dict[str, Tensor] = {}
+        for start in range(0, len(order), self.batch):
+            batch = train.batch(order[start : start + self.batch])
+            for name, squared in self._squares(model, task, batch, watch).items():
+                sums[name] = sums[name] + squared if name in sums else squared
+        arrays = {name: (total / len(order)).cpu().numpy() for name, total in sums.items()}
+        spent = time.perf_counter() - begun
+        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
+        return TaskEmbedding(arrays, {**made, "rows": len(order)})
+
+    def _squares(self, model: Any, task: Task, batch: dict[str, Tensor], watch: _Watch) -> dict[str, Tensor]:
+        """Squared gradients by component, summed over a batch's rows; those of its mean loss where batches are squared."""
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        rows, real = len(batch["labels"]), batch["attention_mask"]
+        if "choice_mask" in batch:
+            real = real * batch["choice_mask"].view(-1, 1)
+        loss = loss_sum(task.kind, logits_of(model, batch), batch["labels"])
+        parameters, hidden = watch.gradients(loss, rows)
+        outputs = {
+            f"layer.{n}.output": h.reshape(rows, -1, h.shape[-1]).sum(1) for n, h in enumerate(hidden)
+        }  # padding is masked in attention: its gradient is 0
+        outputs["cls"] = hidden[-1][:, 0].reshape(rows, -1, hidden[-1].shape[-1]).sum(1)
+        tokens = real.reshape(rows, -1).sum(1, keepdim=True)
+        if self.per == "batch":
+            parameters, outputs = (
+                {name: g.mean(0, keepdim=True) for name, g in part.items()} for part in (parameters, outputs)
+            )
+            tokens = tokens.sum(0, keepdim=True)
+        return {name: g.square().sum(0) for name, g in parameters.items()} | {
+            name: (g.square() / tokens).sum(0) for name, g in outputs.items()
+        }
+
+    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
+        """The mean cosine over components.
+
+        Raises:
+            UserError: embeddings of different bases, settings or adapters' widths.
+        """
+        return float(np.mean(_cosines(a, b)))
+
+    def similarities(self, sources: Sequence[TaskEmbedding], target: TaskEmbedding) -> list[float]:
+        """The reciprocal-rank fusion of the components' cosines: a score a source.
+
+        Raises:
+            UserError: as `similarity`.
+        """
+        if not sources:
+            return []
+        near = np.array([_cosines(source, target) for source in sources])  # [sources, components]
+        return reciprocal_rank_fusion(near.T)
+
+
+class _Watch:
+    """Keeps what passes through an adapter's linear layers and out of the encoder's layers: what single rows' gradients are made of."""
+
+    def __init__(self, model: Any, trained: Trained) -> None:
+        inside = f".adapters.{trained.adapter}."
+        linear = {name: part for name, part in model.named_modules() if inside in name and isinstance(part, nn.Linear)}
+        if not linear:
+            raise UserError(
+                f"{trained.folder} has no linear layers: fisher works with bottleneck adapters (seq_bn and kin)"
+            )
+        self.linear: list[tuple[str, Tensor, Tensor]] = []  # name, input, output of each call
+        self.layers: list[Tensor] = []
+        for name, part in linear.items():
+            part.register_forward_hook(self._keep_linear(name.replace(inside, ".")))
+        for _, layer in model.base_model.iter_layers():
+            layer.register_forward_hook(self._keep_layer)
+        model.enable_input_require_grads()  # every parameter is frozen: autograd must start somewhere
+
+    def _keep_linear(self, name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: self.linear.append((name, inputs[0].detach(), output))
+
+    def _keep_layer(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.layers.append(output[0] if isinstance(output, tuple) else output)
+
+    def gradients(self, loss: Tensor, rows: int) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Gradients of the forward pass since the last call; a row has one sequence, or one a choice.
+
+        Returns:
+            By name, each row's own of the weights [rows, out, in] and biases [rows, out]; of the layers' outputs [sequences, tokens, d].
+        """
+        passed, layers = self.linear, self.layers
+        self.linear, self.layers = [], []
+        found = torch.autograd.grad(loss, [*(output for _, _, output in passed), *layers])
+        parameters: dict[str, Tensor] = {}
+        for (name, x, _), gradient in zip(passed, found[: len(passed)], strict=True):
+            a, g = (tensor.reshape(rows, -1, tensor.shape[-1]) for tensor in (x, gradient))
+            for part, value in (("weight", torch.einsum("bto,bti->boi", g, a)), ("bias", g.sum(1))):
+                key = f"{name}.{part}"  # a layer that is called twice has the sum of both gradients
+                parameters[key] = parameters[key] + value if key in parameters else value
+        return parameters, list(found[len(passed) :])
+
+
+def _cosines(a: TaskEmbedding, b: TaskEmbedding) -> list[float]:
+    """The cosine of each component, 0 with a zero one, in name order."""
+    must_match(a, b)
+    near = []
+    for name in sorted(a.arrays):
+        x, y = a.arrays[name], b.arrays[name]
+        if x.shape != y.shape:
+            raise UserError(
+                f"the adapters of '{a.made['task']}' and '{b.made['task']}' differ in width ({name} is {list(x.shape)} and {list(y.shape)}): train both alike"
+            )
+        near.append(cosine(x, y))
+    return near

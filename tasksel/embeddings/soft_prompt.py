@@ -1,0 +1,151 @@
+"""Soft prompts: tokens with free embeddings, trained on the task before a frozen base, compared token by token (Lin et al., ACL SRW 2024).
+
+    input   [first token, p_1 ... p_m, rest of the text]      p [m, d] trained, the base frozen, a head trained beside it
+    e       = p
+
+    m prompt tokens   d width of the base's word embeddings
+
+A prompt stands in the places of m stand-in tokens, so it passes positions and normalisation as words do, and padding is masked as ever. The `adapters`
+library's own prompt tuning (1.3) is not used: there the prompt attends to padding in BERT, RoBERTa, DistilBERT, DeBERTa and ALBERT, so that a row's logits
+depend on the rows beside it.
+
+Every task's prompt starts from the SAME tokens of the base's vocabulary, whatever the seed (which decides batches, dropout and the head's start): ours.
+Prompts that start apart stay apart, and all similarities but those of means would compare their starts. Tokens of the vocabulary as a start are Lester et al.'s (EMNLP 2021).
+Ours too: 20 tokens (Lin: 100, but each lengthens every sequence), AdamW, its lr and number of steps, and the head (Lin's T5 needs none).
+
+Prompts learn slowly. On the packaged MiniLM, 4 built-in tasks, two seeds, 10 tokens and 80 steps of 8 rows, a task's other prompt was nearest by MAX for 3
+of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): too little to trust. How the defaults rank sources: docs/results.md.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tasksel.adapters.checkpoint import Trained
+from tasksel.embeddings.base import Needs, TaskEmbedding, made_of
+from tasksel.embeddings.token_similarity import Index, check_token_settings
+from tasksel.embeddings.tokenwise import Tokenwise
+from tasksel.errors import UserError
+from tasksel.model.base import Base
+from tasksel.model.encoding import Encoded
+from tasksel.model.heads import add_head
+from tasksel.storage.atomic import value_hash
+from tasksel.tasks.load import Data
+from tasksel.tasks.task import Task
+from tasksel.training.loop import fit
+from tasksel.training.predict import encode_split
+from tasksel.training.recipe import Recipe
+
+INIT_SEED = 0  # draws the common start of every prompt; any number does, as long as it is the same
+
+
+@dataclass(frozen=True)
+class Prompt(Tokenwise):
+    """Embeds a task as a soft prompt trained on it.
+
+    Attributes:
+        tokens: of the prompt.
+        lr: of the prompt. head_lr: of the new head.
+        max_steps: steps of training. batch, max_length: rows a step, tokens a text, the prompt's not counted.
+        similarity_by: how two prompts are compared, a name of `tasksel.embeddings.token_similarity.TOKEN_SIMILARITIES`.
+        index: what finds MAX in a pool, one product ("exact") or "faiss"; both are exact.
+    """
+
+    name: ClassVar[str] = "prompt"
+    needs: ClassVar[Needs] = "data"
+    tokens: int = 20
+    lr: float = 1e-1
+    head_lr: float = 1e-3
+    max_steps: int = 100
+    batch: int = 32
+    max_length: int = 64
+    similarity_by: str = "feature"
+    index: Index = "exact"
+
+    def __post_init__(self) -> None:
+        check_token_settings(self.similarity_by, self.index)
+        if self.tokens < 1:
+            raise UserError(f"prompt: tokens={self.tokens}; at least 1 is needed")
+
+    @property
+    def key(self) -> str:
+        """See `Embedder.key`; `similarity_by` and `index` change similarity, not the embedding."""
+        settings = {name: value for name, value in asdict(self).items() if name not in ("similarity_by", "index")}
+        return f"{self.name}-{value_hash(settings)[:8]}"
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """Array `tokens` [tokens, d], float32. Deterministic by seed.
+
+        Raises:
+            UserError: a base that a prompt cannot stand in: an encoder-decoder, or too few positions.
+        """
+        begun = time.perf_counter()
+        self._check(base)
+        torch.manual_seed(seed)
+        model = base.model()
+        add_head(model, task, name=task.name)
+        prompt = put_prompt(model, self.tokens)
+        train = with_room(encode_split(data.train, task, base.tokenizer, max_length=self.max_length), self.tokens)
+        recipe = Recipe(
+            lr=self.lr,
+            epochs=self.max_steps,
+            max_steps=self.max_steps,
+            batch=self.batch,
+            max_length=self.max_length,
+        )
+        groups = [
+            {"params": [prompt], "lr": self.lr},
+            {"params": list(model.heads.parameters()), "lr": self.head_lr},
+        ]
+        run = fit(model, task, train, None, recipe, seed=seed, label=f"prompt of {task.name}", groups=groups)
+        spent = time.perf_counter() - begun
+        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, steps=run.steps)
+        return TaskEmbedding({"tokens": prompt.detach().float().cpu().numpy()}, made)
+
+    def _check(self, base: Base) -> None:
+        """Refuses a base that a prompt cannot stand in."""
+        kind, room = base.config.model_type, getattr(base.config, "max_position_embeddings", None)
+        if base.config.is_encoder_decoder:
+            raise UserError(
+                f"prompt: '{base.name}' is an encoder-decoder ({kind}), whose decoder shares the embeddings that the prompt stands in; choose an encoder, or the method rows"
+            )
+        room = room and room - 2  # RoBERTa keeps two positions for itself
+        if room and self.max_length + self.tokens > room:
+            raise UserError(
+                f"prompt: {self.tokens} tokens before texts of {self.max_length} do not fit the {room} positions of '{base.name}'; lower max_length or tokens"
+            )
+
+
+def with_room(encoded: Encoded, tokens: int) -> Encoded:
+    """Each sequence with `tokens` copies of its first token behind it, where the prompt will stand: never padding, for which RoBERTa has no position."""
+
+    def widen(rows: list[list[list[int]]]) -> list[list[list[int]]]:
+        return [[sequence[:1] * (1 + tokens) + sequence[1:] for sequence in row] for row in rows]
+
+    return replace(encoded, ids=widen(encoded.ids), types=encoded.types and widen(encoded.types))
+
+
+def put_prompt(model: Any, tokens: int) -> nn.Parameter:
+    """A trainable prompt [tokens, d] that takes the place of what stands behind the first token of every sequence; see `with_room`.
+
+    It is a parameter of the model, so that it moves and synchronises with it.
+    """
+    embeddings = model.get_input_embeddings()
+    draw = torch.Generator().manual_seed(INIT_SEED)
+    words = torch.randint(len(embeddings.weight), (tokens,), generator=draw)
+    prompt = nn.Parameter(embeddings.weight[words].detach().clone())
+    embeddings.register_parameter("prompt", prompt)
+
+    def stand_in(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        here = prompt.to(output.dtype).expand(len(output), -1, -1)
+        return torch.cat([output[:, :1], here, output[:, 1 + tokens :]], dim=1)
+
+    embeddings.register_forward_hook(stand_in)
+    return prompt

@@ -1,0 +1,117 @@
+"""Text embeddings: what a task's texts are about, read by a frozen encoder, with no look at the labels.
+
+    v_x = sum_i m_i h_i / sum_i m_i         h the last layer's tokens [t, d], m the attention mask ([CLS] and [SEP] count)
+    e   = mean over examples of v_x         TextEmb: the base itself        [code: Vu et al. 2020]
+    e   = mean over examples of v_x / |v_x|     SEmb: a sentence encoder        [code: Poth et al. 2021]
+
+The sentence encoder is all-MiniLM-L6-v2, which the base "minilm" carries; mask-weighted mean and unit norm are its own configuration's.
+A pair is one input, [CLS] a [SEP] b [SEP], to the base. The sentence encoder was trained on single texts, so there a pair is its two texts joined by a space
+[ours]. On the base "minilm" the two forms therefore differ by the unit norm alone, and by how pairs are joined.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from tasksel.adapters.checkpoint import Trained
+from tasksel.embeddings.base import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embeddings.similarity import cosine
+from tasksel.errors import UserError, unknown
+from tasksel.model.base import Base, load_base
+from tasksel.model.encoding import encode
+from tasksel.processes import accelerator
+from tasksel.storage.atomic import value_hash
+from tasksel.tasks.examples import Split
+from tasksel.tasks.load import Data, stratified
+from tasksel.tasks.task import Task
+
+BATCH = 64  # texts a pass; it bounds memory and changes nothing else
+
+
+@dataclass(frozen=True)
+class Text:
+    """Embeds a task as the mean of its training texts' embeddings.
+
+    Attributes:
+        encoder: "base", the base model (TextEmb), or "sentence", the packaged sentence encoder whatever the base (SEmb).
+        rows: training rows read, a seeded stratified draw where there are more. max_length: tokens a text.
+    """
+
+    name: ClassVar[str] = "text"
+    needs: ClassVar[Needs] = "data"
+    encoder: Literal["base", "sentence"] = "base"
+    rows: int = 500
+    max_length: int = 128
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ("base", "sentence"):
+            raise unknown("encoder of 'text'", self.encoder, ("base", "sentence"))
+        if self.rows < 1:
+            raise UserError(f"text: rows={self.rows}; give 1 or more")
+
+    @property
+    def key(self) -> str:
+        """See `Embedder.key`."""
+        return f"{self.name}-{value_hash(asdict(self))[:8]}"
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """Array `vector` [d] float32; deterministic by seed, which draws the rows. Every choice of a multiple choice row is a text."""
+        begun = time.perf_counter()
+        train = data.train
+        if len(train) > self.rows:
+            train = train.take(stratified(train.labels, self.rows, seed=seed))
+        texts = inputs_of(train)
+        if self.encoder == "sentence":
+            joined: list[tuple[str, ...]] = [(" ".join(parts),) for parts in texts]
+            vectors = text_vectors(joined, load_base("minilm"), max_length=self.max_length)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        else:
+            vectors = text_vectors(texts, base, max_length=self.max_length)
+        spent = time.perf_counter() - begun
+        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent)
+        return TaskEmbedding({"vector": vectors.mean(0).astype(np.float32)}, made)
+
+    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
+        """The cosine of the two means [code].
+
+        Raises:
+            UserError: embeddings of different bases or settings.
+        """
+        must_match(a, b)
+        return cosine(a.arrays["vector"], b.arrays["vector"])
+
+
+def inputs_of(split: Split) -> list[tuple[str, ...]]:
+    """What an encoder reads of each row: its text or pair; with choices, the joined texts paired with each choice in turn."""
+    if split.choices is None:
+        return split.texts
+    return [
+        (" ".join(texts), choice)
+        for texts, choices in zip(split.texts, split.choices, strict=True)
+        for choice in choices
+    ]
+
+
+@torch.no_grad()
+def text_vectors(texts: list[tuple[str, ...]], base: Base, *, max_length: int) -> np.ndarray:
+    """The mask-weighted mean of the last layer's tokens for each text or pair, in order: float64 [texts, d]."""
+    device = accelerator().device
+    model = base.model().float().to(device)  # without a head it gives the encoder's own output
+    encoded = encode(Split(texts, None, np.zeros(len(texts))), base.tokenizer, max_length=max_length)
+    order = sorted(range(len(texts)), key=lambda row: encoded.lengths[row])  # like lengths together: less padding
+    found: list[np.ndarray] = []
+    for start in range(0, len(order), BATCH):
+        batch = encoded.batch(order[start : start + BATCH])
+        inputs = {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
+        with torch.autocast(device.type, enabled=False):
+            hidden = model(**inputs).last_hidden_state.double()
+        mask = inputs["attention_mask"].unsqueeze(-1).double()
+        found.append(((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy())
+    return np.concatenate(found)[np.argsort(order)]

@@ -1,0 +1,94 @@
+"""Vocabulary overlap: how many of its most frequent words a task shares with another (Lin et al., ACL SRW 2024, arXiv 2407.16245).
+
+    similarity = |A and B| / 1000       A, B the 1,000 most frequent words of each task that are no stop words      [code]
+
+Words are scikit-learn's: lower case, two or more letters, digits or underscores; so are the stop words, which are English [ours: the tokens and the stop words].
+Of equally frequent words the first in the alphabet counts [ours]. A task with fewer words is divided by 1,000 all the same [ours]: for one target that
+ranks sources by the number of words they share with it, and no source gains by being small.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tasksel.adapters.checkpoint import Trained
+from tasksel.embeddings.base import Needs, TaskEmbedding, made_of, must_match
+from tasksel.errors import UserError
+from tasksel.model.base import Base
+from tasksel.storage.atomic import value_hash
+from tasksel.tasks.examples import Split
+from tasksel.tasks.load import Data
+from tasksel.tasks.task import Task
+
+WORD = re.compile(r"\b\w\w+\b")  # scikit-learn's token pattern, which its stop words go by
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Embeds a task as the words that its training texts use most.
+
+    Attributes:
+        words: how many.
+    """
+
+    name: ClassVar[str] = "vocabulary"
+    needs: ClassVar[Needs] = "data"
+    words: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.words < 1:
+            raise UserError(f"vocabulary: words={self.words}; give 1 or more")
+
+    @property
+    def key(self) -> str:
+        """See `Embedder.key`."""
+        return f"{self.name}-{value_hash(asdict(self))[:8]}"
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """Array `words`: the words, most frequent first, joined by line ends, as UTF-8 bytes. Nothing in it is random."""
+        begun = time.perf_counter()
+        told = "\n".join(frequent_words(texts_of(data.train), self.words)).encode()
+        spent = time.perf_counter() - begun
+        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent)
+        return TaskEmbedding({"words": np.frombuffer(told, dtype=np.uint8).copy()}, made)
+
+    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
+        """The number of words in common / `words`: 0 to 1, symmetric.
+
+        Raises:
+            UserError: embeddings of different bases or settings.
+        """
+        must_match(a, b)
+        return len(words_of(a) & words_of(b)) / self.words
+
+
+def words_of(embedding: TaskEmbedding) -> set[str]:
+    """The words that an embedding holds."""
+    return set(embedding.arrays["words"].tobytes().decode().split())
+
+
+def texts_of(split: Split) -> list[str]:
+    """Every text of every row, and every choice."""
+    return [text for row in (*split.texts, *(split.choices or ())) for text in row]
+
+
+def frequent_words(texts: Iterable[str], count: int) -> list[str]:
+    """The `count` most frequent words but the stop words, most frequent first.
+
+    >>> frequent_words(["The plot drags.", "A plot, a plan, the plot!", "Plan B drags"], 2)
+    ['plot', 'drags']
+    """
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # a second to import, so only here
+
+    found = Counter(word for text in texts for word in WORD.findall(text.lower()))
+    kept = [word for word in found if word not in ENGLISH_STOP_WORDS]
+    return sorted(kept, key=lambda word: (-found[word], word))[:count]

@@ -1,0 +1,340 @@
+"""Will transfer pay? Predicts a pair's gain from how alike two tasks' attributions are (Pugantsov & McCreadie, ECIR 2022).
+
+    gain(t, s) = mean over seeds of [ score(t from s's adapter) - score(t from a fresh adapter) ]
+    x(t, s)    = [ cosine, Pearson, Euclidean of a_t^l and a_s^l, layer l by layer ]      a_t [layers, d]
+    predicted  = trees(x), fitted on the pairs of the other tasks; a transfer is run where predicted >= threshold
+
+The paper has the idea: compare two single-task models' attributions, and skip the transfers that would not pay. It leaves open, so ours: the
+features, the trees' settings, the split, the accounting (`tasksel.gain.tradeoff`). Its reference list holds XGBoost; here the trees are scikit-learn's histogram gradient
+boosting, the same kind of model, which the project has already and which needs no second compiled library for some hundred rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tasksel.errors import UserError, unknown
+from tasksel.gain.tradeoff import Curve, Draws, Ledger, Pair, Point, curve, random_draws
+
+Way = Literal["gain", "sign"]
+
+
+COSINE = "cosine/"  # of signed attributions; "absolute cosine/0" and the like are of absolute ones
+
+
+FIXED = {"gain": 0.0, "sign": 0.5}  # the thresholds that need no choosing
+
+
+MIN_TARGETS = 3  # leaving one out must leave two to learn from
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Settings of the gradient-boosted trees, all ours: small and regularised, as there are some hundred rows.
+
+    Attributes:
+        rounds: trees. leaves: of each, at most. min_leaf: pairs in a leaf, at least. l2: of the leaves' values.
+        rate: what each tree adds. columns: share of the features that a split looks at. seed: of that draw.
+    """
+
+    rounds: int = 60
+    leaves: int = 4
+    min_leaf: int = 5
+    l2: float = 1.0
+    rate: float = 0.1
+    columns: float = 0.5
+    seed: int = 0
+
+    @property
+    def sklearn(self) -> dict[str, Any]:
+        """The same in scikit-learn's names; no early stopping, which would hold out some of the few rows."""
+        return {
+            "max_iter": self.rounds,
+            "max_leaf_nodes": self.leaves,
+            "min_samples_leaf": self.min_leaf,
+            "l2_regularization": self.l2,
+            "learning_rate": self.rate,
+            "max_features": self.columns,
+            "random_state": self.seed,
+            "early_stopping": False,
+        }
+
+
+def predict(
+    known: Sequence[Pair], new: Mapping[str, Mapping[str, float]], trees: Trees = Trees(), *, of: Way = "gain"
+) -> np.ndarray:
+    """Learns from the known pairs and predicts for new ones; deterministic.
+
+    Args:
+        new: each new pair's features by its name (for messages), with the known pairs' feature names.
+        of: "gain", its size as a fraction; or "sign", the probability that it is above 0. Where the known gains are all of
+            one sign there is no such classifier, and the probability is that sign's: 1 or 0.
+
+    Returns:
+        [new pairs], in the order of `new`.
+
+    Raises:
+        UserError: nothing known; a feature that is missing or not finite (pair and feature are named).
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
+    if not known:
+        raise UserError("no measured pair to learn from: measure some transfers first")
+    names = sorted({name for pair in known for name in pair.features})
+    x = np.array([_row(pair.name, pair.features, names) for pair in known])
+    asked = np.array([_row(name, features, names) for name, features in new.items()])
+    gains = np.array([pair.gain for pair in known])
+    settings = trees.sklearn
+    pays = gains > 0
+    with threadpool_limits(1):  # so few rows that a second thread only waits for the first
+        if of == "gain":
+            return HistGradientBoostingRegressor(**settings).fit(x, gains).predict(asked)
+        if pays.all() or not pays.any():
+            return np.full(len(new), float(pays[0]))
+        return HistGradientBoostingClassifier(**settings).fit(x, pays).predict_proba(asked)[:, 1]
+
+
+def _row(pair: str, features: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """A pair's features in the order of `names`."""
+    for name in names:
+        if name not in features:
+            raise UserError(f"the pair {pair} lacks the feature '{name}' that others have: give all pairs alike")
+        if not np.isfinite(features[name]):
+            raise UserError(
+                f"the pair {pair} has {features[name]} as feature '{name}': embed both tasks again, or leave the pair out"
+            )
+    return [features[name] for name in names]
+
+
+def folds(pairs: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:
+    """Leave one target out: for each target the pairs to learn from and the pairs to predict, as indices.
+
+    The pairs in which the target is the SOURCE are left out as well: features are symmetric, so that the mirrored pair would show trees
+    its twin's answer, and of a new target no such pair has been measured.
+    """
+    found = []
+    for target in sorted({pair.target for pair in pairs}):
+        known = [i for i, pair in enumerate(pairs) if target not in (pair.target, pair.source)]
+        found.append((known, [i for i, pair in enumerate(pairs) if pair.target == target]))
+    return found
+
+
+def leave_one_out(pairs: Sequence[Pair], trees: Trees = Trees(), *, of: Way = "gain") -> np.ndarray:
+    """Each pair's prediction by trees that have seen no pair of its target: [pairs].
+
+    Raises:
+        UserError: a target whose absence leaves nothing to learn from; "sign" where all gains are of one sign.
+    """
+    positive = sum(pair.gain > 0 for pair in pairs)
+    if of == "sign" and positive in (0, len(pairs)):
+        raise UserError(
+            f"{positive} of {len(pairs)} gains are positive: there is no sign to learn; predict the gain's size (of='gain')"
+        )
+    predicted = np.empty(len(pairs))
+    for known, left in folds(pairs):
+        if not known:
+            raise UserError(
+                f"without '{pairs[left[0]].target}' no pair is left to learn from: measure more targets or sources"
+            )
+        predicted[left] = predict(
+            [pairs[i] for i in known], {pairs[i].name: pairs[i].features for i in left}, trees, of=of
+        )
+    return predicted
+
+
+def nested_choice(pairs: Sequence[Pair], predicted: np.ndarray, trees: Trees, *, max_loss: float) -> Point | None:
+    """The outcome when each target's threshold is chosen on the OTHER targets alone, by the same rule; honest where `most_saved` is optimistic.
+
+    For each target: predict the other targets' gains, leaving each of them out in turn; take the threshold of `most_saved` there; use it here.
+
+    Returns:
+        None where the other targets are too few to be left out in turn.
+    """
+    run = np.zeros(len(pairs), dtype=bool)
+    for known, left in folds(pairs):
+        others = [pairs[i] for i in known]
+        inner = folds(others)
+        if len(inner) < 2 or not all(rest for rest, _ in inner):
+            return None
+        best = curve(others, leave_one_out(others, trees), way="gain").most_saved(max_loss)
+        run[left] = predicted[left] >= best.threshold
+    return Ledger(pairs).point(run, None)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well predictions order the measured gains; None where it is not defined (one sign only, all equal).
+
+    Attributes:
+        auc, auc_by_target: area under the ROC curve of "gain above 0": all pairs pooled; mean over the targets that have both signs.
+        spearman, spearman_by_target: rank correlation with the gain: pooled; mean over the targets that have two different gains or more.
+    """
+
+    auc: float | None
+    auc_by_target: float | None
+    spearman: float | None
+    spearman_by_target: float | None
+
+
+def quality(pairs: Sequence[Pair], predicted: np.ndarray) -> Quality:
+    """ROC AUC and Spearman, pooled and by target; predicted [pairs]."""
+    gains = np.array([pair.gain for pair in pairs])
+    names = np.array([pair.target for pair in pairs])
+    found = []
+    for measure in (_auc, _spearman):
+        each = [measure(gains[names == name], predicted[names == name]) for name in sorted(set(names))]
+        told = [value for value in each if value is not None]
+        found += [measure(gains, predicted), float(np.mean(told)) if told else None]
+    return Quality(*found)
+
+
+def _auc(gains: np.ndarray, predicted: np.ndarray) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    pays = gains > 0
+    return None if pays.all() or not pays.any() else float(roc_auc_score(pays, predicted))
+
+
+def _spearman(gains: np.ndarray, predicted: np.ndarray) -> float | None:
+    from scipy.stats import spearmanr
+
+    if len(np.unique(gains)) < 2:
+        return None
+    if len(np.unique(predicted)) < 2:
+        return 0.0  # all alike: no order at all
+    return float(spearmanr(gains, predicted).statistic)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How much time predictions would have saved, and at what cost.
+
+    Attributes:
+        predicted: by way ("gain", "sign", "cosine", "largest"), [pairs]; the first two are of left-out targets.
+        curves: of these, "random" (the mean of `draws`) and "oracle" (the measured gains as predictions: it knows
+            every gain, but orders all targets' pairs in one line and leaves the choice to dev, so it is no lower bound of the loss).
+        nested: way "gain" with thresholds chosen on other targets, or None. notes: what could not be done, and why.
+    """
+
+    pairs: tuple[Pair, ...]
+    trees: Trees
+    max_loss: float
+    predicted: dict[str, np.ndarray]
+    curves: dict[str, Curve]
+    quality: dict[str, Quality]
+    draws: Draws
+    nested: Point | None
+    notes: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """The targets' metric, or "score" where they have several."""
+        metrics = {pair.metric for pair in self.pairs}
+        return metrics.pop() if len(metrics) == 1 else "score"
+
+    def __repr__(self) -> str:
+        targets = len({pair.target for pair in self.pairs})
+        return f"Assessment({len(self.pairs)} pairs, {targets} targets, ways: {', '.join(self.curves)})"
+
+
+def assess(
+    pairs: Sequence[Pair],
+    trees: Trees = Trees(),
+    *,
+    sizes: Mapping[str, int] | None = None,
+    max_loss: float = 0.01,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Assessment:
+    """Predicts every pair's gain with its target left out, and what choosing by it saves and loses.
+
+    Beside it, with no learning: the mean cosine of the signed attributions over layers, the largest source first, random pairs, and the measured gains (oracle).
+
+    Args:
+        sizes: training rows of each source; without it "largest" is left out.
+        max_loss: score that may be lost at most when a threshold is chosen, a fraction (0.01 = 1 point).
+        draws, seed: of the random baseline.
+
+    Raises:
+        UserError: fewer than 3 targets, a missing or undefined feature (pair and feature are named), a pair twice,
+            baselines that differ within a target, seconds that are not above 0, a source without a size, max_loss below 0.
+    """
+    _check(pairs)
+    if not max_loss >= 0:
+        raise UserError(f"max_loss is {max_loss}; give 0 or more (0.01 is one point)")
+    if draws < 1:
+        raise UserError(f"draws is {draws}; give 1 or more")
+    predicted, notes = _predictions(pairs, trees, sizes)
+    random = random_draws(pairs, draws=draws, seed=seed)
+    nested = nested_choice(pairs, predicted["gain"], trees, max_loss=max_loss)
+    if nested is None:
+        notes.append("No threshold from other targets: too few targets to leave two out.")
+    curves = {way: curve(pairs, values, way=way, fixed=FIXED.get(way)) for way, values in predicted.items()}
+    curves["random"] = random.mean
+    curves["oracle"] = curve(pairs, np.array([pair.gain for pair in pairs]), way="oracle", fixed=FIXED["gain"])
+    judged = {way: quality(pairs, values) for way, values in predicted.items()}
+    return Assessment(tuple(pairs), trees, max_loss, predicted, curves, judged, random, nested, tuple(notes))
+
+
+def _predictions(
+    pairs: Sequence[Pair], trees: Trees, sizes: Mapping[str, int] | None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Each way's [pairs], and why a way is missing."""
+    predicted, notes = {"gain": leave_one_out(pairs, trees)}, []
+    try:
+        predicted["sign"] = leave_one_out(pairs, trees, of="sign")
+    except UserError as error:
+        notes.append(f"No classifier of the sign: {error}.")
+    cosines = [[value for name, value in pair.features.items() if name.startswith(COSINE)] for pair in pairs]
+    if cosines[0]:
+        predicted["cosine"] = np.array(cosines).mean(axis=1)
+    if sizes is None:
+        notes.append("No largest source first: the sources' sizes were not given.")
+    else:
+        predicted["largest"] = _sizes(pairs, sizes)
+    return predicted, notes
+
+
+def _sizes(pairs: Sequence[Pair], sizes: Mapping[str, int]) -> np.ndarray:
+    for pair in pairs:
+        if pair.source not in sizes:
+            raise unknown("size of source", pair.source, sizes)
+    return np.array([float(sizes[pair.source]) for pair in pairs])
+
+
+def _check(pairs: Sequence[Pair]) -> None:
+    """Refuses pairs that cannot be learnt from or accounted for; see `assess`."""
+    targets = sorted({pair.target for pair in pairs})
+    if len(targets) < MIN_TARGETS:
+        given = f" ({', '.join(targets)})" if targets else ""
+        raise UserError(
+            f"{len(targets)} targets{given}: leaving one out needs at least {MIN_TARGETS}; measure more targets"
+        )
+    twice = [name for name, count in Counter(pair.name for pair in pairs).items() if count > 1]
+    if twice:
+        raise UserError(f"the pair {twice[0]} is given twice: give each pair once")
+    names = sorted({name for pair in pairs for name in pair.features})
+    if not names:
+        raise UserError("the pairs have no features: give each the `pair_features` of its two attributions")
+    first = {pair.target: pair for pair in reversed(pairs)}
+    for pair in pairs:
+        _row(pair.name, pair.features, names)
+        if pair.baseline != first[pair.target].baseline:
+            raise UserError(
+                f"target '{pair.target}' has two baselines ({pair.name} and {first[pair.target].name}): give one"
+            )
+        _check_run(pair)
+
+
+def _check_run(pair: Pair) -> None:
+    for run in (pair.transfer, pair.baseline):
+        if not np.isfinite([pair.gain, run.score, run.dev, run.seconds]).all() or run.seconds <= 0:
+            raise UserError(
+                f"the pair {pair.name} has gain {pair.gain}, score {run.score}, dev {run.dev}, seconds {run.seconds}: finite numbers and seconds above 0 are allowed"
+            )

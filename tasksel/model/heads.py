@@ -1,0 +1,48 @@
+"""The loss of each kind of task, from logits.
+
+classes, choices    cross-entropy (a choice that a row does not have gets no probability)
+numbers             squared error
+several labels      binary cross-entropy, mean over labels
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasksel.tasks.task import Kind, Task
+
+
+def masked(logits: Tensor, choice_mask: Tensor | None) -> Tensor:
+    """Logits [b, c] with minus infinity where a row has no such choice."""
+    return logits if choice_mask is None else logits.masked_fill(~choice_mask, float("-inf"))
+
+
+def loss_sum(kind: Kind, logits: Tensor, labels: Tensor) -> Tensor:
+    """The task's loss summed over rows, so that shards of a batch add up to the whole.
+
+    Args:
+        logits: [b, outputs]
+        labels: [b] indices or numbers, [b, labels] multi-hot
+    """
+    if kind == "regression":
+        return F.mse_loss(logits[:, 0], labels, reduction="sum")
+    if kind == "multi_label":
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[1]
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def add_head(model: Any, task: Task, *, name: str) -> None:
+    """Gives the model a trainable head for the task's kind and makes it the active one.
+
+    It is the `adapters` library's two-layer head (dense, tanh, output) on the first token, as in the authors' runs.
+    """
+    names = {"id2label": dict(enumerate(task.labels))} if task.labels else {}
+    if task.kind == "multiple_choice":
+        model.add_multiple_choice_head(name, num_choices=task.outputs)
+    else:
+        model.add_classification_head(name, num_labels=task.outputs, multilabel=task.kind == "multi_label", **names)
+    model.active_head = name
+    model.heads[name].requires_grad_(True)

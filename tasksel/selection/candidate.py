@@ -1,0 +1,142 @@
+"""A task as the ways of choosing see it: its rows on a base, and, made when first asked for, its embedding and adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.train import train_adapter
+from tasksel.embeddings.base import Embedder, TaskEmbedding
+from tasksel.errors import UserError
+from tasksel.model.base import Base
+from tasksel.processes import accelerator, is_main
+from tasksel.tasks.load import Data, load
+from tasksel.tasks.task import Task
+
+
+class Candidate(Protocol):
+    """What can be ranked: a named task with the rows that were drawn from it, and a folder for what is computed of it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def task(self) -> Task | None: ...
+    @property
+    def rows(self) -> int | None: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def data(self) -> str | None:
+        """The fingerprint of those rows, where it is known."""
+
+    @property
+    def folder(self) -> Path | None: ...
+    @property
+    def trained(self) -> Trained | None:
+        """Its adapter, where one was trained already."""
+
+
+class Subject:
+    """A candidate on a base model. What is computed of it is kept in its folder, where it has one."""
+
+    def __init__(self, candidate: Candidate, base: Base) -> None:
+        self.candidate, self.base = candidate, base
+
+    @property
+    def name(self) -> str:
+        """The candidate's name."""
+        return self.candidate.name
+
+    @property
+    def seed(self) -> int:
+        """The seed that drew its rows."""
+        return self.candidate.seed
+
+    @property
+    def folder(self) -> Path | None:
+        """Where what is computed of it is kept."""
+        return self.candidate.folder
+
+    @property
+    def task(self) -> Task:
+        """Its task.
+
+        Raises:
+            UserError: an adapter that came without its task.
+        """
+        if self.candidate.task is None:
+            raise UserError(
+                f"source '{self.name}' has no task data, so it cannot be compared by what its rows need: "
+                "add it again with its task (scalearn pool add … --task)"
+            )
+        return self.candidate.task
+
+    @cached_property
+    def data(self) -> Data:
+        """Its rows."""
+        return load(self.task, rows=self.candidate.rows, seed=self.seed)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of its rows, without loading them where it is known."""
+        return self.candidate.data or self.data.fingerprint
+
+    @cached_property
+    def trained(self) -> Trained:
+        """Its trained adapter and head; one is trained on its rows where there is none.
+
+        Raises:
+            UserError: none, and no folder to keep one in.
+        """
+        if self.candidate.trained is not None:
+            return self.candidate.trained
+        if self.folder is None:
+            raise UserError(f"'{self.name}' has no trained adapter, and no folder is given to keep one in (store)")
+        return train_adapter(self.task, self.data, self.base, self.folder / "trained", seed=self.seed)
+
+    def embedding(self, embedder: Embedder, *, inputs: Subject | None = None) -> TaskEmbedding:
+        """Its embedding: read if it was made of the same rows, base, adapter and settings by this version; made (and stored) otherwise.
+
+        Args:
+            inputs: another subject whose rows the embedder is shown instead of its own.
+        """
+        shown = inputs or self
+        trained = self.trained if embedder.needs == "adapter" else None
+        path = None
+        if self.folder:
+            file = f"{embedder.key}-seed{self.seed}-{shown.fingerprint}.safetensors"
+            path = self.folder / "embeddings" / file
+        if path and path.is_file():
+            stored = TaskEmbedding.load(path)
+            made_by = [stored.made.get(what) for what in ("base_fingerprint", "adapter", "version")]
+            if made_by == [self.base.fingerprint, trained and trained.fingerprint, version("scalearn")]:
+                return stored
+        made = embedder.embed(
+            shown.task if inputs else self.task, shown.data, self.base, seed=self.seed, trained=trained
+        )
+        if path:
+            if is_main():
+                made.save(path)
+            accelerator().wait_for_everyone()
+        return made
+
+
+@dataclass(frozen=True)
+class TaskCandidate:
+    """A bare task as a candidate: nothing of it needs to have been trained."""
+
+    task: Task
+    rows: int | None = None
+    seed: int = 0
+    data: str | None = None
+    folder: Path | None = None
+    trained: Trained | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name

@@ -1,0 +1,184 @@
+"""Embedding space maps: what a source's training did to the base's embeddings, as one linear map (ESM, Schulte et al., EMNLP 2024, arXiv 2410.15148).
+
+    x [n, d]  the base's embeddings of the source's own training rows      t [n, d]  the trained model's
+    M, b = argmin |x M + b - t|^2 + lambda |M - I|^2                       lambda = ridge * |x - mean x|^2 / d
+    score = LogME(x' M + b, y')                                            x' [n', d], y'  the target's
+
+A map is made once a source and stored beside it; a target then costs one forward pass of the base for all sources together.
+
+From the authors' code: one linear layer with a bias, fitted by mean squared error on the training rows of the source; the first token of RoBERTa and
+DistilBERT, the mean over tokens of sentence encoders (and the pooler's output of BERT, which no adapter trains: not offered); LogME with no intercept.
+Ours: the closed form, where theirs takes 10 epochs of AdamW (lr 1e-3, batch 32); the penalty on the distance from the identity, so that what
+the source's rows do not show stays as the base has it, where theirs starts at random and decays to 0; its strength. Measured (6-layer MiniLM, mnli's
+adapter, 700 rows, first token), squared error over variance on unseen rows of mnli, banking77, sst2: no map 0.46 0.32 0.30; ridge 0.01 0.47 0.51 0.46;
+1 0.31 0.28 0.25; 10 0.32 0.27 0.25.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar, get_args
+
+import numpy as np
+
+from tasksel.adapters.checkpoint import Trained
+from tasksel.display.progress import bar
+from tasksel.embeddings.base import Needs, TaskEmbedding, adapter_of, made_of, must_match
+from tasksel.errors import UserError, unknown
+from tasksel.model.base import Base, quiet
+from tasksel.model.encoding import Encoded
+from tasksel.selection.candidate import Subject
+from tasksel.selection.source_features import Pool, all_finite, labels_of, one_text, pooled, training_rows
+from tasksel.selection.transferability import logme
+from tasksel.storage.atomic import value_hash
+from tasksel.tasks.load import Data
+from tasksel.tasks.task import Task
+from tasksel.training.predict import encode_split
+
+
+@dataclass(frozen=True)
+class Esm:
+    """Ranks sources by LogME of a target's base embeddings, each source's map applied. Needs adapters of the sources only.
+
+    A source's map is a `TaskEmbedding` (arrays `weight` [d, d], `bias` [d]), so its bytes and seconds are known: 2.4 MB at d = 768.
+
+    Attributes:
+        pool: a text's embedding: its first token's, or the mean over its tokens.
+        ridge: strength of the penalty, in units of the embeddings' mean variance times the rows.
+        rows: of a task's training rows at most so many, a stratified draw by its seed.
+        max_length: tokens a text.
+    """
+
+    name: ClassVar[str] = "esm"
+    needs: ClassVar[Needs] = "adapter"  # the sources'; the target's is never asked for
+    pool: Pool = "first"
+    ridge: float = 1.0
+    rows: int | None = None
+    max_length: int = 64
+
+    def __post_init__(self) -> None:
+        if self.pool not in get_args(Pool):
+            raise unknown("pool", self.pool, get_args(Pool))
+        if not self.ridge > 0:
+            raise UserError(f"ridge={self.ridge}: choose a number above 0 (fewer rows than dimensions have no one map)")
+
+    @property
+    def key(self) -> str:
+        """The method and all settings."""
+        return f"esm-{value_hash(asdict(self))[:8]}"
+
+    def embed(
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+    ) -> TaskEmbedding:
+        """A source's map, from its training rows; each choice of a multiple choice row is a row.
+
+        Raises:
+            UserError: no trained adapter, or one without a head or with NaN.
+        """
+        trained = adapter_of(self, task, trained)
+        begun = time.perf_counter()
+        split = training_rows(data, rows=self.rows, seed=seed)
+        encoded = _sequences(encode_split(split, task, base.tokenizer, max_length=self.max_length))
+        model = trained.model(base)
+        model.active_head = None
+        tuned, _ = pooled(model, encoded, pool=self.pool)
+        model.set_active_adapters(None)  # the base again, without loading it twice
+        with quiet():  # the library warns in every batch that no adapter is active, which is what is wanted
+            plain, _ = pooled(model, encoded, pool=self.pool)
+        all_finite(tuned, of=f"the adapter of '{task.name}'")
+        weight, bias = fit_map(plain, tuned, ridge=self.ridge)
+        made = made_of(
+            self,
+            task,
+            data,
+            base,
+            settings=asdict(self),
+            seed=seed,
+            seconds=time.perf_counter() - begun,
+            trained=trained,
+            rows=len(encoded),
+        )
+        return TaskEmbedding({"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}, made)
+
+    def observe(self, target: Subject) -> TaskEmbedding:
+        """A target as every map sees it: arrays `features` [n, d] of the base, `labels` [n] or [n, c]; one pass of the base.
+
+        Raises:
+            UserError: a multiple choice target.
+        """
+        one_text(target, "esm")
+        begun = time.perf_counter()
+        split = training_rows(target.data, rows=self.rows, seed=target.seed)
+        encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
+        features, _ = pooled(target.base.model(), encoded, pool=self.pool)
+        labels, _ = labels_of(target.task, split)
+        made = made_of(
+            self,
+            target.task,
+            target.data,
+            target.base,
+            settings=asdict(self),
+            seed=target.seed,
+            seconds=time.perf_counter() - begun,
+            rows=len(encoded),
+        )
+        return TaskEmbedding({"features": features, "labels": labels}, made)
+
+    def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
+        """LogME of what a source's map `a` makes of the target's rows `b` (from `observe`).
+
+        Raises:
+            UserError: made on different bases or with different settings; labels that LogME cannot use (with both names).
+        """
+        must_match(replace(a, arrays={}), replace(b, arrays={}))  # a map and rows: only what made them is alike
+        features, labels = b.arrays["features"].astype(np.float64), b.arrays["labels"]
+        mapped = features @ a.arrays["weight"] + a.arrays["bias"]
+        try:
+            return logme(mapped, labels, regression=labels.dtype.kind == "f")
+        except UserError as error:
+            raise UserError(f"esm of source '{a.made['task']}' for '{b.made['task']}': {error}") from error
+
+    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+        """The score of each source; its map is read where it is stored, and made (and stored) otherwise.
+
+        Raises:
+            UserError: see `embed`, `observe` and `similarity`.
+        """
+        mine, found = self.observe(target), []
+        with bar("map sources", len(sources)) as advance:
+            for source in sources:
+                found.append(self.similarity(source.embedding(self), mine))
+                advance(source.name)
+        return found
+
+
+def _sequences(encoded: Encoded) -> Encoded:
+    """Each sequence as a row of its own; labels do not matter here."""
+    if encoded.width == 1:
+        return encoded
+    ids = [[sequence] for row in encoded.ids for sequence in row]
+    types = None if encoded.types is None else [[sequence] for row in encoded.types for sequence in row]
+    return Encoded(ids, types, np.zeros(len(ids), dtype=np.int64), encoded.pad_id, 1)
+
+
+def fit_map(x: np.ndarray, t: np.ndarray, *, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """The linear map M, b with x M + b ~ t, held near the identity where x says little.
+
+        M = I + (X^T X + lambda I)^-1 X^T R      X = x - mean x,  R = (t - x) - mean(t - x),  lambda = ridge * tr(X^T X) / d
+        b = mean t - mean x M
+
+    Args:
+        x: [n, d]. t: [n, d].
+
+    Returns:
+        M [d, d], b [d], float64
+    """
+    x, t = x.astype(np.float64), t.astype(np.float64)
+    d = x.shape[1]
+    centred, change = x - x.mean(0), (t - x) - (t - x).mean(0)
+    gram = centred.T @ centred
+    strength = ridge * np.trace(gram) / d or 1.0  # rows that are all alike say nothing: M = I
+    weight = np.eye(d) + np.linalg.solve(gram + strength * np.eye(d), centred.T @ change)
+    return weight, t.mean(0) - x.mean(0) @ weight

@@ -1,0 +1,268 @@
+"""A source's model run on a target's rows, and how well what it computes explains the target's labels.
+
+    features        [n, d]  the last hidden state of each row's first token, which is what the heads see
+    probabilities   [n, Z]  what the source's own head gives to its classes (`source_classes`)
+    score           a measure of `tasksel.selection.transferability` on either; one run of a source's model serves all five
+
+n are the target's training rows, train and dev together. As in the code of Schulte et al. (EMNLP 2024): softmax of the source's logits, the largest one as its
+label. Ours: the first token for every architecture (theirs takes the pooler's output of a BERT, which no adapter trains), and what the heads
+without classes count as, which theirs leaves out. Needs adapters of the sources only: of the target nothing is trained.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from scipy.special import expit, softmax
+from torch import Tensor
+
+from tasksel.adapters.checkpoint import Trained
+from tasksel.display.progress import bar
+from tasksel.embeddings.base import Needs
+from tasksel.errors import UserError, unknown
+from tasksel.model.base import Base
+from tasksel.model.encoding import Encoded
+from tasksel.processes import accelerator
+from tasksel.selection.candidate import Subject
+from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
+from tasksel.storage.atomic import value_hash
+from tasksel.tasks.examples import Split
+from tasksel.tasks.load import Data, stratified
+from tasksel.tasks.task import Task
+from tasksel.training.predict import encode_split
+
+Measure = Literal["logme", "leep", "nce", "knn", "probe"]
+Pool = Literal["first", "mean"]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+HEADS = ("classification", "multilabel_classification")  # the heads that give a text logits of its own
+KEPT, KEPT_ROWS = 64, 2000  # runs that are remembered, and their rows: 64 x 2,000 x 768 numbers are 400 MB
+
+
+@dataclass(frozen=True)
+class FeatureSelector:
+    """Ranks sources by how well what their models compute explains the target's labels.
+
+    Attributes:
+        measure: "logme", "knn" and "probe" of the features, "leep" and "nce" of what the source's own head says.
+        rows: of the target's training rows at most so many, a stratified draw by its seed.
+        max_length: tokens a text.
+    """
+
+    measure: Measure
+    rows: int | None = None
+    max_length: int = 64
+    needs: ClassVar[Needs] = "adapter"  # the sources'; the target's is never asked for
+
+    def __post_init__(self) -> None:
+        if self.measure not in get_args(Measure):
+            raise unknown("measure", self.measure, get_args(Measure))
+
+    @property
+    def name(self) -> str:
+        """The measure."""
+        return self.measure
+
+    @property
+    def key(self) -> str:
+        """The measure and the settings."""
+        return f"{self.measure}-{value_hash([self.rows, self.max_length])[:8]}"
+
+    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+        """The measure of each source, from one run of its model over the target's rows.
+
+        Raises:
+            UserError: a multiple choice target, a regression target for "leep" and "nce", a source without a head or with NaN in its adapter, labels
+                that the measure cannot use (named).
+        """
+        self._check(target)
+        split, encoded = self._shown(target)
+        found = []
+        with bar(f"run sources on {target.name}", len(sources)) as advance:
+            for source in sources:
+                seen = look(source.trained, target.base, encoded)
+                all_finite(seen.features, seen.probabilities, of=f"source '{source.name}' on '{target.name}'")
+                try:
+                    found.append(self._score(seen, *labels_of(target.task, split), seed=target.seed))
+                except UserError as error:
+                    raise UserError(f"{self.measure} of source '{source.name}' for '{target.name}': {error}") from error
+                advance(source.name)
+        return found
+
+    def run_seconds(self, target: Subject, sources: Sequence[Subject]) -> float:
+        """The seconds of the sources' runs on the target's rows, which all measures share."""
+        _, encoded = self._shown(target)
+        return sum(look(source.trained, target.base, encoded).seconds for source in sources)
+
+    def _shown(self, target: Subject) -> tuple[Split, Encoded]:
+        split = training_rows(target.data, rows=self.rows, seed=target.seed)
+        return split, encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
+
+    def _check(self, target: Subject) -> None:
+        if target.task.kind == "regression" and self.measure in ("leep", "nce"):
+            raise UserError(
+                f"{self.measure} compares classes, and target '{target.name}' is a regression: choose logme, knn or probe"
+            )
+        one_text(target, self.measure)
+
+    def _score(self, seen: Seen, labels: np.ndarray, regression: bool, *, seed: int) -> float:
+        match self.measure:
+            case "logme":
+                return logme(seen.features, labels, regression=regression)
+            case "knn":
+                return knn(seen.features, labels, regression=regression)
+            case "probe":
+                return linear_probe(seen.features, labels, seed=seed, regression=regression)
+            case "leep":
+                return leep(seen.probabilities, labels)
+            case "nce":
+                return nce(seen.classes, labels)
+
+
+def one_text(target: Subject, measure: str) -> None:
+    """Refuses a target whose rows are several texts.
+
+    Raises:
+        UserError: a multiple choice target.
+    """
+    if target.task.kind == "multiple_choice":
+        raise UserError(
+            f"{measure} wants one text a row, and target '{target.name}' is multiple choice: choose a method that "
+            "compares the tasks' embeddings (connectivity, text, …)"
+        )
+
+
+def training_rows(data: Data, *, rows: int | None = None, seed: int = 0) -> Split:
+    """Train and dev together, or `rows` of them by a stratified draw."""
+    train, dev = data.train, data.dev
+    choices = None if train.choices is None or dev.choices is None else [*train.choices, *dev.choices]
+    both = Split([*train.texts, *dev.texts], choices, np.concatenate([train.labels, dev.labels]))
+    return both if rows is None or rows >= len(both) else both.take(stratified(both.labels, rows, seed=seed))
+
+
+def labels_of(task: Task, split: Split) -> tuple[np.ndarray, bool]:
+    """A split's labels as `tasksel.selection.transferability` takes them, [n] or multi-hot [n, c], and whether they are numbers."""
+    labels = split.labels.astype(int) if task.kind == "multi_label" else split.labels
+    return labels, task.kind == "regression"
+
+
+def all_finite(*arrays: np.ndarray, of: str) -> None:
+    """Refuses what a broken adapter gives.
+
+    Raises:
+        UserError: NaN or infinity in an array, with whose it is.
+    """
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise UserError(f"{of} gives NaN or infinite numbers: its adapter is broken; train it again or leave it out")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A source's model on a target's rows: features [n, d]; probabilities [n, Z] and classes [n] of its own head; the run's seconds."""
+
+    features: np.ndarray
+    probabilities: np.ndarray
+    classes: np.ndarray
+    seconds: float
+
+
+def look(trained: Trained, base: Base, encoded: Encoded) -> Seen:
+    """What a trained adapter and its head make of encoded rows; the last runs are remembered for as long as the process lives.
+
+    Raises:
+        UserError: no head beside the adapter, or files that do not fit the base.
+    """
+    key = value_hash([str(trained.folder), trained.fingerprint, base.fingerprint, encoded.ids, encoded.types])
+    run = _Run(key, trained, base, encoded)
+    return _run(run) if len(encoded) <= KEPT_ROWS else _run.__wrapped__(run)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of a model, equal to every other one of the same adapter, base and token ids."""
+
+    key: str
+    trained: Trained = field(compare=False)
+    base: Base = field(compare=False)
+    encoded: Encoded = field(compare=False)
+
+
+@lru_cache(maxsize=KEPT)
+def _run(run: _Run) -> Seen:
+    begun = time.perf_counter()
+    model = run.trained.model(run.base)
+    head = model.heads[model.active_head].config
+    if head["head_type"] not in HEADS:  # one that wants several texts a row, or answers token by token
+        model.active_head = None
+    features, logits = first_token(model, run.encoded)
+    return Seen(features, *source_classes(head, logits), time.perf_counter() - begun)
+
+
+def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A source's own classes for each row: probabilities theta [n, Z], rows sum to 1, and the class z [n] it chooses.
+
+        classes         theta = softmax(logits)                           z = argmax
+        several labels  theta = [sigmoid(logits), 1 - sigmoid(logits)] / c    z = the likeliest label                  [ours]
+        none            theta = 1                                         z = 0                                    [ours]
+
+    Several labels: a label is drawn at random, and is given or not; Z = 2c. None (a regression, multiple choice, a head of another kind): one class,
+    so that LEEP and NCE are -H(Y), which is what a source gets that says nothing, and the least that any can get.
+
+    Args:
+        head: the head's configuration in the `adapters` library. logits: [n, outputs], of heads that have classes.
+    """
+    if head["head_type"] == "multilabel_classification":
+        given = expit(logits)
+        return np.hstack([given, 1 - given]) / logits.shape[1], logits.argmax(1)
+    if head["head_type"] == "classification" and head["num_labels"] > 1:
+        return softmax(logits, axis=1), logits.argmax(1)
+    return np.ones((len(logits), 1)), np.zeros(len(logits), dtype=int)
+
+
+def first_token(model: Any, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+    """The last hidden state of each sequence's first token [n, d], and the active head's logits [n, Z]; see `pooled`."""
+    return pooled(model, encoded, pool="first")
+
+
+@torch.no_grad()
+def pooled(model: Any, encoded: Encoded, *, pool: Pool, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """The last hidden states, pooled over tokens, and what the active head makes of them; float32, in the order of the rows.
+
+    Args:
+        model: as it stands: its active adapter and head; without a head Z is 0.
+        encoded: one sequence a row.
+        pool: the first token, or the mean over a sequence's tokens.
+
+    Returns:
+        hidden [n, d], logits [n, Z]
+    """
+    device = accelerator().device
+    model.to(device).eval()
+    order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])  # little padding
+    states: list[Tensor] = []
+    hook = model.base_model.register_forward_hook(lambda module, inputs, output: states.append(output[0]))
+    hidden, logits = [], []
+    try:
+        for start in range(0, len(order), batch):
+            tensors = encoded.batch(order[start : start + batch])
+            inputs = {name: tensors[name].to(device) for name in INPUTS if name in tensors}
+            output, state = model(**inputs), states.pop()
+            hidden.append(_pool(state, inputs["attention_mask"], pool).float().cpu().numpy())
+            logits.append(output.logits.float().cpu().numpy() if model.active_head else np.empty((len(state), 0)))
+    finally:
+        hook.remove()
+    back = np.argsort(order)
+    return np.concatenate(hidden)[back], np.concatenate(logits).astype(np.float32)[back]
+
+
+def _pool(state: Tensor, mask: Tensor, pool: Pool) -> Tensor:
+    """[b, t, d] -> [b, d]"""
+    if pool == "first":
+        return state[:, 0]
+    weight = mask[..., None].to(state.dtype)
+    return (state * weight).sum(1) / weight.sum(1)

@@ -1,0 +1,136 @@
+"""Records as lines of JSON: appended when a run ends, so that a killed one leaves at most one line that is cut short."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+
+from tasksel.errors import UserError, unknown
+from tasksel.storage.atomic import write_text
+from tasksel.storage.frozen import Frozen
+
+T = TypeVar("T")
+
+
+def append_row(path: Path, row: Any) -> None:
+    """Appends one dataclass instance (a `Row`, a `Scores`) as a line that is on the disk when this returns.
+
+    One write in append mode, so that lines of two processes do not mix. `mend` first a file that a killed run left.
+    """
+    line = json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(line.encode())
+        os.fsync(file.fileno())
+
+
+def mend(path: Path) -> str | None:
+    """Makes a file fit to be appended to: cuts off a broken last line, ends a whole one. Returns what was cut, as a line for the user, or None.
+
+    Raises:
+        UserError: a broken line elsewhere.
+    """
+    if not path.exists():
+        return None
+    _, cut = whole_lines(path)
+    if cut is None:
+        raw = path.read_bytes()
+        if raw and not raw.endswith(b"\n"):
+            with path.open("ab") as file:
+                file.write(b"\n")
+        return None
+    where, offset = cut
+    os.truncate(path, offset)
+    return f"{where}: the last line was cut short (a killed run) and is removed; that run is to be done again"
+
+
+def read_records(path: Path, kind: type[T], *, key: Callable[[T], Hashable]) -> tuple[list[T], str | None]:
+    """The lines of a JSONL file as instances of a dataclass, those of one key once; see `read_whole_rows`."""
+    lines, cut = whole_lines(path)
+    seen: dict[Hashable, tuple[str, T]] = {}
+    for where, values in lines:
+        found = _record(kind, values, where)
+        first, same = seen.setdefault(key(found), (where, found))
+        if same != found:
+            raise UserError(
+                f"{where}: {key(found)} stands at {first} already, with other values; remove the one that is wrong"
+            )
+    complaint = (
+        f"{cut[0]}: the last line is cut short (a killed run) and is left out; {len(seen)} whole rows" if cut else None
+    )
+    return [found for _, found in seen.values()], complaint
+
+
+def whole_lines(path: Path) -> tuple[list[tuple[str, Any]], tuple[str, int] | None]:
+    """(place, value) of each line, and the place and byte offset of a last line that is no JSON."""
+    if not path.is_file():
+        raise UserError(f"no file {path}")
+    lines = path.read_bytes().splitlines(keepends=True)
+    last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
+    found: list[tuple[str, Any]] = []
+    offset = 0
+    for number, line in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        try:
+            if line.strip():
+                found.append((where, json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            if number == last:
+                return found, (where, offset)
+            raise UserError(f"{where}: broken JSON in the middle of the file; restore or remove the line") from error
+        offset += len(line)
+    return found, None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise UserError(f"{constant} is no number; write null for a run that diverged")
+
+
+def _record(kind: type[T], values: Any, where: str) -> T:
+    """An instance of a dataclass from a JSON object with exactly its fields."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: a row must be a JSON object, given {type(values).__name__}")
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in names:
+            raise unknown(f"field at {where}:", name, names)
+    hints = get_type_hints(kind)
+    for name in names:
+        if name not in values:
+            raise UserError(f"{where}: field '{name}' is missing; needed: {', '.join(names)}")
+        if not _fits(values[name], hints[name]):
+            told = getattr(hints[name], "__name__", str(hints[name])) if not get_args(hints[name]) else hints[name]
+            raise UserError(f"{where}: {name} must be {told}, given {json.dumps(values[name])}")
+    try:
+        return kind(**values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value has the type; a whole number counts as a float, true and false as no number."""
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_fits(part, get_args(hint)[1]) for part in value.values())
+    accepted = (int, float) if hint is float else hint
+    return isinstance(value, accepted) and not (isinstance(value, bool) and hint is not bool)
+
+
+def write_lines(path: Path, rows: Iterable[Frozen]) -> None:
+    """All rows at once, atomically."""
+    write_text(path, "".join(row.model_dump_json() + "\n" for row in rows))
+
+
+def append_line(path: Path, row: Frozen) -> None:
+    """One more row at the end of a whole file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(row.model_dump_json() + "\n")

@@ -1,0 +1,148 @@
+"""From rows as they stand in a file to examples: texts, choices, and labels as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasksel.display.progress import say
+from tasksel.errors import UserError
+from tasksel.tasks.files import Row, need_columns, template_columns
+from tasksel.tasks.task import HubSource, Task
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a task: one or two texts each, the choices where there are any, and `labels` [rows] or [rows, labels]."""
+
+    texts: list[tuple[str, ...]]
+    choices: list[list[str]] | None
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, indices: Sequence[int]) -> Split:
+        """The rows at `indices`, in that order."""
+        choices = [self.choices[i] for i in indices] if self.choices is not None else None
+        return Split([self.texts[i] for i in indices], choices, self.labels[list(indices)])
+
+
+def to_split(task: Task, rows: list[Row], *, labelled: bool = True) -> Split:
+    """Rows as texts and labels; without labels (`labelled=False`) the labels are zeros.
+
+    Raises:
+        UserError: see `load`.
+    """
+    parts = (*task.text, *((task.choices,) if isinstance(task.choices, str) else task.choices or ()))
+    if task.explode:
+        rows = _explode(rows, task.explode, task.label)
+    need_columns(rows, [*template_columns(parts), *([task.label] if labelled else [])])
+    kept = [row for row in rows if _has_text(task, row)]
+    if len(kept) < len(rows):
+        say(f"{task.name}: left out {len(rows) - len(kept)} of {len(rows)} hub rows, which have an empty text")
+    texts = [tuple(_render(part, row.values) for part in task.text) for row in kept]
+    choices = [_choices(task, row) for row in kept] if task.choices is not None else None
+    labels = (
+        [_label(task, row, choices[i] if choices else None) for i, row in enumerate(kept)]
+        if labelled
+        else [0] * len(kept)
+    )
+    return Split(
+        texts, choices, np.array(labels, dtype=np.float32 if task.kind in ("regression", "multi_label") else np.int64)
+    )
+
+
+def _explode(rows: list[Row], column: str, label: str) -> list[Row]:
+    """One row an item of the list in `column`; its label is 1 where the item is among the row's answers (ReCoRD)."""
+    need_columns(rows, [column, label])
+    return [
+        Row({**row.values, column: item, label: int(item in row.values[label])}, row.where)
+        for row in rows
+        for item in row.values[column]
+    ]
+
+
+def _render(part: str, values: dict[str, Any]) -> str:
+    known = {name: "" if value is None else value for name, value in values.items()}  # a null is no text, not "None"
+    return str(part.format_map(known) if "{" in part else known[part]).strip()
+
+
+def _has_text(task: Task, row: Row) -> bool:
+    """Whether every text has a word. Only a hub's rows may be left out: nobody here can mend those."""
+    for part in task.text:
+        if not _render(part, row.values):
+            if isinstance(task.source, HubSource):
+                return False
+            raise UserError(f"{row.where}: the text in '{part}' is empty; fill it or take the row out")
+    return True
+
+
+def _choices(task: Task, row: Row) -> list[str]:
+    found = (
+        row.values[task.choices]
+        if isinstance(task.choices, str)
+        else [_render(part, row.values) for part in task.choices or ()]
+    )
+    if (
+        not isinstance(found, list)
+        or not 2 <= len(found) <= task.outputs
+        or not all(str(choice).strip() for choice in found)
+    ):
+        raise UserError(
+            f"{row.where}: choices {found!r}; a row of '{task.name}' needs a list of 2 to {task.outputs} texts, none empty"
+        )
+    return [str(choice).strip() for choice in found]
+
+
+def _label(task: Task, row: Row, choices: list[str] | None) -> int | float | list[int]:
+    given = row.values[task.label]
+    if task.kind == "regression":
+        try:
+            number = float(given)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UserError(f"{row.where}: label {given!r} is not a finite number; task '{task.name}' is regression")
+        return number
+    if task.kind == "multi_label":
+        return _multi_hot(task, row, given)
+    if task.among:
+        parent = task.model_copy(update={"labels": task.among})
+        return _multi_hot(parent, row, given)[task.among.index(task.labels[1])]
+    if choices is not None:
+        if not str(given).isdecimal() or int(given) >= len(choices):
+            raise UserError(
+                f"{row.where}: label {given!r} is not the index of one of the row's {len(choices)} choices (0 to {len(choices) - 1})"
+            )
+        return int(given)
+    return _class_index(task, row, given)
+
+
+def _class_index(task: Task, row: Row, given: Any) -> int:
+    """A label name's index; where names are themselves numbers ("1" to "5" stars) a number is a name, otherwise an index."""
+    name = str(given).strip()
+    if name in task.labels:
+        return task.labels.index(name)
+    numbers_are_names = all(label.lstrip("-").isdecimal() for label in task.labels)
+    if not numbers_are_names and isinstance(given, bool | int) and 0 <= int(given) < len(task.labels):
+        return int(given)
+    if not numbers_are_names and name.isdecimal() and int(name) < len(task.labels):
+        return int(name)
+    allowed = ", ".join(task.labels[:12]) + (", …" if len(task.labels) > 12 else "")
+    raise UserError(
+        f"{row.where}: label {given!r} is not in the label set of '{task.name}': {allowed}"
+        + ("" if numbers_are_names else f" (or 0 to {len(task.labels) - 1})")
+    )
+
+
+def _multi_hot(task: Task, row: Row, given: Any) -> list[int]:
+    items = given if isinstance(given, list) else [part.strip() for part in str(given).split("|") if part.strip()]
+    if len(items) == len(task.labels) and all(item in (0, 1) for item in items):
+        return [int(item) for item in items]
+    indices = {_class_index(task, row, item) for item in items}
+    return [int(i in indices) for i in range(len(task.labels))]

@@ -1,0 +1,235 @@
+"""Rows of data sets on the Hugging Face hub, or of the cache that an earlier load filled.
+
+No code from the hub is ever run. A data set that still has a loading script is read from the Parquet branch that the
+hub made of it: `revision: refs/convert/parquet`, with `folder` the configuration's folder there. With no network the
+cache serves what was loaded before. This is the only file that imports `datasets`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasksel.errors import UserError, one_line, unknown
+from tasksel.tasks.task import HubSource
+
+if TYPE_CHECKING:  # `datasets` takes a second to import: only who reads from the hub pays for it
+    from datasets import Dataset, DatasetDict
+
+PARQUET_BRANCH = "refs/convert/parquet"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+ANSWER_WITHIN = 10.0  # seconds; ours
+
+
+def hub_rows(
+    source: HubSource, *, name: str, label: str | None = None, labels: Sequence[str] = ()
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every split in `source.splits`, by our name for the split.
+
+    A class label is its index; a list of class labels is a list of names, which cannot be taken for a multi-hot list.
+    With `label` and `labels` given, the class labels of that column must be as many as `labels`.
+
+    Raises:
+        UserError: no network and nothing in the cache, or no such data set, revision, folder, configuration or split;
+            a data set that runs code; a pinned commit that the cache does not hold; another number of class labels.
+    """
+    loaded = _load(source, name)
+    for split in source.splits.values():
+        if split not in loaded:
+            raise unknown("split", split, loaded, f"task '{name}', hub id '{source.path}'")
+    chosen = {ours: loaded[theirs] for ours, theirs in source.splits.items()}
+    for split in chosen.values():
+        _check_labels(split, source, name, label, labels)
+    return {ours: _plain(split) for ours, split in chosen.items()}
+
+
+def hub_revision(source: HubSource, *, name: str) -> str:
+    """The commit that `source` stands for: what a branch points to now, or, with no network, what the cache holds.
+
+    Raises:
+        UserError: see `hub_rows`.
+    """
+    if source.revision and COMMIT.fullmatch(source.revision):
+        return source.revision
+    found = _find(source, name)
+    return found.commit if found else _commit(_load(source, name))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A data set as the hub describes it now."""
+
+    commit: str
+    files: list[str]
+
+
+def _load(source: HubSource, name: str) -> DatasetDict:
+    import datasets
+
+    found = _find(source, name)
+    wanted = found.commit if found else source.revision
+    subset = _subset(source, found, name)
+    with _quiet(), _offline(found is None):
+        try:
+            loaded = datasets.load_dataset(source.path, source.config, revision=wanted, **subset)
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            raise _explained(error, source, name) from error
+    held = _commit(loaded)
+    # With no network the library serves any commit it has. A cache that `datasets` 2 made is named after no commit.
+    known = found is None or COMMIT.fullmatch(held)
+    if known and held != wanted and COMMIT.fullmatch(wanted or ""):
+        raise UserError(
+            f"task '{name}': no network for hub id '{source.path}', and the cache holds commit {held}, not {wanted}; "
+            "fill it on a machine that has a network"
+        )
+    return loaded
+
+
+def _find(source: HubSource, name: str) -> _Found | None:
+    """What the hub says of the data set; None where it says nothing: no network, or a hub out of order.
+
+    Asked first, because the library, left alone, tries for minutes to reach the hub before it looks into its cache,
+    and takes whatever lies in the cache when it meets a mistake.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    where = f"task '{name}': hub id '{source.path}'"
+    try:
+        info = HfApi().dataset_info(source.path, revision=source.revision, timeout=ANSWER_WITHIN)
+    except HFValidationError as error:
+        raise UserError(f"{where} is not of the form owner/name") from error
+    except GatedRepoError as error:
+        raise UserError(f"{where} is gated: ask for access on its page, then log in with `hf auth login`") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"{where} is not on the hub, or not open to you; check the id") from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"{where} has no revision '{source.revision}'; give a branch, a tag or a commit") from error
+    except OSError:
+        return None
+    files = [file.rfilename for file in info.siblings or ()]
+    if f"{source.path.split('/')[-1]}.py" in files:
+        raise UserError(
+            f"{where} runs code, which is never run here; use its Parquet branch: revision {PARQUET_BRANCH}, "
+            "and `folder` for the configuration"
+        )
+    return _Found(info.sha or "", files)
+
+
+def _subset(source: HubSource, found: _Found | None, name: str) -> dict[str, Any]:
+    """What picks the files of `source.folder`, in the two layouts that the Parquet branch has had.
+
+    The library names the cache of picked files after their addresses, which nobody knows with no network. So they are
+    cached under a name of ours: given as such when they are fetched, made from the same keywords when they are read.
+    """
+    from datasets import BuilderConfig
+
+    if source.folder is None:
+        return {}
+    theirs = sorted(set(source.splits.values()))
+    named = {"folder": source.folder, "splits": " ".join(theirs)}
+    if found is None:
+        return named
+    layout = re.compile(re.escape(source.folder) + r"/(?:(?P<newer>[^/]+)/[^/]+|[^/]*-(?P<older>[^/-]+))\.parquet")
+    files: dict[str, list[str]] = {}
+    for file in found.files:
+        if match := layout.fullmatch(file):
+            files.setdefault(match["newer"] or match["older"], []).append(file)
+    hint = f"task '{name}', hub id '{source.path}'"
+    if not files:
+        raise unknown("folder", source.folder, {file.split("/")[0] for file in found.files if "/" in file}, hint)
+    for split in theirs:
+        if split not in files:
+            raise unknown("split", split, files, hint)
+    picked = {split: files[split] for split in theirs}
+    return {"data_files": picked, "config_id": BuilderConfig("default").create_config_id(named)}
+
+
+def _commit(loaded: DatasetDict) -> str:
+    """The cache files a data set under its commit: `.../<config>/<version>/<commit>/<split>.arrow`."""
+    return next(Path(file["filename"]).parent.name for split in loaded.values() for file in split.cache_files)
+
+
+def _explained(error: Exception, source: HubSource, name: str) -> UserError:
+    """What the library's error means for the user, and what to do about it."""
+    said = one_line(error)
+    if missing := re.search(r"BuilderConfig '(.*?)' not found. Available: \[(.*)\]", said):
+        known = re.findall(r"'(.*?)'", missing[2])
+        return unknown("config", missing[1], known, f"task '{name}', hub id '{source.path}'")
+    if isinstance(error, ConnectionError) or "Couldn't find cache" in said:
+        return UserError(
+            f"task '{name}': no network for hub id '{source.path}': "
+            "give a local folder with --data, or fill the cache on a machine that has one"
+        )
+    pinned = f" at revision '{source.revision}'" if source.revision else ""
+    return UserError(
+        f"task '{name}': hub id '{source.path}'{pinned} could not be read ({type(error).__name__}: {said})"
+    )
+
+
+def _class_names(feature: object) -> list[str] | None:
+    """The names of a column of class labels, or of lists of them."""
+    return getattr(getattr(feature, "feature", feature), "names", None)
+
+
+def _check_labels(split: Dataset, source: HubSource, name: str, label: str | None, labels: Sequence[str]) -> None:
+    names = _class_names(split.features.get(label)) if label and labels else None
+    if names is not None and len(names) != len(labels):
+        raise UserError(
+            f"task '{name}': {len(labels)} label names {list(labels)}, "
+            f"but column '{label}' of hub id '{source.path}' has {len(names)}: {names}"
+        )
+
+
+def _plain(split: Dataset) -> list[dict[str, Any]]:
+    """Rows as dictionaries of plain values, lists of class labels as lists of names."""
+    rows = split.to_list()
+    for column, feature in split.features.items():
+        names = _class_names(feature)
+        if names is not None and hasattr(feature, "feature"):
+            for row in rows:
+                row[column] = [names[index] for index in row[column] or ()]
+    return rows
+
+
+@contextmanager
+def _offline(unreachable: bool) -> Iterator[None]:
+    """The library's own offline mode while it lasts, where the hub did not answer."""
+    import datasets
+    from huggingface_hub import constants
+
+    was = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = unreachable
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = was
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no chatter of `datasets` and its hub client while it lasts."""
+    import datasets
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import logging as hub_logging
+
+    speakers = (datasets.utils.logging, hub_logging)
+    levels = [speaker.get_verbosity() for speaker in speakers]
+    bars = not datasets.utils.are_progress_bars_disabled(), not are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    disable_progress_bars()
+    for speaker in speakers:
+        speaker.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for speaker, level in zip(speakers, levels, strict=True):
+            speaker.set_verbosity(level)
+        if bars[0]:
+            datasets.enable_progress_bars()
+        if bars[1]:
+            enable_progress_bars()

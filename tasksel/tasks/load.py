@@ -1,0 +1,194 @@
+"""From a task to rows, splits, token ids and batches.
+
+    rows -> Split (texts, labels) -> train | dev | test -> Encoded (token ids) -> batches of like length
+
+`dev` is a seeded, stratified tenth of train, for choosing checkpoints; `test` is the public validation set and is only ever scored.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasksel.errors import UserError
+from tasksel.storage.atomic import value_hash
+from tasksel.tasks.builtin import builtin_rows
+from tasksel.tasks.examples import Split, to_split
+from tasksel.tasks.files import Row, read_rows
+from tasksel.tasks.hub import hub_rows
+from tasksel.tasks.task import Draw, FileSource, HubSource, Task
+
+DEV_SHARE = 0.1  # the authors' share (methods: ScaLearn)
+
+
+CLASSES = ("single_sentence_classification", "pair_classification")
+
+
+HELD_OUT = 0.2  # ours: the test share of a file that comes without a validation file
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task's rows, split for training."""
+
+    train: Split
+    dev: Split
+    test: Split
+    more: dict[str, Split] = field(default_factory=dict)  # other splits that are scored too (MNLI's mismatched)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of every row of every split: what was trained on, wherever it lay."""
+        parts = (self.train, self.dev, self.test, *self.more.values())
+        return value_hash([[split.texts, split.choices, split.labels.tolist()] for split in parts])
+
+
+def load(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
+    """A task's splits; `rows` caps train and dev together by a seeded, stratified draw, unless the task's own draw says how many shots.
+
+    Raises:
+        UserError: a missing column, an empty text, a label outside the label set (each with its place), a train split of one class,
+            fewer shots than classes or more than rows.
+    """
+    splits = read_splits(task)
+    if "train" not in splits:
+        raise UserError(f"task '{task.name}' has no train split, only {', '.join(splits) or 'test'}; name one")
+    train = splits["train"]
+    if "validation" in splits:
+        test = splits["validation"]
+    else:  # always the same rows, whatever the seed: a test set must not move
+        held = set(stratified(train.labels, max(1, round(HELD_OUT * len(train))), seed=0))
+        test, train = train.take(sorted(held)), train.take([i for i in range(len(train)) if i not in held])
+    test = _scored(test, task.draw)
+    drawn_by = seed if task.draw.seed is None else task.draw.seed
+    if task.draw.shots is not None:
+        learnt, chosen = _few(task, train, task.draw.shots, seed=drawn_by)
+    else:
+        train = _capped(task, train, rows, seed=drawn_by)
+        chosen = stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=drawn_by)
+        held = set(chosen)
+        learnt, chosen = [i for i in range(len(train)) if i not in held], sorted(chosen)
+    _need_classes(task, train.labels[learnt] if task.draw.shots else train.labels)
+    more = {
+        name: _scored(split, task.draw) for name, split in splits.items() if name not in ("train", "validation", "test")
+    }
+    return Data(train.take(learnt), train.take(chosen), test, more)
+
+
+def _capped(task: Task, train: Split, rows: int | None, *, seed: int) -> Split:
+    """At most so many rows, by a stratified draw."""
+    if rows is not None:
+        if rows < 2:
+            raise UserError(
+                f"rows={rows}: a task needs at least 2 rows, one to learn from and one to choose the checkpoint by"
+            )
+        train = train.take(stratified(train.labels, min(rows, len(train)), seed=seed))
+    if len(train) < 2:
+        raise UserError(
+            f"task '{task.name}': {len(train)} training row; at least 2 are needed, one of them to choose the checkpoint by"
+        )
+    return train
+
+
+def _need_classes(task: Task, labels: np.ndarray) -> None:
+    """Refuses rows of one class, where there are several rows."""
+    one_class = len(labels) > 1 and len(np.unique(labels)) < 2
+    if one_class and (task.kind in CLASSES or task.kind == "multiple_choice"):
+        raise UserError(
+            f"task '{task.name}': every one of the {len(labels)} training rows has the same label; there is nothing to learn"
+        )
+
+
+def _scored(test: Split, draw: Draw) -> Split:
+    """The rows that are scored: whatever the seed, the same ones."""
+    if draw.test_rows is None or draw.test_rows >= len(test):
+        return test
+    if draw.test_rows < 1:
+        raise UserError(f"test_rows is {draw.test_rows}; give 1 or more")
+    return test.take(sorted(stratified(test.labels, draw.test_rows, seed=0)))
+
+
+def _few(task: Task, train: Split, shots: int, *, seed: int) -> tuple[list[int], list[int]]:
+    """Indices of exactly `shots` rows to learn from, each class among them, and of others to choose the checkpoint by.
+
+    That every class has a row is ours: the shares of a plain draw would leave rare classes out of so few rows.
+
+    Raises:
+        UserError: fewer rows than classes, or more than there are.
+    """
+    classes = len(task.labels) if task.kind in CLASSES else 1
+    if shots < classes:
+        raise UserError(
+            f"{shots} rows for '{task.name}', which has {classes} classes: give at least one row a class, {classes} or more"
+        )
+    if shots >= len(train):
+        raise UserError(
+            f"{shots} rows of '{task.name}', which has {len(train)} training rows: give at most {len(train) - 1} "
+            "(one must be left to choose the checkpoint by), or take the full data"
+        )
+    first = _one_each(train.labels, seed=seed) if task.kind in CLASSES else []
+    rest = _others(len(train), first)
+    first += [rest[i] for i in stratified(train.labels[rest], shots - len(first), seed=seed)]
+    rest = _others(len(train), first)
+    dev = min(len(rest), task.draw.dev or shots)
+    return first, [rest[i] for i in stratified(train.labels[rest], dev, seed=seed)]
+
+
+def _one_each(labels: np.ndarray, *, seed: int) -> list[int]:
+    """The index of a seeded row of each class that there is."""
+    rng = np.random.default_rng(seed)
+    return [int(rng.choice(np.flatnonzero(labels == label))) for label in np.unique(labels)]
+
+
+def _others(count: int, taken: list[int]) -> list[int]:
+    return sorted(set(range(count)) - set(taken))
+
+
+def read_splits(task: Task) -> dict[str, Split]:
+    """Every split that the task's source names, unshuffled and whole.
+
+    Raises:
+        UserError: see `load`.
+    """
+    if isinstance(task.source, HubSource):  # asked once a process: every stage loads the task anew
+        return _hub_splits(task.model_dump_json())
+    if isinstance(task.source, FileSource):
+        found = {split: read_rows(Path(path)) for split, path in task.source.files.items() if split != "test"}
+    else:
+        found = _placed(task, builtin_rows(task.name, task.source.seed))
+    return {split: to_split(task, rows) for split, rows in found.items()}
+
+
+@lru_cache(maxsize=8)
+def _hub_splits(told: str) -> dict[str, Split]:
+    task = Task.model_validate_json(told)
+    assert isinstance(task.source, HubSource)
+    rows = hub_rows(task.source, name=task.name, label=task.label, labels=task.labels)
+    return {split: to_split(task, placed) for split, placed in _placed(task, rows).items() if split != "test"}
+
+
+def _placed(task: Task, loaded: dict[str, list[dict[str, Any]]]) -> dict[str, list[Row]]:
+    """Rows that stand in no file, with the place that a complaint names."""
+    return {
+        split: [Row(values, f"{task.name}/{split}:{n}") for n, values in enumerate(rows, 1)]
+        for split, rows in loaded.items()
+    }
+
+
+def stratified(labels: np.ndarray, count: int, *, seed: int) -> list[int]:
+    """`count` seeded indices that keep the label shares: systematic sampling over rows sorted by label, shuffled within one.
+
+    The same rule serves classes, multi-hot rows and numbers (which it spreads over their range). Ours.
+    """
+    draw = random.Random(seed)
+    keys = [tuple(label) if labels.ndim == 2 else label for label in labels.tolist()]
+    order = sorted(range(len(keys)), key=lambda i: (keys[i], draw.random()))
+    start = draw.random()
+    picked = [order[int((start + i) * len(order) / count)] for i in range(count)]
+    draw.shuffle(picked)
+    return picked

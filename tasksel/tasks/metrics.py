@@ -1,0 +1,81 @@
+"""Metrics by name, in 0 to 1 (correlations in -1 to 1); for each, higher is better.
+
+predictions   [rows, outputs]  logits, or [rows, 1] numbers for regression
+labels        [rows] class indices or numbers, or [rows, labels] multi-hot
+
+scikit-learn and scipy are imported when a score is computed: the names of metrics are known without them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+def decide(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The decision behind logits: argmax for classes, logit > 0 (probability over one half) for each of several labels."""
+    return (logits > 0).astype(int) if labels.ndim == 2 else logits.argmax(-1)
+
+
+def _f1(average: str) -> Metric:
+    def metric(logits: np.ndarray, labels: np.ndarray) -> float:
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(labels, decide(logits, labels), average=average, zero_division=0.0))
+
+    return metric
+
+
+def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(labels, decide(logits, labels)))
+
+
+def _matthews(logits: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, decide(logits, labels)))
+
+
+def _correlation(name: str) -> Metric:
+    """scipy's `pearsonr` or `spearmanr`."""
+
+    def metric(logits: np.ndarray, labels: np.ndarray) -> float:
+        from scipy import stats
+
+        if len(labels) < 2:  # nor has a single row
+            return 0.0
+        with warnings.catch_warnings():  # a constant prediction has no correlation: it counts as 0
+            warnings.simplefilter("ignore")
+            return float(np.nan_to_num(getattr(stats, name)(logits[:, 0], labels)[0]))
+
+    return metric
+
+
+_pearson, _spearman = _correlation("pearsonr"), _correlation("spearmanr")
+
+METRICS: dict[str, Metric] = {
+    "accuracy": _accuracy,
+    "f1": _f1("binary"),  # of the class with index 1, as in GLUE
+    "macro_f1": _f1("macro"),
+    "micro_f1": _f1("micro"),
+    "matthews": _matthews,
+    "pearson": _pearson,
+    "spearman": _spearman,
+    "pearson_spearman": lambda logits, labels: (_pearson(logits, labels) + _spearman(logits, labels)) / 2,
+    "accuracy_f1": lambda logits, labels: (_accuracy(logits, labels) + METRICS["f1"](logits, labels)) / 2,
+}
+
+
+def score(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
+    """The named metric of logits against labels.
+
+    >>> score("accuracy", np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
+    0.5
+    """
+    return METRICS[metric](logits, labels)

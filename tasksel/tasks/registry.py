@@ -1,0 +1,176 @@
+"""Where tasks are found by name: the built-in suite, a folder of task folders, or the catalogues of published suites.
+
+A catalogue is data: one YAML file a suite in `tasksel/catalog/`, each entry the fields of `Task`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from tasksel.errors import UserError, one_line, unknown
+from tasksel.tasks.builtin import builtin_tasks
+from tasksel.tasks.files import ENDINGS
+from tasksel.tasks.task import DEFAULT_METRIC, FileSource, Task, TaskSet
+
+CATALOG = Path(__file__).parent / "suites"
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+@cache
+def _suite(path: Path) -> TaskSet:
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return TaskSet((Task(**{"suite": path.stem, **entry}) for entry in entries), origin=f"the catalogue {path.stem}")
+
+
+def suites() -> dict[str, TaskSet]:
+    """Every published suite that has a catalogue file, by name."""
+    return {path.stem: _suite(path) for path in sorted(CATALOG.glob("*.yaml"))}
+
+
+def task_from_folder(folder: Path) -> Task:
+    """The task of a folder that holds `task.json` and one file a split.
+
+    Raises:
+        UserError: no `task.json`, a broken one, or no training file.
+    """
+    card = folder / "task.json"
+    try:
+        told = json.loads(card.read_text(encoding="utf-8"))
+        files = {
+            split: str(path.resolve())
+            for split in SPLIT_NAMES
+            for ending in ("jsonl", "csv", "tsv", "parquet")
+            if (path := folder / f"{split}.{ending}").is_file()
+        }
+        kind = told["kind"]
+        if "train" not in files:
+            raise UserError("no training file beside it; give train.jsonl (or .csv, .tsv, .parquet)")
+        choices = "choices" if kind == "multiple_choice" else None
+        return Task(
+            name=told["name"],
+            suite=told.get("suite", "own"),
+            kind=kind,
+            text=_texts(tuple(name for name in told["text_fields"] if name != choices)),
+            choices=choices,
+            num_choices=told.get("num_choices") or (told.get("num_labels") if choices else None),
+            label=told.get("label_field", "label"),
+            labels=() if kind in ("regression", "multiple_choice") else tuple(told["label_names"]),
+            metric=told.get("metric") or DEFAULT_METRIC[kind],
+            source=FileSource(files=files),
+            licence=told.get("upstream_licence") or told.get("licence") or "not stated",
+            note=told.get("note") or "",
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: no task.json there; a task folder holds task.json and train.jsonl") from error
+    except UserError as error:
+        raise UserError(f"{card}: {error}") from error
+    except (KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{card}: not a task description ({type(error).__name__}: {one_line(error)})") from error
+
+
+def _texts(fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Three text fields become two: what follows the first joins it, as a question joins its passage."""
+    return fields if len(fields) < 3 else ("{" + "} {".join(fields[:-1]) + "}", fields[-1])
+
+
+def _folder_set(root: Path) -> TaskSet:
+    folders = [root] if (root / "task.json").is_file() else sorted(path.parent for path in root.glob("*/task.json"))
+    if not folders:
+        raise UserError(f"{root}: no task folders there (a folder with task.json each)")
+    return TaskSet(map(task_from_folder, folders), origin=str(root))
+
+
+def find_tasks(data: str | Path | None = None) -> TaskSet:
+    """All tasks of one place: None or "builtin" the built-in suite, "hub" every catalogue, anything else a folder.
+
+    Raises:
+        UserError: the folder is not there or holds no task.
+    """
+    if data is None or str(data) == "builtin":
+        return TaskSet(builtin_tasks(), origin="the built-in suite; another place: --data")
+    if str(data) == "hub":
+        found: dict[str, Task] = {}
+        for suite in suites().values():
+            for task in suite:
+                found.setdefault(task.name, task)  # RTE stands in GLUE and SuperGLUE, with the same rows
+        return TaskSet(found.values(), origin="the catalogues of published suites")
+    if not Path(data).is_dir():
+        raise UserError(f"no folder {data}; data is a folder of task folders, 'hub' or 'builtin'")
+    return _folder_set(Path(data))
+
+
+def get_task(name: str, *, data: str | Path | None = None) -> Task:
+    """One task by name, or by the path of its folder.
+
+    Raises:
+        UserError: unknown name (with the nearest one).
+    """
+    return task_from_folder(Path(name)) if (Path(name) / "task.json").is_file() else find_tasks(data)[name]
+
+
+def get_tasks(suite: str, *, data: str | Path | None = None) -> TaskSet:
+    """The tasks of one suite, e.g. `get_tasks("glue", data="hub")` or `get_tasks("glue", data="a/folder")`.
+
+    Raises:
+        UserError: unknown suite (with the nearest one).
+    """
+    if str(data) == "hub":
+        if suite not in suites():
+            raise unknown("suite", suite, suites())
+        return suites()[suite]
+    tasks = find_tasks(data)
+    chosen = [task for task in tasks if suite in task.suite.split("+")]
+    if not chosen:
+        raise unknown(
+            "suite", suite, {part for task in tasks for part in task.suite.split("+")}, f"looked in {tasks.origin}"
+        )
+    return TaskSet(chosen, origin=tasks.origin)
+
+
+def read_task_file(path: Path) -> Task:
+    """A task written as YAML or JSON, with the fields of `Task`.
+
+    Raises:
+        UserError: every wrong field, each with its path.
+    """
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no file {path}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: broken YAML ({one_line(error)})") from error
+    if not isinstance(told, dict):
+        raise UserError(f"{path}: a task file holds the fields of a task, given {type(told).__name__}")
+    try:
+        return Task(**told)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def given_task(
+    given: str,
+    *,
+    data: str | Path | None = None,
+    text: tuple[str, ...] = (),
+    label: str = "label",
+    validation: str | None = None,
+) -> Task:
+    """The task that a user names: a known name, a task folder, a task file (YAML or JSON), or a data file with its columns.
+
+    Raises:
+        UserError: unknown name (with the nearest one), a data file without `text`, a column that is not there.
+    """
+    path = Path(given)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        return read_task_file(path)
+    if path.suffix in ENDINGS:
+        if not text:
+            raise UserError(
+                f"{given}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
+            )
+        return Task.from_file(path, text=text, label=label, validation=validation)
+    return get_task(given, data=data)

@@ -1,0 +1,65 @@
+"""How to train: a row of values."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from tasksel.errors import UserError
+from tasksel.storage.frozen import Frozen
+
+Select = Literal["metric", "loss", "metric-loss"]
+
+
+class Recipe(Frozen):
+    """How to train.
+
+    Attributes:
+        lr: peak learning rate of AdamW.
+        epochs: passes over train; the schedule ends with the last.
+        batch: rows a step, over all processes together.
+        max_length: tokens a sequence is cut to.
+        warmup: share of the steps over which lr rises from 0.
+        weight_decay: AdamW's.
+        clip: largest norm of the gradient.
+        patience: epochs without a better dev score before training stops; None never stops early.
+        max_steps: an upper bound on steps.
+        micro_batch: rows a forward pass. It decides the dropout masks, the number of processes does not; batch / micro_batch
+            processes have work.
+        select: how checkpoints are compared on dev: by the task's "metric" (of equal ones the first is kept), by "loss", or by the metric
+            and then the loss ("metric-loss": a few dev rows give many equal scores).
+        log_with: an accelerate tracker ("tensorboard", "wandb", …), which must be installed.
+    """
+
+    lr: float = 3e-4
+    epochs: int = 30
+    batch: int = 32
+    max_length: int = 128
+    warmup: float = 0.06
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    patience: int | None = 5
+    max_steps: int | None = None
+    micro_batch: int = 16
+    select: Select = "metric"
+    log_with: str | None = None
+
+    def check(self) -> None:
+        """Refuses what trains nothing.
+
+        Raises:
+            UserError: a number of epochs, steps or rows below 1.
+        """
+        for name in ("epochs", "batch", "micro_batch", "max_steps"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise UserError(f"recipe.{name} is {given}; give 1 or more")
+
+    def steps(self, *rows: int) -> int:
+        """The number of steps that this many rows give: those of one task, or of each of several."""
+        whole = self.epochs * self.epoch_steps(*rows)
+        return whole if self.max_steps is None else min(whole, self.max_steps)
+
+    def epoch_steps(self, *rows: int) -> int:
+        """The batches that these rows fill, a task's apart from another's."""
+        return sum(math.ceil(n / self.batch) for n in rows)
