@@ -362,7 +362,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sources", type=int, default=SOURCES, help=f"of MAX; default: {SOURCES}")
     parser.add_argument("--rounds", type=int, default=11, help="rounds that count; default: 11")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of pools.md; default: docs/results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/results"), help="folder of pools.md; default: docs/results"
+    )
     given = parser.parse_args(arguments)
     if min(given.sizes) < K or min(given.sources, given.rounds, given.threads) < 1:
         parser.error(f"a pool needs at least {K} tasks, all else at least 1")

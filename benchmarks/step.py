@@ -252,7 +252,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--scale", action="store_true", help="over several numbers of sources")
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="of sources, for --scale")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/costs"), help="folder for --scale; default: docs/results/costs")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/results/costs"), help="folder for --scale; default: docs/results/costs"
+    )
     return parser.parse_args(arguments)
 
 

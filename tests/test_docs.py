@@ -51,7 +51,7 @@ def commands(page):
     """(tool, arguments) of every command of the two tools that a page shows."""
     found = []
     for line in code(page):
-        match = re.match(r"(?:.*accelerate launch .*-m )?(tasksel|scalearn) (.+)", line)
+        match = re.match(r"(?:.*accelerate launch .*-m )?(tasksel|scalearn) ([a-z].+)", line)
         if match and "CONFIG.yaml" not in line and "…" not in line:
             found.append((match[1], shlex.split(match[2], comments=True)))
     return found
