@@ -1,6 +1,6 @@
 """How long one target takes to be ranked against large pools of task embeddings, beside numpy and the memory's own speed.
 
-    python -m benchmarks.pools                                  1,000 to 100,000 tasks, 2 threads; writes docs/results/pools.md
+    python -m benchmarks.pools --out docs/results               1,000 to 100,000 tasks, 2 threads; writes docs/results/pools.md
     python -m benchmarks.pools --sizes 500 5000 --out out       other sizes
     python -m benchmarks.pools --threads 1 --rounds 21 --out out
 

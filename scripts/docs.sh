@@ -12,5 +12,5 @@ fi
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 .venv/bin/zensical build --clean --strict 2>&1 | tee "$log"
-if grep -qi 'warning' "$log"; then echo "error: the build warns (above)" >&2; exit 1; fi
+if grep -qiE 'warning|^griffe:' "$log"; then echo "error: the build warns (above)" >&2; exit 1; fi
 .venv/bin/python scripts/check_links.py site
