@@ -62,7 +62,7 @@ def table(form: str, embedder: Connectivity, found: Embeddings, names: list[str]
     lines.append("|---|--:|---|---|--:|--:|--:|")
     for name in names:
         same, who, near = nearest(embedder, found, name)
-        made = found[name, 0].made
+        made = found[name, 0].provenance
         card = pool[name].card if pool is not None and name in pool else None
         share = f"{100 * made['seconds'] / card.seconds:.0f} % of {card.seconds:.0f}" if card and card.seconds else "-"
         told = "yes" if same > near else "no"

@@ -16,10 +16,10 @@ from tasksel.evaluation.transfer_matrix import Matrix as Matrix
 from tasksel.evaluation.transfer_matrix import read_matrix as read_matrix
 from tasksel.model.base import Base as Base
 from tasksel.model.base import load_base as load_base
+from tasksel.selection.base import Selector as Selector
 from tasksel.selection.ranking import Ranking as Ranking
 from tasksel.selection.ranking import rank as rank
 from tasksel.selection.selectors import SELECTORS as SELECTORS
-from tasksel.selection.selectors import Selector as Selector
 from tasksel.selection.selectors import get_selector as get_selector
 from tasksel.tasks.load import Data as Data
 from tasksel.tasks.load import load as load

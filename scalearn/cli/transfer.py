@@ -72,7 +72,9 @@ def _sources(
         raise UserError(
             f"--top {top}, but the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
         )
-    ranking = rank(task, pool, by=by, rows=rows, seed=seed, own=include_target, store=pool.folder / ".targets")
+    ranking = rank(
+        task, pool, by=by, rows=rows, seed=seed, include_target=include_target, cache_dir=pool.folder / ".targets"
+    )
     show(str(ranking))
     return pool.select(ranking.top(top)), ranking.scores[:top]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from scalearn.comparison.condition import FULL, Condition, unit_name
 from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lists
 from scalearn.comparison.protocols import Protocol, get_protocol
-from scalearn.comparison.records import FULL, unit_name
-from scalearn.comparison.source_choice import EACH, Choice, Selection, selections, several
+from scalearn.comparison.source_choice import Choice, conditions, several
 from tasksel.errors import UserError
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.load import load
@@ -100,20 +100,15 @@ class Experiment(Frozen):
 
 @dataclass(frozen=True)
 class Unit:
-    """One target by one method from one selection, with one number of rows and one seed."""
+    """One target under one condition, with one number of rows and one seed."""
 
     target: str
     size: Size
-    method: str
-    selection: Selection | None
+    condition: Condition
     seed: int
 
     def __str__(self) -> str:
-        chosen = self.selection
-        by, k, own = (chosen.by, chosen.count, chosen.own) if chosen else (None, 0, False)
-        if chosen and chosen.source:
-            by = f"{EACH} ({chosen.source})"
-        return unit_name(self.target, self.size, self.method, by, k, own, self.seed)
+        return unit_name(self.target, self.size, self.condition, self.seed)
 
 
 def units(experiment: Experiment) -> list[Unit]:
@@ -125,20 +120,20 @@ def units(experiment: Experiment) -> list[Unit]:
     from scalearn.methods import get_method
 
     seeds = dict.fromkeys(seed for target in experiment.targets.tasks for seed in experiment.seeds(target))
-    found = [
-        Unit(target, size, name, selection, seed)
+    every = [
+        Unit(target, size, condition, seed)
         for size in experiment.targets.sizes
         for seed in seeds
         for target in experiment.targets.tasks
         if seed in experiment.seeds(target)
         for name in experiment.methods
-        for selection in selections(experiment.rank, get_method(name), target, experiment.others(target))
+        for condition in conditions(experiment.rank, get_method(name), target, experiment.others(target))
     ]
-    if not found:
+    if not every:
         raise UserError(
             "methods: none of them has a turn with these sources; name others, or choose otherwise (rank.by)"
         )
-    return found
+    return every
 
 
 def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
@@ -149,7 +144,6 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
             that gives too few sources.
     """
     from scalearn.methods import get_method
-    from tasksel.selection.selectors import ByEmbedding
 
     check_lists(experiment, "sources.tasks", "targets.tasks", "targets.seeds", "targets.sizes", "methods")
     for name in (*experiment.methods, *experiment.lr):
@@ -163,7 +157,7 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
             raise UserError(
                 f"targets.seeds_of: '{name}' is none of the targets ({', '.join(experiment.targets.tasks)})"
             )
-    if experiment.map and not isinstance(experiment.rank.selector(experiment.map), ByEmbedding):
+    if experiment.map and experiment.rank.selector(experiment.map).embedder is None:
         raise UserError(
             f"map: '{experiment.map}' embeds no tasks: choose a way that does (connectivity, text, …), or none"
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scalearn.comparison.records import EXPERIMENT, FULL, Run
+from scalearn.comparison.condition import FULL
+from scalearn.comparison.records import EXPERIMENT, Run
 from scalearn.methods import get_method
 from scalearn.results.explain import mixable_methods
 from scalearn.results.result import TransferResult

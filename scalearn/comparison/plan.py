@@ -20,8 +20,9 @@ from typing import Literal
 import torch
 from pydantic import ValidationError
 
+from scalearn.comparison.condition import FULL
 from scalearn.comparison.experiment import Experiment, Size, Unit, check, units
-from scalearn.comparison.records import EXPERIMENT, FULL, RANKINGS, ROWS, RankingRow, Row
+from scalearn.comparison.records import EXPERIMENT, RANKINGS, ROWS, RankingRow, Row
 from scalearn.comparison.work_store import OWN, Workshop
 from scalearn.comparison.workers import workers
 from tasksel.display.progress import bar, say
@@ -105,13 +106,13 @@ class Plan:
         """Every step, wave by wave."""
         experiment, found = self.experiment, self.units
         seeds = dict.fromkeys(experiment.source_seed(unit.seed) for unit in found)
-        needed = any(unit.selection for unit in found) or bool(experiment.map)
+        needed = any(unit.condition.by for unit in found) or bool(experiment.map)
         sources = [Step("source", name, seed) for seed in seeds for name in experiment.sources.tasks if needed]
         own = [step for step in map(self._own, found) if step]
         ranked = [
-            Step("rank", unit.target, unit.seed, unit.size, unit.selection.by)
+            Step("rank", unit.target, unit.seed, unit.size, str(unit.condition.by))
             for unit in found
-            if unit.selection and unit.selection.ranked
+            if unit.condition.ranked
         ]
         work = [Step("unit", unit.target, unit.seed, unit.size, unit=unit) for unit in found]
         return [*sources, *dict.fromkeys(own), *dict.fromkeys(ranked), *work]
@@ -135,9 +136,9 @@ class Plan:
 
     def _own(self, unit: Unit) -> Step | None:
         """The own source that a unit stands on."""
-        if unit.method == OWN:
+        if unit.condition.method == OWN:
             return Step("own", unit.target, unit.seed, unit.size)
-        if unit.selection and unit.selection.own:
+        if unit.condition.include_target:
             return Step("own", unit.target, self.experiment.source_seed(unit.seed), unit.size)
         return None
 

@@ -11,10 +11,11 @@ A unit is one target by one method from one choice of sources, with one number o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import Field, ValidationError
 
+from scalearn.comparison.condition import EACH, Condition, unit_name
 from tasksel.errors import UserError
 from tasksel.storage.atomic import read_json
 from tasksel.storage.frozen import Frozen
@@ -26,17 +27,13 @@ FORMAT = 1
 ROWS, RANKINGS, EXPERIMENT = "rows.jsonl", "rankings.jsonl", "experiment.json"
 
 
-FULL: Final = "full"
-
-
 class Row(Frozen):
     """One finished unit. Scores are fractions; the main one is the target's metric on (at most `test_rows` of) the public validation set.
 
     Attributes:
         key: 16 hex digits of all that decided it.
         size: "full", or so many training rows (few-shot). rows, dev_rows, test_rows: what was trained on, chosen by and scored.
-        by: how sources were chosen: a way of choosing, "all", or "each" (one source alone); None for a method without sources.
-        k: how many sources were chosen; 0 without. own: whether one of them is the target's own.
+        by, k, own: the choice of sources (`Condition`; `own` is its `include_target`).
         sources: fingerprints by name, in omega's order.
         score: None where the run diverged. dev: what chose the checkpoint.
         parameters: learned numbers of the "transfer" and of the "head" beside it.
@@ -74,6 +71,12 @@ class Row(Frozen):
     data: str
     recipe: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def condition(self) -> Condition:
+        """The transfer method with its choice of sources."""
+        source = next(iter(self.sources)) if self.by == EACH else None
+        return Condition(self.method, self.by, self.k, self.own, source)
 
 
 class RankingRow(Frozen):
@@ -160,18 +163,6 @@ class Run:
         return [name for name in self.told["plan"] if name not in done]
 
 
-def unit_name(target: str, size: int | str, method: str, by: str | None, k: int, own: bool, seed: int) -> str:
-    """A unit in words.
-
-    >>> unit_name("rte", 16, "scalearn", "connectivity", 3, False, 0)
-    'rte with 16 rows by scalearn from 3 sources by connectivity, seed 0'
-    """
-    rows = "all rows" if size == FULL else f"{size} rows"
-    chosen = "" if not by else f" from {k} source{'s' if k > 1 else ''} by {by}" + (" with its own" if own else "")
-    return f"{target} with {rows} by {method}{chosen}, seed {seed}"
-
-
 def name_of(row: Row) -> str:
-    """A row's unit in words. One source alone is told by its name."""
-    by = f"each ({next(iter(row.sources))})" if row.by == "each" else row.by
-    return unit_name(row.target, row.size, row.method, by, row.k, row.own, row.seed)
+    """A row's unit in words, as a run's plan holds it."""
+    return unit_name(row.target, row.size, row.condition, row.seed)

@@ -9,18 +9,16 @@ own                 beside these the target's own source, last (as in the author
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from scalearn.comparison.condition import ALL, EACH, Condition
 from tasksel.errors import UserError
 from tasksel.storage.frozen import Frozen
 
 if TYPE_CHECKING:
     from scalearn.methods import TransferMethod
-
-ALL, EACH = "all", "each"
 
 
 def several(given: Any) -> Any:
@@ -72,28 +70,8 @@ class Choice(Frozen):
             self.selector(by)
 
 
-@dataclass(frozen=True)
-class Selection:
-    """A choice for one target: by what, how many beside the own one, and which one where `by` is "each"."""
-
-    by: str
-    k: int
-    own: bool = False
-    source: str | None = None
-
-    @property
-    def count(self) -> int:
-        """How many sources that is."""
-        return self.k + self.own
-
-    @property
-    def ranked(self) -> bool:
-        """Whether it needs a ranking."""
-        return self.by not in (ALL, EACH)
-
-
-def selections(choice: Choice, method: TransferMethod, target: str, others: Sequence[str]) -> list[Selection | None]:
-    """What a method is given for a target, in the configuration's order, none twice; [None] for a method without sources.
+def conditions(choice: Choice, method: TransferMethod, target: str, others: Sequence[str]) -> list[Condition]:
+    """A method with each choice of sources for a target, in the configuration's order, without duplicates.
 
     Args:
         others: the sources but for the target's own.
@@ -102,34 +80,38 @@ def selections(choice: Choice, method: TransferMethod, target: str, others: Sequ
         UserError: k larger than there are sources, or too few for the method.
     """
     if not method.takes_sources:
-        return [None]
-    found: dict[Selection, None] = {}
-    for own in choice.own:
+        return [Condition(method.name)]
+    chosen: dict[Condition, None] = {}
+    for include_target in choice.own:
         for by in choice.by:
-            for one in _by(choice, by, method, target, others, own):
-                if one.count < method.least:
+            for one in _by(choice, by, method, target, others, include_target):
+                if one.k < method.least:
                     if by == EACH:
                         continue  # a method that needs two has no turn where each stands alone
                     raise UserError(
-                        f"methods: '{method.name}' needs at least {method.least} sources, and rank.top gives '{target}' {one.count}: raise it, or leave the method out"
+                        f"methods: '{method.name}' needs at least {method.least} sources, and rank.top gives '{target}' {one.k}: raise it, or leave the method out"
                     )
-                found[one] = None
-    return list(found)
+                chosen[one] = None
+    return list(chosen)
 
 
 def _by(
-    choice: Choice, by: str, method: TransferMethod, target: str, others: Sequence[str], own: bool
-) -> list[Selection]:
+    choice: Choice, by: str, method: TransferMethod, target: str, others: Sequence[str], include_target: bool
+) -> list[Condition]:
+    """The conditions of one selector, "all" or "each"."""
     if by == EACH:
-        return [Selection(EACH, 1, False, name) for name in others] if not method.needs_similarities else []
+        return (
+            [Condition(method.name, EACH, 1, source=name) for name in others] if not method.needs_similarities else []
+        )
     if by == ALL:
         if not method.needs_order:
-            return [Selection(ALL, len(others), own)]
-        return [Selection(choice.order, min(len(others), method.most or len(others)))]
+            return [Condition(method.name, ALL, len(others) + include_target, include_target)]
+        return [Condition(method.name, choice.order, min(len(others), method.most or len(others)))]
     for k in choice.top:
         if not 1 <= k <= len(others):
             raise UserError(
                 f"rank.top is {k}, but there are {len(others)} sources for '{target}': choose 1 to {len(others)}"
             )
     ks = dict.fromkeys(min(k, method.most or k) for k in choice.top)
-    return [Selection(by, k, own and not method.needs_order) for k in ks]
+    own = include_target and not method.needs_order
+    return [Condition(method.name, by, k + own, own) for k in ks]

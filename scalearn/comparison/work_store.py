@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 
+from scalearn.comparison.condition import EACH, FULL, Condition
 from scalearn.comparison.experiment import Experiment, Size, Unit
-from scalearn.comparison.records import FULL, RankingRow, Row, parse, read_unit
-from scalearn.comparison.source_choice import EACH, Selection
+from scalearn.comparison.records import RankingRow, Row, parse, read_unit
 from scalearn.methods import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
 from scalearn.results.transfer import transfer
@@ -35,9 +35,8 @@ from tasksel.adapters.train import source_key, train_source
 from tasksel.display.progress import say
 from tasksel.model.base import Base, describe, load_base
 from tasksel.processes import accelerator, is_main
-from tasksel.selection.candidate import Subject
+from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.ranking import rank
-from tasksel.selection.selectors import ByEmbedding
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import Data, load
@@ -106,14 +105,14 @@ class Workshop:
 
     def _choice_key(self, unit: Unit) -> list[Any] | None:
         """What decides which sources a unit has, and what they are."""
-        chosen = unit.selection
-        if chosen is None:
+        chosen = unit.condition
+        if chosen.by is None:
             return None
         seed = self.experiment.source_seed(unit.seed)
         names = [chosen.source] if chosen.source else self.experiment.others(unit.target)
         sources = [(name, self.source_key(name, seed)) for name in names]
-        told = [chosen.by, self._settings(chosen.by), chosen.k, sources]
-        return [*told, self.own_key(unit.target, unit.size, seed)] if chosen.own else told
+        told = [chosen.by, self._settings(chosen.by), chosen.others, sources]
+        return [*told, self.own_key(unit.target, unit.size, seed)] if chosen.include_target else told
 
     def _settings(self, by: str) -> dict[str, Any]:
         return self.experiment.rank.settings if by in self.experiment.rank.by else {}
@@ -121,12 +120,12 @@ class Workshop:
     def key(self, unit: Unit) -> str:
         """16 hex digits of all that decides a unit's numbers."""
         task = self.target(unit.target, unit.size)
-        recipe = self.experiment.recipe_of(get_method(unit.method), unit.size).model_dump(
+        recipe = self.experiment.recipe_of(get_method(unit.condition.method), unit.size).model_dump(
             mode="json", exclude={"log_with"}
         )
         made_of = [
             [task.name, task.kind, task.labels, task.metric, self.data(unit.target, unit.size, unit.seed).fingerprint],
-            [self.base.fingerprint, self.experiment.protocol, unit.method, str(unit.size), unit.seed, recipe],
+            [self.base.fingerprint, self.experiment.protocol, unit.condition.method, str(unit.size), unit.seed, recipe],
             self._choice_key(unit),
         ]
         return value_hash(made_of)
@@ -144,7 +143,7 @@ class Workshop:
             return None
         kept = (self.store / "results" / path.stem / "result.json").is_file()
         row = read_unit(path)
-        return row if kept or not self.keeps(unit.method) or row.score is None else None
+        return row if kept or not self.keeps(unit.condition.method) or row.score is None else None
 
     def keeps(self, method: str) -> bool:
         """Whether a unit's trained model lies in the store beside its row: an own source lies in its pool."""
@@ -219,11 +218,11 @@ class Workshop:
             base=self.base,
             rows=self.rows(size),
             seed=seed,
-            store=self.store / "targets" / f"{self._base_name}-{size}",
+            cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
         )
         row = RankingRow(
             key=path.stem, target=target, size=size, seed=seed, by=by,
-            names=ranking.names, scores=ranking.scores, seconds=ranking.made["seconds"],
+            names=ranking.names, scores=ranking.scores, seconds=ranking.provenance["seconds"],
         )  # fmt: skip
         if is_main():
             write_json(path, row.model_dump(mode="json"))
@@ -233,29 +232,29 @@ class Workshop:
 
     def chosen(self, unit: Unit) -> tuple[list[Source], tuple[float, ...] | None]:
         """A unit's sources, and their similarities where they come from a ranking alone; a source that is unlike the target has 0 (ours)."""
-        selection = unit.selection
-        if selection is None:
+        condition = unit.condition
+        if condition.by is None:
             return [], None
         stage1 = self.experiment.source_seed(unit.seed)
         pool = self.pool(stage1)
-        names, scores = self._names(unit, selection)
+        names, scores = self._names(unit, condition)
         sources = pool.select(names)
-        if selection.own:
+        if condition.include_target:
             return [*sources, self.own_source(unit.target, unit.size, stage1)], None
         return sources, scores
 
-    def _names(self, unit: Unit, selection: Selection) -> tuple[Sequence[str], tuple[float, ...] | None]:
-        if selection.by == EACH:
-            return [str(selection.source)], None
-        if not selection.ranked:
+    def _names(self, unit: Unit, condition: Condition) -> tuple[Sequence[str], tuple[float, ...] | None]:
+        if condition.by == EACH:
+            return [str(condition.source)], None
+        if not condition.ranked:
             return self.experiment.others(unit.target), None
-        ranking = self.ranking(unit.target, unit.size, selection.by, unit.seed)
-        return ranking.names[: selection.k], tuple(max(0.0, score) for score in ranking.scores[: selection.k])
+        ranking = self.ranking(unit.target, unit.size, str(condition.by), unit.seed)
+        return ranking.names[: condition.others], tuple(max(0.0, score) for score in ranking.scores[: condition.others])
 
     def make(self, unit: Unit) -> Row:
         """Computes a unit and stores its row; a run that diverges has no score."""
         path = self.unit_path(unit)
-        made = self._own_row(unit) if unit.method == OWN else self._transferred(unit, path.stem)
+        made = self._own_row(unit) if unit.condition.method == OWN else self._transferred(unit, path.stem)
         row = Row(key=path.stem, **self._told(unit), **made)
         if is_main():
             write_json(path, row.model_dump(mode="json"))
@@ -267,14 +266,14 @@ class Workshop:
         data, task, chosen = (
             self.data(unit.target, unit.size, unit.seed),
             self.target(unit.target, unit.size),
-            unit.selection,
+            unit.condition,
         )
-        recipe = self.experiment.recipe_of(get_method(unit.method), unit.size)
+        recipe = self.experiment.recipe_of(get_method(unit.condition.method), unit.size)
         return {
-            "target": unit.target, "kind": task.kind, "metric": task.metric, "base": describe(self.base), "method": unit.method,
+            "target": unit.target, "kind": task.kind, "metric": task.metric, "base": describe(self.base), "method": unit.condition.method,
             "protocol": self.experiment.protocol, "size": unit.size, "rows": len(data.train), "dev_rows": len(data.dev),
-            "test_rows": len(data.test), "seed": unit.seed, "by": chosen.by if chosen else None, "k": chosen.count if chosen else 0,
-            "own": chosen.own if chosen else False, "data": data.fingerprint,
+            "test_rows": len(data.test), "seed": unit.seed, "by": chosen.by, "k": chosen.k,
+            "own": chosen.include_target, "data": data.fingerprint,
             "recipe": recipe.model_dump(mode="json", exclude={"log_with"}), "versions": versions(),
         }  # fmt: skip
 
@@ -299,15 +298,15 @@ class Workshop:
     def _transferred(self, unit: Unit, key: str) -> dict[str, Any]:
         sources, similarities = self.chosen(unit)
         told: dict[str, Any] = {"sources": {source.name: source.fingerprint for source in sources}}
-        with _folder(self.store / "results" / key if self.keeps(unit.method) else None) as out:
+        with _folder(self.store / "results" / key if self.keeps(unit.condition.method) else None) as out:
             try:
                 result = transfer(
                     self.target(unit.target, unit.size),
                     sources,
-                    method=unit.method,
+                    method=unit.condition.method,
                     seeds=[unit.seed],
                     rows=self.rows(unit.size),
-                    recipe=self.experiment.recipe_of(get_method(unit.method), unit.size),
+                    recipe=self.experiment.recipe_of(get_method(unit.condition.method), unit.size),
                     base=self.base,
                     out=out,
                     similarities=similarities,
@@ -326,11 +325,10 @@ class Workshop:
         A task is as near to itself as can be: s_ab / sqrt(s_aa s_bb), which leaves as it is what is 1 there already (ours).
         """
         seed = self.experiment.source_seed(self.experiment.targets.seeds[0])
-        pool, selector = self.pool(seed), self.experiment.rank.selector(self.experiment.map)
-        assert isinstance(selector, ByEmbedding)
-        subjects = [Subject(source, self.base) for source in pool.select(self.experiment.sources.tasks)]
-        made = [subject.embedding(selector.embedder) for subject in subjects]
-        near = np.array([[selector.embedder.similarity(a, b) for b in made] for a in made])
+        pool, embedder = self.pool(seed), self.experiment.rank.selector(self.experiment.map).embedder
+        subjects = [TaskOnBase(source, self.base) for source in pool.select(self.experiment.sources.tasks)]
+        made = [subject.embedding(embedder) for subject in subjects]
+        near = np.array([[embedder.similarity(a, b) for b in made] for a in made])
         near = (near + near.T) / 2 / np.sqrt(np.outer(near.diagonal(), near.diagonal()))
         return {
             "by": self.experiment.map,

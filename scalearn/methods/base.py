@@ -95,6 +95,8 @@ class TransferMethod:
         """Why a transfer matrix, which tries each source adapter alone, cannot measure it; None if it can."""
         if not self.takes_sources:
             return "takes no source; 'single-adapter' is measured in any case"
+        if self.needs_tasks:
+            return "trains on the sources' tasks; a matrix tries their adapters"
         if self.least > 1 or self.needs_similarities:
             return "weighs several sources; a matrix tries each alone"
         if type(self).train is not TransferMethod.train:
@@ -132,7 +134,8 @@ class TransferMethod:
         Raises:
             UserError: fewer than the method needs.
         """
-        self.check_count(count)
+        if not self.needs_tasks:
+            self.check_count(count)
 
     # what it makes of the sources
 
@@ -153,10 +156,12 @@ class TransferMethod:
     ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
         """What is kept of the chosen sources: their projections by slot path, and their adapter configuration.
 
+        Nothing where their tasks are learned instead.
+
         Raises:
             UserError: sources that cannot be stacked; a file that was altered or lost.
         """
-        return stack(sources)
+        return ({}, {}) if self.needs_tasks else stack(sources)
 
     # the model
 

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from scalearn.methods.single_adapter import SingleAdapter
 from scalearn.methods.training import SeedTraining, TrainedModel
-from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.adapters.train import adapter_model
 from tasksel.errors import UserError
@@ -64,14 +63,6 @@ class Joint(SingleAdapter):
         "The sources whose tasks it was trained on, together with its own; their adapters are not in it"
     )
 
-    @property
-    def pairwise_reason(self) -> str:
-        """It does not use the adapters that a matrix measures."""
-        return "trains on the sources' tasks; a matrix tries their adapters"
-
-    def check_stacked(self, count: int) -> None:
-        """No source's adapter is in the slot."""
-
     def choose(self, target: Task, sources: Sequence[Source]) -> tuple[Source, ...]:
         """The auxiliary sources."""
         return auxiliary_sources(target, sources)
@@ -80,12 +71,6 @@ class Joint(SingleAdapter):
         """Temperature, tasks and rows: the adapters' weights and the order of the sources decide nothing."""
         tasks = sorted((joint_task(source) for source in sources), key=lambda pair: pair[0].name)
         return [TEMPERATURE, [task_identity(task, data) for task, data in tasks]]
-
-    def prepare(
-        self, sources: Sequence[Source], similarities: Sequence[float] | None = None
-    ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
-        """Nothing: the sources' adapters are not used."""
-        return {}, {}
 
     def train(self, training: SeedTraining) -> TrainedModel:
         """All tasks together; the target is left the adapter and its own head."""

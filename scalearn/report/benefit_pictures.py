@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from scalearn.comparison.condition import EACH
 from scalearn.comparison.records import RankingRow
-from scalearn.comparison.source_choice import EACH
 from scalearn.report.drawing import GREEN, INK, VERMILION, Picture, file_name, label_points, panels, settle
 from scalearn.report.score_pictures import REFERENCE, ascending
 from scalearn.report.statistics import Comparison, Paired, rows_words

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from scalearn.comparison.condition import EACH
 from scalearn.comparison.records import Row
-from scalearn.comparison.source_choice import EACH
 from scalearn.report.cost_picture import bytes_words, seconds_words
 from scalearn.report.markup import NONE, Html, el, fold, heading, line, scroll, value_cell
 from scalearn.report.page_details import details_of, verdict_words

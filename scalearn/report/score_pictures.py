@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.comparison.records import FULL
-from scalearn.comparison.source_choice import ALL, EACH
+from scalearn.comparison.condition import ALL, EACH, FULL
 from scalearn.report.drawing import (
     INK,
     STYLES,

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from scalearn.comparison.records import FULL, Row
-from scalearn.comparison.source_choice import ALL, EACH
+from scalearn.comparison.condition import ALL, EACH, FULL
+from scalearn.comparison.records import Row
 
 AVERAGE = "average"
 NO_SPREAD = 1e-12  # below this, differences of fractions are alike but for rounding

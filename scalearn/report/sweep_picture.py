@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from scalearn.comparison.source_choice import ALL
+from scalearn.comparison.condition import ALL
 from scalearn.report.drawing import DOTS, INK, STYLES, Picture, Style, panels, styles
 from scalearn.report.score_pictures import REFERENCE, SCORE, ascending, curve, main_ways, percent
 from scalearn.report.statistics import Cell, Comparison, Way, rows_words

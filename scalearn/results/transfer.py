@@ -107,19 +107,23 @@ def transfer(
     used = chosen.choose(target, sources)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
     kept = Path(store) if store else None
-    spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, kept)
+    return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, kept), seeds)
+
+
+def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
+    """Trains the seeds that the folder lacks, and writes the summary last."""
     _begin(spec)
-    with bar(f"{target.name} by {method}", len(seeds)) as advance:
+    with bar(f"{spec.target.name} by {spec.method.name}", len(seeds)) as advance:
         for seed in seeds:
-            if not (folder / f"seed-{seed}" / "seed.json").is_file():
+            if not (spec.folder / f"seed-{seed}" / "seed.json").is_file():
                 _train_seed(spec, seed)
             advance("")
     world = accelerator()
     if world.is_main_process:
-        finished = {int(path.parent.name.removeprefix("seed-")) for path in folder.glob("seed-*/seed.json")}
-        write_json(folder / "result.json", {"seeds": sorted(finished)})
+        finished = {int(path.parent.name.removeprefix("seed-")) for path in spec.folder.glob("seed-*/seed.json")}
+        write_json(spec.folder / "result.json", {"seeds": sorted(finished)})
     world.wait_for_everyone()
-    return TransferResult.load(folder)
+    return TransferResult.load(spec.folder)
 
 
 def _base(sources: Sequence[Source], base: str | Base | None) -> Base:

@@ -177,24 +177,23 @@ def train_source(
     key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
         return _held(pool, name, key)
+    return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
+
+
+def _train(
+    task: Task, data: Data, pool: AdapterPool, *, name: str, key: str, rows: int | None, seed: int, recipe: Recipe
+) -> Source:
+    """Trains, scores and stores an entry."""
     peak, rescue = Peak(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
     model, done = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
-    card: dict[str, Any] = {
-        "name": name,
-        "key": key,
-        "task": task,
-        "data": data.fingerprint,
-        "rows": rows,
-        "seed": seed,
-        "recipe": recipe,
-        "parameters": trainable_parameters(model),
-    }
-    card |= {"seconds": done.seconds, "steps": done.steps, "epoch": done.epoch, "peak_memory": peak.bytes()}
+    card: dict[str, Any] = {"seconds": done.seconds, "steps": done.steps, "epoch": done.epoch}
+    card |= {"peak_memory": peak.bytes(), "parameters": trainable_parameters(model)}
     scores = evaluate_all(model, task, data, pool.base.tokenizer, max_length=recipe.max_length)
     card["scores"] = {"dev": done.score or 0.0, **scores}
+    card |= {"name": name, "key": key, "task": task, "data": data.fingerprint, "rows": rows, "seed": seed}
     world = accelerator()
     if world.is_main_process:
-        pool.store(model, task.name, **card)
+        pool.store(model, task.name, recipe=recipe, **card)
     world.wait_for_everyone()
     if not world.is_main_process:
         pool.reread()

@@ -25,15 +25,15 @@ def embed(
     """
     from tasksel.embeddings import get_embedder
     from tasksel.model.base import load_base
-    from tasksel.selection.candidate import Subject, TaskCandidate
-    from tasksel.selection.selectors import given_settings, inputs_of
+    from tasksel.selection.candidate import TaskCandidate, TaskOnBase
+    from tasksel.selection.selectors import parse_settings
     from tasksel.tasks.registry import given_task
 
-    model, embedder = load_base(base), get_embedder(by, **given_settings(settings))
+    model, embedder = load_base(base), get_embedder(by, **parse_settings(settings))
     for name in tasks:
         task = given_task(name, data=data, text=text, label=label)
-        subject = Subject(TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name), model)
-        embedding = subject.embedding(embedder, inputs=subject if inputs_of(embedder) == "target" else None)
+        candidate = TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name)
+        embedding = TaskOnBase(candidate, model).embedding(embedder)
         if is_main():
             path = out_folder / f"{task.name}-{embedder.key}-seed{seed}.safetensors"
             embedding.save(path)
@@ -66,5 +66,6 @@ def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | No
     stored = EmbeddingIndex.load(index)
     embedding = TaskEmbedding.load(target)
     names, scores = stored.nearest(embedding, min(10, len(stored)) if k is None else k)[:2]
-    ranking = Ranking(embedding.made["task"], tuple(names), tuple(map(float, scores)), {"by": embedding.made["method"]})
+    task, provenance = embedding.provenance["task"], {"by": embedding.provenance["method"]}
+    ranking = Ranking(task, tuple(names), tuple(map(float, scores)), provenance, "similarity")
     out.print(str(ranking), highlight=False, markup=False)

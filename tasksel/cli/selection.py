@@ -47,18 +47,18 @@ def rank(
     """
     from tasksel.evaluation.transfer_matrix import read_matrix
     from tasksel.selection.ranking import rank as rank_sources
-    from tasksel.selection.selectors import get_selector, given_settings, with_truth
+    from tasksel.selection.selectors import get_selector, parse_settings
     from tasksel.tasks.registry import given_task
 
     task = given_task(target, data=data, text=text, label=label)
-    selector = get_selector(by, **given_settings(settings))
+    selector = get_selector(by, **parse_settings(settings))
     if matrix:
         measured, scores = read_matrix(matrix).truth(task.name)
-        selector = with_truth(selector, {task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
+        selector = selector.with_truth({task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
         sources = sources or (() if pool else measured)
     model = pool_base_or_default(base, pool)
     candidates = _candidates(sources, data, pool, model)
-    ranking = rank_sources(task, candidates, by=selector, base=model, rows=rows, seed=seed, store=cache_dir)
+    ranking = rank_sources(task, candidates, by=selector, base=model, rows=rows, seed=seed, cache_dir=cache_dir)
     if is_main():
         out.print(str(ranking), highlight=False, markup=False)
 

@@ -1,4 +1,4 @@
-"""Task embedders by name, one method a file; a variant is a row of settings."""
+"""Task embedders by name, one method per file; a variant is a row of settings."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tasksel.embeddings.adapter_units import Rows
-from tasksel.embeddings.adapter_weights import Weights
+from tasksel.embeddings.adapter_units import AdapterUnits
+from tasksel.embeddings.adapter_weights import AdapterWeights
 from tasksel.embeddings.base import Embedder
 from tasksel.embeddings.conductance import Conductance
 from tasksel.embeddings.connectivity import Connectivity
 from tasksel.embeddings.fisher import Fisher
-from tasksel.embeddings.soft_prompt import Prompt
+from tasksel.embeddings.soft_prompt import SoftPrompt
 from tasksel.embeddings.text import Text
 from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES
 from tasksel.embeddings.vocabulary import Vocabulary
@@ -28,10 +28,10 @@ EMBEDDERS: dict[str, Callable[..., Embedder]] = {
     "connectivity-co-trained": partial(Connectivity, co_train=True),
     "fisher": partial(Fisher, per="example"),
     "fisher-batch": partial(Fisher, per="batch"),
-    "weights": Weights,
-    "weights-mean": partial(Weights, form="mean"),
-    **{f"rows-{by}": partial(Rows, similarity_by=by) for by in TOKEN_SIMILARITIES},
-    **{f"prompt-{by}": partial(Prompt, similarity_by=by) for by in TOKEN_SIMILARITIES},
+    "weights": AdapterWeights,
+    "weights-mean": partial(AdapterWeights, form="mean"),
+    **{f"rows-{by}": partial(AdapterUnits, similarity_by=by) for by in TOKEN_SIMILARITIES},
+    **{f"prompt-{by}": partial(SoftPrompt, similarity_by=by) for by in TOKEN_SIMILARITIES},
     "conductance": Conductance,
     "conductance-absolute": partial(Conductance, signed=False),
     "conductance-target": partial(Conductance, inputs="target"),
@@ -45,8 +45,14 @@ EMBEDDERS: dict[str, Callable[..., Embedder]] = {
 def get_embedder(name: str, **settings: Any) -> Embedder:
     """The embedder of that name.
 
+    Args:
+        settings: of the method, by keyword; a variant's own stand in its row of `EMBEDDERS`.
+
     Raises:
         UserError: unknown name or setting (with the nearest one).
+
+    >>> get_embedder("vocabulary", words=500)
+    Vocabulary(words=500)
     """
     if name not in EMBEDDERS:
         raise unknown("embedder", name, EMBEDDERS)

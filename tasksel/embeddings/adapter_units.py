@@ -13,24 +13,20 @@ Lin et al. compare prompt tokens; taking an adapter's units for them is ours. Bi
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from tasksel.adapters.checkpoint import Trained
-from tasksel.embeddings.base import Needs, TaskEmbedding, adapter_of, made_of
-from tasksel.embeddings.token_similarity import Index, check_token_settings
-from tasksel.embeddings.tokenwise import Tokenwise
+from tasksel.embeddings.base import Needs, TaskInput
+from tasksel.embeddings.token_similarity import Index
+from tasksel.embeddings.tokenwise import TokenEmbedder
 from tasksel.errors import UserError
-from tasksel.model.base import Base
-from tasksel.tasks.load import Data
-from tasksel.tasks.task import Task
 
 
 @dataclass(frozen=True)
-class Rows(Tokenwise):
+class AdapterUnits(TokenEmbedder):
     """Embeds a task as the units of its trained adapter.
 
     Attributes:
@@ -43,44 +39,29 @@ class Rows(Tokenwise):
     similarity_by: str = "feature"
     index: Index = "exact"
 
-    def __post_init__(self) -> None:
-        check_token_settings(self.similarity_by, self.index)
-
-    @property
-    def key(self) -> str:
-        """See `Embedder.key`; `similarity_by` and `index` change similarity, not the embedding."""
-        return self.name
-
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
         """Array `tokens` [2 L r, d], float32.
 
         Raises:
-            UserError: no trained adapter is given, or one without bottleneck projections.
+            UserError: an adapter without bottleneck projections.
         """
-        begun = time.perf_counter()
-        trained = adapter_of(self, task, trained)
-        tokens = np.concatenate(units(trained))
-        spent = time.perf_counter() - begun
-        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
-        return TaskEmbedding({"tokens": tokens}, made)
+        return {"tokens": np.concatenate(units(shown.trained))}
 
 
 def units(trained: Trained) -> list[np.ndarray]:
-    """An adapter's projections, layer by layer, `down` before `up`, a bottleneck unit a row: each float32 [r, d].
+    """An adapter's projections, layer by layer, `down` before `up`, one row per bottleneck unit: each float32 [r, d].
 
     Raises:
         UserError: an adapter that has no such projections (prefix tuning, LoRA, Compacter).
     """
-    found = []
+    projections = []
     for name, tensor in trained.tensors.items():
         if name.endswith("weight") and ".adapter_down." in name:
-            found.append(tensor.float().numpy())
+            projections.append(tensor.float().numpy())
         elif name.endswith(".adapter_up.weight"):
-            found.append(np.ascontiguousarray(tensor.float().numpy().T))
-    if not found:
+            projections.append(np.ascontiguousarray(tensor.float().numpy().T))
+    if not projections:
         raise UserError(
-            f"{trained.folder} has no bottleneck projections (adapter_down, adapter_up): only bottleneck adapters (seq_bn and kin) can be compared"
+            f"{trained.folder} has no bottleneck projections (adapter_down, adapter_up): only bottleneck adapters (seq_bn and the like) can be compared"
         )
-    return found
+    return projections

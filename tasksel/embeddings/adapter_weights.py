@@ -13,27 +13,21 @@ Only projections count, no biases (ours). Two adapters' units stand in comparabl
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from tasksel.adapters.checkpoint import Trained
 from tasksel.embeddings.adapter_units import units
-from tasksel.embeddings.base import Needs, TaskEmbedding, adapter_of, made_of, must_match
+from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
-from tasksel.model.base import Base
-from tasksel.storage.atomic import value_hash
-from tasksel.tasks.load import Data
-from tasksel.tasks.task import Task
 
 Form = Literal["flat", "mean"]
 
 
 @dataclass(frozen=True)
-class Weights:
+class AdapterWeights(Embedder):
     """Embeds a task as the weights of its trained adapter.
 
     Attributes:
@@ -48,26 +42,14 @@ class Weights:
         if self.form not in get_args(Form):
             raise unknown("form of weights", self.form, get_args(Form))
 
-    @property
-    def key(self) -> str:
-        """See `Embedder.key`."""
-        return f"{self.name}-{value_hash(asdict(self))[:8]}"
-
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
         """Array `vector`, float32.
 
         Raises:
-            UserError: no trained adapter is given, or one without bottleneck projections.
+            UserError: an adapter without bottleneck projections.
         """
-        begun = time.perf_counter()
-        trained = adapter_of(self, task, trained)
-        parts = [unit.ravel() if self.form == "flat" else unit.mean(0) for unit in units(trained)]
-        weights = np.concatenate(parts)
-        spent = time.perf_counter() - begun
-        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
-        return TaskEmbedding({"vector": weights}, made)
+        parts = [unit.ravel() if self.form == "flat" else unit.mean(0) for unit in units(shown.trained)]
+        return {"vector": np.concatenate(parts)}
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of both; 0 with a zero vector.
@@ -80,6 +62,6 @@ class Weights:
         if x.shape != y.shape:
             hint = " (form 'mean' compares adapters of any width)" if self.form == "flat" else ""
             raise UserError(
-                f"the adapters of '{a.made['task']}' and '{b.made['task']}' have {x.size} and {y.size} numbers: train both alike{hint}"
+                f"the adapters of '{a.provenance['task']}' and '{b.provenance['task']}' have {x.size} and {y.size} numbers: train both alike{hint}"
             )
         return cosine(x, y)

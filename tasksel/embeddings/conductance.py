@@ -16,29 +16,25 @@ The paper that compares tasks by it (Pugantsov & McCreadie, arXiv 2202.01096) le
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasksel.adapters.checkpoint import Trained
-from tasksel.embeddings.base import Needs, TaskEmbedding, adapter_of, made_of, must_match
+from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
-from tasksel.model.base import Base
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import value_hash
-from tasksel.tasks.load import Data, stratified
+from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
 from tasksel.training.predict import encode_split, logits_of
 
 LAYER = r"\.layer\.\d+$"  # BERT, RoBERTa, XLM-R, DeBERTa, ELECTRA, DistilBERT
-BATCH = 16  # rows a pass; it bounds memory and changes nothing else
+BATCH = 16  # rows per pass; it bounds memory and changes nothing else
 
 Choose = Callable[
     [Tensor, Tensor], Tensor
@@ -46,14 +42,14 @@ Choose = Callable[
 
 
 @dataclass(frozen=True)
-class Conductance:
+class Conductance(Embedder):
     """Embeds a task as the mean conductance of every hidden unit of its trained model.
 
     Attributes:
         signed: compare signed means; False compares those of absolute values. One embedding holds both.
         rows: training rows explained, a seeded stratified draw where there are more.
         steps: integration steps S; 16 leave a layer's sum within 4 % of the logit's change (6-layer MiniLM with an adapter, 8 rows), 32 within 1 %.
-        max_length: tokens a text.
+        max_length: tokens per text.
         inputs: "own" explains each model on its own task's rows. "target" explains every model on the target's: `embed` of a source is
             given the target's task and data. The target's labels are none of a source's classes, so there each model's own choice, its largest logit
             at the input, is explained [ours].
@@ -61,57 +57,46 @@ class Conductance:
 
     name: ClassVar[str] = "conductance"
     needs: ClassVar[Needs] = "adapter"
+    similarity_settings: ClassVar[tuple[str, ...]] = ("signed",)
     signed: bool = True
     rows: int = 64
     steps: int = 16
     max_length: int = 64
-    inputs: Literal["own", "target"] = "own"
+    inputs: Inputs = "own"
 
     def __post_init__(self) -> None:
-        if self.inputs not in ("own", "target"):
-            raise unknown("inputs of 'conductance'", self.inputs, ("own", "target"))
+        if self.inputs not in get_args(Inputs):
+            raise unknown("inputs of 'conductance'", self.inputs, get_args(Inputs))
         for setting in ("rows", "steps"):
             if getattr(self, setting) < 1:
                 raise UserError(f"conductance: {setting}={getattr(self, setting)}; give 1 or more")
-
-    @property
-    def key(self) -> str:
-        """See `Embedder.key`; `signed` changes similarity, not the embedding."""
-        settings = {name: value for name, value in asdict(self).items() if name != "signed"}
-        return f"{self.name}-{value_hash(settings)[:8]}"
 
     @property
     def form(self) -> str:
         """The array that is compared."""
         return "signed" if self.signed else "absolute"
 
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
         """Arrays `signed` and `absolute` [L, d] float32; deterministic by seed, which draws the rows.
 
         Raises:
-            UserError: no trained adapter, a multiple choice task or head, a head that does not fit the task, an unknown architecture.
+            UserError: a multiple choice task or head, a head that does not fit the task, an unknown architecture.
         """
-        begun = time.perf_counter()
-        trained = adapter_of(self, task, trained)
-        model = trained.model(base).float().to(accelerator().device)
+        task, train, tokenizer = shown.task, shown.data.train, shown.base.tokenizer
+        model = shown.trained.model(shown.base).float().to(accelerator().device)
         self._check(task, model)
-        train = data.train
         if len(train) > self.rows:
-            train = train.take(stratified(train.labels, self.rows, seed=seed))
-        encoded = encode_split(train, task, base.tokenizer, max_length=self.max_length)
+            train = train.take(stratified(train.labels, self.rows, seed=shown.seed))
+        encoded = encode_split(train, task, tokenizer, max_length=self.max_length)
         choose = predicted if self.inputs == "target" else gold
         order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
         totals = np.zeros((2, 1, 1))
         for i in range(0, len(order), BATCH):
             batch = encoded.batch(order[i : i + BATCH])
-            found = layer_conductance(model, batch, base.tokenizer, steps=self.steps, choose=choose)
-            totals = totals + np.stack([token_mean(part, batch["attention_mask"]) for part in (found, found.abs())])
+            units = layer_conductance(model, batch, tokenizer, steps=self.steps, choose=choose)
+            totals = totals + np.stack([token_mean(part, batch["attention_mask"]) for part in (units, units.abs())])
         signed, absolute = (totals / len(order)).astype(np.float32)
-        spent = time.perf_counter() - begun
-        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
-        return TaskEmbedding({"signed": signed, "absolute": absolute}, made)
+        return {"signed": signed, "absolute": absolute}
 
     def _check(self, task: Task, model: Any) -> None:
         """Refuses what has no single text a row, and a head that another task trained."""
@@ -132,9 +117,9 @@ class Conductance:
             UserError: embeddings of different bases or settings, or, where the target's rows are shown to both, of different rows.
         """
         must_match(a, b)
-        if self.inputs == "target" and a.made["data"] != b.made["data"]:
+        if self.inputs == "target" and a.provenance["data"] != b.provenance["data"]:
             raise UserError(
-                f"conductance: one embedding was made on rows of '{a.made['task']}', the other on rows of '{b.made['task']}'; with inputs='target' show both the target's"
+                f"conductance: one embedding was made on rows of '{a.provenance['task']}', the other on rows of '{b.provenance['task']}'; with inputs='target' show both the target's"
             )
         return cosine(a.arrays[self.form], b.arrays[self.form])
 
@@ -220,8 +205,8 @@ def _from_words(model: Any, words: Tensor) -> Iterator[list[Tensor]]:
         outputs.append(output[0] if isinstance(output, tuple) else output)
 
     with ExitStack() as hooks:
-        given = words.detach().requires_grad_()
-        hooks.callback(model.get_input_embeddings().register_forward_hook(lambda *_: given).remove)
+        embedded = words.detach().requires_grad_()
+        hooks.callback(model.get_input_embeddings().register_forward_hook(lambda *_: embedded).remove)
         for layer in layers:
             hooks.callback(layer.register_forward_hook(keep).remove)
         yield outputs

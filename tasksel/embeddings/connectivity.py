@@ -16,25 +16,19 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasksel.adapters.checkpoint import Trained
-from tasksel.embeddings.base import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import Grouping, hamming, pattern_similarity
 from tasksel.errors import UserError, unknown
-from tasksel.model.base import Base
 from tasksel.model.heads import add_head
-from tasksel.storage.atomic import value_hash
-from tasksel.tasks.load import Data
-from tasksel.tasks.task import Task
 from tasksel.training.loop import fit
 from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
@@ -50,22 +44,22 @@ PROJECTIONS = (
 
 
 @dataclass(frozen=True)
-class Connectivity:
+class Connectivity(Embedder):
     """Embeds a task as the binary pattern of the heads and neurons that it keeps.
 
     Attributes:
-        co_train: train the weights along with c (the authors' kin), or only c and the head.
+        co_train: train the weights along with c (as the authors' related methods do), or only c and the head.
         lr: of c. head_lr: of the new head; co-trained, weights and head learn at 2e-5 instead.
         l1_heads, l1_neurons: lambda of the two L1 terms.
         prune_heads, prune_neurons: share pruned, of each layer's heads and of all neurons.
         interval: epochs between two masks. patience: masks that must agree. eps: how nearly (normalised Hamming).
-        max_steps: an upper bound where masks do not settle. batch, max_length: rows a step, tokens a text.
+        max_steps: an upper bound where masks do not settle. batch, max_length: rows per step, tokens per text.
         early_stop: stop when the masks have settled, or run `max_steps`.
         grouping: how similarity weighs the two groups.
     """
 
     name: ClassVar[str] = "connectivity"
-    needs: ClassVar[Needs] = "data"
+    similarity_settings: ClassVar[tuple[str, ...]] = ("grouping",)
     co_train: bool = False
     lr: float = 1e-2
     head_lr: float = 1e-3
@@ -88,24 +82,17 @@ class Connectivity:
         if self.grouping not in get_args(Grouping):
             raise unknown("grouping", self.grouping, get_args(Grouping))
 
-    @property
-    def key(self) -> str:
-        """See `Embedder.key`; the grouping changes similarity, not the embedding."""
-        settings = {name: value for name, value in asdict(self).items() if name != "grouping"}
-        return f"connectivity-{value_hash(settings)[:8]}"
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+        """The task's packed pattern: arrays `heads` and `neurons`, uint8; their numbers of bits are recorded as `bits`.
 
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
-        """The task's packed pattern: arrays `heads` and `neurons`, uint8; their numbers of bits stand in `made["bits"]`.
-
-        Deterministic by seed. Raises UserError for an architecture whose output projections are not known.
+        Raises:
+            UserError: an architecture whose output projections are not known.
         """
-        begun = time.perf_counter()
+        task, base, seed = shown.task, shown.base, shown.seed
         torch.manual_seed(seed)
         model = base.model()
         add_head(model, task, name=task.name)
-        train = encode_split(data.train, task, base.tokenizer, max_length=self.max_length)
+        train = encode_split(shown.data.train, task, base.tokenizer, max_length=self.max_length)
         recipe = Recipe(
             lr=self.lr,
             epochs=self.max_steps,
@@ -120,13 +107,9 @@ class Connectivity:
             hooks: dict[str, Any] = {"penalty": masks.penalty, "on_step": masks.settled}
             groups = self._groups(model, [*heads, *neurons])
             run = fit(model, task, train, None, recipe, seed=seed, label=f"embed {task.name}", groups=groups, **hooks)
-            found = masks.current()
-        bits = {group: int(mask.size) for group, mask in found.items()}
-        spent = time.perf_counter() - begun
-        made = made_of(
-            self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, steps=run.steps, bits=bits
-        )
-        return TaskEmbedding({group: np.packbits(mask) for group, mask in found.items()}, made)
+            pattern = masks.current()
+        shown.record(steps=run.steps, bits={group: int(mask.size) for group, mask in pattern.items()})
+        return {group: np.packbits(mask) for group, mask in pattern.items()}
 
     def _groups(self, model: Any, coefficients: list[nn.Parameter]) -> list[dict[str, Any]]:
         """What trains, each at its own lr: c and the head, and, co-trained, the weights (not the pooler, which nothing uses)."""
@@ -135,8 +118,8 @@ class Connectivity:
             {"params": list(model.heads.parameters()), "lr": self.head_lr},
         ]
         if self.co_train:
-            mine = {id(parameter) for group in groups for parameter in group["params"]}
-            weights = [p for name, p in model.named_parameters() if id(p) not in mine and "pooler" not in name]
+            grouped = {id(parameter) for group in groups for parameter in group["params"]}
+            weights = [p for name, p in model.named_parameters() if id(p) not in grouped and "pooler" not in name]
             for parameter in weights:
                 parameter.requires_grad_(True)
             groups.append({"params": weights, "lr": self.weights_lr, "weight_decay": 1e-2})
@@ -149,7 +132,7 @@ class Connectivity:
             UserError: embeddings of different bases, lengths or settings.
         """
         must_match(a, b)
-        return pattern_similarity(a.arrays, b.arrays, a.made["bits"], self.grouping)
+        return pattern_similarity(a.arrays, b.arrays, a.provenance["bits"], self.grouping)
 
 
 @contextmanager
@@ -157,7 +140,7 @@ def coefficients(model: Any) -> Iterator[tuple[list[nn.Parameter], list[nn.Param
     """Puts a trainable coefficient on every head and FFN neuron for as long as the block lasts.
 
     Yields:
-        One parameter a layer: heads [heads of the layer], neurons [intermediate size], all 1.0.
+        One parameter per layer: heads [heads of the layer], neurons [intermediate size], all 1.0.
     """
     modules = dict(model.named_modules())
     for attention, feed_forward in PROJECTIONS:
@@ -192,7 +175,7 @@ def coefficients(model: Any) -> Iterator[tuple[list[nn.Parameter], list[nn.Param
 
 
 def _scale_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Multiplies a projection's input by its coefficients: one a neuron, or one a head over that head's slice."""
+    """Multiplies a projection's input by its coefficients: one per neuron, or one per head over that head's slice."""
     x = inputs[0]
     c = module._parameters.get("c_heads", module._parameters.get("c_neurons"))
     assert c is not None

@@ -19,7 +19,6 @@ cosines share their mean rank (ours). Of two embeddings alone, the mean cosine (
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -29,14 +28,12 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.adapters.checkpoint import Trained
-from tasksel.embeddings.base import Needs, TaskEmbedding, adapter_of, made_of, must_match
+from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
-from tasksel.model.base import Base
 from tasksel.model.heads import loss_sum
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import value_hash
-from tasksel.tasks.load import Data, stratified
+from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
 from tasksel.training.predict import encode_split, logits_of
 
@@ -44,13 +41,13 @@ Per = Literal["example", "batch"]
 
 
 @dataclass(frozen=True)
-class Fisher:
+class Fisher(Embedder):
     """Embeds a task as the diagonal Fisher information of its trained adapter, and of the layers' outputs.
 
     Attributes:
         per: whose gradients are squared, each row's or each batch's.
         rows: training rows at most; None takes all.
-        batch, max_length: rows a pass, tokens a text.
+        batch, max_length: rows per pass, tokens per text.
     """
 
     name: ClassVar[str] = "fisher"
@@ -64,39 +61,32 @@ class Fisher:
         if self.per not in get_args(Per):
             raise unknown("Fisher per", self.per, get_args(Per))
         for setting in ("rows", "batch"):
-            given = getattr(self, setting)
-            if given is not None and given < 1:
-                raise UserError(f"fisher: {setting}={given}; at least 1 is needed")
+            value = getattr(self, setting)
+            if value is not None and value < 1:
+                raise UserError(f"fisher: {setting}={value}; at least 1 is needed")
 
-    @property
-    def key(self) -> str:
-        """See `Embedder.key`; the batch size decides nothing where rows are squared one by one."""
-        settings = {name: value for name, value in asdict(self).items() if name != "batch" or self.per == "batch"}
-        return f"{self.name}-{value_hash(settings)[:8]}"
+    def key_settings(self) -> dict[str, Any]:
+        """See `Embedder.key_settings`; the batch size decides nothing where rows are squared one by one."""
+        return {name: value for name, value in asdict(self).items() if name != "batch" or self.per == "batch"}
 
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
         """Arrays by component, float32: each linear layer's weight [out, in] and bias [out], `layer.N.output` [d], `cls` [d].
 
         Raises:
-            UserError: no trained adapter is given, one without a head or without linear layers.
+            UserError: an adapter without a head or without linear layers.
         """
-        begun = time.perf_counter()
-        trained = adapter_of(self, task, trained)
-        model = trained.model(base).to(accelerator().device)
-        watch = _Watch(model, trained)
-        train = encode_split(data.train, task, base.tokenizer, max_length=self.max_length)
-        order = stratified(data.train.labels, min(self.rows or len(train), len(train)), seed=seed)
+        task, labels = shown.task, shown.data.train.labels
+        model = shown.trained.model(shown.base).to(accelerator().device)
+        watch = _Watch(model, shown.trained)
+        train = encode_split(shown.data.train, task, shown.base.tokenizer, max_length=self.max_length)
+        order = stratified(labels, min(self.rows or len(train), len(train)), seed=shown.seed)
         sums: dict[str, Tensor] = {}
         for start in range(0, len(order), self.batch):
             batch = train.batch(order[start : start + self.batch])
             for name, squared in self._squares(model, task, batch, watch).items():
                 sums[name] = sums[name] + squared if name in sums else squared
-        arrays = {name: (total / len(order)).cpu().numpy() for name, total in sums.items()}
-        spent = time.perf_counter() - begun
-        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, trained=trained)
-        return TaskEmbedding(arrays, {**made, "rows": len(order)})
+        shown.record(rows=len(order))
+        return {name: (total / len(order)).cpu().numpy() for name, total in sums.items()}
 
     def _squares(self, model: Any, task: Task, batch: dict[str, Tensor], watch: _Watch) -> dict[str, Tensor]:
         """Squared gradients by component, summed over a batch's rows; those of its mean loss where batches are squared."""
@@ -129,15 +119,15 @@ class Fisher:
         return float(np.mean(_cosines(a, b)))
 
     def similarities(self, sources: Sequence[TaskEmbedding], target: TaskEmbedding) -> list[float]:
-        """The reciprocal-rank fusion of the components' cosines: a score a source.
+        """The reciprocal-rank fusion of the components' cosines: one score per source.
 
         Raises:
             UserError: as `similarity`.
         """
         if not sources:
             return []
-        near = np.array([_cosines(source, target) for source in sources])  # [sources, components]
-        return reciprocal_rank_fusion(near.T)
+        cosines = np.array([_cosines(source, target) for source in sources])  # [sources, components]
+        return reciprocal_rank_fusion(cosines.T)
 
 
 class _Watch:
@@ -148,7 +138,7 @@ class _Watch:
         linear = {name: part for name, part in model.named_modules() if inside in name and isinstance(part, nn.Linear)}
         if not linear:
             raise UserError(
-                f"{trained.folder} has no linear layers: fisher works with bottleneck adapters (seq_bn and kin)"
+                f"{trained.folder} has no linear layers: fisher works with bottleneck adapters (seq_bn and the like)"
             )
         self.linear: list[tuple[str, Tensor, Tensor]] = []  # name, input, output of each call
         self.layers: list[Tensor] = []
@@ -172,25 +162,25 @@ class _Watch:
         """
         passed, layers = self.linear, self.layers
         self.linear, self.layers = [], []
-        found = torch.autograd.grad(loss, [*(output for _, _, output in passed), *layers])
+        gradients = torch.autograd.grad(loss, [*(output for _, _, output in passed), *layers])
         parameters: dict[str, Tensor] = {}
-        for (name, x, _), gradient in zip(passed, found[: len(passed)], strict=True):
+        for (name, x, _), gradient in zip(passed, gradients[: len(passed)], strict=True):
             a, g = (tensor.reshape(rows, -1, tensor.shape[-1]) for tensor in (x, gradient))
             for part, value in (("weight", torch.einsum("bto,bti->boi", g, a)), ("bias", g.sum(1))):
                 key = f"{name}.{part}"  # a layer that is called twice has the sum of both gradients
                 parameters[key] = parameters[key] + value if key in parameters else value
-        return parameters, list(found[len(passed) :])
+        return parameters, list(gradients[len(passed) :])
 
 
 def _cosines(a: TaskEmbedding, b: TaskEmbedding) -> list[float]:
     """The cosine of each component, 0 with a zero one, in name order."""
     must_match(a, b)
-    near = []
+    cosines = []
     for name in sorted(a.arrays):
         x, y = a.arrays[name], b.arrays[name]
         if x.shape != y.shape:
             raise UserError(
-                f"the adapters of '{a.made['task']}' and '{b.made['task']}' differ in width ({name} is {list(x.shape)} and {list(y.shape)}): train both alike"
+                f"the adapters of '{a.provenance['task']}' and '{b.provenance['task']}' differ in width ({name} is {list(x.shape)} and {list(y.shape)}): train both alike"
             )
-        near.append(cosine(x, y))
-    return near
+        cosines.append(cosine(x, y))
+    return cosines

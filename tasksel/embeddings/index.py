@@ -36,7 +36,7 @@ class EmbeddingIndex:
 
     Attributes:
         kind: "binary" or "dense". width: bits or numbers of a row. names: in the order in which they were added.
-        made: what the embeddings share (method, key, base, base_fingerprint, sizes); empty if built from bare arrays.
+        provenance: what the embeddings share (method, key, base, base_fingerprint, sizes); empty if built from bare arrays.
 
     >>> pool = EmbeddingIndex.build(["rte", "sst2"], np.packbits([[1, 0, 1, 1], [0, 0, 0, 1]], axis=1), bits=4)
     >>> names, similarities = pool.nearest(np.packbits([1, 0, 1, 0]), 2)
@@ -44,21 +44,26 @@ class EmbeddingIndex:
     (['rte', 'sst2'], [0.75, 0.25])
     """
 
-    def __init__(self, kind: Kind, width: int, *, made: dict[str, Any] | None = None) -> None:
+    def __init__(self, kind: Kind, width: int, *, provenance: dict[str, Any] | None = None) -> None:
         if kind not in get_args(Kind):
             raise unknown("kind of index", kind, get_args(Kind))
         if width < 1:
             raise UserError(
                 f"an index of width {width}: a row needs at least one {'bit' if kind == 'binary' else 'number'}"
             )
-        self.kind, self.width, self.made = kind, width, made or {}
+        self.kind, self.width, self.provenance = kind, width, provenance or {}
         self.names: list[str] = []
         faiss = _faiss()
         self._index = faiss.IndexBinaryFlat(8 * self.row_bytes) if kind == "binary" else faiss.IndexFlatIP(width)
 
     @classmethod
     def build(
-        cls, names: Sequence[str], rows: np.ndarray, *, bits: int | None = None, made: dict[str, Any] | None = None
+        cls,
+        names: Sequence[str],
+        rows: np.ndarray,
+        *,
+        bits: int | None = None,
+        provenance: dict[str, Any] | None = None,
     ) -> EmbeddingIndex:
         """An index of rows, row i under names[i].
 
@@ -78,7 +83,7 @@ class EmbeddingIndex:
         if rows.dtype != np.uint8 and bits is not None:
             raise UserError(f"bits={bits} for rows of {rows.dtype}: only packed uint8 rows have bits")
         width = rows.shape[1] if rows.dtype != np.uint8 else 8 * rows.shape[1] if bits is None else bits
-        index = cls("binary" if rows.dtype == np.uint8 else "dense", width, made=made)
+        index = cls("binary" if rows.dtype == np.uint8 else "dense", width, provenance=provenance)
         index.add(names, rows)
         return index
 
@@ -97,7 +102,7 @@ class EmbeddingIndex:
 
     def __repr__(self) -> str:
         unit = "bits" if self.kind == "binary" else "numbers"
-        by = f" by {self.made['method']} on {self.made['base']}" if self.made else ""
+        by = " by {method} on {base}".format(**self.provenance) if self.provenance else ""
         return (
             f"EmbeddingIndex({len(self):,} tasks{by}, {self.kind}, {self.width:,} {unit} each, {self.nbytes:,} bytes)"
         )
@@ -106,14 +111,16 @@ class EmbeddingIndex:
         """Adds rows, shaped as in `build`; all of them or, on an error, none.
 
         Raises:
-            UserError: another number of names than rows, a name twice, rows of another dtype or width, bits set in the padding,
+            UserError: another number of names than rows, a duplicate name, rows of another dtype or width, bits set in the padding,
                 a row with NaN or infinity, or a dense row of zeros, which has no direction.
         """
         if len(names) != len(rows):
-            raise UserError(f"{len(names)} names for {len(rows)} rows: give one name a row")
-        twice = [name for name, times in Counter([*self.names, *names]).items() if times > 1]
-        if twice:
-            raise UserError(f"{len(twice)} names stand twice in the pool, first '{twice[0]}': every task needs its own")
+            raise UserError(f"{len(names)} names for {len(rows)} rows: give one name per row")
+        duplicates = [name for name, times in Counter([*self.names, *names]).items() if times > 1]
+        if duplicates:
+            raise UserError(
+                f"{len(duplicates)} names stand twice in the pool, first '{duplicates[0]}': every task needs its own"
+            )
         starts = range(0, len(rows), BLOCK)
         self._append(len(rows), (self._stored(rows[i : i + BLOCK], names[i : i + BLOCK]) for i in starts))
         self.names += names
@@ -132,14 +139,13 @@ class EmbeddingIndex:
         """
         if not 1 <= k <= len(self):
             raise UserError(f"k={k}, but {len(self)} tasks are in the pool: choose 1 to {len(self)}")
-        near = self._similarities(query)
-        worst = np.partition(near, len(near) - k)[len(near) - k]
-        able = np.flatnonzero(near >= worst).tolist()  # k, and all that tie with the k-th
-        able.sort(key=self.names.__getitem__)
-        best = np.array(able)[
-            np.argsort(-near[able], kind="stable")[:k]
-        ]  # stable: equal ones stay in the order of names
-        return [self.names[i] for i in best.tolist()], near[best]
+        similarities = self._similarities(query)
+        worst = np.partition(similarities, len(self) - k)[len(self) - k]
+        candidates = np.flatnonzero(similarities >= worst).tolist()  # k, and all that tie with the k-th
+        candidates.sort(key=self.names.__getitem__)
+        order = np.argsort(-similarities[candidates], kind="stable")  # stable: equal ones stay in the order of names
+        best = np.array(candidates)[order[:k]]
+        return [self.names[i] for i in best.tolist()], similarities[best]
 
     def rank_all(self, query: np.ndarray | TaskEmbedding) -> tuple[list[str], np.ndarray]:
         """Every task, best first: `nearest` with k as large as the pool."""
@@ -154,12 +160,12 @@ class EmbeddingIndex:
         if folder.exists() and not (folder / CARD).is_file() and (folder.is_file() or any(folder.iterdir())):
             raise UserError(f"{folder} exists and is no index: choose a new folder")
         faiss = _faiss()
-        with whole_folder(folder) as fresh:
-            (faiss.write_index_binary if self.kind == "binary" else faiss.write_index)(self._index, str(fresh / ROWS))
-            write_json(fresh / NAMES, self.names)
-            card = {"kind": self.kind, "width": self.width, "count": len(self), "made": self.made}
-            card |= {"faiss": faiss.__version__, "files": {name: file_hash(fresh / name) for name in (NAMES, ROWS)}}
-            write_json(fresh / CARD, {**card, "hash": value_hash(card)})
+        with whole_folder(folder) as new:
+            (faiss.write_index_binary if self.kind == "binary" else faiss.write_index)(self._index, str(new / ROWS))
+            write_json(new / NAMES, self.names)
+            card = {"kind": self.kind, "width": self.width, "count": len(self), "made": self.provenance}
+            card |= {"faiss": faiss.__version__, "files": {name: file_hash(new / name) for name in (NAMES, ROWS)}}
+            write_json(new / CARD, {**card, "hash": value_hash(card)})
 
     @classmethod
     def load(cls, folder: Path) -> EmbeddingIndex:
@@ -176,7 +182,7 @@ class EmbeddingIndex:
                 raise UserError(f"{folder / name} is missing: build the index again")
             if file_hash(folder / name) != wanted:
                 raise UserError(f"{folder / name} is cut short or altered: build the index again")
-        index = cls(card["kind"], card["width"], made=card["made"])
+        index = cls(card["kind"], card["width"], provenance=card["made"])
         faiss = _faiss()
         try:
             read = faiss.read_index_binary if index.kind == "binary" else faiss.read_index
@@ -191,16 +197,17 @@ class EmbeddingIndex:
     def _similarities(self, query: np.ndarray | TaskEmbedding) -> np.ndarray:
         """The similarity of every row to the query, in the order of the names, float64 [n]."""
         if isinstance(query, TaskEmbedding):
-            _check_alike(self.made or _made(query), "the pool", _made(query), f"the query '{query.made['task']}'")
+            shared, task = _shared(query), query.provenance["task"]
+            _check_alike(self.provenance or shared, "the pool", shared, f"the query '{task}'")
             query = row_of(query)
         row = self._stored(np.asarray(query)[None], ["the query"])
         # a radius that leaves nothing out: beyond all bits, and below any cosine
         reach = 8 * self.row_bytes + 1 if self.kind == "binary" else -2.0
         with _one_thread():
-            _, found, ids = self._index.range_search(row, reach)
-        near = np.empty(len(self))
-        near[ids] = 1.0 - found.astype(np.float64) / self.width if self.kind == "binary" else found
-        return near
+            _, values, ids = self._index.range_search(row, reach)
+        similarities = np.empty(len(self))
+        similarities[ids] = 1.0 - values.astype(np.float64) / self.width if self.kind == "binary" else values
+        return similarities
 
     def _stored(self, rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Checked rows as the index holds them: packed bits as they are, vectors as float32 of unit length."""
@@ -253,17 +260,16 @@ def build_from_files(paths: Sequence[Path]) -> EmbeddingIndex:
     """
     if not paths:
         raise UserError("no embeddings to index: give at least one file")
-    made = _made(TaskEmbedding.load(paths[0]))
-    index = EmbeddingIndex(
-        "binary" if set(made["sizes"]) == set(GROUPS) else "dense", sum(made["sizes"].values()), made=made
-    )
+    shared = _shared(TaskEmbedding.load(paths[0]))
+    kind: Kind = "binary" if set(shared["sizes"]) == set(GROUPS) else "dense"
+    index = EmbeddingIndex(kind, sum(shared["sizes"].values()), provenance=shared)
     known: dict[str, Path] = {}
 
     def rows() -> Iterator[np.ndarray]:
         for path in paths:
             embedding = TaskEmbedding.load(path)
-            _check_alike(made, str(paths[0]), _made(embedding), str(path))
-            name = embedding.made["task"]
+            _check_alike(shared, str(paths[0]), _shared(embedding), str(path))
+            name = embedding.provenance["task"]
             if name in known:
                 raise UserError(f"two embeddings of '{name}', {known[name]} and {path}: leave one out")
             known[name] = path
@@ -280,24 +286,24 @@ def row_of(embedding: TaskEmbedding) -> np.ndarray:
     Raises:
         UserError: an embedding of another form.
     """
-    arrays, sizes = embedding.arrays, _made(embedding)["sizes"]
+    arrays, sizes = embedding.arrays, _shared(embedding)["sizes"]
     if set(sizes) != set(GROUPS):
         return arrays["vector"]
     return np.packbits(np.concatenate([np.unpackbits(arrays[group], count=sizes[group]) for group in GROUPS]))
 
 
-def _made(embedding: TaskEmbedding) -> dict[str, Any]:
-    """What a pool's embeddings share: method, key, base, and `sizes`: bits of each group, or the numbers of the vector."""
-    made, arrays = embedding.made, embedding.arrays
+def _shared(embedding: TaskEmbedding) -> dict[str, Any]:
+    """What an embedding must share with a pool's: method, key, base, and `sizes`: bits of each group, or the numbers of the vector."""
+    provenance, arrays = embedding.provenance, embedding.arrays
     patterns = set(arrays) == set(GROUPS)
-    told = ("task", "method", "key", "base", "base_fingerprint", *(["bits"] if patterns else []))
-    missing = [what for what in told if what not in made]
+    fields = ("task", "method", "key", "base", "base_fingerprint", *(["bits"] if patterns else []))
+    missing = [what for what in fields if what not in provenance]
     if missing:
         raise UserError(
-            f"an embedding of '{made.get('task')}' does not tell its {', '.join(missing)}: embed that task again"
+            f"an embedding of '{provenance.get('task')}' does not tell its {', '.join(missing)}: embed that task again"
         )
     if patterns:
-        sizes = {group: made["bits"][group] for group in GROUPS}
+        sizes = {group: provenance["bits"][group] for group in GROUPS}
         whole = all(arrays[group].shape == (-(-sizes[group] // 8),) for group in GROUPS)
     else:
         sizes = {name: array.size for name, array in arrays.items()}
@@ -305,9 +311,9 @@ def _made(embedding: TaskEmbedding) -> dict[str, Any]:
     if not whole:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in sorted(arrays.items()))
         raise UserError(
-            f"the embedding of '{made['task']}' by {made['method']} holds {shapes}: an index takes patterns (packed heads and neurons) or one vector"
+            f"the embedding of '{provenance['task']}' by {provenance['method']} holds {shapes}: an index takes patterns (packed heads and neurons) or one vector"
         )
-    return {what: made[what] for what in ("method", "key", "base", "base_fingerprint")} | {"sizes": sizes}
+    return {what: provenance[what] for what in ("method", "key", "base", "base_fingerprint")} | {"sizes": sizes}
 
 
 def _check_alike(a: dict[str, Any], whose: str, b: dict[str, Any], others: str) -> None:

@@ -19,24 +19,20 @@ of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): 
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasksel.adapters.checkpoint import Trained
-from tasksel.embeddings.base import Needs, TaskEmbedding, made_of
-from tasksel.embeddings.token_similarity import Index, check_token_settings
-from tasksel.embeddings.tokenwise import Tokenwise
+from tasksel.embeddings.base import TaskInput
+from tasksel.embeddings.token_similarity import Index
+from tasksel.embeddings.tokenwise import TokenEmbedder
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import Encoded
 from tasksel.model.heads import add_head
-from tasksel.storage.atomic import value_hash
-from tasksel.tasks.load import Data
-from tasksel.tasks.task import Task
 from tasksel.training.loop import fit
 from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
@@ -45,19 +41,18 @@ INIT_SEED = 0  # draws the common start of every prompt; any number does, as lon
 
 
 @dataclass(frozen=True)
-class Prompt(Tokenwise):
+class SoftPrompt(TokenEmbedder):
     """Embeds a task as a soft prompt trained on it.
 
     Attributes:
         tokens: of the prompt.
         lr: of the prompt. head_lr: of the new head.
-        max_steps: steps of training. batch, max_length: rows a step, tokens a text, the prompt's not counted.
+        max_steps: steps of training. batch, max_length: rows per step, tokens per text, the prompt's not counted.
         similarity_by: how two prompts are compared, a name of `tasksel.embeddings.token_similarity.TOKEN_SIMILARITIES`.
         index: what finds MAX in a pool, one product ("exact") or "faiss"; both are exact.
     """
 
     name: ClassVar[str] = "prompt"
-    needs: ClassVar[Needs] = "data"
     tokens: int = 20
     lr: float = 1e-1
     head_lr: float = 1e-3
@@ -68,31 +63,23 @@ class Prompt(Tokenwise):
     index: Index = "exact"
 
     def __post_init__(self) -> None:
-        check_token_settings(self.similarity_by, self.index)
+        super().__post_init__()
         if self.tokens < 1:
             raise UserError(f"prompt: tokens={self.tokens}; at least 1 is needed")
 
-    @property
-    def key(self) -> str:
-        """See `Embedder.key`; `similarity_by` and `index` change similarity, not the embedding."""
-        settings = {name: value for name, value in asdict(self).items() if name not in ("similarity_by", "index")}
-        return f"{self.name}-{value_hash(settings)[:8]}"
-
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
         """Array `tokens` [tokens, d], float32. Deterministic by seed.
 
         Raises:
             UserError: a base that a prompt cannot stand in: an encoder-decoder, or too few positions.
         """
-        begun = time.perf_counter()
+        task, base = shown.task, shown.base
         self._check(base)
-        torch.manual_seed(seed)
+        torch.manual_seed(shown.seed)
         model = base.model()
         add_head(model, task, name=task.name)
         prompt = put_prompt(model, self.tokens)
-        train = with_room(encode_split(data.train, task, base.tokenizer, max_length=self.max_length), self.tokens)
+        train = with_room(encode_split(shown.data.train, task, base.tokenizer, max_length=self.max_length), self.tokens)
         recipe = Recipe(
             lr=self.lr,
             epochs=self.max_steps,
@@ -104,10 +91,9 @@ class Prompt(Tokenwise):
             {"params": [prompt], "lr": self.lr},
             {"params": list(model.heads.parameters()), "lr": self.head_lr},
         ]
-        run = fit(model, task, train, None, recipe, seed=seed, label=f"prompt of {task.name}", groups=groups)
-        spent = time.perf_counter() - begun
-        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent, steps=run.steps)
-        return TaskEmbedding({"tokens": prompt.detach().float().cpu().numpy()}, made)
+        run = fit(model, task, train, None, recipe, seed=shown.seed, label=f"prompt of {task.name}", groups=groups)
+        shown.record(steps=run.steps)
+        return {"tokens": prompt.detach().float().cpu().numpy()}
 
     def _check(self, base: Base) -> None:
         """Refuses a base that a prompt cannot stand in."""

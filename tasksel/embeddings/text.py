@@ -11,39 +11,34 @@ A pair is one input, [CLS] a [SEP] b [SEP], to the base. The sentence encoder wa
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 
-from tasksel.adapters.checkpoint import Trained
-from tasksel.embeddings.base import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, load_base
 from tasksel.model.encoding import encode
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import value_hash
 from tasksel.tasks.examples import Split
-from tasksel.tasks.load import Data, stratified
-from tasksel.tasks.task import Task
+from tasksel.tasks.load import stratified
 
-BATCH = 64  # texts a pass; it bounds memory and changes nothing else
+BATCH = 64  # texts per pass; it bounds memory and changes nothing else
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Embedder):
     """Embeds a task as the mean of its training texts' embeddings.
 
     Attributes:
         encoder: "base", the base model (TextEmb), or "sentence", the packaged sentence encoder whatever the base (SEmb).
-        rows: training rows read, a seeded stratified draw where there are more. max_length: tokens a text.
+        rows: training rows read, a seeded stratified draw where there are more. max_length: tokens per text.
     """
 
     name: ClassVar[str] = "text"
-    needs: ClassVar[Needs] = "data"
     encoder: Literal["base", "sentence"] = "base"
     rows: int = 500
     max_length: int = 128
@@ -54,29 +49,19 @@ class Text:
         if self.rows < 1:
             raise UserError(f"text: rows={self.rows}; give 1 or more")
 
-    @property
-    def key(self) -> str:
-        """See `Embedder.key`."""
-        return f"{self.name}-{value_hash(asdict(self))[:8]}"
-
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
         """Array `vector` [d] float32; deterministic by seed, which draws the rows. Every choice of a multiple choice row is a text."""
-        begun = time.perf_counter()
-        train = data.train
+        train = shown.data.train
         if len(train) > self.rows:
-            train = train.take(stratified(train.labels, self.rows, seed=seed))
+            train = train.take(stratified(train.labels, self.rows, seed=shown.seed))
         texts = inputs_of(train)
         if self.encoder == "sentence":
             joined: list[tuple[str, ...]] = [(" ".join(parts),) for parts in texts]
             vectors = text_vectors(joined, load_base("minilm"), max_length=self.max_length)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         else:
-            vectors = text_vectors(texts, base, max_length=self.max_length)
-        spent = time.perf_counter() - begun
-        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent)
-        return TaskEmbedding({"vector": vectors.mean(0).astype(np.float32)}, made)
+            vectors = text_vectors(texts, shown.base, max_length=self.max_length)
+        return {"vector": vectors.mean(0).astype(np.float32)}
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of the two means [code].
@@ -106,12 +91,12 @@ def text_vectors(texts: list[tuple[str, ...]], base: Base, *, max_length: int) -
     model = base.model().float().to(device)  # without a head it gives the encoder's own output
     encoded = encode(Split(texts, None, np.zeros(len(texts))), base.tokenizer, max_length=max_length)
     order = sorted(range(len(texts)), key=lambda row: encoded.lengths[row])  # like lengths together: less padding
-    found: list[np.ndarray] = []
+    vectors: list[np.ndarray] = []
     for start in range(0, len(order), BATCH):
         batch = encoded.batch(order[start : start + BATCH])
         inputs = {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
         with torch.autocast(device.type, enabled=False):
             hidden = model(**inputs).last_hidden_state.double()
         mask = inputs["attention_mask"].unsqueeze(-1).double()
-        found.append(((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy())
-    return np.concatenate(found)[np.argsort(order)]
+        vectors.append(((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy())
+    return np.concatenate(vectors)[np.argsort(order)]

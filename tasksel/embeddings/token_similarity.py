@@ -25,7 +25,7 @@ from tasksel.errors import UserError, unknown
 Direction = Literal["max", "max-backward", "max-mean"]
 Index = Literal["exact", "faiss"]
 
-CHUNK = 8192  # source tokens multiplied at once: 25 MB of float32 at 768 numbers a token
+CHUNK = 8192  # source tokens multiplied at once: 25 MB of float32 at 768 numbers per token
 
 
 def feature(source: np.ndarray, target: np.ndarray) -> float:
@@ -98,7 +98,7 @@ def max_many(
     Args:
         sources: each [m, d], of any m. target: [n, d].
         index: "exact" multiplies whole sources, some thousand tokens at a time. "faiss" looks the tokens up in faiss' exact inner-product
-            index: one of the target's tokens for "max"; for "max-backward", where the best token of EACH source is asked, one index a source, which
+            index: one of the target's tokens for "max"; for "max-backward", where the best token of EACH source is asked, one index per source, which
             saves nothing over the product. Both agree to rounding.
 
     Raises:
@@ -106,11 +106,13 @@ def max_many(
     """
     if direction not in get_args(Direction):
         raise unknown("direction", direction, get_args(Direction))
-    ways = {"exact": _exact, "faiss": _faiss}
-    if index not in ways:
-        raise unknown("index", index, ways)
+    search = {"exact": _exact, "faiss": _faiss}
+    if index not in search:
+        raise unknown("index", index, search)
     t = _unit(target).astype(np.float32)
-    return np.concatenate([np.empty(0), *(ways[index](chunk, t, direction) for chunk in _chunks(sources, t.shape[1]))])
+    return np.concatenate(
+        [np.empty(0), *(search[index](chunk, t, direction) for chunk in _chunks(sources, t.shape[1]))]
+    )
 
 
 def token_scores(sources: Sequence[np.ndarray], target: np.ndarray, *, by: str, index: Index = "exact") -> list[float]:
@@ -155,12 +157,12 @@ def _exact(chunk: list[np.ndarray], target: np.ndarray, direction: Direction) ->
     lengths = np.array([len(s) for s in chunk])
     starts = np.cumsum(lengths) - lengths
     product = np.concatenate(chunk) @ target.T
-    found = []
+    directions = []
     if direction != "max-backward":
-        found.append(np.add.reduceat(product.max(1).astype(np.float64), starts) / lengths)
+        directions.append(np.add.reduceat(product.max(1).astype(np.float64), starts) / lengths)
     if direction != "max":
-        found.append(np.maximum.reduceat(product, starts, axis=0).mean(1, dtype=np.float64))
-    return np.mean(found, axis=0)
+        directions.append(np.maximum.reduceat(product, starts, axis=0).mean(1, dtype=np.float64))
+    return np.mean(directions, axis=0)
 
 
 def _faiss(chunk: list[np.ndarray], target: np.ndarray, direction: Direction) -> np.ndarray:
@@ -175,13 +177,13 @@ def _faiss(chunk: list[np.ndarray], target: np.ndarray, direction: Direction) ->
         flat.add(tokens)
         return flat.search(queries, 1)[0][:, 0].astype(np.float64)
 
-    found = []
+    directions = []
     if direction != "max-backward":
         forward = np.split(best(target, np.concatenate(chunk)), np.cumsum([len(s) for s in chunk])[:-1])
-        found.append([near.mean() for near in forward])
+        directions.append([best_of_source.mean() for best_of_source in forward])
     if direction != "max":
-        found.append([best(s, target).mean() for s in chunk])
-    return np.mean(found, axis=0)
+        directions.append([best(s, target).mean() for s in chunk])
+    return np.mean(directions, axis=0)
 
 
 def _pair(source: np.ndarray, target: np.ndarray, *, equal: str = "") -> tuple[np.ndarray, np.ndarray]:

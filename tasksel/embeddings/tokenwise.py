@@ -1,18 +1,29 @@
-"""What embeddings made of tokens share: they are compared token by token, a pair or a pool at a time."""
+"""What embedders of tokens share: their embeddings are compared token by token, one pair or a whole pool at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
-from tasksel.embeddings.base import TaskEmbedding, must_match
-from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES, Index, token_scores
+from tasksel.embeddings.base import Embedder, TaskEmbedding, must_match
+from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES, Index, check_token_settings, token_scores
 
 
-class Tokenwise:
-    """The comparing half of an embedder whose embeddings hold an array `tokens` [m, d]."""
+class TokenEmbedder(Embedder):
+    """The comparing half of an embedder whose embeddings hold an array `tokens` [m, d].
 
+    Attributes:
+        similarity_by: how two sets of tokens are compared, a name of `tasksel.embeddings.token_similarity.TOKEN_SIMILARITIES`.
+        index: what computes MAX over a pool, one product ("exact") or "faiss"; both are exact.
+    """
+
+    similarity_settings: ClassVar[tuple[str, ...]] = ("similarity_by", "index")
     similarity_by: str
     index: Index
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown similarity or index, with the nearest name."""
+        check_token_settings(self.similarity_by, self.index)
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The chosen similarity of source `a` and target `b`.

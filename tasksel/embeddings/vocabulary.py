@@ -10,28 +10,22 @@ ranks sources by the number of words they share with it, and no source gains by 
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from tasksel.adapters.checkpoint import Trained
-from tasksel.embeddings.base import Needs, TaskEmbedding, made_of, must_match
+from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError
-from tasksel.model.base import Base
-from tasksel.storage.atomic import value_hash
 from tasksel.tasks.examples import Split
-from tasksel.tasks.load import Data
-from tasksel.tasks.task import Task
 
 WORD = re.compile(r"\b\w\w+\b")  # scikit-learn's token pattern, which its stop words go by
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Vocabulary(Embedder):
     """Embeds a task as the words that its training texts use most.
 
     Attributes:
@@ -39,27 +33,16 @@ class Vocabulary:
     """
 
     name: ClassVar[str] = "vocabulary"
-    needs: ClassVar[Needs] = "data"
     words: int = 1000
 
     def __post_init__(self) -> None:
         if self.words < 1:
             raise UserError(f"vocabulary: words={self.words}; give 1 or more")
 
-    @property
-    def key(self) -> str:
-        """See `Embedder.key`."""
-        return f"{self.name}-{value_hash(asdict(self))[:8]}"
-
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
         """Array `words`: the words, most frequent first, joined by line ends, as UTF-8 bytes. Nothing in it is random."""
-        begun = time.perf_counter()
-        told = "\n".join(frequent_words(texts_of(data.train), self.words)).encode()
-        spent = time.perf_counter() - begun
-        made = made_of(self, task, data, base, settings=asdict(self), seed=seed, seconds=spent)
-        return TaskEmbedding({"words": np.frombuffer(told, dtype=np.uint8).copy()}, made)
+        words = frequent_words(texts_of(shown.data.train), self.words)
+        return {"words": np.frombuffer("\n".join(words).encode(), dtype=np.uint8).copy()}
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The number of words in common / `words`: 0 to 1, symmetric.
@@ -89,6 +72,6 @@ def frequent_words(texts: Iterable[str], count: int) -> list[str]:
     """
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # a second to import, so only here
 
-    found = Counter(word for text in texts for word in WORD.findall(text.lower()))
-    kept = [word for word in found if word not in ENGLISH_STOP_WORDS]
-    return sorted(kept, key=lambda word: (-found[word], word))[:count]
+    counts = Counter(word for text in texts for word in WORD.findall(text.lower()))
+    kept = [word for word in counts if word not in ENGLISH_STOP_WORDS]
+    return sorted(kept, key=lambda word: (-counts[word], word))[:count]

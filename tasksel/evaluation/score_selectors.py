@@ -1,26 +1,22 @@
-"""What every way of choosing says of every source for every measured target, kept in `scores.jsonl`: what a judge judges.
+"""What every selector says of every source for every measured target, kept in `scores.jsonl`: what an evaluation goes by.
 
-A method that asks for much (a trained target adapter, an attribution) is run once; a scoring that was stopped goes on.
+A selector that asks for much (a trained target adapter, an attribution) is run once; a scoring that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasksel.display.progress import bar, say
-from tasksel.embeddings.base import Embedder
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError
 from tasksel.evaluation.score_records import FILE, Key, Scores, read_scores
 from tasksel.model.base import Base
-from tasksel.selection.candidate import Candidate, Subject, TaskCandidate
-from tasksel.selection.esm import Esm
-from tasksel.selection.selectors import ByEmbedding, Selector, get_selector, inputs_of, names
-from tasksel.selection.source_features import FeatureSelector
+from tasksel.selection.candidate import Candidate, TaskCandidate, TaskOnBase
+from tasksel.selection.selectors import SELECTORS, get_selector
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.tasks.task import Task
 
@@ -33,7 +29,7 @@ def named_methods(by: Sequence[str]) -> list[str]:
     Raises:
         UserError: an unknown name (with the nearest one).
     """
-    wanted = [name for one in by for name in (names() if one == "all" else [one])]
+    wanted = [name for one in by for name in (SELECTORS if one == "all" else [one])]
     return [name for name in dict.fromkeys(get_selector(name).name for name in wanted) if name not in FREE]
 
 
@@ -47,7 +43,7 @@ class Bench:
     rows: int | None
     store: Path
 
-    def target(self, name: str, seed: int) -> Subject:
+    def target(self, name: str, seed: int) -> TaskOnBase:
         """A target under a seed: its rows, its adapter and its embeddings are that seed's.
 
         Raises:
@@ -55,11 +51,11 @@ class Bench:
         """
         if name not in self.targets:
             raise UserError(f"target '{name}' of the matrix is not among the tasks: say where they lie (--data)")
-        return Subject(TaskCandidate(self.targets[name], self.rows, seed, folder=self.store / name), self.base)
+        return TaskOnBase(TaskCandidate(self.targets[name], self.rows, seed, folder=self.store / name), self.base)
 
-    def others(self, target: str) -> list[Subject]:
+    def others(self, target: str) -> list[TaskOnBase]:
         """Every source but the target's own."""
-        return [Subject(source, self.base) for source in self.sources if source.name != target]
+        return [TaskOnBase(source, self.base) for source in self.sources if source.name != target]
 
     def score(self, by: str, target: str, seed: int) -> Scores:
         """One method's scores of every source but the target's own, with what they cost.
@@ -67,45 +63,15 @@ class Bench:
         Raises:
             UserError: no other source, a score that is not a number, and whatever the method refuses.
         """
-        selector, mine, others = get_selector(by), self.target(target, seed), self.others(target)
+        selector, others = get_selector(by), self.others(target)
         if not others:
             raise UserError("there is no source but its own")
-        if isinstance(selector, Esm):  # its maps are not the target's cost, whenever they are made
-            for source in others:
-                source.embedding(selector)
-        begun = time.perf_counter()
-        found = selector.scores(mine, others)
-        seconds, each, size = _cost(selector, mine, others, time.perf_counter() - begun)
-        scores = {source.name: float(score) for source, score in zip(others, found, strict=True)}
+        values, cost = selector.scores_with_cost(self.target(target, seed), others)
+        scores = {source.name: float(value) for source, value in zip(others, values, strict=True)}
         for name, score in scores.items():
             if not math.isfinite(score):
                 raise UserError(f"the score of '{name}' is {score}, which is no number")
-        return Scores(by, target, seed, scores, round(seconds, 3), round(each, 3), size)
-
-
-def _cost(selector: Selector, target: Subject, sources: Sequence[Subject], wall: float) -> tuple[float, float, int]:
-    """Seconds for the target, mean seconds and mean bytes for a source.
-
-    An embedding tells its own seconds, whenever it was made; a target's adapter counts where the method needs it. Other methods cost the
-    seconds that they ran (a measure of features at least those of the sources' runs), and keep the source's adapter and head where they need them.
-    """
-    if isinstance(selector, ByEmbedding | Esm):
-        embedder: Embedder = selector.embedder if isinstance(selector, ByEmbedding) else selector
-        shown = target if inputs_of(embedder) == "target" else None
-        theirs = [source.embedding(embedder, inputs=shown) for source in sources]
-        each = sum(one.made["seconds"] for one in theirs) / len(theirs)
-        size = round(sum(one.nbytes for one in theirs) / len(theirs))
-        if isinstance(selector, Esm):
-            return wall, each, size
-        mine = target.embedding(embedder, inputs=shown).made["seconds"]
-        own = target.trained.seconds if embedder.needs == "adapter" else 0.0
-        if shown:  # made anew for every target
-            return mine + own + each * len(theirs), 0.0, size
-        return mine + own, each, size
-    if isinstance(selector, FeatureSelector):  # another measure may have run the sources already
-        wall = max(wall, selector.run_seconds(target, sources))
-    size = round(sum(source.trained.nbytes for source in sources) / len(sources)) if selector.needs == "adapter" else 0
-    return wall, 0.0, size
+        return Scores(by, target, seed, scores, round(cost.seconds, 3), round(cost.source_seconds, 3), cost.bytes)
 
 
 def missing(wanted: Iterable[str], targets: Iterable[str], seeds: Iterable[int], path: Path) -> list[Key]:

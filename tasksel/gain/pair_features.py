@@ -19,7 +19,7 @@ from tasksel.evaluation.score_records import Scores
 from tasksel.evaluation.score_selectors import Bench
 from tasksel.evaluation.transfer_matrix import Row
 from tasksel.selection.baselines import size
-from tasksel.selection.candidate import Subject
+from tasksel.selection.candidate import TaskOnBase
 from tasksel.storage.jsonl import append_row, mend, read_records
 
 FILE = "pairs.jsonl"
@@ -77,7 +77,7 @@ def attribute(bench: Bench, targets: Sequence[str], path: Path, *, seed: int = 0
             advance(target)
 
 
-def _features(source: Subject, target: Subject) -> dict[str, float]:
+def _features(source: TaskOnBase, target: TaskOnBase) -> dict[str, float]:
     found: dict[str, float] = {}
     made = [one.embedding(Conductance()) for one in (source, target)]
     for form, prefix in (("signed", ""), ("absolute", "absolute ")):

@@ -8,69 +8,76 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
-from tasksel.selection.candidate import Subject
+from tasksel.selection.base import Selector, Truth
+from tasksel.selection.candidate import TaskOnBase
 from tasksel.storage.atomic import value_hash
 
 
 @dataclass(frozen=True)
-class Plain:
-    """A method that looks at no model: `score` of a target and a source."""
+class Plain(Selector):
+    """A baseline that looks at no model: `score` of a target and a source, each source on its own.
 
-    name: str
-    score: Callable[[Subject, Subject], float]
-    needs: ClassVar[Needs] = "data"
+    Attributes:
+        label: its name.
+        score: of (target, source).
+    """
+
+    label: str
+    score: Callable[[TaskOnBase, TaskOnBase], float]
+
+    @property
+    def name(self) -> str:
+        """Its label."""
+        return self.label
 
     @property
     def key(self) -> str:
-        """It has no settings."""
-        return self.name
+        """Its label: it has no settings."""
+        return self.label
 
-    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+    def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The score of each source alone."""
         return [self.score(target, source) for source in sources]
 
 
-def size(target: Subject, source: Subject) -> float:
+def size(target: TaskOnBase, source: TaskOnBase) -> float:
     """The rows that the source was trained on, train and dev (Lin: data size)."""
     return float(len(source.data.train) + len(source.data.dev))
 
 
-def kind(target: Subject, source: Subject) -> float:
+def kind(target: TaskOnBase, source: TaskOnBase) -> float:
     """1 for a source of the target's kind of task, another half if it also has as many outputs (the half is ours)."""
     alike = source.task.kind == target.task.kind
     return float(alike) + 0.5 * float(alike and source.task.outputs == target.task.outputs)
 
 
 @dataclass(frozen=True)
-class Random:
-    """A random order, drawn from the target's seed. A judge averages over many orders instead (`tasksel.evaluation.ranking_metrics`)."""
+class Random(Selector):
+    """A random order, drawn from the target's seed. An evaluation takes the mean over all orders instead (`tasksel.evaluation.ranking_metrics`)."""
 
     name: ClassVar[str] = "random"
     key: ClassVar[str] = "random"
-    needs: ClassVar[Needs] = "data"
 
-    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
-        """A draw in [0, 1) a source."""
-        drawn = np.random.default_rng([target.seed, *target.name.encode()]).random(len(sources))
-        return [float(score) for score in drawn]
+    def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
+        """One draw in [0, 1) per source, by its place."""
+        draws = np.random.default_rng([target.seed, *target.name.encode()]).random(len(sources))
+        return [float(draw) for draw in draws]
 
 
 @dataclass(frozen=True)
-class Oracle:
+class Oracle(Selector):
     """The measured truth: `truth[target][source]` is the score that the target reached from that source."""
 
-    truth: dict[str, dict[str, float]] = field(default_factory=dict)
+    truth: Truth = field(default_factory=dict)
     name: ClassVar[str] = "oracle"
-    needs: ClassVar[Needs] = "data"
 
     @property
     def key(self) -> str:
         """Names the truth."""
         return f"oracle-{value_hash(self.truth)[:8]}"
 
-    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+    def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The measured scores.
 
         Raises:
@@ -85,3 +92,7 @@ class Oracle:
         if missing:
             raise unknown(f"measured source for '{target.name}'", missing, measured)
         return [measured[source.name] for source in sources]
+
+    def with_truth(self, truth: Truth) -> Selector:
+        """An oracle of these measurements."""
+        return Oracle(truth)

@@ -1,4 +1,4 @@
-"""A task as the ways of choosing see it: its rows on a base, and, made when first asked for, its embedding and adapter."""
+"""A task as selectors see it: its rows on a base, and, computed when first asked for, its embedding and adapter."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Candidate(Protocol):
         """Its adapter, where one was trained already."""
 
 
-class Subject:
+class TaskOnBase:
     """A candidate on a base model. What is computed of it is kept in its folder, where it has one."""
 
     def __init__(self, candidate: Candidate, base: Base) -> None:
@@ -95,34 +95,31 @@ class Subject:
         if self.candidate.trained is not None:
             return self.candidate.trained
         if self.folder is None:
-            raise UserError(f"'{self.name}' has no trained adapter, and no folder is given to keep one in (store)")
+            raise UserError(f"'{self.name}' has no trained adapter, and no folder is given to keep one in (cache_dir)")
         return train_adapter(self.task, self.data, self.base, self.folder / "trained", seed=self.seed)
 
-    def embedding(self, embedder: Embedder, *, inputs: Subject | None = None) -> TaskEmbedding:
-        """Its embedding: read if it was made of the same rows, base, adapter and settings by this version; made (and stored) otherwise.
+    def embedding(self, embedder: Embedder, *, target: TaskOnBase | None = None) -> TaskEmbedding:
+        """Its embedding: read if it was made of the same rows, base, adapter and settings by this version; computed (and stored) otherwise.
 
         Args:
-            inputs: another subject whose rows the embedder is shown instead of its own.
+            target: the target of a ranking, whose rows are shown instead of its own to an embedder that declares it (`Embedder.inputs`).
         """
-        shown = inputs or self
+        shown = target if target is not None and embedder.inputs == "target" else self
         trained = self.trained if embedder.needs == "adapter" else None
         path = None
         if self.folder:
-            file = f"{embedder.key}-seed{self.seed}-{shown.fingerprint}.safetensors"
-            path = self.folder / "embeddings" / file
+            path = self.folder / "embeddings" / f"{embedder.key}-seed{self.seed}-{shown.fingerprint}.safetensors"
         if path and path.is_file():
             stored = TaskEmbedding.load(path)
-            made_by = [stored.made.get(what) for what in ("base_fingerprint", "adapter", "version")]
+            made_by = [stored.provenance.get(what) for what in ("base_fingerprint", "adapter", "version")]
             if made_by == [self.base.fingerprint, trained and trained.fingerprint, version("scalearn")]:
                 return stored
-        made = embedder.embed(
-            shown.task if inputs else self.task, shown.data, self.base, seed=self.seed, trained=trained
-        )
+        embedding = embedder.embed(shown.task, shown.data, self.base, seed=self.seed, trained=trained)
         if path:
             if is_main():
-                made.save(path)
+                embedding.save(path)
             accelerator().wait_for_everyone()
-        return made
+        return embedding
 
 
 @dataclass(frozen=True)

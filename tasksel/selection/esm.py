@@ -4,7 +4,7 @@
     M, b = argmin |x M + b - t|^2 + lambda |M - I|^2                       lambda = ridge * |x - mean x|^2 / d
     score = LogME(x' M + b, y')                                            x' [n', d], y'  the target's
 
-A map is made once a source and stored beside it; a target then costs one forward pass of the base for all sources together.
+A map is computed once per source and stored beside it; a target then costs one forward pass of the base for all sources together.
 
 From the authors' code: one linear layer with a bias, fitted by mean squared error on the training rows of the source; the first token of RoBERTa and
 DistilBERT, the mean over tokens of sentence encoders (and the pooler's output of BERT, which no adapter trains: not offered); LogME with no intercept.
@@ -18,41 +18,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, get_args
 
 import numpy as np
 
-from tasksel.adapters.checkpoint import Trained
 from tasksel.display.progress import bar
-from tasksel.embeddings.base import Needs, TaskEmbedding, adapter_of, made_of, must_match
+from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError, unknown
-from tasksel.model.base import Base, quiet
+from tasksel.model.base import quiet
 from tasksel.model.encoding import Encoded
-from tasksel.selection.candidate import Subject
+from tasksel.selection.base import SelectionCost, Selector
+from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.source_features import Pool, all_finite, labels_of, one_text, pooled, training_rows
 from tasksel.selection.transferability import logme
-from tasksel.storage.atomic import value_hash
-from tasksel.tasks.load import Data
-from tasksel.tasks.task import Task
 from tasksel.training.predict import encode_split
 
 
 @dataclass(frozen=True)
-class Esm:
+class Esm(Embedder, Selector):
     """Ranks sources by LogME of a target's base embeddings, each source's map applied. Needs adapters of the sources only.
 
-    A source's map is a `TaskEmbedding` (arrays `weight` [d, d], `bias` [d]), so its bytes and seconds are known: 2.4 MB at d = 768.
+    It is a selector, and the embedder of its sources: a source's map is a `TaskEmbedding` (arrays `weight` [d, d], `bias` [d]), so its bytes and seconds are known: 2.4 MB at d = 768.
 
     Attributes:
         pool: a text's embedding: its first token's, or the mean over its tokens.
         ridge: strength of the penalty, in units of the embeddings' mean variance times the rows.
         rows: of a task's training rows at most so many, a stratified draw by its seed.
-        max_length: tokens a text.
+        max_length: tokens per text.
     """
 
     name: ClassVar[str] = "esm"
-    needs: ClassVar[Needs] = "adapter"  # the sources'; the target's is never asked for
+    needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
     pool: Pool = "first"
     ridge: float = 1.0
     rows: int | None = None
@@ -64,45 +61,26 @@ class Esm:
         if not self.ridge > 0:
             raise UserError(f"ridge={self.ridge}: choose a number above 0 (fewer rows than dimensions have no one map)")
 
-    @property
-    def key(self) -> str:
-        """The method and all settings."""
-        return f"esm-{value_hash(asdict(self))[:8]}"
-
-    def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
-    ) -> TaskEmbedding:
+    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
         """A source's map, from its training rows; each choice of a multiple choice row is a row.
 
         Raises:
-            UserError: no trained adapter, or one without a head or with NaN.
+            UserError: an adapter without a head or with NaN.
         """
-        trained = adapter_of(self, task, trained)
-        begun = time.perf_counter()
-        split = training_rows(data, rows=self.rows, seed=seed)
-        encoded = _sequences(encode_split(split, task, base.tokenizer, max_length=self.max_length))
-        model = trained.model(base)
+        split = training_rows(shown.data, rows=self.rows, seed=shown.seed)
+        encoded = _sequences(encode_split(split, shown.task, shown.base.tokenizer, max_length=self.max_length))
+        model = shown.trained.model(shown.base)
         model.active_head = None
         tuned, _ = pooled(model, encoded, pool=self.pool)
         model.set_active_adapters(None)  # the base again, without loading it twice
         with quiet():  # the library warns in every batch that no adapter is active, which is what is wanted
             plain, _ = pooled(model, encoded, pool=self.pool)
-        all_finite(tuned, of=f"the adapter of '{task.name}'")
+        all_finite(tuned, of=f"the adapter of '{shown.task.name}'")
         weight, bias = fit_map(plain, tuned, ridge=self.ridge)
-        made = made_of(
-            self,
-            task,
-            data,
-            base,
-            settings=asdict(self),
-            seed=seed,
-            seconds=time.perf_counter() - begun,
-            trained=trained,
-            rows=len(encoded),
-        )
-        return TaskEmbedding({"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}, made)
+        shown.record(rows=len(encoded))
+        return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
 
-    def observe(self, target: Subject) -> TaskEmbedding:
+    def observe(self, target: TaskOnBase) -> TaskEmbedding:
         """A target as every map sees it: arrays `features` [n, d] of the base, `labels` [n] or [n, c]; one pass of the base.
 
         Raises:
@@ -114,17 +92,9 @@ class Esm:
         encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
         features, _ = pooled(target.base.model(), encoded, pool=self.pool)
         labels, _ = labels_of(target.task, split)
-        made = made_of(
-            self,
-            target.task,
-            target.data,
-            target.base,
-            settings=asdict(self),
-            seed=target.seed,
-            seconds=time.perf_counter() - begun,
-            rows=len(encoded),
-        )
-        return TaskEmbedding({"features": features, "labels": labels}, made)
+        shown = TaskInput(target.task, target.data, target.base, target.seed)
+        shown.record(rows=len(encoded))
+        return self._embedding({"features": features, "labels": labels}, shown, seconds=time.perf_counter() - begun)
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """LogME of what a source's map `a` makes of the target's rows `b` (from `observe`).
@@ -138,20 +108,31 @@ class Esm:
         try:
             return logme(mapped, labels, regression=labels.dtype.kind == "f")
         except UserError as error:
-            raise UserError(f"esm of source '{a.made['task']}' for '{b.made['task']}': {error}") from error
+            raise UserError(f"esm of source '{a.provenance['task']}' for '{b.provenance['task']}': {error}") from error
 
-    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
-        """The score of each source; its map is read where it is stored, and made (and stored) otherwise.
+    def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
+        """The score of each source; its map is read where it is stored, and computed (and stored) otherwise.
 
         Raises:
-            UserError: see `embed`, `observe` and `similarity`.
+            UserError: see `arrays`, `observe` and `similarity`.
         """
-        mine, found = self.observe(target), []
+        observed, scores = self.observe(target), []
         with bar("map sources", len(sources)) as advance:
             for source in sources:
-                found.append(self.similarity(source.embedding(self), mine))
+                scores.append(self.similarity(source.embedding(self), observed))
                 advance(source.name)
-        return found
+        return scores
+
+    def prepare(self, sources: Sequence[TaskOnBase]) -> None:
+        """Computes the sources' maps: they are not the target's cost, whenever they are computed."""
+        for source in sources:
+            source.embedding(self)
+
+    def cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase], seconds: float) -> SelectionCost:
+        """The seconds of the target's one pass; a source costs, and keeps, its map."""
+        maps = [source.embedding(self) for source in sources]
+        per_source = sum(one.provenance["seconds"] for one in maps) / len(maps)
+        return SelectionCost(seconds, per_source, round(sum(one.nbytes for one in maps) / len(maps)))
 
 
 def _sequences(encoded: Encoded) -> Encoded:

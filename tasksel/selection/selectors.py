@@ -1,58 +1,50 @@
-"""Every way of choosing sources, by name: a score a source for a target; larger means "will help more".
+"""Every selector by name: one score per source for a target; larger means "will help more".
 
 embeddings      how near the source's embedding lies to the target's        (tasksel.embeddings)
 features        how well the source's model explains the target's labels    (tasksel.selection.source_features, tasksel.selection.esm)
-plain           random, size, kind, oracle                                  (here: nothing is embedded)
-a+b             the reciprocal-rank fusion of any of them:  sum over methods of 1 / (60 + rank)
+baselines       random, size, kind, oracle                                  (here: nothing is embedded)
+a+b             the reciprocal-rank fusion of any of them:  sum over selectors of 1 / (60 + rank)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from typing import Any, ClassVar
 
 import yaml
 
 from tasksel.display.progress import bar
-from tasksel.embeddings import EMBEDDERS, check_settings, get_embedder
+from tasksel.embeddings import EMBEDDERS, check_settings
 from tasksel.embeddings.base import Embedder, Needs
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
+from tasksel.selection.base import ScoreName, SelectionCost, Selector, Truth
 from tasksel.selection.baselines import Oracle, Plain, Random, kind, size
-from tasksel.selection.candidate import Subject
+from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm
 from tasksel.selection.source_features import FeatureSelector
 
 
-class Selector(Protocol):
-    """A way of choosing. `needs` is "adapter" where sources (and, for embeddings, the target) must have a trained one."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def key(self) -> str:
-        """Method and settings as one word."""
-
-    @property
-    def needs(self) -> Needs: ...
-    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
-        """A score a source; larger is better."""
-
-
 @dataclass(frozen=True)
-class ByEmbedding:
-    """Ranks by an embedder's similarity. An embedder whose `inputs` is "target" sees the target's rows for every source."""
+class EmbeddingSelector(Selector):
+    """Ranks by an embedder's similarity. An embedder whose `inputs` is "target" is shown the target's rows for every source.
 
-    embedder: Embedder
-    called: str | None = None
+    Attributes:
+        embedder: with its settings.
+        alias: the name of a variant, as "rows-max"; by default the embedder's own name.
+    """
+
+    embedder: Embedder = field()  # without a default, unlike the base class's
+    alias: str | None = None
+    score_name: ClassVar[ScoreName] = "similarity"
 
     @property
     def name(self) -> str:
-        """The name it was asked for by, or the embedder's own."""
-        return self.called or self.embedder.name
+        """The variant's name, or the embedder's own."""
+        return self.alias or self.embedder.name
 
     @property
     def key(self) -> str:
@@ -64,29 +56,39 @@ class ByEmbedding:
         """The embedder's."""
         return self.embedder.needs
 
-    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+    @property
+    def target_needs(self) -> Needs:
+        """The embedder's: the target is embedded as the sources are."""
+        return self.embedder.needs
+
+    def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The similarity of each source's embedding to the target's."""
-        shown = target if inputs_of(self.embedder) == "target" else None
-        mine = target.embedding(self.embedder, inputs=shown)
-        theirs = []
+        embedded = target.embedding(self.embedder, target=target)
+        embeddings = []
         with bar("embed sources", len(sources)) as advance:
             for source in sources:
-                theirs.append(source.embedding(self.embedder, inputs=shown))
+                embeddings.append(source.embedding(self.embedder, target=target))
                 advance(source.name)
-        pooled = getattr(self.embedder, "similarities", None)
-        if pooled is not None:
-            return list(pooled(theirs, mine))
-        return [self.embedder.similarity(embedding, mine) for embedding in theirs]
+        return self.embedder.similarities(embeddings, embedded)
 
+    def cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase], seconds: float) -> SelectionCost:
+        """The seconds that the embeddings record, whenever they were made; the training of a target's adapter counts where one is needed.
 
-def inputs_of(embedder: Embedder) -> str:
-    """Whose rows an embedder sees when it embeds a source: the source's "own", or the "target"'s."""
-    return str(getattr(embedder, "inputs", "own"))
+        Sources that are embedded from the target's rows are embedded anew for every target, so they are the target's cost.
+        """
+        embeddings = [source.embedding(self.embedder, target=target) for source in sources]
+        per_source = sum(embedding.provenance["seconds"] for embedding in embeddings) / len(embeddings)
+        size = round(sum(embedding.nbytes for embedding in embeddings) / len(embeddings))
+        own = target.embedding(self.embedder, target=target).provenance["seconds"]
+        own += target.trained.seconds if self.target_needs == "adapter" else 0.0
+        if self.embedder.inputs == "target":
+            return SelectionCost(own + per_source * len(embeddings), 0.0, size)
+        return SelectionCost(own, per_source, size)
 
 
 @dataclass(frozen=True)
-class Fused:
-    """Reciprocal-rank fusion of several methods; their order does not matter."""
+class Fused(Selector):
+    """Reciprocal-rank fusion of several selectors; their order does not matter."""
 
     parts: tuple[Selector, ...]
 
@@ -105,19 +107,39 @@ class Fused:
         """An adapter, if one of the parts does."""
         return "adapter" if any(part.needs == "adapter" for part in self.parts) else "data"
 
-    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+    @property
+    def target_needs(self) -> Needs:
+        """An adapter, if one of the parts does."""
+        return "adapter" if any(part.target_needs == "adapter" for part in self.parts) else "data"
+
+    def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The fused scores."""
         return reciprocal_rank_fusion([part.scores(target, sources) for part in self.parts])
 
+    def scores_with_cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> tuple[list[float], SelectionCost]:
+        """The fused scores; they cost what the parts cost together."""
+        scores, costs = zip(*(part.scores_with_cost(target, sources) for part in self.parts), strict=True)
+        seconds, source_seconds = sum(cost.seconds for cost in costs), sum(cost.source_seconds for cost in costs)
+        total = SelectionCost(seconds, source_seconds, sum(cost.bytes for cost in costs))
+        return reciprocal_rank_fusion(scores), total
 
-def with_truth(selector: Selector, truth: dict[str, dict[str, float]]) -> Selector:
-    """The same method, its oracle (alone or in a fusion) told what was measured."""
-    if isinstance(selector, Fused):
-        return Fused(tuple(with_truth(part, truth) for part in selector.parts))
-    return Oracle(truth) if isinstance(selector, Oracle) else selector
+    def with_truth(self, truth: Truth) -> Selector:
+        """The fusion of the parts with what was measured."""
+        return Fused(tuple(part.with_truth(truth) for part in self.parts))
 
 
-SELECTORS: dict[str, Callable[..., Selector]] = {
+def _by_embedding(name: str, make: Callable[..., Embedder]) -> Callable[..., Selector]:
+    """Makes the selector that ranks by an embedder; it takes the embedder's settings."""
+
+    @wraps(make, assigned=(), updated=())  # its signature, by which settings are checked
+    def selector(**settings: Any) -> Selector:
+        return EmbeddingSelector(make(**settings), name)
+
+    return selector
+
+
+SELECTORS: Mapping[str, Callable[..., Selector]] = {
+    **{name: _by_embedding(name, make) for name, make in EMBEDDERS.items()},
     **{name: partial(FeatureSelector, name) for name in ("logme", "leep", "nce", "knn", "probe")},
     "esm": Esm,
     "random": Random,
@@ -127,51 +149,53 @@ SELECTORS: dict[str, Callable[..., Selector]] = {
 }
 
 
-def names() -> list[str]:
-    """Every method by name."""
-    return [*EMBEDDERS, *SELECTORS]
-
-
 def get_selector(name: str, **settings: Any) -> Selector:
-    """The method of that name; "a+b" fuses methods (without settings).
+    """The selector of that name; "a+b" fuses selectors (without settings).
+
+    Args:
+        name: one of `SELECTORS`, or several joined by "+".
+        settings: of the method, by keyword.
 
     Raises:
         UserError: unknown name or setting (with the nearest one).
+
+    >>> get_selector("logme", rows=200)
+    FeatureSelector(measure='logme', rows=200, max_length=64)
+    >>> get_selector("vocabulary+text").name
+    'text+vocabulary'
     """
     if "+" in name and not all(name.split("+")):
         raise UserError(f"'{name}': a name stands on both sides of a +, as in text+vocabulary")
     if "+" in name:
         if settings:
             raise UserError(
-                f"settings {', '.join(settings)}: '{name}' fuses several ways and takes none; rank by one of them"
+                f"settings {', '.join(settings)}: '{name}' fuses several selectors and takes none; rank by one of them"
             )
         return Fused(tuple(get_selector(part) for part in name.split("+")))
-    if name in EMBEDDERS:
-        return ByEmbedding(get_embedder(name, **settings), name)
     if name not in SELECTORS:
-        raise unknown("way of choosing", name, names())
+        raise unknown("selector", name, SELECTORS)
     check_settings(name, SELECTORS[name], settings)
     return SELECTORS[name](**settings)
 
 
-def given_settings(told: Sequence[str]) -> dict[str, Any]:
+def parse_settings(words: Sequence[str]) -> dict[str, Any]:
     """Settings from "name=value" words, each value read as YAML reads it.
 
     Raises:
         UserError: a word of another form.
 
-    >>> given_settings(["max_steps=40", "co-train=true"])
+    >>> parse_settings(["max_steps=40", "co-train=true"])
     {'max_steps': 40, 'co_train': True}
     """
-    for word in told:
+    for word in words:
         if not re.fullmatch(r"[\w-]+=.+", word):
             raise UserError(f"setting '{word}': give name=value, for example --set max_steps=40")
-    pairs = (word.split("=", 1) for word in told)
+    pairs = (word.split("=", 1) for word in words)
     return {name.replace("-", "_"): yaml.safe_load(value) for name, value in pairs}
 
 
 def as_selector(by: str | Embedder | Selector) -> Selector:
-    """A method by name, an embedder as a selector, or the selector itself."""
+    """A selector by name, an embedder as a selector, or the selector itself."""
     if isinstance(by, str):
         return get_selector(by)
-    return ByEmbedding(by) if hasattr(by, "embed") and not hasattr(by, "scores") else cast(Selector, by)
+    return by if isinstance(by, Selector) else EmbeddingSelector(by)

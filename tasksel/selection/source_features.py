@@ -29,7 +29,8 @@ from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
 from tasksel.model.encoding import Encoded
 from tasksel.processes import accelerator
-from tasksel.selection.candidate import Subject
+from tasksel.selection.base import SelectionCost, Selector
+from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
 from tasksel.storage.atomic import value_hash
 from tasksel.tasks.examples import Split
@@ -45,19 +46,19 @@ KEPT, KEPT_ROWS = 64, 2000  # runs that are remembered, and their rows: 64 x 2,0
 
 
 @dataclass(frozen=True)
-class FeatureSelector:
+class FeatureSelector(Selector):
     """Ranks sources by how well what their models compute explains the target's labels.
 
     Attributes:
         measure: "logme", "knn" and "probe" of the features, "leep" and "nce" of what the source's own head says.
         rows: of the target's training rows at most so many, a stratified draw by its seed.
-        max_length: tokens a text.
+        max_length: tokens per text.
     """
 
     measure: Measure
     rows: int | None = None
     max_length: int = 64
-    needs: ClassVar[Needs] = "adapter"  # the sources'; the target's is never asked for
+    needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
 
     def __post_init__(self) -> None:
         if self.measure not in get_args(Measure):
@@ -73,7 +74,7 @@ class FeatureSelector:
         """The measure and the settings."""
         return f"{self.measure}-{value_hash([self.rows, self.max_length])[:8]}"
 
-    def scores(self, target: Subject, sources: Sequence[Subject]) -> list[float]:
+    def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The measure of each source, from one run of its model over the target's rows.
 
         Raises:
@@ -82,49 +83,53 @@ class FeatureSelector:
         """
         self._check(target)
         split, encoded = self._shown(target)
-        found = []
+        scores = []
         with bar(f"run sources on {target.name}", len(sources)) as advance:
             for source in sources:
-                seen = look(source.trained, target.base, encoded)
-                all_finite(seen.features, seen.probabilities, of=f"source '{source.name}' on '{target.name}'")
+                output = run_source(source.trained, target.base, encoded)
+                all_finite(output.features, output.probabilities, of=f"source '{source.name}' on '{target.name}'")
                 try:
-                    found.append(self._score(seen, *labels_of(target.task, split), seed=target.seed))
+                    scores.append(self._score(output, *labels_of(target.task, split), seed=target.seed))
                 except UserError as error:
                     raise UserError(f"{self.measure} of source '{source.name}' for '{target.name}': {error}") from error
                 advance(source.name)
-        return found
+        return scores
 
-    def run_seconds(self, target: Subject, sources: Sequence[Subject]) -> float:
+    def run_seconds(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> float:
         """The seconds of the sources' runs on the target's rows, which all measures share."""
         _, encoded = self._shown(target)
-        return sum(look(source.trained, target.base, encoded).seconds for source in sources)
+        return sum(run_source(source.trained, target.base, encoded).seconds for source in sources)
 
-    def _shown(self, target: Subject) -> tuple[Split, Encoded]:
+    def cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase], seconds: float) -> SelectionCost:
+        """At least the seconds of the sources' runs, though another measure may have made them; the sources' adapters are kept."""
+        return super().cost(target, sources, max(seconds, self.run_seconds(target, sources)))
+
+    def _shown(self, target: TaskOnBase) -> tuple[Split, Encoded]:
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         return split, encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
 
-    def _check(self, target: Subject) -> None:
+    def _check(self, target: TaskOnBase) -> None:
         if target.task.kind == "regression" and self.measure in ("leep", "nce"):
             raise UserError(
                 f"{self.measure} compares classes, and target '{target.name}' is a regression: choose logme, knn or probe"
             )
         one_text(target, self.measure)
 
-    def _score(self, seen: Seen, labels: np.ndarray, regression: bool, *, seed: int) -> float:
+    def _score(self, output: SourceOutput, labels: np.ndarray, regression: bool, *, seed: int) -> float:
         match self.measure:
             case "logme":
-                return logme(seen.features, labels, regression=regression)
+                return logme(output.features, labels, regression=regression)
             case "knn":
-                return knn(seen.features, labels, regression=regression)
+                return knn(output.features, labels, regression=regression)
             case "probe":
-                return linear_probe(seen.features, labels, seed=seed, regression=regression)
+                return linear_probe(output.features, labels, seed=seed, regression=regression)
             case "leep":
-                return leep(seen.probabilities, labels)
+                return leep(output.probabilities, labels)
             case "nce":
-                return nce(seen.classes, labels)
+                return nce(output.classes, labels)
 
 
-def one_text(target: Subject, measure: str) -> None:
+def one_text(target: TaskOnBase, measure: str) -> None:
     """Refuses a target whose rows are several texts.
 
     Raises:
@@ -132,7 +137,7 @@ def one_text(target: Subject, measure: str) -> None:
     """
     if target.task.kind == "multiple_choice":
         raise UserError(
-            f"{measure} wants one text a row, and target '{target.name}' is multiple choice: choose a method that "
+            f"{measure} needs one text per row, and target '{target.name}' is multiple choice: choose a selector that "
             "compares the tasks' embeddings (connectivity, text, …)"
         )
 
@@ -162,8 +167,8 @@ def all_finite(*arrays: np.ndarray, of: str) -> None:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A source's model on a target's rows: features [n, d]; probabilities [n, Z] and classes [n] of its own head; the run's seconds."""
+class SourceOutput:
+    """What a source's model makes of a target's rows: features [n, d]; probabilities [n, Z] and classes [n] of its own head; the run's seconds."""
 
     features: np.ndarray
     probabilities: np.ndarray
@@ -171,7 +176,7 @@ class Seen:
     seconds: float
 
 
-def look(trained: Trained, base: Base, encoded: Encoded) -> Seen:
+def run_source(trained: Trained, base: Base, encoded: Encoded) -> SourceOutput:
     """What a trained adapter and its head make of encoded rows; the last runs are remembered for as long as the process lives.
 
     Raises:
@@ -193,14 +198,14 @@ class _Run:
 
 
 @lru_cache(maxsize=KEPT)
-def _run(run: _Run) -> Seen:
+def _run(run: _Run) -> SourceOutput:
     begun = time.perf_counter()
     model = run.trained.model(run.base)
     head = model.heads[model.active_head].config
     if head["head_type"] not in HEADS:  # one that wants several texts a row, or answers token by token
         model.active_head = None
     features, logits = first_token(model, run.encoded)
-    return Seen(features, *source_classes(head, logits), time.perf_counter() - begun)
+    return SourceOutput(features, *source_classes(head, logits), time.perf_counter() - begun)
 
 
 def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -210,15 +215,15 @@ def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray
         several labels  theta = [sigmoid(logits), 1 - sigmoid(logits)] / c    z = the likeliest label                  [ours]
         none            theta = 1                                         z = 0                                    [ours]
 
-    Several labels: a label is drawn at random, and is given or not; Z = 2c. None (a regression, multiple choice, a head of another kind): one class,
+    Several labels: a label is drawn at random, and is on or off; Z = 2c. None (a regression, multiple choice, a head of another kind): one class,
     so that LEEP and NCE are -H(Y), which is what a source gets that says nothing, and the least that any can get.
 
     Args:
         head: the head's configuration in the `adapters` library. logits: [n, outputs], of heads that have classes.
     """
     if head["head_type"] == "multilabel_classification":
-        given = expit(logits)
-        return np.hstack([given, 1 - given]) / logits.shape[1], logits.argmax(1)
+        likely = expit(logits)
+        return np.hstack([likely, 1 - likely]) / logits.shape[1], logits.argmax(1)
     if head["head_type"] == "classification" and head["num_labels"] > 1:
         return softmax(logits, axis=1), logits.argmax(1)
     return np.ones((len(logits), 1)), np.zeros(len(logits), dtype=int)
@@ -235,7 +240,7 @@ def pooled(model: Any, encoded: Encoded, *, pool: Pool, batch: int = 64) -> tupl
 
     Args:
         model: as it stands: its active adapter and head; without a head Z is 0.
-        encoded: one sequence a row.
+        encoded: one sequence per row.
         pool: the first token, or the mean over a sequence's tokens.
 
     Returns:

@@ -1,6 +1,6 @@
 """How well what a source model computes explains a target's labels: LogME, LEEP, NCE, nearest neighbours, a linear probe; larger is better.
 
-features        [n, d]  one row of the target an example, as the source model sees it
+features        [n, d]  one row per example of the target, as the source model sees it
 probabilities   [n, Z]  the source's own classes, predicted for the target's rows
 labels          [n] class indices, [n] numbers (regression=True), or [n, c] multi-hot
 
@@ -26,7 +26,7 @@ CHUNK = 1024  # rows of the similarity matrix held at once
 
 
 def logme(features: np.ndarray, labels: np.ndarray, *, regression: bool = False) -> float:
-    """Log maximum evidence of a Bayesian linear model of the labels, a row (LogME, You et al. 2021, arXiv 2102.11005).
+    """Log maximum evidence of a Bayesian linear model of the labels, per row (LogME, You et al. 2021, arXiv 2102.11005).
 
         y ~ Normal(F w, 1 / beta),  w ~ Normal(0, 1 / alpha)
         LogME = max over alpha, beta of  log p(y | F, alpha, beta) / n,  mean over targets
@@ -54,7 +54,7 @@ def logme(features: np.ndarray, labels: np.ndarray, *, regression: bool = False)
 
 
 def _evidence(left: np.ndarray, eigenvalues: np.ndarray, y: np.ndarray) -> float:
-    """The log evidence of one target a row, at its maximum over alpha and beta.
+    """The log evidence of one target per row, at its maximum over alpha and beta.
 
         t = alpha / beta,  x = U^T y,  Q(t) = sum x^2 t / (sigma + t) + |y|^2 - |x|^2
         log p = -n/2 (log(2 pi Q / n) + 1) - 1/2 sum log(1 + sigma / t)      at beta = n / Q, its best for this t
@@ -74,8 +74,8 @@ def _evidence(left: np.ndarray, eigenvalues: np.ndarray, y: np.ndarray) -> float
     grid = np.arange(np.log(1e-10), np.log(1e10), 0.25)
     best = int(evidence(grid).argmax())
     around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = minimize_scalar(lambda log_t: -evidence(np.array(log_t)), bounds=around, method="bounded")
-    return float(evidence(np.array(found.x)))
+    maximum = minimize_scalar(lambda log_t: -evidence(np.array(log_t)), bounds=around, method="bounded")
+    return float(evidence(np.array(maximum.x)))
 
 
 def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -96,8 +96,8 @@ def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:
         values, which = np.unique(y, return_inverse=True)
         joint = np.eye(len(values))[which].T @ theta  # [classes, Z], n P(y, z)
         total = joint.sum(0)
-        given = np.divide(joint, total, out=np.zeros_like(joint), where=total > 0)
-        return float(np.log((given[which] * theta).sum(1)).mean())
+        conditional = np.divide(joint, total, out=np.zeros_like(joint), where=total > 0)  # P(y | z)
+        return float(np.log((conditional[which] * theta).sum(1)).mean())
 
     return _over_columns(of_column, labels)
 
@@ -230,11 +230,11 @@ def _probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return theta
 
 
-def _same_length(given: np.ndarray, labels: np.ndarray, what: str) -> None:
-    if len(given) != len(labels):
-        raise UserError(f"{len(given)} rows of {what}, {len(labels)} of labels: give one label a row")
-    if len(given) < 2:
-        raise UserError(f"{len(given)} rows: at least 2 are needed")
+def _same_length(values: np.ndarray, labels: np.ndarray, what: str) -> None:
+    if len(values) != len(labels):
+        raise UserError(f"{len(values)} rows of {what}, {len(labels)} of labels: give one label per row")
+    if len(values) < 2:
+        raise UserError(f"{len(values)} rows: at least 2 are needed")
 
 
 def _all_finite(values: np.ndarray, what: str) -> None:

@@ -35,9 +35,9 @@ def write(tmp_path):
         ("sources.tasks", ["sentiment_film"], "no task 'sentiment_film'; did you mean 'sentiment_films'"),
         ("targets.tasks", ["entail_kichen"], "no task 'entail_kichen'; did you mean 'entail_kitchen'"),
         ("methods", ["scalearn", "scalern++"], r"no method 'scalern\+\+'; did you mean 'scalearn\+\+'"),
-        ("rank.by", "conectivity", "no way of choosing 'conectivity'; did you mean 'connectivity'"),
+        ("rank.by", "conectivity", "no selector 'conectivity'; did you mean 'connectivity'"),
         ("rank.by", "text+oracle", "rank.by: the oracle knows measured transfers, and a run has none"),
-        ("rank.order", "connectivty", "no way of choosing 'connectivty'; did you mean 'connectivity'"),
+        ("rank.order", "connectivty", "no selector 'connectivty'; did you mean 'connectivity'"),
         ("protocol", "papers", "no protocol 'papers'; did you mean 'paper'"),
         ("map", "logme", "map: 'logme' embeds no tasks"),
         ("targets.sizes", [0], "targets.sizes: 0; give 'full' or numbers of rows from 1 on"),
@@ -164,7 +164,7 @@ def test_the_papers_tables_have_its_shape(name):
     experiment = read_config(SCRIPTS / f"{name}.yaml", Experiment)
     assert (experiment.protocol, experiment.data, experiment.rank.own) == ("paper", "hub", (True,))
     assert set(experiment.sources.tasks) == set(experiment.targets.tasks)
-    counts = {unit.selection.count for unit in units(experiment) if unit.selection and unit.selection.by == "all"}
+    counts = {unit.condition.k for unit in units(experiment) if unit.condition.by == "all"}
     assert counts == {len(experiment.sources.tasks)}, "all sources, the target's own among them"
 
 

@@ -68,7 +68,7 @@ def registry(monkeypatch):
 
 
 class TestKeys:
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", KEYS)
     def test_a_transfer_has_the_key_that_stored_results_have(self, method):
         row, tasks = METHODS[method], [get_task("sentiment_films"), get_task("entail_travel")]
         sources = tuple(
@@ -199,10 +199,10 @@ class TestGuide:
             transfer(guide["target"], [], method="ties", base=guide["pool"].base)
 
     def test_its_method_is_compared_and_reported_with_the_others(self, guide, config, tmp_path):
-        told = {**config, "methods": ["ties", "soup"], "targets": {**config["targets"], "seeds": [0]}}
+        chosen = {**config, "methods": ["ties", "soup"], "targets": {**config["targets"], "seeds": [0]}}
         run = tmp_path / "run"
-        Plan(Experiment.model_validate(told), run).run()
-        assert {row.method for row in Plan(Experiment.model_validate(told), run).rows()} == {"ties", "soup"}
+        Plan(Experiment.model_validate(chosen), run).run()
+        assert {row.method for row in Plan(Experiment.model_validate(chosen), run).rows()} == {"ties", "soup"}
         write_report(run)
         assert "ties" in (run / "report" / "report.md").read_text()
 

@@ -73,7 +73,7 @@ def test_a_run_stores_every_step(experiment_run, config):
     run = Run(experiment_run)
     assert [str(unit) for unit in made.units] == run.told["plan"]
     assert run.missing == []
-    assert [(row.method, row.seed) for row in run.rows] == [(unit.method, unit.seed) for unit in made.units]
+    assert [(row.method, row.seed) for row in run.rows] == [(unit.condition.method, unit.seed) for unit in made.units]
     assert (run.config["name"], len(run.rankings)) == ("small", 2)
     assert run.told["versions"]["torch"]
 
@@ -211,13 +211,13 @@ def test_two_tables_that_share_a_store_compute_nothing_twice(own_run, config, tm
 )
 def test_a_unit_is_named_by_all_that_decides_it(own_run, config, tmp_path, change):
     made = plan({**config, **change}, tmp_path / "other", store=own_run / "store")
-    assert not any(made.done(step) for step in made.steps() if step.unit and step.unit.method == "head-only")
+    assert not any(made.done(step) for step in made.steps() if step.unit and step.unit.condition.method == "head-only")
 
 
 def test_other_sources_leave_a_method_without_sources_alone(own_run, config, tmp_path):
     config["sources"]["rows"] = 20
     made = plan(config, tmp_path / "other", store=own_run / "store")
-    done = {step.unit.method for step in made.steps() if step.unit and made.done(step)}
+    done = {step.unit.condition.method for step in made.steps() if step.unit and made.done(step)}
     assert done == {"head-only"}
 
 

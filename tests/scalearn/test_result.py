@@ -207,7 +207,7 @@ def test_a_result_of_an_earlier_version_still_loads(own):
 def test_bytes_are_of_the_trained_state_and_of_a_soups_own_adapter(results):
     for method, result in results.items():
         state = (result.folder / "seed-0" / "state.safetensors").stat().st_size
-        merged = (result.folder / "sources.safetensors").stat().st_size if method.startswith("soup") else 0
+        merged = (result.folder / "sources.safetensors").stat().st_size if METHODS[method].merges else 0
         assert result.seeds[0].bytes == state + merged, method
     assert results["full"].seeds[0].bytes > 4 * results["full"].seeds[0].parameters["transfer"]
     assert results["head-only"].seeds[0].bytes < results["soup"].seeds[0].bytes < results["full"].seeds[0].bytes
@@ -232,7 +232,9 @@ def test_a_record_cut_short_is_named(own):
 
 def test_another_bases_weights_are_refused(own, make_base):
     edit(own.folder / "run.json", base=own.run.base | {"name": make_base(seed=1)})
-    with pytest.raises(UserError, match=f"trained on base '.*' with weights {own.run.base['fingerprint']}; the one here"):
+    with pytest.raises(
+        UserError, match=f"trained on base '.*' with weights {own.run.base['fingerprint']}; the one here"
+    ):
         TransferResult.load(own.folder).predict(TEXTS)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from scalearn.comparison.source_choice import Choice, Selection, selections
+from scalearn.comparison.condition import Condition
+from scalearn.comparison.source_choice import Choice, conditions
 from scalearn.methods import METHODS
 from tasksel import UserError
 
@@ -10,7 +11,7 @@ OTHERS = ["a", "b", "c"]
 
 
 def chosen(method, **choice):
-    return selections(Choice(**choice), METHODS[method], "t", OTHERS)
+    return conditions(Choice(**choice), METHODS[method], "t", OTHERS)
 
 
 def test_one_value_stands_for_a_list():
@@ -19,42 +20,42 @@ def test_one_value_stands_for_a_list():
 
 def test_every_k_of_every_way():
     assert chosen("scalearn", by=["text", "logme"], top=[1, 3]) == [
-        Selection("text", 1),
-        Selection("text", 3),
-        Selection("logme", 1),
-        Selection("logme", 3),
+        Condition("scalearn", "text", 1),
+        Condition("scalearn", "text", 3),
+        Condition("scalearn", "logme", 1),
+        Condition("scalearn", "logme", 3),
     ]
 
 
 def test_all_of_them_without_a_ranking():
     (one,) = chosen("scalearn", by="all")
-    assert (one, one.ranked, one.count) == (Selection("all", 3), False, 3)
+    assert (one, one.ranked, one.others) == (Condition("scalearn", "all", 3), False, 3)
 
 
 def test_each_alone():
-    assert chosen("scalearn", by="each") == [Selection("each", 1, source=name) for name in OTHERS]
+    assert chosen("scalearn", by="each") == [Condition("scalearn", "each", 1, source=name) for name in OTHERS]
 
 
 def test_the_own_source_comes_beside_the_chosen_ones():
     without, with_own = chosen("scalearn", by="all", own=[False, True])
-    assert (without.count, with_own.count, with_own.own) == (3, 4, True)
+    assert (without.k, with_own.k, with_own.include_target, with_own.others) == (3, 4, True, 3)
 
 
 def test_a_method_without_sources_has_no_choice():
-    assert chosen("head-only", by="all", own=[False, True]) == [None]
+    assert chosen("head-only", by="all", own=[False, True]) == [Condition("head-only")]
 
 
 @pytest.mark.parametrize(("method", "k"), [("sequential", 1), ("fixed-grid", 2), ("soup-similarity", 3)])
 def test_a_method_that_needs_an_order_goes_by_it_where_all_are_chosen(method, k):
-    assert chosen(method, by="all", order="text", own=True) == [Selection("text", k)]
+    assert chosen(method, by="all", order="text", own=True) == [Condition(method, "text", k)]
 
 
 def test_a_method_that_takes_one_is_not_run_again_for_every_k():
-    assert chosen("sequential", by="text", top=[1, 2, 3]) == [Selection("text", 1)]
+    assert chosen("sequential", by="text", top=[1, 2, 3]) == [Condition("sequential", "text", 1)]
 
 
 def test_a_method_that_needs_two_has_no_turn_where_each_stands_alone():
-    assert chosen("fusion", by=["all", "each"]) == [Selection("all", 3)]
+    assert chosen("fusion", by=["all", "each"]) == [Condition("fusion", "all", 3)]
 
 
 @pytest.mark.parametrize("top", [0, 4])
@@ -66,7 +67,9 @@ def test_more_or_fewer_than_there_are_is_refused(top):
 def test_too_few_for_a_method_is_refused():
     with pytest.raises(UserError, match=r"'fusion' needs at least 2 sources, and rank\.top gives 't' 1"):
         chosen("fusion", by="text", top=1)
-    assert chosen("fusion", by="text", top=1, own=True) == [Selection("text", 1, own=True)], "one and its own are two"
+    assert chosen("fusion", by="text", top=1, own=True) == [Condition("fusion", "text", 2, include_target=True)], (
+        "one and its own are two"
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_too_few_for_a_method_is_refused():
         ({"by": []}, "rank.by: give one or more"),
         ({"top": [2, 2]}, "rank.top: give one or more, none twice"),
         ({"by": "conectivity"}, "did you mean 'connectivity'"),
-        ({"by": "all", "order": "tekst"}, "no way of choosing 'tekst'"),
+        ({"by": "all", "order": "tekst"}, "no selector 'tekst'"),
         ({"by": "text+oracle"}, "the oracle knows measured transfers"),
     ],
 )

@@ -1,7 +1,7 @@
 """Candidates of 40 rows for tests, and a target that must not be trained."""
 
 from tasksel import get_task
-from tasksel.selection.candidate import Subject, TaskCandidate
+from tasksel.selection.candidate import TaskCandidate, TaskOnBase
 
 
 def candidate(name, trained=None, folder=None, *, rows=40, **of):
@@ -9,7 +9,7 @@ def candidate(name, trained=None, folder=None, *, rows=40, **of):
     return TaskCandidate(get_task(name), rows, folder=folder, trained=trained, **of)
 
 
-class Untrained(Subject):
+class Untrained(TaskOnBase):
     """A target that must not be trained."""
 
     @property

@@ -141,21 +141,21 @@ class TestEmbed:
         key = Connectivity(max_steps=2, batch=8).key
         files = sorted(path.name for path in (tmp_path / "made").glob("*.safetensors"))
         assert files == [f"{name}-{key}-seed0.safetensors" for name in ("entail_travel", "grammar_garden")]
-        made = TaskEmbedding.load(tmp_path / "made" / files[0]).made
+        made = TaskEmbedding.load(tmp_path / "made" / files[0]).provenance
         assert (made["task"], made["steps"], made["base"]) == ("entail_travel", 2, tiny)
         assert f"made/{files[1]}" in shown.replace("\n", "")
 
     def test_settings_reach_the_embedder(self, capsys, tiny, tmp_path):
         said(capsys, "embed", "grammar_garden", "--base", tiny, *QUICK, "co-train=true", "--seed", "3")
         [path] = (tmp_path / "embeddings").glob("*.safetensors")
-        made = TaskEmbedding.load(path).made
+        made = TaskEmbedding.load(path).provenance
         assert made["settings"]["co_train"] is True
         assert made["seed"] == 3
 
     def test_a_file_of_ones_own(self, capsys, tiny, reviews, tmp_path):
         said(capsys, "embed", reviews, "--text", "body", "--label", "stars", "--base", tiny, *QUICK)
         [path] = (tmp_path / "embeddings").glob("*.safetensors")
-        assert TaskEmbedding.load(path).made["task"] == "reviews"
+        assert TaskEmbedding.load(path).provenance["task"] == "reviews"
 
     @pytest.mark.parametrize(
         ("arguments", "answer"),

@@ -208,7 +208,7 @@ class TestJudge:
     @pytest.mark.parametrize(
         ("arguments", "answer"),
         [
-            (["--by", "vocabulry"], "no way of choosing 'vocabulry'; did you mean 'vocabulary'?"),
+            (["--by", "vocabulry"], "no selector 'vocabulry'; did you mean 'vocabulary'?"),
             (["--by", "text", "--method", "sequental"], "no method in the matrix 'sequental'; did you mean 'sequential'?"),
             (["--by", "size", "--pool", "none"], "no sources in none"),
         ],
@@ -372,7 +372,7 @@ class TestRank:
         assert few != all_rows
         assert "no setting of 'text' 'row'; did you mean 'rows'" in refused(capsys, *asked, "--set", "row=2")
         asked[asked.index("text")] = "text+size"
-        assert "'text+size' fuses several ways and takes none" in refused(capsys, *asked, "--set", "rows=2")
+        assert "'text+size' fuses several selectors and takes none" in refused(capsys, *asked, "--set", "rows=2")
 
     def test_by_oracle_are_the_measured_scores(self, capsys, matrix, tiny):
         shown, _ = run(capsys, "rank", "entail_kitchen", "--by", "oracle", "--matrix", matrix, "--base", tiny)
@@ -411,7 +411,7 @@ class TestEmbed:
         shown, _ = run(capsys, "embed", "entail_travel", "--by", "vocabulary", "--base", tiny, "--rows", "20", "--out", "made")  # fmt: skip
         path = tmp_path / "made" / f"entail_travel-{Vocabulary().key}-seed0.safetensors"
         made = TaskEmbedding.load(path)
-        assert (made.made["task"], made.made["method"]) == ("entail_travel", "vocabulary")
+        assert (made.provenance["task"], made.provenance["method"]) == ("entail_travel", "vocabulary")
         assert f"-> made/{path.name}" in shown
 
     def test_a_method_that_compares_adapters_trains_one_and_keeps_it(self, capsys, tiny, tmp_path, monkeypatch):

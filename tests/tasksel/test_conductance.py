@@ -54,8 +54,8 @@ def films(tiny, adapter_of):
     return task, load(task, rows=14), load_base(tiny), adapter_of(task.name)
 
 
-def embed(form, made, **options):
-    task, data, base, trained = made
+def embed(form, example, **options):
+    task, data, base, trained = example
     return form.embed(task, data, base, trained=trained, **options)
 
 
@@ -225,13 +225,13 @@ class TestEmbedding:
         form = Conductance(rows=100, steps=2, max_length=24)
         model = trained.model(base)
         encoded = encode_split(data.train, task, base.tokenizer, max_length=24)
-        made = embed(form, films)
+        embedding = embed(form, films)
         for signed in (True, False):
             total = np.zeros((LAYERS, WIDTH))
             for row in range(len(encoded)):  # alone, so without padding
                 found = layer_conductance(model, encoded.batch([row]), base.tokenizer, steps=2)[:, 0]
                 total += (found if signed else found.abs()).mean(1).numpy()
-            array = made.arrays["signed" if signed else "absolute"]
+            array = embedding.arrays["signed" if signed else "absolute"]
             assert array.dtype == np.float32
             np.testing.assert_allclose(array, total / len(encoded), rtol=1e-3, atol=1e-6)
         assert (array > 0).any()
@@ -258,14 +258,14 @@ class TestEmbedding:
 
     def test_says_what_made_it_and_comes_back_from_its_file(self, films, tmp_path):
         found = embed(QUICK, films, seed=3)
-        made = found.made
-        assert (made["task"], made["seed"], made["key"], made["method"]) == (
+        provenance = found.provenance
+        assert (provenance["task"], provenance["seed"], provenance["key"], provenance["method"]) == (
             "sentiment_films",
             3,
             QUICK.key,
             "conductance",
         )
-        assert (made["adapter"], made["settings"]["steps"]) == (films[3].fingerprint, 2)
+        assert (provenance["adapter"], provenance["settings"]["steps"]) == (films[3].fingerprint, 2)
         found.save(tmp_path / "a.safetensors")
         assert QUICK.similarity(TaskEmbedding.load(tmp_path / "a.safetensors"), found) == pytest.approx(1.0)
 
@@ -305,7 +305,7 @@ class TestOnTheTargetsRows:
         task, data, base, _ = films
         trained = adapter_of("question_type")
         found = embed(self.form, (task, data, base, trained))
-        assert found.made["settings"]["inputs"] == "target"
+        assert found.provenance["settings"]["inputs"] == "target"
         model = trained.model(base)
         train = data.train.take(range(6))
         encoded = encode_split(train, task, base.tokenizer, max_length=24)
@@ -317,20 +317,20 @@ class TestOnTheTargetsRows:
         np.testing.assert_allclose(shown * 6, token_mean(wanted, batch["attention_mask"]), rtol=1e-3, atol=1e-6)
 
     def test_both_must_have_seen_the_same_rows(self, films):
-        mine = embed(self.form, films)
-        other = TaskEmbedding(mine.arrays, {**mine.made, "data": "other", "task": "rte"})
-        assert self.form.similarity(mine, mine) == pytest.approx(1.0)
+        own = embed(self.form, films)
+        other = TaskEmbedding(own.arrays, {**own.provenance, "data": "other", "task": "rte"})
+        assert self.form.similarity(own, own) == pytest.approx(1.0)
         with pytest.raises(
             UserError, match="on rows of 'rte', the other on rows of 'sentiment_films'; with inputs='target'"
         ):
-            self.form.similarity(other, mine)
+            self.form.similarity(other, own)
 
 
 class TestSimilarity:
-    def embedding(self, layers, **made):
+    def embedding(self, layers, **provenance):
         known = {"task": "a", "base_fingerprint": "f", "key": "k", "data": "d"}
         arrays = {"signed": np.array(layers, np.float32), "absolute": np.abs(np.array(layers, np.float32))}
-        return TaskEmbedding(arrays, {**known, **made})
+        return TaskEmbedding(arrays, {**known, **provenance})
 
     def test_is_the_cosine_of_all_layers_together(self):
         a, b = self.embedding([[3, 0], [0, 4]]), self.embedding([[4, 0], [3, 0]], data="e")

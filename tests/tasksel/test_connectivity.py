@@ -128,7 +128,7 @@ class TestEmbed:
     @pytest.mark.parametrize("architecture", ARCHITECTURES)
     def test_every_architecture_gives_a_bit_a_head_and_a_neuron(self, make_base, films, architecture):
         found = QUICK.embed(*films, load_base(make_base(architecture)))
-        assert found.made["bits"] == {"heads": LAYERS * HEADS, "neurons": LAYERS * NEURONS}
+        assert found.provenance["bits"] == {"heads": LAYERS * HEADS, "neurons": LAYERS * NEURONS}
         assert {name: array.size for name, array in found.arrays.items()} == {"heads": 1, "neurons": 16}
         assert found.nbytes == 17
         heads, neurons = (np.unpackbits(found.arrays[name]) for name in ("heads", "neurons"))
@@ -139,7 +139,7 @@ class TestEmbed:
     def test_the_same_seed_gives_the_same_bits(self, tiny, films, co_train):
         form = Connectivity(max_steps=6, batch=8, max_length=32, co_train=co_train)
         first, again, other = (form.embed(*films, load_base(tiny), seed=seed) for seed in (0, 0, 1))
-        assert first.made["steps"] == again.made["steps"]
+        assert first.provenance["steps"] == again.provenance["steps"]
         for name, array in first.arrays.items():
             np.testing.assert_array_equal(array, again.arrays[name])
         assert any((array != other.arrays[name]).any() for name, array in first.arrays.items())
@@ -164,12 +164,17 @@ class TestEmbed:
 
     def test_says_what_made_it(self, tiny, films):
         found = QUICK.embed(*films, load_base(tiny), seed=3)
-        made = found.made
-        assert (made["task"], made["base"], made["seed"], made["steps"]) == ("sentiment_films", tiny, 3, 3)
-        assert made["data"] == films[1].fingerprint
-        assert made["base_fingerprint"] == load_base(tiny).fingerprint
-        assert made["key"] == QUICK.key
-        assert made["settings"]["max_steps"] == 3
+        provenance = found.provenance
+        assert (provenance["task"], provenance["base"], provenance["seed"], provenance["steps"]) == (
+            "sentiment_films",
+            tiny,
+            3,
+            3,
+        )
+        assert provenance["data"] == films[1].fingerprint
+        assert provenance["base_fingerprint"] == load_base(tiny).fingerprint
+        assert provenance["key"] == QUICK.key
+        assert provenance["settings"]["max_steps"] == 3
 
     def test_comes_back_from_its_file(self, tiny, films, tmp_path):
         found = QUICK.embed(*films, load_base(tiny))
@@ -180,7 +185,7 @@ class TestEmbed:
     def test_every_kind_of_task_is_embedded(self, tiny, name):
         task = get_task(name)
         found = QUICK.embed(task, load(task, rows=20), load_base(tiny))
-        assert found.made["bits"] == {"heads": LAYERS * HEADS, "neurons": LAYERS * NEURONS}
+        assert found.provenance["bits"] == {"heads": LAYERS * HEADS, "neurons": LAYERS * NEURONS}
 
     def test_the_l1_terms_press_coefficients_down(self, tiny, films, monkeypatch):
         kept = {}
@@ -249,15 +254,15 @@ class TestEarlyBird:
 
     def test_embedding_stops_there_and_max_steps_bounds_it(self, tiny, films):
         settled = Connectivity(max_steps=30, batch=8, max_length=32, eps=1.0).embed(*films, load_base(tiny))
-        assert settled.made["steps"] == 6
+        assert settled.provenance["steps"] == 6
         every = Connectivity(
             max_steps=30, batch=8, max_length=32, eps=1.0, interval=0.4
         )  # 36 rows, 5 steps an epoch: every 2
-        assert every.embed(*films, load_base(tiny)).made["steps"] == 12
+        assert every.embed(*films, load_base(tiny)).provenance["steps"] == 12
         never = Connectivity(max_steps=9, batch=8, max_length=32, eps=-1.0)
-        assert never.embed(*films, load_base(tiny)).made["steps"] == 9
+        assert never.embed(*films, load_base(tiny)).provenance["steps"] == 9
         off = Connectivity(max_steps=9, batch=8, max_length=32, eps=1.0, early_stop=False)
-        assert off.embed(*films, load_base(tiny)).made["steps"] == 9
+        assert off.embed(*films, load_base(tiny)).provenance["steps"] == 9
 
 
 class TestMask:
@@ -280,10 +285,10 @@ class TestMask:
 
 
 class TestSimilarity:
-    def embedding(self, **made):
+    def embedding(self, **provenance):
         known = {"task": "a", "base_fingerprint": "f", "bits": {"heads": 8, "neurons": 16}, "key": "k"}
         return TaskEmbedding(
-            {"heads": np.array([15], np.uint8), "neurons": np.array([15, 255], np.uint8)}, {**known, **made}
+            {"heads": np.array([15], np.uint8), "neurons": np.array([15, 255], np.uint8)}, {**known, **provenance}
         )
 
     @pytest.mark.parametrize(
@@ -320,7 +325,7 @@ def test_kin_lie_nearer_than_strangers_on_a_real_encoder():
     strangers = ("grammar_garden", "question_type", "endings_daily")
     names = ("entail_kitchen", "sentiment_phones", "entail_travel", "sentiment_films", *strangers)
     found = {name: form.embed(get_task(name), load(get_task(name), rows=100), base) for name in names}
-    assert found["entail_kitchen"].made["bits"] == {"heads": 72, "neurons": 9216}
+    assert found["entail_kitchen"].provenance["bits"] == {"heads": 72, "neurons": 9216}
     for target, kin in (("entail_kitchen", "entail_travel"), ("sentiment_phones", "sentiment_films")):
         near = {name: form.similarity(found[target], found[name]) for name in names[2:]}
         assert max(near, key=near.get) == kin, near

@@ -18,7 +18,7 @@ def names_in(folder):
 @pytest.fixture
 def embedding():
     arrays = {"heads": np.array([5, 160], dtype=np.uint8), "means": np.linspace(0, 1, 7, dtype=np.float32)}
-    made = {
+    provenance = {
         "task": "rte",
         "method": "connectivity",
         "base": "minilm",
@@ -26,13 +26,13 @@ def embedding():
         "bits": {"heads": 12},
         "ä": None,
     }
-    return TaskEmbedding(arrays, made)
+    return TaskEmbedding(arrays, provenance)
 
 
 def test_comes_back_with_what_made_it(embedding, tmp_path):
     embedding.save(tmp_path / "deep" / "a.safetensors")
     back = TaskEmbedding.load(tmp_path / "deep" / "a.safetensors")
-    assert back.made == embedding.made
+    assert back.provenance == embedding.provenance
     assert back.arrays.keys() == embedding.arrays.keys()
     for name, array in embedding.arrays.items():
         np.testing.assert_array_equal(back.arrays[name], array)
@@ -71,8 +71,8 @@ def test_a_failure_on_the_way_leaves_the_old_embedding(embedding, tmp_path, monk
     embedding.save(path)
     monkeypatch.setattr("tasksel.embeddings.base.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("gone")))
     with pytest.raises(OSError, match="gone"):
-        TaskEmbedding(embedding.arrays, {**embedding.made, "task": "new"}).save(path)
-    assert TaskEmbedding.load(path).made["task"] == "rte"
+        TaskEmbedding(embedding.arrays, {**embedding.provenance, "task": "new"}).save(path)
+    assert TaskEmbedding.load(path).provenance["task"] == "rte"
     assert all(name == path.name or name.startswith(PARTIAL) for name in names_in(tmp_path))
 
 

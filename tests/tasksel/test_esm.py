@@ -14,7 +14,7 @@ from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
 from tasksel.selection import esm
-from tasksel.selection.candidate import Subject
+from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm, fit_map
 from tasksel.selection.source_features import pooled, training_rows
 from tasksel.selection.transferability import logme
@@ -43,7 +43,7 @@ def adapters(base, tmp_path_factory):
 
 @pytest.fixture
 def source(base, adapters, tmp_path):
-    return lambda name=SOURCE: Subject(candidate(name, adapters[name], tmp_path / name), base)
+    return lambda name=SOURCE: TaskOnBase(candidate(name, adapters[name], tmp_path / name), base)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def changed(base, adapters, tmp_path):
             (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
         tensors = {key: change(tensor) for key, tensor in load_file(adapters[SOURCE].folder / WEIGHTS).items()}
         save_file(tensors, tmp_path / "copy" / WEIGHTS, metadata={"format": "pt"})
-        return Subject(candidate(SOURCE, Trained(tmp_path / "copy", SOURCE), tmp_path / "store"), base)
+        return TaskOnBase(candidate(SOURCE, Trained(tmp_path / "copy", SOURCE), tmp_path / "store"), base)
 
     return copy
 
@@ -146,27 +146,27 @@ class TestSource:
         assert caplog.messages == []
 
     def test_is_stored_with_its_bytes_and_seconds_and_read_again(self, source, monkeypatch):
-        made = source().embedding(Esm())
+        first = source().embedding(Esm())
         monkeypatch.setattr(Trained, "model", lambda *_: pytest.fail("the map was made again"))
         again = source().embedding(Esm())
         assert again.nbytes == 4 * (32 * 32 + 32)
-        assert again.made == made.made
-        assert again.made["seconds"] > 0
-        assert (again.made["method"], again.made["rows"], again.made["task"]) == ("esm", 40, SOURCE)
+        assert again.provenance == first.provenance
+        assert again.provenance["seconds"] > 0
+        assert (again.provenance["method"], again.provenance["rows"], again.provenance["task"]) == ("esm", 40, SOURCE)
         with pytest.raises(pytest.fail.Exception):
             source().embedding(Esm(ridge=2.0))
 
     def test_of_multiple_choice_is_mapped_over_all_its_choices(self, source):
         subject = source(CHOICES)
         found = subject.embedding(Esm())
-        assert found.made["rows"] == sum(map(len, training_rows(subject.data).choices)) == 120
+        assert found.provenance["rows"] == sum(map(len, training_rows(subject.data).choices)) == 120
         assert np.abs(found.arrays["weight"] - np.eye(32)).max() > 1e-3
 
     def test_with_fewer_rows_is_another_map(self, source):
         found = source().embedding(Esm(rows=20, max_length=12))
         weight, _ = fit_map(*both(source(), length=12, rows=20), ridge=Esm().ridge)
         np.testing.assert_allclose(found.arrays["weight"], weight, atol=1e-4)
-        assert found.made["rows"] == 20
+        assert found.provenance["rows"] == 20
 
 
 class TestScores:
@@ -226,7 +226,7 @@ class TestRefusals:
         assert not broken.candidate.folder.exists()
 
     def test_a_multiple_choice_target(self, source, target):
-        with pytest.raises(UserError, match=f"esm wants one text a row, and target '{CHOICES}' is multiple choice"):
+        with pytest.raises(UserError, match=f"esm needs one text per row, and target '{CHOICES}' is multiple choice"):
             Esm().scores(target(CHOICES), [source()])
 
     def test_a_map_made_otherwise(self, source, target):
@@ -235,7 +235,7 @@ class TestRefusals:
 
     def test_labels_that_logme_cannot_use_are_said_with_both_names(self, source, target):
         seen = Esm().observe(target())
-        one = TaskEmbedding({**seen.arrays, "labels": np.zeros(40, dtype=int)}, seen.made)
+        one = TaskEmbedding({**seen.arrays, "labels": np.zeros(40, dtype=int)}, seen.provenance)
         with pytest.raises(UserError, match=f"esm of source '{SOURCE}' for '{TARGET}': all 40 labels are class 0"):
             Esm().similarity(source().embedding(Esm()), one)
 
@@ -247,6 +247,6 @@ class TestRefusals:
 
 
 def test_the_key_names_all_settings():
-    made = [Esm(), Esm(pool="mean"), Esm(ridge=2.0), Esm(rows=9), Esm(max_length=9)]
-    assert len({selector.key for selector in made}) == 5
+    selectors = [Esm(), Esm(pool="mean"), Esm(ridge=2.0), Esm(rows=9), Esm(max_length=9)]
+    assert len({selector.key for selector in selectors}) == 5
     assert (Esm.name, Esm.needs) == ("esm", "adapter")

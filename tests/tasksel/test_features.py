@@ -12,8 +12,15 @@ from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
 from tasksel.selection import source_features as features
-from tasksel.selection.candidate import Subject
-from tasksel.selection.source_features import FeatureSelector, first_token, look, pooled, source_classes, training_rows
+from tasksel.selection.candidate import TaskOnBase
+from tasksel.selection.source_features import (
+    FeatureSelector,
+    first_token,
+    pooled,
+    run_source,
+    source_classes,
+    training_rows,
+)
 from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
 from tasksel.tasks.load import stratified
 from tasksel.training.predict import encode_split
@@ -43,7 +50,7 @@ def adapters(base, tmp_path_factory):
 
 @pytest.fixture
 def source(base, adapters):
-    return lambda name=CLASSES: Subject(candidate(name, adapters[name]), base)
+    return lambda name=CLASSES: TaskOnBase(candidate(name, adapters[name]), base)
 
 
 @pytest.fixture
@@ -72,8 +79,8 @@ def handed(monkeypatch):
     calls = {measure: [] for measure in MEASURES}
 
     def stand_in(measure):
-        def score(given, labels, **options):
-            calls[measure].append((given, labels, options))
+        def score(handed_in, labels, **options):
+            calls[measure].append((handed_in, labels, options))
             return len(calls[measure]) - 0.5
 
         return score
@@ -113,8 +120,8 @@ class TestRun:
         wanted = directly(adapters[CLASSES], base, target().task, split)
         assert [array.dtype for array in found] == [np.float32, np.float32]
         assert [array.shape for array in found] == [(40, 32), (40, 2)]
-        for mine, theirs in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(mine, theirs, atol=1e-5)
+        for ours, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
     def test_of_the_base_alone_has_no_logits_and_leaves_no_hook(self, base, target, adapters):
         encoded = encode_split(target().data.train, target().task, base.tokenizer, max_length=64)
@@ -159,7 +166,7 @@ class TestRun:
 
     def test_of_another_head_on_the_same_adapter_is_not_remembered_as_the_first(self, source, target, base, broken):
         plain = FeatureSelector("leep").scores(target(), [source()])
-        other = Subject(candidate(CLASSES, broken(HEAD, lambda tensor: -3 * tensor)), base)
+        other = TaskOnBase(candidate(CLASSES, broken(HEAD, lambda tensor: -3 * tensor)), base)
         assert other.trained.fingerprint == source().trained.fingerprint
         assert FeatureSelector("leep").scores(target(), [other]) != plain
 
@@ -167,7 +174,7 @@ class TestRun:
         monkeypatch.setattr(features, "KEPT_ROWS", 39)
         features._run.cache_clear()
         encoded = encode_split(training_rows(target().data), target().task, base.tokenizer, max_length=64)
-        found = look(source().trained, base, encoded)
+        found = run_source(source().trained, base, encoded)
         assert found.features.shape == (40, 32)
         assert features._run.cache_info().currsize == 0
 
@@ -183,8 +190,8 @@ class TestScores:
         theta = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         wanted = {"leep": theta, "nce": logits.argmax(1)}.get(measure, hidden)
         assert FeatureSelector(measure).scores(target(name), [source(), source()]) == [0.5, 1.5]
-        (given, answers, options), _ = handed[measure]
-        np.testing.assert_allclose(given, wanted, atol=1e-5)
+        (handed_in, answers, options), _ = handed[measure]
+        np.testing.assert_allclose(handed_in, wanted, atol=1e-5)
         np.testing.assert_array_equal(answers, labels)
         assert (answers.dtype.kind, answers.ndim) == {LABELS: ("i", 2), NUMBER: ("f", 1)}.get(name, ("i", 1))
         assert options.get("regression", False) == (name == NUMBER)
@@ -195,9 +202,9 @@ class TestScores:
         theta = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         formulas = {"logme": logme, "leep": leep, "nce": nce, "knn": knn, "probe": linear_probe}
         for measure, formula in formulas.items():
-            given = {"leep": theta, "nce": logits.argmax(1)}.get(measure, hidden)
+            handed_in = {"leep": theta, "nce": logits.argmax(1)}.get(measure, hidden)
             found = FeatureSelector(measure).scores(target(), [source()])
-            assert found == pytest.approx([formula(given, labels)], abs=1e-4), measure
+            assert found == pytest.approx([formula(handed_in, labels)], abs=1e-4), measure
 
     @pytest.mark.parametrize("name", [NUMBER, CHOICES])
     def test_of_a_source_without_classes_are_what_knowing_nothing_gets(self, source, target, name):
@@ -209,17 +216,17 @@ class TestScores:
         assert np.isfinite(FeatureSelector("logme").scores(target(), [source(name)])[0])
 
     def test_of_capped_rows_are_those_of_the_draw(self, base, adapters, source, target, handed):
-        mine = target(seed=1)
-        texts, labels = all_rows(mine.data)
+        seeded = target(seed=1)
+        texts, labels = all_rows(seeded.data)
         drawn = stratified(labels, 24, seed=1)
-        split = training_rows(mine.data, rows=24, seed=1)
+        split = training_rows(seeded.data, rows=24, seed=1)
         assert split.texts == [texts[i] for i in drawn]
-        FeatureSelector("probe", rows=24).scores(mine, [source()])
-        ((given, answers, options),) = handed["probe"]
-        np.testing.assert_allclose(given, directly(adapters[CLASSES], base, mine.task, split)[0], atol=1e-5)
+        FeatureSelector("probe", rows=24).scores(seeded, [source()])
+        ((handed_in, answers, options),) = handed["probe"]
+        np.testing.assert_allclose(handed_in, directly(adapters[CLASSES], base, seeded.task, split)[0], atol=1e-5)
         assert answers.tolist() == labels[drawn].tolist()
         assert options["seed"] == 1
-        assert training_rows(mine.data, rows=400).texts == texts
+        assert training_rows(seeded.data, rows=400).texts == texts
 
     def test_keep_the_order_of_the_sources(self, source, target):
         one, other = source(), source(LABELS)
@@ -263,7 +270,7 @@ class TestRefusals:
     @pytest.mark.parametrize("measure", MEASURES)
     def test_a_multiple_choice_target_is_several_texts(self, target, source, measure):
         with pytest.raises(
-            UserError, match=f"{measure} wants one text a row, and target '{CHOICES}' is multiple choice"
+            UserError, match=f"{measure} needs one text per row, and target '{CHOICES}' is multiple choice"
         ):
             FeatureSelector(measure).scores(target(CHOICES), [source()])
 
@@ -271,11 +278,11 @@ class TestRefusals:
         headless = broken(WEIGHTS, lambda tensor: tensor)
         (headless.folder / HEAD).unlink()
         with pytest.raises(UserError, match=r"has no head \(model_head.safetensors\)"):
-            FeatureSelector("logme").scores(target(), [Subject(candidate(CLASSES, headless), base)])
+            FeatureSelector("logme").scores(target(), [TaskOnBase(candidate(CLASSES, headless), base)])
 
     @pytest.mark.parametrize("file", [WEIGHTS, HEAD])
     def test_a_broken_adapter_or_head_is_named(self, target, base, broken, file):
-        nan = Subject(candidate(CLASSES, broken(file, lambda tensor: tensor * torch.nan)), base)
+        nan = TaskOnBase(candidate(CLASSES, broken(file, lambda tensor: tensor * torch.nan)), base)
         with pytest.raises(UserError, match=f"source '{CLASSES}' on 'entail_travel' gives NaN or infinite numbers"):
             FeatureSelector("nce").scores(target(), [nan])
 
@@ -289,12 +296,12 @@ class TestRefusals:
 
 
 def test_the_key_names_measure_and_settings():
-    made = [
+    selectors = [
         FeatureSelector("logme"),
         FeatureSelector("knn"),
         FeatureSelector("logme", rows=9),
         FeatureSelector("logme", max_length=9),
     ]
-    assert len({selector.key for selector in made}) == 4
-    assert [selector.name for selector in made] == ["logme", "knn", "logme", "logme"]
-    assert {selector.needs for selector in made} == {"adapter"}
+    assert len({selector.key for selector in selectors}) == 4
+    assert [selector.name for selector in selectors] == ["logme", "knn", "logme", "logme"]
+    assert {selector.needs for selector in selectors} == {"adapter"}

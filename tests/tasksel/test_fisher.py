@@ -24,10 +24,10 @@ EVERY = Fisher(rows=None, max_length=32)
 @pytest.fixture(scope="module")
 def make(make_base, tmp_path_factory):
     """A task with rows, a base, and an adapter and head of large random weights (so that no unit is dead), once each."""
-    made = {}
+    examples = {}
 
     def one(name="sentiment_films", architecture="bert"):
-        if (name, architecture) not in made:
+        if (name, architecture) not in examples:
             task, base, folder = get_task(name), load_base(make_base(architecture)), tmp_path_factory.mktemp("fisher")
             model = base.model()
             add_head(model, task, name=name)
@@ -39,14 +39,14 @@ def make(make_base, tmp_path_factory):
                 if path.endswith("adapter_down.0.bias"):
                     parameter.data.abs_()
             model.save_adapter(str(folder), name, with_head=True, use_safetensors=True)
-            made[name, architecture] = task, load(task, rows=20), base, Trained(folder, name)
-        return made[name, architecture]
+            examples[name, architecture] = task, load(task, rows=20), base, Trained(folder, name)
+        return examples[name, architecture]
 
     return one
 
 
-def embedded(by, made, **options):
-    task, data, base, trained = made
+def embedded(by, example, **options):
+    task, data, base, trained = example
     return by.embed(task, data, base, trained=trained, **options)
 
 
@@ -59,9 +59,9 @@ def loss_of(task, logits, labels):
     return F.cross_entropy(logits, labels)
 
 
-def looped(made, batches):
+def looped(example, batches):
     """The authors' formula, one backward pass a batch: what is squared is the whole gradient of the batch's mean loss."""
-    task, data, base, trained = made
+    task, data, base, trained = example
     model = trained.model(base)
     adapter = {n: p for n, p in model.named_parameters() if f".adapters.{trained.adapter}." in n}
     for parameter in adapter.values():
@@ -100,9 +100,11 @@ def assert_same(found, wanted):
 class TestPerExample:
     @pytest.mark.parametrize("name", ["sentiment_films", "rating_hotels", "complaints_orders", "endings_daily"])
     def test_equals_a_loop_of_single_backward_passes(self, make, name):
-        made = make(name)
-        rows = range(len(made[1].train))
-        assert_same(embedded(Fisher(rows=None, max_length=32, batch=7), made).arrays, looped(made, [[i] for i in rows]))
+        example = make(name)
+        rows = range(len(example[1].train))
+        assert_same(
+            embedded(Fisher(rows=None, max_length=32, batch=7), example).arrays, looped(example, [[i] for i in rows])
+        )
 
     def test_a_choice_that_a_row_lacks_counts_for_nothing(self, make):
         task, data, base, trained = make("endings_daily")
@@ -117,9 +119,9 @@ class TestPerExample:
 
     @pytest.mark.parametrize("architecture", ["roberta", "distilbert", "deberta-v2"])
     def test_holds_for_every_architecture(self, make, architecture):
-        made = make(architecture=architecture)
-        rows = range(len(made[1].train))
-        assert_same(embedded(EVERY, made).arrays, looped(made, [[i] for i in rows]))
+        example = make(architecture=architecture)
+        rows = range(len(example[1].train))
+        assert_same(embedded(EVERY, example).arrays, looped(example, [[i] for i in rows]))
 
     def test_does_not_depend_on_the_batch_size(self, make):
         small, large = (embedded(Fisher(rows=None, max_length=32, batch=n), make()).arrays for n in (3, 18))
@@ -133,18 +135,18 @@ class TestPerExample:
 
 class TestPerBatch:
     def test_squares_the_gradient_of_the_mean_loss(self, make):
-        made = make()
-        every = list(range(len(made[1].train)))
-        found = embedded(Fisher(per="batch", rows=None, max_length=32, batch=100), made).arrays
-        assert_same(found, looped(made, [every]))
+        example = make()
+        every = list(range(len(example[1].train)))
+        found = embedded(Fisher(per="batch", rows=None, max_length=32, batch=100), example).arrays
+        assert_same(found, looped(example, [every]))
 
     def test_takes_the_rows_batch_by_batch(self, make, monkeypatch):
-        made = make("endings_daily")
+        example = make("endings_daily")
         monkeypatch.setattr("tasksel.embeddings.fisher.stratified", lambda labels, count, seed: list(range(count)))
-        found = embedded(Fisher(per="batch", rows=None, max_length=32, batch=8), made).arrays
-        rows = list(range(len(made[1].train)))
+        found = embedded(Fisher(per="batch", rows=None, max_length=32, batch=8), example).arrays
+        rows = list(range(len(example[1].train)))
         assert len(rows) == 18
-        assert_same(found, looped(made, [rows[:8], rows[8:16], rows[16:]]))
+        assert_same(found, looped(example, [rows[:8], rows[8:16], rows[16:]]))
 
     def test_depends_on_the_batch_size(self, make):
         small, large = (
@@ -171,10 +173,15 @@ class TestEmbed:
         assert found.nbytes == 4 * (WIDTH + LAYERS * (2 * R * WIDTH + R + 2 * WIDTH))
 
     def test_says_what_made_it(self, make):
-        made = embedded(Fisher(rows=5), make(), seed=3).made
+        provenance = embedded(Fisher(rows=5), make(), seed=3).provenance
         trained = make()[3]
-        assert (made["method"], made["key"], made["seed"], made["rows"]) == ("fisher", Fisher(rows=5).key, 3, 5)
-        assert made["adapter"] == trained.fingerprint
+        assert (provenance["method"], provenance["key"], provenance["seed"], provenance["rows"]) == (
+            "fisher",
+            Fisher(rows=5).key,
+            3,
+            5,
+        )
+        assert provenance["adapter"] == trained.fingerprint
 
     def test_the_seed_draws_the_rows(self, make):
         by = Fisher(rows=6, max_length=32)
@@ -254,12 +261,12 @@ class TestSimilarity:
 
     def test_one_component_cannot_outvote_two_by_its_size(self):
         """The mean cosine of the second source is larger, its fused rank is not."""
-        made = {"base_fingerprint": "f", "key": "k", "task": "a"}
+        provenance = {"base_fingerprint": "f", "key": "k", "task": "a"}
         names = ("x", "y", "z")
 
         def of(*angles):
             return TaskEmbedding(
-                {n: np.array([np.cos(a), np.sin(a)]) for n, a in zip(names, angles, strict=True)}, made
+                {n: np.array([np.cos(a), np.sin(a)]) for n, a in zip(names, angles, strict=True)}, provenance
             )
 
         target, sources = of(0, 0, 0), [of(0.1, 0.1, 1.5), of(0.2, 0.2, 0.0)]

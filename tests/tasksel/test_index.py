@@ -19,13 +19,20 @@ RNG = np.random.default_rng(0)
 def pattern(task="rte", *, key="connectivity-1234", base="abcd", bits=BITS, seed=0):
     rng = np.random.default_rng(seed)
     arrays = {group: np.packbits(rng.integers(0, 2, size)) for group, size in bits.items()}
-    made = {"task": task, "method": "connectivity", "key": key, "base": "minilm", "base_fingerprint": base}
-    return TaskEmbedding(arrays, {**made, "bits": bits, "seconds": 1.0})
+    provenance = {"task": task, "method": "connectivity", "key": key, "base": "minilm", "base_fingerprint": base}
+    return TaskEmbedding(arrays, {**provenance, "bits": bits, "seconds": 1.0})
 
 
 def vector(task="rte", width=6, *, seed=0):
-    made = {"task": task, "method": "text", "key": "text-1", "base": "minilm", "base_fingerprint": "abcd", "seconds": 1}
-    return TaskEmbedding({"vector": np.random.default_rng(seed).normal(size=width).astype(np.float32)}, made)
+    provenance = {
+        "task": task,
+        "method": "text",
+        "key": "text-1",
+        "base": "minilm",
+        "base_fingerprint": "abcd",
+        "seconds": 1,
+    }
+    return TaskEmbedding({"vector": np.random.default_rng(seed).normal(size=width).astype(np.float32)}, provenance)
 
 
 def stored(folder, *embeddings):
@@ -139,9 +146,9 @@ class TestAdd:
         whole = EmbeddingIndex.build(names, rows)
         assert len(parts) == 30
         for k in (1, 30):
-            mine, theirs = parts.nearest(rows[20], k), whole.nearest(rows[20], k)
-            assert mine[0] == theirs[0]
-            np.testing.assert_array_equal(mine[1], theirs[1])
+            ours, theirs = parts.nearest(rows[20], k), whole.nearest(rows[20], k)
+            assert ours[0] == theirs[0]
+            np.testing.assert_array_equal(ours[1], theirs[1])
 
     def test_all_rows_or_none(self, dense, tmp_path):
         query = RNG.normal(size=5)
@@ -157,7 +164,7 @@ class TestAdd:
     @pytest.mark.parametrize(
         ("names", "rows", "message"),
         [
-            (["x"], np.zeros((2, 2), np.uint8), "1 names for 2 rows: give one name a row"),
+            (["x"], np.zeros((2, 2), np.uint8), "1 names for 2 rows: give one name per row"),
             (["x", "x"], np.zeros((2, 2), np.uint8), "1 names stand twice in the pool, first 'x'"),
             (["x", "a"], np.zeros((2, 2), np.uint8), "1 names stand twice in the pool, first 'a'"),
             (["x"], np.zeros((1, 3), np.uint8), r"'x' is uint8 \[3\], but a row of this index is 13 bits, uint8 \[2\]"),
@@ -245,10 +252,15 @@ class TestFolder:
         index = request.getfixturevalue(kind)
         query = RNG.integers(0, 256, 2, dtype=np.uint8) & [255, 248] if kind == "binary" else RNG.normal(size=5)
         query = query.astype(np.uint8) if kind == "binary" else query
-        index.made = {"key": "k", "ä": [1]}
+        index.provenance = {"key": "k", "ä": [1]}
         index.save(tmp_path / "deep" / "index")
         back = EmbeddingIndex.load(tmp_path / "deep" / "index")
-        assert (back.kind, back.width, back.names, back.made) == (index.kind, index.width, index.names, index.made)
+        assert (back.kind, back.width, back.names, back.provenance) == (
+            index.kind,
+            index.width,
+            index.names,
+            index.provenance,
+        )
         assert back.rank_all(query)[0] == index.rank_all(query)[0]
         np.testing.assert_array_equal(back.rank_all(query)[1], index.rank_all(query)[1])
         back.add(["d"], query[None])
@@ -323,21 +335,21 @@ class TestFiles:
         target = pattern("target", seed=99)
         index = build_from_files(stored(tmp_path, *embeddings))
         assert repr(index) == "EmbeddingIndex(20 tasks by connectivity on minilm, binary, 49 bits each, 140 bytes)"
-        near = {e.made["task"]: Connectivity().similarity(target, e) for e in embeddings}
+        near = {e.provenance["task"]: Connectivity().similarity(target, e) for e in embeddings}
         names, similarities = index.rank_all(target)
         np.testing.assert_allclose(similarities, sorted(near.values(), reverse=True), atol=1e-12)
         np.testing.assert_allclose(similarities, [near[name] for name in names], atol=1e-12)
 
     def test_a_row_is_heads_then_neurons_without_a_gap(self):
-        made = {**pattern().made, "bits": {"neurons": 3, "heads": 6}}
+        provenance = {**pattern().provenance, "bits": {"neurons": 3, "heads": 6}}
         arrays = {"neurons": np.packbits([1, 0, 1]), "heads": np.packbits([1, 1, 0, 0, 0, 1])}
-        assert np.unpackbits(row_of(TaskEmbedding(arrays, made)), count=9).tolist() == [1, 1, 0, 0, 0, 1, 1, 0, 1]
+        assert np.unpackbits(row_of(TaskEmbedding(arrays, provenance)), count=9).tolist() == [1, 1, 0, 0, 0, 1, 1, 0, 1]
 
     def test_vectors_and_what_made_them_come_back(self, tmp_path):
         index = build_from_files(stored(tmp_path, *(vector(f"t{i}", seed=i) for i in range(5))))
         index.save(tmp_path / "index")
         back = EmbeddingIndex.load(tmp_path / "index")
-        assert back.made == {"method": "text", "key": "text-1", "base": "minilm", "base_fingerprint": "abcd", "sizes": {"vector": 6}}  # fmt: skip
+        assert back.provenance == {"method": "text", "key": "text-1", "base": "minilm", "base_fingerprint": "abcd", "sizes": {"vector": 6}}  # fmt: skip
         assert back.nearest(vector("other", seed=3), 1)[0] == ["t3"]
         with pytest.raises(
             UserError, match=r"the pool and the query 'rte' differ in key \(text-1, connectivity-1234\)"
@@ -378,7 +390,7 @@ class TestFiles:
     )
     def test_another_form_is_refused(self, tmp_path, arrays, message):
         with pytest.raises(UserError, match=message):
-            build_from_files(stored(tmp_path, TaskEmbedding(arrays, vector().made)))
+            build_from_files(stored(tmp_path, TaskEmbedding(arrays, vector().provenance)))
 
     def test_a_pattern_that_is_shorter_than_its_bits_is_refused(self):
         short = pattern()

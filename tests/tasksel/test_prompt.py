@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig
 
 from tasksel import TaskEmbedding, get_task, load
-from tasksel.embeddings.soft_prompt import Prompt, put_prompt, with_room
+from tasksel.embeddings.soft_prompt import SoftPrompt, put_prompt, with_room
 from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base, weights_fingerprint
@@ -16,7 +16,7 @@ from tasksel.training.predict import encode_split, logits_of, predict
 
 WIDTH = 32  # of the tiny models
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")
-QUICK = Prompt(tokens=4, max_steps=3, batch=8, max_length=32)
+QUICK = SoftPrompt(tokens=4, max_steps=3, batch=8, max_length=32)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,14 @@ class TestEmbed:
         assert weights_fingerprint(models[-1]) == whole
 
     def test_says_what_made_it(self, tiny, films):
-        made = QUICK.embed(*films, load_base(tiny), seed=3).made
-        assert (made["method"], made["key"], made["seed"], made["steps"]) == ("prompt", QUICK.key, 3, 3)
-        assert (made["adapter"], made["settings"]["tokens"]) == (None, 4)
+        provenance = QUICK.embed(*films, load_base(tiny), seed=3).provenance
+        assert (provenance["method"], provenance["key"], provenance["seed"], provenance["steps"]) == (
+            "prompt",
+            QUICK.key,
+            3,
+            3,
+        )
+        assert (provenance["adapter"], provenance["settings"]["tokens"]) == (None, 4)
 
     def test_comes_back_from_its_file(self, tiny, films, tmp_path):
         found = QUICK.embed(*films, load_base(tiny))
@@ -135,14 +140,14 @@ class TestEmbed:
 
     def test_a_prompt_that_does_not_fit_is_refused(self, tiny, films):
         with pytest.raises(UserError, match=r"20 tokens before texts of 109 do not fit the 128 positions of .*; lower"):
-            Prompt(max_length=109).embed(*films, load_base(tiny))
+            SoftPrompt(max_length=109).embed(*films, load_base(tiny))
 
     def test_a_prompt_that_just_fits_is_not(self, make_base, films):
         text = " ".join(["good"] * 200)
         task, data = films
         long = type(data.train)([(text,)] * len(data.train), None, data.train.labels)
         full = type(data)(long, data.dev, data.test)
-        by = Prompt(tokens=20, max_length=108, max_steps=1, batch=2)
+        by = SoftPrompt(tokens=20, max_length=108, max_steps=1, batch=2)
         for architecture in ("bert", "roberta"):
             assert len(by.embed(task, full, load_base(make_base(architecture))).arrays["tokens"]) == 20
 
@@ -161,7 +166,7 @@ class TestEmbed:
     )
     def test_wrong_settings_are_refused_at_once(self, options, message):
         with pytest.raises(UserError, match=message):
-            Prompt(**options)
+            SoftPrompt(**options)
 
 
 class TestSimilarity:
@@ -172,11 +177,11 @@ class TestSimilarity:
         draw = np.random.default_rng(0)
         source, target = (self.embedding(draw.normal(size=(5, 3))) for _ in range(2))
         for by, wanted in TOKEN_SIMILARITIES.items():
-            found = Prompt(similarity_by=by).similarity(source, target)
+            found = SoftPrompt(similarity_by=by).similarity(source, target)
             assert found == wanted(source.arrays["tokens"], target.arrays["tokens"])
 
     def test_does_not_change_the_key(self):
-        assert len({Prompt(similarity_by=by).key for by in TOKEN_SIMILARITIES}) == 1
+        assert len({SoftPrompt(similarity_by=by).key for by in TOKEN_SIMILARITIES}) == 1
         changed = [
             {},
             {"tokens": 10},
@@ -186,9 +191,9 @@ class TestSimilarity:
             {"batch": 8},
             {"max_length": 32},
         ]
-        assert len({Prompt(**options).key for options in changed}) == len(changed)
+        assert len({SoftPrompt(**options).key for options in changed}) == len(changed)
 
     @pytest.mark.parametrize("other", [{"base": "g"}, {"key": "l"}])
     def test_of_what_was_made_otherwise_is_refused(self, other):
         with pytest.raises(UserError, match="embeddings of 'a' and 'b' differ in"):
-            Prompt().similarity(self.embedding(np.ones((2, 2))), self.embedding(np.ones((2, 2)), task="b", **other))
+            SoftPrompt().similarity(self.embedding(np.ones((2, 2))), self.embedding(np.ones((2, 2)), task="b", **other))

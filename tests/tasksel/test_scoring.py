@@ -1,4 +1,4 @@
-"""Scores of every method for every target: each computed once, resumed where it was cut, with what it cost."""
+"""Scores of every selector for every target: each computed once, resumed where it was cut, with what it cost."""
 
 import dataclasses
 import json
@@ -8,14 +8,14 @@ import pytest
 from made_bench import SOURCES, TARGETS, make_bench
 
 from tasksel import UserError, get_task, rank
-from tasksel.embeddings.base import TaskEmbedding, made_of
+from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.conductance import Conductance
 from tasksel.embeddings.vocabulary import Vocabulary
 from tasksel.evaluation.score_records import Scores, read_scores
 from tasksel.evaluation.score_selectors import Bench, at_hand, fuse, missing, named_methods, score_all
 from tasksel.selection.baselines import Plain
 from tasksel.selection.esm import Esm
-from tasksel.selection.selectors import names
+from tasksel.selection.selectors import SELECTORS, get_selector
 from tasksel.selection.source_features import FeatureSelector
 
 
@@ -42,9 +42,9 @@ def takes(monkeypatch, embedder, seconds):
     plain = embedder.embed
 
     def embed(self, task, *args, **kwargs):
-        found = plain(self, task, *args, **kwargs)
-        told = seconds[task.name] if isinstance(seconds, dict) else seconds
-        return dataclasses.replace(found, made={**found.made, "seconds": told})
+        embedding = plain(self, task, *args, **kwargs)
+        spent = seconds[task.name] if isinstance(seconds, dict) else seconds
+        return dataclasses.replace(embedding, provenance={**embedding.provenance, "seconds": spent})
 
     monkeypatch.setattr(embedder, "embed", embed)
 
@@ -55,7 +55,7 @@ def scores(by, values, *, target="t", seed=0, costs=(1.0, 2.0, 3)):
 
 class TestNamedMethods:
     def test_all_is_every_method_but_those_that_cost_nothing_to_judge(self):
-        assert named_methods(["all"]) == [name for name in names() if name not in ("random", "oracle")]
+        assert named_methods(["all"]) == [name for name in SELECTORS if name not in ("random", "oracle")]
 
     def test_each_stands_once_and_the_free_ones_not_at_all(self):
         assert named_methods(["text", "random", "size", "oracle", "text"]) == ["text", "size"]
@@ -65,10 +65,10 @@ class TestNamedMethods:
     def test_a_fused_method_has_one_name_whatever_the_order_of_its_parts(self):
         assert named_methods(["vocabulary+text", "text+vocabulary"]) == ["text+vocabulary"]
 
-    @pytest.mark.parametrize(("given", "near"), [("vocabulry", "vocabulary"), ("text+logmee", "logme")])
-    def test_a_misspelt_one_is_answered_with_the_nearest(self, given, near):
+    @pytest.mark.parametrize(("misspelt", "near"), [("vocabulry", "vocabulary"), ("text+logmee", "logme")])
+    def test_a_misspelt_one_is_answered_with_the_nearest(self, misspelt, near):
         with pytest.raises(UserError, match=f"did you mean '{near}'"):
-            named_methods(["text", given])
+            named_methods(["text", misspelt])
 
 
 class TestScoreAll:
@@ -128,8 +128,8 @@ class TestScoreAll:
         todo = [("leep", "rating_hotels", 0), ("size", "rating_hotels", 0), ("leep", "sentiment_phones", 0)]
         score_all(bench, todo, path)
         assert list(read_scores(path)) == todo[1:]
-        told = " ".join(capsys.readouterr().err.split())
-        assert "leep cannot rank sources for 'rating_hotels': leep compares classes" in told
+        output = " ".join(capsys.readouterr().err.split())
+        assert "leep cannot rank sources for 'rating_hotels': leep compares classes" in output
 
     def test_a_score_that_is_no_number_is_said_and_left_out(self, bench, path, monkeypatch, capsys):
         values = {name: float(place) for place, name in enumerate(SOURCES)} | {"grammar_garden": float("nan")}
@@ -199,8 +199,8 @@ class TestFusion:
 
 class TestCosts:
     def test_an_embedding_tells_its_own_seconds_and_bytes(self, bench, monkeypatch):
-        told = dict(zip(SOURCES, (3.0, 5.0, 10.0), strict=True)) | {"sentiment_phones": 2.0}
-        takes(monkeypatch, Vocabulary, told)
+        seconds = dict(zip(SOURCES, (3.0, 5.0, 10.0), strict=True)) | {"sentiment_phones": 2.0}
+        takes(monkeypatch, Vocabulary, seconds)
         for _ in range(2):  # made, then read: the same
             found = bench.score("vocabulary", "sentiment_phones", 0)
             assert (found.seconds, found.source_seconds) == (2.0, 6.0)
@@ -211,19 +211,16 @@ class TestCosts:
         first = bench.score("weights", "sentiment_phones", 0)
         [path] = (tmp_path / "kept").glob("sentiment_phones/trained/*/trained.json")
         trained = json.loads(path.read_text())["seconds"]
-        mine = bench.target("sentiment_phones", 0)
-        [made] = (mine.folder / "embeddings").iterdir()
-        assert first.seconds == pytest.approx(trained + TaskEmbedding.load(made).made["seconds"], abs=1e-3)
+        target = bench.target("sentiment_phones", 0)
+        [stored] = (target.folder / "embeddings").iterdir()
+        assert first.seconds == pytest.approx(trained + TaskEmbedding.load(stored).provenance["seconds"], abs=1e-3)
         path.write_text(path.read_text().replace(str(trained), "100.0"))
         assert 100 <= bench.score("weights", "sentiment_phones", 0).seconds < 110
         assert bench.score("vocabulary", "sentiment_phones", 0).seconds < 100
 
     def test_a_method_that_embeds_every_source_anew_for_a_target_charges_the_target(self, bench, tmp_path, monkeypatch):
-        def embed(self, task, data, base, *, seed=0, trained=None):
-            made = made_of(self, task, data, base, settings={}, seed=seed, seconds=4.0, trained=trained)
-            return TaskEmbedding({"signed": np.ones((2, 3), dtype=np.float32)}, made)
-
-        monkeypatch.setattr(Conductance, "embed", embed)
+        takes(monkeypatch, Conductance, 4.0)
+        monkeypatch.setattr(Conductance, "arrays", lambda *_: {"signed": np.ones((2, 3), dtype=np.float32)})
         found = bench.score("conductance-target", "sentiment_phones", 0)
         [path] = (tmp_path / "kept").glob("sentiment_phones/trained/*/trained.json")
         trained = json.loads(path.read_text())["seconds"]
@@ -244,12 +241,34 @@ class TestCosts:
             assert found.source_seconds == 50.0
             assert 0 < found.seconds < 30
 
+    def test_the_maps_of_esm_are_stored_before_the_clock_of_the_target_starts(self, bench, monkeypatch):
+        stored, plain = [], Esm.scores
+
+        def scores(self, target, sources):
+            stored.extend(len([*(source.folder / "embeddings").glob("esm-*")]) for source in sources)
+            return plain(self, target, sources)
+
+        monkeypatch.setattr(Esm, "scores", scores)
+        bench.score("esm", "sentiment_phones", 0)
+        assert stored == [1, 1, 1]
+
     def test_a_measure_costs_the_sources_runs_though_another_made_them(self, bench, monkeypatch):
         first = bench.score("logme", "sentiment_phones", 0)
         again = bench.score("nce", "sentiment_phones", 0)
         runs = FeatureSelector("nce").run_seconds(bench.target("sentiment_phones", 0), bench.others("sentiment_phones"))
         assert again.seconds >= round(runs, 3) > 0
         assert first.seconds >= round(runs, 3)
+
+    def test_a_fused_method_costs_what_its_parts_cost_together(self, bench, monkeypatch):
+        takes(monkeypatch, Esm, 50.0)
+        takes(monkeypatch, Vocabulary, 2.0)
+        target, others = bench.target("sentiment_phones", 0), bench.others("sentiment_phones")
+        scores, cost = get_selector("vocabulary+esm").scores_with_cost(target, others)
+        parts = [get_selector(name).scores_with_cost(target, others) for name in ("vocabulary", "esm")]
+        assert scores == get_selector("esm+vocabulary").scores(target, others)
+        assert cost.source_seconds == 52.0
+        assert cost.bytes == sum(part.bytes for _, part in parts)
+        assert 2.0 < cost.seconds < 30
 
     def test_a_method_without_a_model_keeps_nothing(self, bench):
         found = bench.score("size", "sentiment_phones", 0)

@@ -1,50 +1,43 @@
-"""Tests of the conformance check: it passes what keeps its promises, and names each promise that is broken; and of the page that explains it."""
+"""Tests of the conformance checks: they pass what keeps its promises, and name each promise that is broken; and of the page that explains them."""
 
+import doctest
 import random
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from tasksel import EMBEDDERS, TaskEmbedding
-from tasksel.embeddings.base import made_of, must_match
+import tasksel.testing
+from tasksel import SELECTORS, Embedder, Selector, TaskEmbedding, get_selector
+from tasksel.embeddings.base import must_match
 from tasksel.embeddings.conductance import Conductance
 from tasksel.embeddings.connectivity import Connectivity
 from tasksel.embeddings.vocabulary import Vocabulary
-from tasksel.errors import UserError
 from tasksel.model.base import load_base
-from tasksel.selection.selectors import SELECTORS, get_selector
-from tasksel.testing import _other_luck, check_embedder
+from tasksel.selection.base import SelectionCost
+from tasksel.selection.baselines import Oracle
+from tasksel.selection.selectors import EmbeddingSelector
+from tasksel.testing import TASKS, _other_luck, check_embedder, check_selector
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "selectors.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "reference" / "selectors.md").read_text()
+GUIDE = (DOCS / "guides" / "add_a_selector.md").read_text()
 
 
 @dataclass(frozen=True)
-class Sound:
+class Sound(Embedder):
     """Keeps every promise: counts a task's rows by their numbers of words."""
 
-    name: ClassVar[str] = "sound"
-    needs: ClassVar[str] = "data"
+    name = "sound"
     longest: int = 30
 
-    @property
-    def key(self):
-        return f"{self.name}-{self.longest}"
-
-    def arrays(self, data, seed, trained):
-        lengths = [min(len(" ".join(row).split()), self.longest) for row in data.train.texts]
+    def arrays(self, shown):
+        lengths = [min(len(" ".join(row).split()), self.longest) for row in shown.data.train.texts]
         return {"shares": np.bincount(lengths, minlength=self.longest + 1) / len(lengths)}
-
-    def embed(self, task, data, base, *, seed=0, trained=None):
-        if self.needs == "adapter" and trained is None:
-            raise UserError(f"{self.name} needs a trained adapter")
-        options = {"settings": asdict(self), "seed": seed, "seconds": 0.0, "trained": trained}
-        return TaskEmbedding(self.arrays(data, seed, trained), made_of(self, task, data, base, **options))
 
     def similarity(self, a, b):
         must_match(a, b)
@@ -56,52 +49,45 @@ def broken(**parts):
     return type("Broken", (Sound,), parts)()
 
 
-LEFT_OUT = object()
+def recording(**values):
+    """An `arrays` that records these values too."""
 
+    def arrays(self, shown):
+        shown.record(**values)
+        return Sound.arrays(self, shown)
 
-def made_with(**changed):
-    """An `embed` whose provenance says something else, or, of a field that is left out, nothing."""
-
-    def embed(self, *given, seed=0, trained=None):
-        found = Sound.embed(self, *given, seed=seed, trained=trained)
-        made = {**found.made, **changed}
-        return TaskEmbedding(found.arrays, {field: value for field, value in made.items() if value is not LEFT_OUT})
-
-    return {"embed": embed}
+    return {"arrays": arrays}
 
 
 def giving(**arrays):
-    """An `arrays` that adds these to the sound ones; a function is asked with (data, seed, trained)."""
+    """An `arrays` that adds these to the sound ones; a function is asked with what the embedder is shown."""
 
-    def made(self, data, seed, trained):
-        added = {name: value(data, seed, trained) if callable(value) else value for name, value in arrays.items()}
-        return {**Sound.arrays(self, data, seed, trained), **added}
+    def with_more(self, shown):
+        added = {name: value(shown) if callable(value) else value for name, value in arrays.items()}
+        return {**Sound.arrays(self, shown), **added}
 
-    return {"arrays": made}
+    return {"arrays": with_more}
 
 
-def spoil_data(data, seed, trained):
-    data.train.labels[0] += 1
+def spoil_data(shown):
+    shown.data.train.labels[0] += 1
     return np.zeros(1)
 
 
-def spoil_adapter(data, seed, trained):
-    next(iter(trained.tensors.values())).mul_(2.0)
+def spoil_adapter(shown):
+    next(iter(shown.trained.tensors.values())).mul_(2.0)
     return np.zeros(1)
 
 
 def must_match_base_only(self, a, b):
-    must_match(a, TaskEmbedding(b.arrays, {**b.made, "key": a.made["key"]}))
+    must_match(a, TaskEmbedding(b.arrays, {**b.provenance, "key": a.provenance["key"]}))
     return 1.0
 
 
 def must_match_key_only(self, a, b):
-    must_match(a, TaskEmbedding(b.arrays, {**b.made, "base_fingerprint": a.made["base_fingerprint"]}))
+    same_base = {"base_fingerprint": a.provenance["base_fingerprint"]}
+    must_match(a, TaskEmbedding(b.arrays, {**b.provenance, **same_base}))
     return 1.0
-
-
-def fall_over(self, *given, seed=0, trained=None):
-    raise AttributeError("'NoneType' object has no attribute 'tensors'")
 
 
 def far(self, a, b):
@@ -114,20 +100,23 @@ BROKEN = {
     "a hidden file's key": ({"key": ".hidden"}, r"`key` is '\.hidden'; files are named by it"),
     "a key that is no word": ({"key": 7}, r"`key` is 7; files are named by it"),
     "unknown needs": ({"needs": "adapters"}, r"`needs` is 'adapters'; it must be one of 'data', 'adapter'"),
-    "not an embedding": ({"embed": lambda *_, **__: {"a": 1}}, r"`embed` returns a dict, not a TaskEmbedding"),
+    "unknown inputs": ({"inputs": "both"}, r"`inputs` is 'both'; it must be one of 'own', 'target'"),
+    "an `embed` of its own": ({"embed": lambda *_, **__: {"a": 1}}, r"`embed` is overridden; write `arrays`"),
+    "no dictionary": ({"arrays": lambda *_: np.zeros(3)}, r"`arrays` returns a ndarray, not a dict by name"),
     "no arrays": ({"arrays": lambda *_: {}}, r"the embedding has no arrays"),
     "a tensor": (giving(more=torch.zeros(2)), r"array 'more' is a Tensor, not a numpy array"),
     "NaN": (giving(more=np.array([1.0, np.nan])), r"array 'more' holds numbers that are NaN or infinite"),
     "objects": (giving(more=np.array([{}, {}])), r"the embedding cannot be saved and loaded \("),
     "another layout": (giving(more=np.arange(6).reshape(2, 3).T), r"the arrays are others after saving and loading"),
-    "provenance that JSON changes": (made_with(steps={1: 2, "1": 3}), r"`made` is another after saving and loading"),
-    "provenance that JSON cannot say": (made_with(steps=np.zeros(2)), r"cannot be saved and loaded \(TypeError"),
-    "no version": (made_with(version=LEFT_OUT), r"`made` does not say 'version'; give it what"),
-    "no settings": (made_with(settings=LEFT_OUT), r"`made` does not say 'settings'"),
-    "another seed": (made_with(seed=0), r"`made` says seed 0, but it was 1; give it what"),
-    "another task": (made_with(task="rte"), r"`made` says task 'rte', but it was 'sentiment_films'"),
-    "another base": (made_with(base_fingerprint="0"), r"`made` says base_fingerprint '0', but it was"),
-    "data changed": (giving(more=spoil_data), r"`embed` changes the data that it is given \(of 'sentiment_films'\)"),
+    "provenance that JSON changes": (
+        recording(steps={1: 2, "1": 3}),
+        r"the provenance is another after saving and loading; `record` what JSON can say",
+    ),
+    "provenance that JSON cannot say": (recording(steps=np.zeros(2)), r"cannot be saved and loaded \(TypeError"),
+    "another seed": (recording(seed=0), r"the provenance says seed 0, but it was 1; `record` under another name"),
+    "another task": (recording(task="rte"), r"the provenance says task 'rte', but it was 'sentiment_films'"),
+    "another base": (recording(base_fingerprint="0"), r"the provenance says base_fingerprint '0', but it was"),
+    "data changed": (giving(more=spoil_data), r"`arrays` changes the data that it is shown \(of 'sentiment_films'\)"),
     "another length": (
         giving(more=lambda *_, lengths=count(2): np.zeros(next(lengths))),
         r"give another embedding the second time",
@@ -155,21 +144,13 @@ BROKEN = {
         {"similarities": lambda *_: [0.0, 0.5, 0.1]},
         r"'entail_travel' lies nearer to 'sentiment_films' \(0\.5\)",
     ),
-    "no adapter asked for": (
-        {"needs": "adapter", "embed": lambda *_, **__: None},
-        r"`needs` is 'adapter', but without one \(trained=None\) `embed` goes on; it must raise UserError",
-    ),
-    "an adapter asked for by falling over": (
-        {"needs": "adapter", "embed": fall_over},
-        r"without one \(trained=None\) `embed` raises AttributeError; it must raise UserError",
-    ),
     "the adapter unnamed": (
-        {"needs": "adapter", **made_with(adapter=None)},
-        r"`made` says adapter None, but it was '\w{16}'",
+        {"needs": "adapter", **recording(adapter=None)},
+        r"the provenance says adapter None, but it was '\w{16}'",
     ),
     "the adapter changed": (
         {"needs": "adapter", **giving(more=spoil_adapter)},
-        r"`embed` changes the adapter that it is given \(of 'sentiment_films'\)",
+        r"`arrays` changes the adapter that it is shown \(of 'sentiment_films'\)",
     ),
 }
 
@@ -198,21 +179,30 @@ def test_a_broken_promise_is_named(tiny, folder, case):
         Conductance(rows=4, steps=1, max_length=24),
         Conductance(rows=4, steps=1, max_length=24, inputs="target"),
     ],
-    ids=lambda embedder: f"{embedder.name}-{getattr(embedder, 'inputs', 'own')}",
+    ids=lambda embedder: f"{embedder.name}-{embedder.inputs}",
 )
 def test_what_keeps_its_promises_passes(tiny, folder, embedder):
     check_embedder(embedder, load_base(tiny), folder=folder)
 
 
+def test_what_is_no_embedder_is_told_what_to_write(tiny, folder):
+    with pytest.raises(AssertionError, match=r"dict is not a tasksel\.Embedder; write `class … \(tasksel\.Embedder\)"):
+        check_embedder({}, tiny, folder=folder)
+
+
+def test_an_embedder_without_an_adapter_declared_is_shown_none(tiny, folder):
+    with pytest.raises(ValueError, match='only where it declares needs = "adapter"'):
+        check_embedder(broken(**giving(more=spoil_adapter)), tiny, folder=folder)
+
+
 def test_an_embedder_of_the_targets_rows_is_shown_those(tiny, folder):
     seen = []
 
-    def embed(self, task, data, base, *, seed=0, trained=None):
-        if trained:
-            seen.append((task.name, data.fingerprint, trained.adapter))
-        return Sound.embed(self, task, data, base, seed=seed, trained=trained)
+    def arrays(self, shown):
+        seen.append((shown.task.name, shown.data.fingerprint, shown.trained.adapter))
+        return Sound.arrays(self, shown)
 
-    parts = {"needs": "adapter", "embed": embed}
+    parts = {"needs": "adapter", "arrays": arrays}
     check_embedder(
         broken(**parts, inputs="target", similarity=lambda self, a, b: must_match(a, b) or 1.0), tiny, folder=folder
     )
@@ -222,6 +212,110 @@ def test_an_embedder_of_the_targets_rows_is_shown_those(tiny, folder):
     seen.clear()
     check_embedder(broken(**parts), tiny, folder=folder)
     assert [task for task, *_ in seen] == [adapter for *_, adapter in seen] == names
+
+
+@dataclass(frozen=True)
+class SoundSelector(Selector):
+    """Keeps every promise: prefers sources with as many rows as the target."""
+
+    name = "sound-selector"
+    key = "sound-selector-0"
+
+    def scores(self, target, sources):
+        return [-float(abs(len(source.data.train) - len(target.data.train))) for source in sources]
+
+
+def scoring(score):
+    """A `scores` of one function of (target, source)."""
+    return {"scores": lambda self, target, sources: [score(target, source) for source in sources]}
+
+
+def costing(**values):
+    """A `cost` that says these."""
+    cost = SelectionCost(**{"seconds": 1.0, **values})
+    return {"cost": lambda *_: cost}
+
+
+def spoil_rows(target, source):
+    source.data.train.labels[0] += 1
+    return 0.0
+
+
+def spoil_weights(target, source):
+    next(iter(source.trained.tensors.values())).mul_(2.0)
+    return 0.0
+
+
+BROKEN_SELECTORS = {
+    "a key no file can have": ({"key": "a b"}, r"`key` is 'a b'; files are named by it"),
+    "unknown needs": ({"needs": "adapters"}, r"`needs` is 'adapters'; it must be one of 'data', 'adapter'"),
+    "unknown target needs": ({"target_needs": "rows"}, r"`target_needs` is 'rows'; it must be one of"),
+    "another word": (
+        {"score_name": "distance"},
+        r"`score_name` is 'distance'; it must be one of 'score', 'similarity'",
+    ),
+    "too few": ({"scores": lambda *_: [0.5]}, r"`scores` gives 1 scores for 2 sources"),
+    "no float": (scoring(lambda *_: 1), r"`scores` gives 1 \(int\), not a finite float"),
+    "NaN": (scoring(lambda *_: float("nan")), r"`scores` gives nan \(float\), not a finite float"),
+    "a source's adapter": (
+        scoring(lambda target, source: source.trained.seconds),
+        r"`needs` is 'data', but the trained adapter of 'entail_travel' is asked for; declare 'adapter'",
+    ),
+    "the target's adapter": (
+        {"needs": "adapter", **scoring(lambda target, source: target.trained.seconds)},
+        r"`target_needs` is 'data', but the trained adapter of 'sentiment_films' is asked for; declare 'adapter'",
+    ),
+    "negative seconds": (costing(seconds=-1.0), r"`cost` gives -1\.0 seconds, not a number from 0 on"),
+    "endless bytes": (costing(bytes=float("inf")), r"`cost` gives inf bytes, not a number from 0 on"),
+    "by place": (
+        {"scores": lambda self, target, sources: [float(place) for place, _ in enumerate(sources)]},
+        r"the same sources in another order get other scores; a score must go with its source",
+    ),
+    "luck": (scoring(lambda *_: random.random()), r"draw only from generators that the target's `seed` starts"),
+    "data changed": (scoring(spoil_rows), r"`scores` changes the data that it is shown \(of 'entail_travel'\)"),
+    "the adapter changed": (
+        {"needs": "adapter", **scoring(spoil_weights)},
+        r"`scores` changes the adapter that it is shown \(of 'entail_travel'\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_SELECTORS)
+def test_a_promise_that_a_selector_breaks_is_named(tiny, folder, case):
+    parts, sentence = BROKEN_SELECTORS[case]
+    with pytest.raises(AssertionError, match=sentence):
+        check_selector(type("Broken", (SoundSelector,), parts)(), tiny, folder=folder)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        SoundSelector(),
+        EmbeddingSelector(Sound()),
+        EmbeddingSelector(Conductance(rows=4, steps=1, max_length=24, inputs="target")),
+        Oracle({TASKS[0]: {TASKS[1]: 0.5, TASKS[2]: 0.25}}),
+        *map(get_selector, ("kind", "logme", "esm", "weights", "vocabulary+nce")),
+    ],
+    ids=lambda selector: selector.name,
+)
+def test_a_selector_that_keeps_its_promises_passes(tiny, folder, selector):
+    check_selector(selector, load_base(tiny), folder=folder)
+
+
+def test_an_embedder_is_no_selector(tiny, folder):
+    with pytest.raises(AssertionError, match=r"Sound is not a tasksel\.Selector"):
+        check_selector(Sound(), tiny, folder=folder)
+
+
+@pytest.mark.parametrize("check", [check_embedder, check_selector], ids=lambda check: check.__name__)
+def test_the_example_in_its_docstring_runs_as_it_stands(tmp_path, monkeypatch, check):
+    monkeypatch.chdir(tmp_path)
+    [example] = doctest.DocTestFinder().find(
+        check, check.__name__, module=tasksel.testing, globs={"__name__": __name__}
+    )
+    assert len(example.examples) >= 9
+    assert doctest.DocTestRunner().run(example).failed == 0
+    assert (tmp_path / "checked").exists() == (check is check_embedder)
 
 
 def test_the_check_leaves_the_random_generators_as_they_were():
@@ -245,18 +339,20 @@ def test_the_check_leaves_the_random_generators_as_they_were():
 class TestPage:
     def test_its_python_runs_as_it_stands(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
-        blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-        assert len(blocks) == 3
+        blocks = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+        assert len(blocks) == 5
         shared = {"__name__": __name__}  # of all blocks; a dataclass looks its module up
         for block in blocks:
-            exec(compile(block, "selectors.md", "exec"), shared)
-        assert "sources for sentiment_films by word-lengths" in capsys.readouterr().out
+            exec(compile(block, "add_a_selector.md", "exec"), shared)
+        shown = capsys.readouterr().out
+        assert "sources for sentiment_films by word-lengths" in shown
+        assert "sources for sentiment_films by same-outputs" in shown
         assert list((tmp_path / "checked").rglob("*.safetensors"))
 
     def test_its_tables_name_every_method_and_no_other(self):
         cells = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
         named = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
-        assert sorted(named) == sorted([*EMBEDDERS, *SELECTORS, "a+b"])
+        assert sorted(named) == sorted([*SELECTORS, "a+b"])
 
     def test_what_its_tables_say_of_needs_is_so(self):
         rows = [

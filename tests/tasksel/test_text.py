@@ -93,7 +93,7 @@ class TestSentenceEncoder:
         found = Text(encoder="sentence").embed(get_task("entail_travel"), Data(split, split, split), load_base(tiny))
         wanted = np.mean(list(SENTENCES.values()), axis=0)
         np.testing.assert_allclose(found.arrays["vector"][:3], wanted, atol=2e-6)
-        assert found.made["base"] == tiny
+        assert found.provenance["base"] == tiny
 
 
 class TestEmbedding:
@@ -105,8 +105,12 @@ class TestEmbedding:
 
     def test_says_what_made_it_and_comes_back_from_its_file(self, tiny, films, tmp_path):
         found = Text(rows=5).embed(*films, load_base(tiny), seed=3)
-        assert (found.made["task"], found.made["seed"], found.made["method"]) == ("sentiment_films", 3, "text")
-        assert found.made["settings"] == {"encoder": "base", "rows": 5, "max_length": 128}
+        assert (found.provenance["task"], found.provenance["seed"], found.provenance["method"]) == (
+            "sentiment_films",
+            3,
+            "text",
+        )
+        assert found.provenance["settings"] == {"encoder": "base", "rows": 5, "max_length": 128}
         found.save(tmp_path / "a.safetensors")
         assert Text(rows=5).similarity(TaskEmbedding.load(tmp_path / "a.safetensors"), found) == pytest.approx(1.0)
 
@@ -137,9 +141,9 @@ class TestEmbedding:
 
 
 class TestSimilarity:
-    def embedding(self, mean, **made):
+    def embedding(self, mean, **provenance):
         known = {"task": "a", "base_fingerprint": "f", "key": "k"}
-        return TaskEmbedding({"vector": np.array(mean, np.float32)}, {**known, **made})
+        return TaskEmbedding({"vector": np.array(mean, np.float32)}, {**known, **provenance})
 
     def test_is_the_cosine(self):
         assert Text().similarity(self.embedding([3, 4]), self.embedding([4, 3])) == pytest.approx(24 / 25)

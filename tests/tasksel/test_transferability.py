@@ -166,8 +166,8 @@ class TestKnn:
 
     def test_numbers_are_told_the_mean_of_their_neighbours(self):
         values = np.array([1.0, 2.0, 3.0, 10.0, 11.0, 12.0])
-        told = np.array([2.0, 1.0, 2.0, 11.0, 10.0, 11.0])
-        wanted = 1 - ((values - told) ** 2).sum() / ((values - 6.5) ** 2).sum()
+        predicted = np.array([2.0, 1.0, 2.0, 11.0, 10.0, 11.0])
+        wanted = 1 - ((values - predicted) ** 2).sum() / ((values - 6.5) ** 2).sum()
         assert knn(CIRCLE, values, k=1, regression=True) == pytest.approx(wanted)
         two = np.array([2.5, 2.0, 1.5, 11.5, 11.0, 10.5])
         wanted = 1 - ((values - two) ** 2).sum() / ((values - 6.5) ** 2).sum()
@@ -271,7 +271,7 @@ def broken(value, *where):
         (broken(np.nan, 40, 7), CLASSES, "2 of 480 features are NaN or infinite, the first in row 7"),
         (broken(-np.inf, 3), CLASSES, "1 of 480 features are NaN or infinite, the first in row 3"),
         (np.full((60, 3), 0.5), CLASSES, "the features of all 60 rows are the same"),
-        (NOISE[:59], CLASSES, "59 rows of features, 60 of labels: give one label a row"),
+        (NOISE[:59], CLASSES, "59 rows of features, 60 of labels: give one label per row"),
         (NOISE[:1], CLASSES[:1], "1 rows: at least 2 are needed"),
         (NOISE[0], CLASSES[:8], r"features of shape \[8\]: give \[rows, dimensions\]"),
         (NOISE, np.full(60, 2), "all 60 labels are class 2: at least two classes are needed"),

@@ -64,9 +64,9 @@ class TestEmbedding:
         assert words_of(TaskEmbedding.load(tmp_path / "a.safetensors")) == words_of(found)
 
     def test_says_what_made_it(self, embed):
-        made = embed(Vocabulary(words=3), "plot").made
-        assert (made["method"], made["settings"], made["seed"]) == ("vocabulary", {"words": 3}, 0)
-        assert made["key"] == Vocabulary(words=3).key != Vocabulary().key
+        provenance = embed(Vocabulary(words=3), "plot").provenance
+        assert (provenance["method"], provenance["settings"], provenance["seed"]) == ("vocabulary", {"words": 3}, 0)
+        assert provenance["key"] == Vocabulary(words=3).key != Vocabulary().key
 
     def test_of_stop_words_alone_is_empty_and_near_nothing(self, embed, tmp_path):
         form = Vocabulary()

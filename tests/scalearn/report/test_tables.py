@@ -120,12 +120,14 @@ def test_ways_with_the_very_same_mean_share_a_mark():
 
 
 def test_blocks_follow_what_a_method_is():
-    assert {name: block_of(Way(name)) for name in METHODS if name != "joint"} == {
+    expected = {
         **dict.fromkeys(("head-only", "full", "single-adapter", "compacter++"), 0),
         **dict.fromkeys(("sequential", "average", "fixed-grid", "search", "soup", "soup-similarity", "fusion"), 1),
         **dict.fromkeys(("scalearn", "scalearn-uniform", "scalearn++", "scalearn-uniform++"), 2),
         **dict.fromkeys(("scalearn-mean", "scalearn-softmax"), 2),
     }
+    assert {name: block_of(Way(name)) for name in expected} == expected
+    assert all(block_of(Way(name)) == 0 for name, method in METHODS.items() if not method.takes_sources)
     assert (block_of(Way("of-an-older-version")), block_of(Way("of-an-older-version", "all", 3))) == (0, 1)
 
 
