@@ -1,6 +1,6 @@
 """How long one target takes to be ranked against large pools of task embeddings, beside numpy and the memory's own speed.
 
-    python -m benchmarks.pools --out docs                       1,000 to 100,000 tasks, 2 threads; writes docs/pools.md
+    python -m benchmarks.pools --out docs/results               1,000 to 100,000 tasks, 2 threads; writes docs/results/pools.md
     python -m benchmarks.pools --sizes 500 5000 --out out       other sizes
     python -m benchmarks.pools --threads 1 --rounds 21 --out out
 
@@ -306,7 +306,7 @@ def max_section(sources: int, measured: dict[str, tuple[float, float, np.ndarray
 
 
 def page(rows: Sequence[Row], maxed: Sequence[str], limits: Limits, options: argparse.Namespace) -> str:
-    """docs/pools.md as a whole."""
+    """docs/results/pools.md as a whole."""
     rates = f"{limits.read / 1e9:.1f} GB/s and computes {limits.compute / 1e9:,.0f} GFLOP/s"
     sizes = f"One target of {TOKENS} tokens x 768 against {options.sources:,} sources of as many"
     parts = [
@@ -331,7 +331,7 @@ def command(options: argparse.Namespace) -> str:
     for name, value in vars(options).items():
         if name != "out" and value != getattr(default, name):
             words.append(f"--{name} {' '.join(map(str, value if isinstance(value, list) else [value]))}")
-    return " ".join([*words, "--out docs"])
+    return " ".join([*words, "--out docs/results"])
 
 
 OPENING = """# Ranking against a large pool
@@ -341,7 +341,7 @@ is from what no method that looks at every row can go below."""
 
 METHOD = """## How it is measured
 
-- Rows are clustered: each lies near one of sqrt(n) centres. A pattern differs from its centre in a quarter of its bits, so that kin share 0.625 of them.
+- Rows are clustered: each lies near one of sqrt(n) centres. A pattern differs from its centre in a quarter of its bits, so that related tasks share 0.625 of them.
   The targets lie near centres too, and are not in the pool.
 - Each row is measured in processes of its own. Memory is what the loaded index, or numpy's array, adds to the resident memory after ranking; "build,
   peak" is what building from an array adds at most, the caller's array not counted. "rank all" also sorts the whole pool: by similarity, then,
@@ -362,7 +362,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sources", type=int, default=SOURCES, help=f"of MAX; default: {SOURCES}")
     parser.add_argument("--rounds", type=int, default=11, help="rounds that count; default: 11")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of pools.md; default: docs")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/results"), help="folder of pools.md; default: docs/results"
+    )
     given = parser.parse_args(arguments)
     if min(given.sizes) < K or min(given.sources, given.rounds, given.threads) < 1:
         parser.error(f"a pool needs at least {K} tasks, all else at least 1")

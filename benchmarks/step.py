@@ -1,7 +1,7 @@
 """Time and memory of one training step and one inference pass, against the alternatives (contenders: `benchmarks.models`).
 
     python -m benchmarks.step                              8 sources, batch 32, length 64, 2 threads
-    python -m benchmarks.step --scale --out docs           1 to 64 sources, written as docs/step.md and docs/step.svg
+    python -m benchmarks.step --scale                      1 to 64 sources, written as step.md and step.svg into docs/results/costs
     python -m benchmarks.step --memory-of scalearn         what the others start: one contender's peak memory, as JSON
 
 A step is zero_grad, forward, loss, backward, clipping and AdamW, in float32 on fixed random tokens. The contenders take turns in one
@@ -252,7 +252,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--scale", action="store_true", help="over several numbers of sources")
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="of sources, for --scale")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for --scale; default: docs")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/results/costs"), help="folder for --scale; default: docs/results/costs"
+    )
     return parser.parse_args(arguments)
 
 

@@ -41,7 +41,9 @@ def test_every_pool_stands_in_the_table_with_full_recall(printed_and_page):
 
 def test_the_page_names_its_command_machine_and_wishes(printed_and_page):
     _, page = printed_and_page
-    assert "    python -m benchmarks.pools --sizes 50 100 --sources 5 --rounds 1 --threads 1 --out docs\n" in page
+    assert (
+        "    python -m benchmarks.pools --sizes 50 100 --sources 5 --rounds 1 --threads 1 --out docs/results\n" in page
+    )
     assert re.search(r"1 threads?, Python 3\.\d+\.\d+, numpy \d\S*, faiss \d", page)
     assert len(re.findall(r"wanted < (?:0\.5|5) s: (?:met|NOT MET)", page)) == 3
     assert "None" not in page
@@ -106,7 +108,7 @@ def test_impossible_sizes_are_refused(options, capsys):
 
 
 def test_the_commands_in_the_documents_are_valid():
-    text = (ROOT / "docs/pools.md").read_text() + pools.__doc__
+    text = (ROOT / "docs/results/pools.md").read_text() + pools.__doc__
     commands = re.findall(r"^ +python -m benchmarks\.pools(.*)$", text, re.MULTILINE)
     assert len(commands) == 4
     for command in commands:

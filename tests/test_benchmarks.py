@@ -139,7 +139,7 @@ def test_an_unknown_contender_is_refused(capsys):
 
 def test_the_commands_in_the_document_are_valid():
     commands = re.findall(
-        r"^ +python -m benchmarks\.step(.*)$", (ROOT / "docs/benchmarks.md").read_text(), re.MULTILINE
+        r"^ +python -m benchmarks\.step(.*)$", (ROOT / "docs/results/costs/README.md").read_text(), re.MULTILINE
     )
     assert len(commands) >= 2
     for command in commands:

@@ -12,8 +12,8 @@ from scalearn.report import markdown_report
 from scalearn.report.statistics import comparisons
 
 ROOT = Path(__file__).parents[1]
-RESULTS = (ROOT / "docs" / "results.md").read_text()
-PUBLISHED = sorted(path.parent for path in (ROOT / "docs").glob("*/rows.jsonl") if (path.parent / "report").is_dir())
+RESULTS = ROOT / "docs" / "results"
+PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/rows.jsonl") if (path.parent / "report").is_dir())
 FOLDERS = pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 
 
@@ -44,15 +44,20 @@ def test_no_path_of_the_machine_that_made_it_is_published(folder):
         assert not re.search(r"/(root|home|work|tmp)/", (folder / name).read_text()), name
 
 
-def test_every_table_row_of_a_way_of_transfer_stands_in_a_published_report():
-    part = RESULTS[RESULTS.index("## Transfer: ") : RESULTS.index("## Does a connectivity pattern")]
-    rows = {line for line in part.splitlines() if line.startswith("| ")}
+def test_every_table_row_on_the_page_of_a_published_comparison_stands_in_a_published_report():
+    rows = {line for folder in PUBLISHED for line in page(folder).splitlines() if line.startswith("| ")}
     published = {line for folder in PUBLISHED for line in (folder / "report" / "report.md").read_text().splitlines()}
     assert len(rows) > 50
     assert rows <= published
 
 
 @FOLDERS
-def test_the_command_beside_a_published_comparison_names_it(folder):
-    assert f"scalearn run scripts/{folder.name}.yaml" in RESULTS
-    assert f"scalearn report docs/{folder.name}" in RESULTS
+def test_the_commands_of_a_published_comparison_stand_on_its_page_and_the_index_links_it(folder):
+    assert f"scalearn compare scripts/{folder.name}.yaml" in page(folder)
+    assert f"scalearn report docs/results/{folder.name}" in page(folder)
+    assert f"({folder.name}/README.md)" in (RESULTS / "README.md").read_text()
+
+
+def page(folder):
+    """The page beside a published comparison's data."""
+    return (folder / "README.md").read_text()

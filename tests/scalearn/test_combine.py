@@ -19,7 +19,7 @@ from tasksel import UserError, get_task
 from tasksel.model.base import load_base
 
 LAYERS, WIDTH, SOURCES = 3, 32, 5
-DOC = Path(__file__).parents[2] / "docs" / "transfer.md"
+DOC = Path(__file__).parents[2] / "docs" / "reference" / "transfer_methods.md"
 
 
 def learned(method, layers, d, n, *, r, base):

@@ -223,7 +223,7 @@ def write_task(folder, labels):
     ("folder", "script"), [("matrix", "matrix_minilm.yaml"), ("matrix_trec_is", "matrix_trec_is.yaml")]
 )
 def test_a_published_matrix_is_whole_and_of_the_configuration_beside_it(folder, script):
-    folder, told = SCRIPTS.parent / "docs" / folder, read_config(SCRIPTS / script, MatrixConfig)
+    folder, told = SCRIPTS.parent / "docs" / "results" / folder, read_config(SCRIPTS / script, MatrixConfig)
     rows, provenance = read_matrix(folder).rows, json.loads((folder / "provenance.json").read_text())
     seeds = sorted({row.seed for row in rows})
     assert seeds == list(range(len(seeds)))

@@ -23,7 +23,9 @@ from tasksel.selection.baselines import Oracle
 from tasksel.selection.selectors import EmbeddingSelector
 from tasksel.testing import TASKS, _other_luck, check_embedder, check_selector
 
-PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "reference" / "selectors.md").read_text()
+GUIDE = (DOCS / "guides" / "add_a_selector.md").read_text()
 
 
 @dataclass(frozen=True)
@@ -337,11 +339,11 @@ def test_the_check_leaves_the_random_generators_as_they_were():
 class TestPage:
     def test_its_python_runs_as_it_stands(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
-        blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-        assert len(blocks) == 4
+        blocks = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+        assert len(blocks) == 5
         shared = {"__name__": __name__}  # of all blocks; a dataclass looks its module up
         for block in blocks:
-            exec(compile(block, "methods.md", "exec"), shared)
+            exec(compile(block, "add_a_selector.md", "exec"), shared)
         shown = capsys.readouterr().out
         assert "sources for sentiment_films by word-lengths" in shown
         assert "sources for sentiment_films by same-outputs" in shown

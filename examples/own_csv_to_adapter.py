@@ -1,0 +1,50 @@
+"""From your own CSV to one adapter that plain `adapters` loads.
+
+python examples/own_csv_to_adapter.py --csv reviews.csv --text body --label stars
+python examples/own_csv_to_adapter.py                   # writes a small CSV first
+"""
+
+from pathlib import Path
+
+import tyro
+from adapters import AutoAdapterModel
+
+import scalearn as sl
+import tasksel as ts
+
+SOURCES = ("sentiment_films", "sentiment_restaurants", "entail_travel")
+WORDS = {"good": ("works well", "would buy again"), "bad": ("broke after a day", "not worth the money")}
+
+
+def example_csv(path: Path) -> Path:
+    """A CSV as a shop may have it."""
+    rows = [f'"order {n}: {text}",{label}' for n in range(30) for label, texts in WORDS.items() for text in texts]
+    path.write_text("body,stars\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def main(
+    csv: Path | None = None, text: str = "body", label: str = "stars", base: str = "minilm",
+    epochs: int = 5, rows: int = 600, out: Path = Path("out/own_csv"),
+):  # fmt: skip
+    """Trains sources, chooses two of them for the CSV, learns a weight for each, and exports."""
+    recipe = sl.Recipe(lr=1e-3, batch=8, epochs=epochs, max_length=64)
+    pool = sl.AdapterPool(out / "pool", base=base)
+    for name in SOURCES:
+        sl.train_source(ts.get_task(name), pool, rows=rows, recipe=recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    target = ts.Task.from_csv(csv or example_csv(out / "reviews.csv"), text=text, label=label)
+    ranking = ts.rank(target, pool, by="logme")
+    print(ranking)
+    few = sl.METHODS["scalearn-uniform"].recipe.model_copy(update={"epochs": epochs, "batch": 8, "max_length": 64})
+    result = sl.transfer(target, pool.select(ranking.top(2)), method="scalearn-uniform", recipe=few, out=out / "result")
+    print(result)
+    adapter = result.export(out / "adapter")
+
+    model = AutoAdapterModel.from_pretrained(pool.base.path)  # from here on nothing of this project is needed
+    model.set_active_adapters(model.load_adapter(str(adapter), use_safetensors=True))
+    print(f"{adapter}: {sum(p.numel() for p in model.parameters()):,} parameters with base and head")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
