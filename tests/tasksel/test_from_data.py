@@ -320,9 +320,7 @@ class TestKeptRows:
 
     def test_the_task_comes_back_from_json_in_another_process(self, python):
         task = make([{"text": "naïve “日本”", "label": 1}, {"text": "line\nbreak\u2028", "label": 2}] * 3)
-        code = (
-            "import sys; from tasksel import Task, load_data; print(load_data(Task.model_validate_json(sys.argv[1])).fingerprint)"
-        )
+        code = "import sys; from tasksel import Task, load_data; print(load_data(Task.model_validate_json(sys.argv[1])).fingerprint)"
         done = subprocess.run(
             [python, "-c", code, task.model_dump_json()], capture_output=True, text=True, check=True, timeout=120
         )
