@@ -9,11 +9,10 @@ import pytest
 import torch
 from adapters import SeqBnConfig
 
-from scalearn import METHODS, AdapterPool, Recipe
+from scalearn import METHODS, AdapterPool, Recipe, transfer
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
 from scalearn.layers.mix import bottleneck_layers
-from scalearn.results import transfer
 from tasksel import get_task
 
 RECIPE = Recipe(lr=1e-2, epochs=1, batch=8, max_length=32)

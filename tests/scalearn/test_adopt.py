@@ -7,12 +7,11 @@ import pytest
 import torch
 from adapters import CompacterConfig, LoRAConfig, ParBnConfig, PrefixTuningConfig, SeqBnConfig, SeqBnInvConfig
 
-from scalearn import METHODS, AdapterPool
+from scalearn import METHODS, AdapterPool, adopt
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
 from scalearn.methods.base import build
 from tasksel import UserError, get_task
-from tasksel.adapters import importing as adopt
 from tasksel.model.base import load_base
 
 

@@ -154,7 +154,7 @@ def test_an_export_replaces_an_export(results, tmp_path):
 def test_sources_with_a_scale_of_their_own_are_exported_with_it(fill, tiny, target, recipe, tmp_path):
     from adapters import SeqBnConfig
 
-    from scalearn.results import transfer
+    from scalearn import transfer
     from scalearn.results.predict import predict_file
 
     sources = fill(tmp_path / "pool", tiny, "one", "two", config=SeqBnConfig(reduction_factor=16, scaling=3.0))

@@ -7,12 +7,11 @@ import torch
 from adapters import SeqBnConfig
 from safetensors.torch import load_file
 
-from scalearn import METHODS
+from scalearn import METHODS, transfer
 from scalearn.layers.fusion import penalty
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
 from scalearn.methods.base import build
-from scalearn.results import transfer
 from tasksel.model.base import load_base
 
 IDS = torch.tensor([[101, 2023, 2003, 102], [101, 2919, 102, 0]])

@@ -6,12 +6,11 @@ import json
 import pytest
 import torch
 
-from scalearn import METHODS
+from scalearn import METHODS, transfer
 from scalearn.layers.mix import given_omegas
 from scalearn.layers.stacking import stack
 from scalearn.methods.base import build
 from scalearn.methods.grid import CELLS, best_of_grid
-from scalearn.results import transfer
 from tasksel import UserError
 from tasksel.model.base import load_base
 from tasksel.training.loop import Fit

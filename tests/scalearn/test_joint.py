@@ -11,10 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scalearn import AdapterPool, TransferResult, train_source
+from scalearn import AdapterPool, TransferResult, train_source, transfer
 from scalearn.methods import joint as module
 from scalearn.methods.joint import SHARED, TOLD, WEIGHTS, partners, train_joint
-from scalearn.results import transfer
 from tasksel import UserError, get_task, load
 from tasksel.tasks.load import Data
 from tasksel.training.loop import Diverged

@@ -89,7 +89,7 @@ import sys
 from pathlib import Path
 from scalearn import AdapterPool, Recipe, transfer
 from tasksel import get_task
-from tasksel.training import accelerator
+from tasksel.processes import accelerator
 
 world = accelerator()
 Path(f"rank-{world.process_index}").write_text(str(world.num_processes))

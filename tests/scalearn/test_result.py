@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scalearn import METHODS, SCALINGS, TransferResult
-from scalearn.results import transfer
+from scalearn import METHODS, SCALINGS, TransferResult, transfer
 from tasksel import UserError, load
 
 TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carrots", "Nobody peels"), ("a", "b")]

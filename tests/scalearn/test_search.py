@@ -8,12 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scalearn import METHODS
+from scalearn import METHODS, transfer
 from scalearn.layers.mix import given_omegas
 from scalearn.layers.stacking import stack
 from scalearn.methods.base import build
 from scalearn.methods.search import BOUND, EVALUATIONS, minimise, searched
-from scalearn.results import transfer
 from tasksel import UserError, load
 from tasksel.model.base import load_base
 from tasksel.training.loop import Fit

@@ -7,11 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scalearn import METHODS
+from scalearn import METHODS, transfer
 from scalearn.layers.stacking import stack
 from scalearn.methods.base import build
 from scalearn.methods.soup import merge, shares
-from scalearn.results import transfer
 from tasksel import UserError
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.model.base import load_base

@@ -13,9 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scalearn import Recipe, TransferResult
+from scalearn import Recipe, TransferResult, transfer
 from scalearn.layers.mix import ScaledMix
-from scalearn.results import transfer
 from tasksel import Ranking, UserError, get_task
 from tasksel.model.base import weights_fingerprint
 from tasksel.training.loop import Diverged

@@ -59,7 +59,7 @@ KILLED = """
     from pathlib import Path
 
     sys.path.insert(0, sys.argv[1])
-    from scalearn.workers import workers
+    from scalearn.comparison.workers import workers
     from test_workers import sleeper
 
     if __name__ == "__main__":

@@ -25,8 +25,8 @@ from tasksel.tasks.task import HubSource
 CHILD = """
 import json, sys
 from tasksel.errors import UserError
-from tasksel.hub import hub_revision, hub_rows
-from tasksel.task import HubSource
+from tasksel.tasks.hub import hub_revision, hub_rows
+from tasksel.tasks.task import HubSource
 answers = []
 for asked in json.loads(sys.argv[1]):
     source = HubSource(**asked.pop("source"))
