@@ -8,7 +8,7 @@ from made_run import BASES, GAINS, SOURCES, TARGETS, config, made_rankings, made
 from rich.console import Console
 
 from scalearn.comparison.records import RunFolder
-from scalearn.methods.base import METHODS
+from scalearn.methods import METHODS
 from scalearn.report.statistics import Comparison, Condition, comparisons
 from scalearn.report.tables import (  # fmt: skip
     block_of,
