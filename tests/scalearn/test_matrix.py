@@ -230,7 +230,7 @@ def test_a_published_matrix_is_whole_and_of_the_configuration_beside_it(folder, 
     assert seeds == list(range(len(seeds)))
     measured = told.model_copy(update={"targets": told.targets.model_copy(update={"seeds": tuple(seeds)})})
     assert {(r.target, r.source, r.method, r.seed) for r in rows} == {
-        (u.target, u.source, u.method, u.seed) for u in units(measured)
+        (u.target, u.source, u.method, u.seed) for u in matrix_units(measured)
     }
     assert MatrixConfig.model_validate(provenance["config"]) == told
     assert provenance["adapters"].keys() == set(told.sources.tasks)
