@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scalearn import AdapterPool
-from tasksel import TaskEmbedding, find_tasks, load, load_base
+from tasksel import TaskEmbedding, find_tasks, load_base, load_data
 from tasksel.display.progress import bar
 from tasksel.embeddings.connectivity import Connectivity
 from tasksel.embeddings.similarity import Grouping
@@ -34,7 +34,9 @@ def embed_all(embedder: Connectivity, names: list[str], data: str, rows: int, st
             for seed in (0, 1):
                 path = store / f"{name}-{embedder.key}-seed{seed}.safetensors"
                 if not path.is_file():
-                    embedder.embed(tasks[name], load(tasks[name], rows=rows, seed=seed), base, seed=seed).save(path)
+                    embedder.embed(tasks[name], load_data(tasks[name], rows=rows, seed=seed), base, seed=seed).save(
+                        path
+                    )
                 found[name, seed] = TaskEmbedding.load(path)
                 advance(name)
     return found

@@ -26,7 +26,7 @@ class MedianSoup(MergedAdapter):
         return Bottlenecks(*(getattr(stacked, name).median(dim=0, keepdim=True).values for name in names))
 
 
-sl.register(MedianSoup(name="soup-median", recipe=HEAD_RECIPE))
+sl.register_method(MedianSoup(name="soup-median", recipe=HEAD_RECIPE))
 
 
 def main(base: str = "minilm", rows: int = 600, epochs: int = 5, out: Path = Path("out/median")):

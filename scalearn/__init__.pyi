@@ -5,14 +5,13 @@ from scalearn.layers.scaling import SCALINGS as SCALINGS
 from scalearn.layers.scaling import Scaling as Scaling
 from scalearn.methods import METHODS as METHODS
 from scalearn.methods import get_method as get_method
-from scalearn.methods import register as register
+from scalearn.methods import register_method as register_method
 from scalearn.methods.base import TransferMethod as TransferMethod
 from scalearn.report import write_report as write_report
 from scalearn.results.explain import Explanation as Explanation
 from scalearn.results.explain import explain as explain
 from scalearn.results.result import TransferResult as TransferResult
 from scalearn.results.transfer import transfer as transfer
-from tasksel.adapters.importing import adopt as adopt
 from tasksel.adapters.pool import AdapterPool as AdapterPool
 from tasksel.adapters.pool import Source as Source
 from tasksel.adapters.train import train_source as train_source

@@ -8,11 +8,11 @@ from tasksel.embeddings.base import Embedder as Embedder
 from tasksel.embeddings.base import TaskEmbedding as TaskEmbedding
 from tasksel.embeddings.index import EmbeddingIndex as EmbeddingIndex
 from tasksel.errors import UserError as UserError
-from tasksel.evaluation.leaderboard import Judgement as Judgement
-from tasksel.evaluation.leaderboard import judge as judge
+from tasksel.evaluation.leaderboard import Leaderboard as Leaderboard
+from tasksel.evaluation.leaderboard import evaluate_selectors as evaluate_selectors
 from tasksel.evaluation.ranking_metrics import ndcg as ndcg
 from tasksel.evaluation.ranking_metrics import regret as regret
-from tasksel.evaluation.transfer_matrix import Matrix as Matrix
+from tasksel.evaluation.transfer_matrix import TransferMatrix as TransferMatrix
 from tasksel.evaluation.transfer_matrix import read_matrix as read_matrix
 from tasksel.model.base import Base as Base
 from tasksel.model.base import load_base as load_base
@@ -22,7 +22,7 @@ from tasksel.selection.ranking import rank as rank
 from tasksel.selection.selectors import SELECTORS as SELECTORS
 from tasksel.selection.selectors import get_selector as get_selector
 from tasksel.tasks.load import Data as Data
-from tasksel.tasks.load import load as load
+from tasksel.tasks.load import load_data as load_data
 from tasksel.tasks.metrics import METRICS as METRICS
 from tasksel.tasks.metrics import score as score
 from tasksel.tasks.registry import find_tasks as find_tasks

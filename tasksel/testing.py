@@ -21,14 +21,14 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
 from tasksel.selection.base import ScoreName, Selector
 from tasksel.selection.candidate import TaskCandidate, TaskOnBase
-from tasksel.tasks.load import Data, load
+from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.registry import get_task
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
@@ -163,12 +163,12 @@ class _Example:
     data: Data
     fingerprint: str  # of the data as it was before anybody saw it
     base: Base
-    trained: Trained | None
+    trained: AdapterCheckpoint | None
 
 
 def _example(name: str, needs: Needs, base: Base, folder: Path, *, seed: int = 0) -> _Example:
     task = get_task(name)
-    data = load(task, rows=ROWS, seed=seed)
+    data = load_data(task, rows=ROWS, seed=seed)
     trained = None
     if needs == "adapter":
         trained = train_adapter(task, data, base, folder / name, recipe=QUICK)
@@ -189,7 +189,7 @@ class _Watched(TaskOnBase):
         return self.example.data
 
     @cached_property
-    def trained(self) -> Trained:
+    def trained(self) -> AdapterCheckpoint:
         """The adapter, where it may be asked for."""
         asked = f"`{self.declared}` is 'data', but the trained adapter of '{self.name}' is asked for; declare 'adapter'"
         if self.example.trained is None:

@@ -7,7 +7,7 @@ import pytest
 
 from scalearn.comparison.config import read_config
 from scalearn.comparison.experiment import Experiment, units
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from scalearn.report import markdown_report
 from scalearn.report.statistics import comparisons
 
@@ -23,7 +23,7 @@ def test_there_are_published_comparisons():
 
 @FOLDERS
 def test_a_published_run_is_of_its_configuration_and_has_every_unit(folder):
-    told, run = read_config(ROOT / "scripts" / f"{folder.name}.yaml", Experiment), Run(folder)
+    told, run = read_config(ROOT / "scripts" / f"{folder.name}.yaml", Experiment), RunFolder(folder)
     assert Experiment.model_validate(run.config) == told.model_copy(update={"data": "tasks"})
     assert run.told["plan"] == [str(unit) for unit in units(told)]
     assert not run.missing
@@ -31,7 +31,7 @@ def test_a_published_run_is_of_its_configuration_and_has_every_unit(folder):
 
 @FOLDERS
 def test_the_published_report_is_made_again_from_its_rows(folder):
-    published, run = (folder / "report" / "report.md").read_text(), Run(folder)
+    published, run = (folder / "report" / "report.md").read_text(), RunFolder(folder)
     pictures = [Path(name) for name in re.findall(r"!\[[^\]]*\]\((pictures/[^)]+)\)", published)]
     assert pictures
     assert all((folder / "report" / picture).is_file() for picture in pictures)

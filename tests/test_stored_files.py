@@ -14,19 +14,19 @@ import torch
 from adapters import AutoAdapterModel
 from transformers import AutoTokenizer
 
-from scalearn import METHODS, AdapterPool, Recipe, TransferResult, adopt, train_source, transfer
+from scalearn import METHODS, AdapterPool, Recipe, TransferResult, train_source, transfer
 from scalearn.comparison.config import read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.find import find_result
-from scalearn.comparison.measure_matrix import MatrixConfig, MatrixRun
+from scalearn.comparison.measure_matrix import MatrixConfig, MatrixMeasurement
 from scalearn.comparison.plan import Plan
-from scalearn.comparison.records import Run, name_of
+from scalearn.comparison.records import RunFolder, name_of
 from scalearn.results.predict import Export, predict_text
-from tasksel import EMBEDDERS, find_tasks, get_embedder, get_task, load, load_base, rank
+from tasksel import EMBEDDERS, find_tasks, get_embedder, get_task, load_base, load_data, rank
 from tasksel.adapters.train import source_key
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.index import EmbeddingIndex
-from tasksel.evaluation.leaderboard import judge
+from tasksel.evaluation.leaderboard import evaluate_selectors
 from tasksel.evaluation.score_records import read_scores
 from tasksel.evaluation.score_selectors import missing
 from tasksel.evaluation.transfer_matrix import read_matrix
@@ -34,7 +34,7 @@ from tasksel.gain.pair_features import read_pairs
 from tasksel.gain.tradeoff import measured_pairs
 from tasksel.selection.selectors import get_selector
 from tasksel.tasks.examples import Split
-from tasksel.tasks.registry import given_task
+from tasksel.tasks.registry import resolve_task
 
 STORED = Path(__file__).parent / "support" / "stored_by_0_1"
 EXPECTED = json.loads((STORED / "expected.json").read_text())
@@ -110,7 +110,7 @@ def close(actual, expected, digits=5):
 
 def own_tasks():
     """The tasks in `tasks/`: a data file, a task file, and task folders."""
-    reviews, stay = given_task("tasks/reviews.csv", text=("text",)), given_task("tasks/stay.yaml")
+    reviews, stay = resolve_task("tasks/reviews.csv", text=("text",)), resolve_task("tasks/stay.yaml")
     return {"reviews": reviews, "stay": stay, **{task.name: task for task in find_tasks("tasks")}}
 
 
@@ -163,7 +163,7 @@ def test_tasks_of_every_kind_and_form_give_the_rows_they_gave(stored):
     for place, tasks in {"tasks": own_tasks(), "built_in": {task.name: task for task in find_tasks()}}.items():
         assert tasks.keys() == EXPECTED[place].keys()
         for name, task in tasks.items():
-            data = load(task, rows=ROWS)
+            data = load_data(task, rows=ROWS)
             actual = {"kind": task.kind, "labels": list(task.labels), "metric": task.metric, "outputs": task.outputs}
             actual |= {"rows": [len(data.train), len(data.dev), len(data.test)], "data": data.fingerprint}
             assert actual == EXPECTED[place][name], name
@@ -179,7 +179,7 @@ def test_a_stored_pool_is_read_and_each_key_of_it_is_computed_again(stored):
         card = source.card
         actual[source.name] = {"key": card.key, "data": card.data, "weights": source.fingerprint, "origin": card.origin}
         actual[source.name] |= {"scores": card.scores, "parameters": card.parameters, "kind": card.task.kind}
-        data = load(source.task, rows=source.rows, seed=source.seed)
+        data = load_data(source.task, rows=source.rows, seed=source.seed)
         assert data.fingerprint == card.data
         if card.recipe:
             assert source_key(source.task, data, pool.base, card.recipe, source.seed) == card.key
@@ -195,7 +195,7 @@ def test_a_source_that_is_stored_is_not_trained_again(own, no_step):
 
 
 def test_a_plain_adapter_is_adopted_as_it_was(own):
-    adopted = adopt(AdapterPool("another", base=BASE), "plain_adapter", task=own_tasks()["reviews"])
+    adopted = AdapterPool("another", base=BASE).add("plain_adapter", task=own_tasks()["reviews"])
     actual = {"key": adopted.card.key, "weights": adopted.fingerprint, "origin": adopted.card.origin}
     assert actual.items() <= EXPECTED["pool"]["reviews"].items()
 
@@ -280,7 +280,7 @@ def test_a_stored_export_predicts_with_and_without_this_package(stored):
 
 
 def test_a_stored_run_is_read_whole(stored):
-    run, expected = Run(Path("run")), EXPECTED["run"]
+    run, expected = RunFolder(Path("run")), EXPECTED["run"]
     assert run.missing == []
     close(rows_by_name(run.rows), expected["rows"])
     close([row.model_dump(mode="json", exclude={"seconds"}) for row in run.rankings], expected["rankings"])
@@ -318,11 +318,11 @@ def test_a_unit_that_is_lost_is_made_again_from_the_stored_joint_training(own, n
             shutil.rmtree(f"run/store/results/{key}")
     plan.run()
     assert files_of("run/store/joint") == before
-    close(rows_by_name(Run(Path("run")).rows), expected["rows"])
+    close(rows_by_name(RunFolder(Path("run")).rows), expected["rows"])
 
 
 def test_an_interrupted_run_is_read_up_to_the_line_that_is_cut_short(stored):
-    run, expected = Run(Path("interrupted")), EXPECTED["interrupted"]
+    run, expected = RunFolder(Path("interrupted")), EXPECTED["interrupted"]
     assert run.missing == expected["missing"]
     assert len(run.rows) == len(expected["rows"]) - len(expected["missing"]) > 0
 
@@ -337,7 +337,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(own):
     after = files_of("interrupted/store")
     assert {name: after.get(name) for name in whole} == whole
     assert not [name for name in after if ".partial-" in name]
-    run = Run(Path("interrupted"))
+    run = RunFolder(Path("interrupted"))
     assert run.missing == []
     close(rows_by_name(run.rows), expected["rows"], 3)  # two of them are trained here
     assert [name_of(row) for row in run.rows] == list(expected["rows"])
@@ -363,7 +363,7 @@ def test_a_stored_matrix_its_scores_and_its_pairs_are_read(stored):
 
 def test_a_stored_matrix_judges_selectors_and_gives_gains_as_it_did(stored):
     matrix, expected = read_matrix(Path("matrix")), EXPECTED["matrix"]
-    judged = judge(matrix, list(read_scores(Path("matrix")).values()))
+    judged = evaluate_selectors(matrix, list(read_scores(Path("matrix")).values()))
     actual = {row.by: {name: value.mean for name, value in row.values.items()} for row in judged.rows}
     close({by: actual[by] for by in expected["judgement"]}, expected["judgement"])
     features = {key: pair.features for key, pair in read_pairs(Path("matrix/pairs.jsonl")).items()}
@@ -373,7 +373,7 @@ def test_a_stored_matrix_judges_selectors_and_gives_gains_as_it_did(stored):
 
 def test_a_stored_matrix_measures_nothing_again(own, no_step):
     before = files_of(own, but=["matrix/provenance.json"])
-    measurement = MatrixRun(read_config(Path("matrix.yaml"), MatrixConfig), Path("matrix"))
+    measurement = MatrixMeasurement(read_config(Path("matrix.yaml"), MatrixConfig), Path("matrix"))
     assert measurement.todo() == []
     measurement.run()
     assert files_of(own, but=["matrix/provenance.json"]) == before
@@ -385,5 +385,5 @@ def test_what_a_stored_matrix_says_of_itself_is_still_what_decides_it(own):
         return {name: provenance[name] for name in ("config", "identity", "adapters")}
 
     before = decides()
-    MatrixRun(read_config(Path("matrix.yaml"), MatrixConfig), Path("matrix")).run()
+    MatrixMeasurement(read_config(Path("matrix.yaml"), MatrixConfig), Path("matrix")).run()
     assert decides() == before

@@ -92,11 +92,11 @@ def matrix(
       scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
       scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
     """
-    from scalearn.comparison.matrix_config import units
-    from scalearn.comparison.measure_matrix import MatrixRun
+    from scalearn.comparison.matrix_config import matrix_units
+    from scalearn.comparison.measure_matrix import MatrixMeasurement
 
-    run = MatrixRun(measured, out_folder)
-    todo, total = run.todo(), len(units(measured))
+    run = MatrixMeasurement(measured, out_folder)
+    todo, total = run.todo(), len(matrix_units(measured))
     if plan:
         for target in measured.targets.tasks:
             show(f"{target}: {sum(unit.target == target for unit in todo)} runs to do")

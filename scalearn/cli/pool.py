@@ -33,13 +33,13 @@ def train_source(
     """
     from tasksel.adapters.train import SOURCE_RECIPE
     from tasksel.adapters.train import train_source as train
-    from tasksel.tasks.registry import given_task
+    from tasksel.tasks.registry import resolve_task
 
     if not tasks:
         raise UserError("name at least one task (see them: tasksel ls)")
     if name and len(tasks) > 1:
         raise UserError(f"--name goes with one task; {len(tasks)} are given")
-    named = [given_task(task, data=data, text=text, label=label) for task in tasks]
+    named = [resolve_task(task, data=data, text=text, label=label) for task in tasks]
     pool, changed = open_pool(pool_folder, base), recipe.of(SOURCE_RECIPE)
     for task in named:
         source = train(task, pool, name=name, rows=rows, seed=seed, recipe=changed, overwrite=overwrite)
@@ -95,12 +95,11 @@ def add(
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
       scalearn pool add someone/their-adapter --name theirs
     """
-    from tasksel.adapters.importing import adopt
-    from tasksel.tasks.registry import given_task
+    from tasksel.tasks.registry import resolve_task
 
-    trained_on = given_task(task, data=data, text=text, label=label) if task else None
+    trained_on = resolve_task(task, data=data, text=text, label=label) if task else None
     pool = open_pool(pool_folder, base)
-    show_result(repr(adopt(pool, origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
+    show_result(repr(pool.add(origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
 
 
 def verify(pool_folder: PoolFolder = DEFAULT_POOL) -> None:

@@ -41,9 +41,9 @@ def transfer(
     from scalearn.methods import get_method
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
-    from tasksel.tasks.registry import given_task
+    from tasksel.tasks.registry import resolve_task
 
-    chosen, task = get_method(method), given_task(target, data=data, text=text, label=label, validation=validation)
+    chosen, task = get_method(method), resolve_task(target, data=data, text=text, label=label, validation=validation)
     pool = AdapterPool(pool_folder)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None

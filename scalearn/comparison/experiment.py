@@ -14,7 +14,7 @@ from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, conditions, several
 from tasksel.errors import UserError
 from tasksel.storage.frozen import Frozen
-from tasksel.tasks.load import load
+from tasksel.tasks.load import load_data
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
 
@@ -173,4 +173,4 @@ def _check_sizes(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) ->
             if size != FULL and int(size) < 1:
                 raise UserError(f"targets.sizes: {size}; give 'full' or numbers of rows from 1 on")
             if size != FULL and not isinstance(tasks[name].source, HubSource):
-                load(experiment.drawn(tasks[name], size))
+                load_data(experiment.drawn(tasks[name], size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scalearn.comparison.condition import FULL
-from scalearn.comparison.records import EXPERIMENT, Run
+from scalearn.comparison.records import EXPERIMENT, RunFolder
 from scalearn.methods import get_method
 from scalearn.results.explain import mixable_methods
 from scalearn.results.result import TransferResult
@@ -35,7 +35,7 @@ def find_result(
         if target or method:
             raise UserError(f"{folder} is no run (no {EXPERIMENT}): name a run's folder, or a result's folder alone")
         return TransferResult.load(folder)
-    run = Run(folder)
+    run = RunFolder(folder)
     if target is None:
         raise UserError(
             f"{folder} is a run: name one of its targets after it: {', '.join(run.config['targets']['tasks'])}"
@@ -43,7 +43,7 @@ def find_result(
     return _kept(run, target, _mix_of(run, target, method), seed, size)
 
 
-def _mix_of(run: Run, target: str, method: str | None) -> str:
+def _mix_of(run: RunFolder, target: str, method: str | None) -> str:
     """The method that is meant, of those that a run has."""
     targets, methods = run.config["targets"]["tasks"], run.config["methods"]
     if target not in targets:
@@ -56,7 +56,7 @@ def _mix_of(run: Run, target: str, method: str | None) -> str:
     return method or mixes[0]
 
 
-def _kept(run: Run, target: str, method: str, seed: int | None, size: str | None) -> TransferResult:
+def _kept(run: RunFolder, target: str, method: str, seed: int | None, size: str | None) -> TransferResult:
     """The result that is meant, of those whose models a run kept."""
     found = [row for row in run.rows if (row.target, row.method) == (target, method)]
     found = [row for row in found if seed in (None, row.seed) and size in (None, str(row.size))]

@@ -44,7 +44,7 @@ class MatrixConfig(Frozen):
 
 
 @dataclass(frozen=True)
-class Unit:
+class MatrixUnit:
     """One run. `source` is None for the baseline."""
 
     target: str
@@ -58,10 +58,10 @@ class Unit:
         )
 
 
-def units(config: MatrixConfig) -> list[Unit]:
+def matrix_units(config: MatrixConfig) -> list[MatrixUnit]:
     """Every run, seed by seed, so that a measurement that is stopped has whole seeds. A target's own source is left out."""
     return [
-        Unit(target, source, method, seed)
+        MatrixUnit(target, source, method, seed)
         for seed in config.targets.seeds
         for target in config.targets.tasks
         for method in (SINGLE, *config.methods)

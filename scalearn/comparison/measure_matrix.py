@@ -21,27 +21,27 @@ from typing import Any
 import numpy as np
 
 from scalearn.comparison.config import check_lists
-from scalearn.comparison.matrix_config import MatrixConfig, Unit, units
+from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.workers import workers
 from scalearn.methods import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
 from tasksel.adapters.train import SOURCE_RECIPE, train_source
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
-from tasksel.evaluation.transfer_matrix import FILE, SINGLE, Row, read_whole_rows
+from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, read_whole_rows
 from tasksel.model.base import load_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.storage.provenance import command, versions
 from tasksel.tasks.examples import Split
-from tasksel.tasks.load import load
+from tasksel.tasks.load import load_data
 from tasksel.tasks.registry import find_tasks
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import encode_split, evaluate
 
 
-class MatrixRun:
+class MatrixMeasurement:
     """A measurement in a folder: `pool/`, `matrix.jsonl`, `provenance.json`.
 
     Raises:
@@ -79,19 +79,21 @@ class MatrixRun:
     def _identity(self) -> dict[str, Any]:
         """What decides the numbers: the configuration but for its seeds and the data's place, the base, every task's rows."""
         told = self.config.model_dump(mode="json", exclude={"data": True, "name": True, "targets": {"seeds"}})
-        rows = {name: load(task).fingerprint for name, task in sorted(self.tasks.items())}
+        rows = {name: load_data(task).fingerprint for name, task in sorted(self.tasks.items())}
         precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         return {**told, "base": load_base(self.config.base).fingerprint, "rows": rows, "mixed_precision": precision}
 
-    def todo(self) -> list[Unit]:
+    def todo(self) -> list[MatrixUnit]:
         """The runs that no row tells of yet."""
         done = {(row.target, row.source, row.method, row.seed) for row in self._rows()}
-        return [unit for unit in units(self.config) if (unit.target, unit.source, unit.method, unit.seed) not in done]
+        return [
+            unit for unit in matrix_units(self.config) if (unit.target, unit.source, unit.method, unit.seed) not in done
+        ]
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[MatrixRecord]:
         return read_whole_rows(self.rows_file)[0] if self.rows_file.is_file() else []
 
-    def estimate(self, todo: list[Unit], jobs: int) -> float:
+    def estimate(self, todo: list[MatrixUnit], jobs: int) -> float:
         """About how many seconds `todo` takes: medians of a target's finished runs, or two timed steps where there are none."""
         seen: dict[str, list[float]] = {}
         for row in self._rows():
@@ -129,7 +131,7 @@ class MatrixRun:
         if cut := mend(self.rows_file):
             say(cut)
         todo = self.todo()
-        total = len(units(self.config))
+        total = len(matrix_units(self.config))
         if len(todo) < total:
             say(f"{total - len(todo)} of {total} runs are done already")
         bench = functools.partial(_measuring, self.config.model_dump_json(), str(self.out))
@@ -188,16 +190,16 @@ class _Bench:
         return encode_split(split, self.tasks[target], self.base.tokenizer, max_length=self._length())
 
     def _rows(self, target: str, seed: int) -> tuple[Any, Any]:
-        data = load(self.tasks[target], rows=self.config.targets.rows, seed=seed)
+        data = load_data(self.tasks[target], rows=self.config.targets.rows, seed=seed)
         return self._encode(target, data.train), self._encode(target, data.dev)
 
     def _test(self, target: str) -> Any:
-        test = load(self.tasks[target], rows=self.config.targets.rows).test
+        test = load_data(self.tasks[target], rows=self.config.targets.rows).test
         cap = min(len(test), self.config.targets.test_rows or len(test))
         chosen = sorted(np.random.default_rng(0).permutation(len(test))[:cap].tolist())
         return self._encode(target, test.take(chosen))
 
-    def measure(self, unit: Unit) -> Row:
+    def measure(self, unit: MatrixUnit) -> MatrixRecord:
         """Trains and scores one unit; a run that diverges has no score."""
         begun = time.perf_counter()
         task, method = self.tasks[unit.target], METHODS[unit.method]
@@ -221,9 +223,9 @@ class _Bench:
             "steps": steps,
             "seconds": round(seconds, 2),
         }
-        return Row(target=unit.target, source=unit.source, method=unit.method, seed=unit.seed, **told)
+        return MatrixRecord(target=unit.target, source=unit.source, method=unit.method, seed=unit.seed, **told)
 
 
-def _measuring(config: str, out: str) -> Callable[[Unit], Row]:
+def _measuring(config: str, out: str) -> Callable[[MatrixUnit], MatrixRecord]:
     """What measures a unit, with a bench of its own."""
     return _Bench(MatrixConfig.model_validate_json(config), Path(out)).measure

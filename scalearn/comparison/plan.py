@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from scalearn.comparison.condition import FULL
 from scalearn.comparison.experiment import Experiment, Size, Unit, check, units
-from scalearn.comparison.records import EXPERIMENT, RANKINGS, ROWS, RankingRow, Row
-from scalearn.comparison.work_store import OWN, Workshop
+from scalearn.comparison.records import EXPERIMENT, RANKINGS, ROWS, RankingRecord, UnitRecord
+from scalearn.comparison.work_store import OWN, WorkStore
 from scalearn.comparison.workers import workers
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
@@ -74,7 +74,7 @@ class Plan:
         self.store = store or out / "store"
         found = find_tasks(experiment.data)
         check(experiment, {name: found[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)})
-        self.workshop = Workshop(experiment, self.store)
+        self.workshop = WorkStore(experiment, self.store)
         self._claim()
 
     def _claim(self) -> None:
@@ -142,7 +142,7 @@ class Plan:
             return Step("own", unit.target, self.experiment.source_seed(unit.seed), unit.size)
         return None
 
-    def do(self, step: Step) -> Row | None:
+    def do(self, step: Step) -> UnitRecord | None:
         """Does a step; a unit gives its row."""
         shop = self.workshop
         if step.wave == "source":
@@ -196,11 +196,11 @@ class Plan:
             return lambda: partial(_timed, self)
         return partial(_elsewhere, self.experiment.model_dump_json(), str(self.out), str(self.store))
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[UnitRecord]:
         """The rows of the units that are finished, in the plan's order."""
         return [row for row in map(self.workshop.stored, self.units) if row is not None]
 
-    def rankings(self) -> list[RankingRow]:
+    def rankings(self) -> list[RankingRecord]:
         """The rankings that are there, in the plan's order."""
         steps = [step for step in self.steps() if step.wave == "rank" and self.done(step)]
         return [self.workshop.ranking(step.target, step.size, step.by, step.seed) for step in steps]
@@ -228,7 +228,7 @@ def _device() -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-Done = tuple[Step, Row | None, float]
+Done = tuple[Step, UnitRecord | None, float]
 
 
 def _timed(plan: Plan, step: Step) -> Done:

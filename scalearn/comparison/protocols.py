@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasksel.errors import unknown
-from tasksel.tasks.task import Draw, Task
+from tasksel.tasks.task import Subsample, Task
 from tasksel.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class Protocol:
     def drawn(self, task: Task, *, shots: int | None, test_rows: int | None) -> Task:
         """The task with the rows that are used of it; `shots` None is full data."""
         dev = None if shots is None else self.dev
-        return task.model_copy(update={"draw": Draw(shots=shots, dev=dev, seed=self.draw_seed, test_rows=test_rows)})
+        return task.model_copy(
+            update={"draw": Subsample(shots=shots, dev=dev, seed=self.draw_seed, test_rows=test_rows)}
+        )
 
 
 ROWS = (

@@ -27,7 +27,7 @@ FORMAT = 1
 ROWS, RANKINGS, EXPERIMENT = "rows.jsonl", "rankings.jsonl", "experiment.json"
 
 
-class Row(Frozen):
+class UnitRecord(Frozen):
     """One finished unit. Scores are fractions; the main one is the target's metric on (at most `test_rows` of) the public validation set.
 
     Attributes:
@@ -79,7 +79,7 @@ class Row(Frozen):
         return Condition(self.method, self.by, self.k, self.own, source)
 
 
-class RankingRow(Frozen):
+class RankingRecord(Frozen):
     """A ranking of sources for a target, best first; larger scores are nearer."""
 
     format: int = FORMAT
@@ -111,13 +111,13 @@ def parse(told: Any, kind: type[Frozen], where: str) -> Any:
         raise UserError(f"{where}: not a row that this version reads ({path}: {first['msg']})") from error
 
 
-def read_unit(path: Path) -> Row:
+def read_unit(path: Path) -> UnitRecord:
     """One unit of a store.
 
     Raises:
         UserError: see `parse`.
     """
-    row: Row = parse(read_json(path), Row, str(path))
+    row: UnitRecord = parse(read_json(path), UnitRecord, str(path))
     return row
 
 
@@ -132,7 +132,7 @@ def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
     return [parse(told, kind, where) for where, told in whole_lines(path)[0]]
 
 
-class Run:
+class RunFolder:
     """What a run's folder holds: its configuration, plan and finished rows.
 
     Raises:
@@ -148,8 +148,8 @@ class Run:
         self.told: dict[str, Any] = read_json(folder / EXPERIMENT)
         if not isinstance(self.told, dict) or "experiment" not in self.told or "plan" not in self.told:
             raise UserError(f"{folder / EXPERIMENT} is not of this version: run it again in another folder")
-        self.rows: list[Row] = read_lines(folder / ROWS, Row)
-        self.rankings: list[RankingRow] = read_lines(folder / RANKINGS, RankingRow)
+        self.rows: list[UnitRecord] = read_lines(folder / ROWS, UnitRecord)
+        self.rankings: list[RankingRecord] = read_lines(folder / RANKINGS, RankingRecord)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -163,6 +163,6 @@ class Run:
         return [name for name in self.told["plan"] if name not in done]
 
 
-def name_of(row: Row) -> str:
+def name_of(row: UnitRecord) -> str:
     """A row's unit in words, as a run's plan holds it."""
     return unit_name(row.target, row.size, row.condition, row.seed)

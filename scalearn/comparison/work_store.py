@@ -26,7 +26,7 @@ from accelerate.utils import broadcast_object_list
 
 from scalearn.comparison.condition import EACH, FULL, Condition
 from scalearn.comparison.experiment import Experiment, Size, Unit
-from scalearn.comparison.records import RankingRow, Row, parse, read_unit
+from scalearn.comparison.records import RankingRecord, UnitRecord, parse, read_unit
 from scalearn.methods import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
 from scalearn.results.transfer import transfer
@@ -39,7 +39,7 @@ from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.ranking import rank
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.provenance import versions
-from tasksel.tasks.load import Data, load
+from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.registry import find_tasks
 from tasksel.tasks.task import Task
 from tasksel.training.loop import Diverged
@@ -49,10 +49,10 @@ OWN = "single-adapter"  # this method is a target's own source
 
 @lru_cache(maxsize=128)
 def _loaded(told: str, rows: int | None, seed: int) -> Data:
-    return load(Task.model_validate_json(told), rows=rows, seed=seed)
+    return load_data(Task.model_validate_json(told), rows=rows, seed=seed)
 
 
-class Workshop:
+class WorkStore:
     """The work of one experiment in a store."""
 
     def __init__(self, experiment: Experiment, store: Path) -> None:
@@ -134,7 +134,7 @@ class Workshop:
         """Where a unit's row lies."""
         return self.store / "units" / f"{self.key(unit)}.json"
 
-    def stored(self, unit: Unit) -> Row | None:
+    def stored(self, unit: Unit) -> UnitRecord | None:
         """A unit's row, if it is finished and its model is kept where models are."""
         if not (self.store / "units").is_dir():
             return None  # nothing is loaded to name what cannot be there
@@ -200,12 +200,12 @@ class Workshop:
         key = value_hash([target, data, self.base.fingerprint, by, self._settings(by), seed, sources])
         return self.store / "rankings" / f"{key}.json"
 
-    def ranking(self, target: str, size: Size, by: str, seed: int) -> RankingRow:
+    def ranking(self, target: str, size: Size, by: str, seed: int) -> RankingRecord:
         """The ranking of the sources for a target, made if it is not there."""
         path = self.ranking_path(target, size, by, seed)
         if not path.is_file():
             self._rank(path, target, size, by, seed)
-        row: RankingRow = parse(read_json(path), RankingRow, str(path))
+        row: RankingRecord = parse(read_json(path), RankingRecord, str(path))
         return row
 
     def _rank(self, path: Path, target: str, size: Size, by: str, seed: int) -> None:
@@ -220,7 +220,7 @@ class Workshop:
             seed=seed,
             cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
         )
-        row = RankingRow(
+        row = RankingRecord(
             key=path.stem, target=target, size=size, seed=seed, by=by,
             names=ranking.names, scores=ranking.scores, seconds=ranking.provenance["seconds"],
         )  # fmt: skip
@@ -251,11 +251,11 @@ class Workshop:
         ranking = self.ranking(unit.target, unit.size, str(condition.by), unit.seed)
         return ranking.names[: condition.others], tuple(max(0.0, score) for score in ranking.scores[: condition.others])
 
-    def make(self, unit: Unit) -> Row:
+    def make(self, unit: Unit) -> UnitRecord:
         """Computes a unit and stores its row; a run that diverges has no score."""
         path = self.unit_path(unit)
         made = self._own_row(unit) if unit.condition.method == OWN else self._transferred(unit, path.stem)
-        row = Row(key=path.stem, **self._told(unit), **made)
+        row = UnitRecord(key=path.stem, **self._told(unit), **made)
         if is_main():
             write_json(path, row.model_dump(mode="json"))
         accelerator().wait_for_everyone()

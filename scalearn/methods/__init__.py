@@ -65,7 +65,7 @@ def get_method(name: str) -> TransferMethod:
     return METHODS[name]
 
 
-def register(method: TransferMethod) -> TransferMethod:
+def register_method(method: TransferMethod) -> TransferMethod:
     """Adds a transfer method from outside: from now on its name works wherever a method's name does, in this process.
 
     Registering the same row again changes nothing, so that a module may be imported twice.

@@ -17,7 +17,7 @@ from scalearn.layers.mix import set_omega
 from scalearn.layers.scaling import SET, Scaling
 from scalearn.methods.scaled import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel
-from tasksel.training.loop import Fit
+from tasksel.training.loop import FitResult
 from tasksel.training.state import load_trained, trained_state
 
 CELLS = [cell for cell in product((0.0, 0.5, 1.0), repeat=2) if any(cell)]
@@ -40,7 +40,7 @@ class FixedGrid(ScaledSources):
         return training.finished(model, *best_of_grid(model, training.fit))
 
 
-def best_of_grid(model: Any, train: Callable[[Any], Fit]) -> tuple[Fit, list[dict[str, float]]]:
+def best_of_grid(model: Any, train: Callable[[Any], FitResult]) -> tuple[FitResult, list[dict[str, float]]]:
     """Trains the model's head for every cell and leaves the model with the best cell and its head.
 
     Args:

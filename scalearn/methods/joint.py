@@ -35,10 +35,10 @@ from tasksel.model.base import Base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
 from tasksel.storage.frozen import Frozen
-from tasksel.tasks.load import Data, load
+from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
-from tasksel.training.loop import TEMPERATURE, Fit, Part, fit_parts
-from tasksel.training.memory import Peak
+from tasksel.training.loop import TEMPERATURE, FitResult, Part, fit_parts
+from tasksel.training.memory import PeakMemory
 from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
@@ -128,10 +128,10 @@ class JointTraining:
         }
         return shared | {name: tensor for name, tensor in self.state.items() if name.startswith(f"heads.{task}.")}
 
-    def fit(self, task: str) -> Fit:
+    def fit(self, task: str) -> FitResult:
         """How it went for one task: that task's own dev score, and the steps and seconds of all together."""
         record = self.record
-        return Fit(record.scores[task], record.epoch, record.steps, record.seconds)
+        return FitResult(record.scores[task], record.epoch, record.steps, record.seconds)
 
 
 def auxiliary_sources(target: Task, sources: Sequence[Source]) -> tuple[Source, ...]:
@@ -168,11 +168,11 @@ def joint_task(source: Source) -> JointTask:
     >>> task, data = joint_task(pool["mnli"])  # doctest: +SKIP
 
     Raises:
-        UserError: a task that is not known; bad data (see `tasksel.tasks.load.load`).
+        UserError: a task that is not known; bad data (see `tasksel.tasks.load.load_data`).
     """
     if source.task is None:
         raise UserError(f"source '{source.name}' names no task")
-    return source.task, load(source.task, rows=source.rows, seed=source.seed)
+    return source.task, load_data(source.task, rows=source.rows, seed=source.seed)
 
 
 def task_identity(task: Task, data: Data) -> list[Any]:
@@ -227,7 +227,7 @@ def _train(
     tasks: Sequence[JointTask], base: Base, recipe: Recipe, decisive: dict[str, Any], label: str, rescue: Path | None
 ) -> JointTraining:
     """Builds the model and trains it; `tasks` come in the order of their names."""
-    peak, seed = Peak(accelerator().device), decisive["seed"]
+    peak, seed = PeakMemory(accelerator().device), decisive["seed"]
     model = adapter_model(base, [task for task, _ in tasks], SHARED, seed=seed)
     parts = []
     for task, data in tasks:

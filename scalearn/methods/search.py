@@ -28,7 +28,7 @@ from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded
 from tasksel.model.heads import loss_sum
 from tasksel.tasks.task import Task
-from tasksel.training.loop import Fit
+from tasksel.training.loop import FitResult
 from tasksel.training.predict import predict
 
 BOUND, PENALTY, EVALUATIONS = 1.5, 0.05, 40  # LoraHub's
@@ -96,7 +96,9 @@ def minimise(objective: Callable[[Sequence[float]], float], count: int, *, seed:
     return best
 
 
-def searched(model: Any, task: Task, rows: Encoded, train: Callable[[Any], Fit], *, count: int, seed: int) -> Fit:
+def searched(
+    model: Any, task: Task, rows: Encoded, train: Callable[[Any], FitResult], *, count: int, seed: int
+) -> FitResult:
     """Head, omega, head: leaves the model with the best omega and the head trained under it.
 
     Every process of a launch tries and finds what the main one does; the logits are those of all processes together.

@@ -18,8 +18,8 @@ from tasksel.model.encoding import Encoded
 from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
-from tasksel.training.loop import Fit, fit
-from tasksel.training.memory import Peak
+from tasksel.training.loop import FitResult, fit
+from tasksel.training.memory import PeakMemory
 from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
@@ -34,7 +34,7 @@ class TrainedModel:
     """
 
     model: Any
-    fit: Fit
+    fit: FitResult
     peak_memory: int | None
     grid: tuple[dict[str, float], ...] | None = None
 
@@ -63,7 +63,7 @@ class SeedTraining:
     label: str
     rescue: Path
     store: Path | None = None
-    peak: Peak = field(default_factory=lambda: Peak(accelerator().device), repr=False)
+    peak: PeakMemory = field(default_factory=lambda: PeakMemory(accelerator().device), repr=False)
 
     @cached_property
     def encoded(self) -> tuple[Encoded, Encoded]:
@@ -74,7 +74,7 @@ class SeedTraining:
         )
         return train, dev
 
-    def fit(self, model: Any, **options: Any) -> Fit:
+    def fit(self, model: Any, **options: Any) -> FitResult:
         """Trains what is trainable in the model on the target's rows, and leaves it with its best checkpoint on dev.
 
         Args:
@@ -96,6 +96,6 @@ class SeedTraining:
             **options,
         )
 
-    def finished(self, model: Any, done: Fit, grid: Sequence[dict[str, float]] | None = None) -> TrainedModel:
+    def finished(self, model: Any, done: FitResult, grid: Sequence[dict[str, float]] | None = None) -> TrainedModel:
         """A trained model, with the most memory that was held since this training began."""
         return TrainedModel(model, done, self.peak.bytes(), tuple(grid) if grid else None)

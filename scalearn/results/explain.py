@@ -23,7 +23,7 @@ from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
-from tasksel.tasks.load import Data, load, stratified
+from tasksel.tasks.load import Data, load_data, stratified
 from tasksel.tasks.metrics import score
 from tasksel.training.predict import encode_split, predict
 
@@ -189,7 +189,7 @@ def _left_out(result: TransferResult, model: Any, test: Split, draws: int) -> tu
 
 def _data(result: TransferResult, seed: int) -> Data:
     """The rows that a seed was trained on and scored by."""
-    data = load(result.task, rows=result.run.rows, seed=seed)
+    data = load_data(result.task, rows=result.run.rows, seed=seed)
     if data.fingerprint != result.seeds[seed].data:
         raise UserError(
             f"{result.folder}: the data of '{result.task.name}' has changed since it was trained on; "

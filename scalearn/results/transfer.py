@@ -23,7 +23,7 @@ from tasksel.model.base import Base, describe, load_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, value_hash, whole_folder, write_json
 from tasksel.storage.provenance import versions
-from tasksel.tasks.load import load
+from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
 from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
@@ -56,7 +56,7 @@ class TransferSpec:
     @cached_property
     def key(self) -> str:
         """16 hex digits of everything that decides the outcome, but for the seeds."""
-        content = load(self.target, rows=self.rows).fingerprint
+        content = load_data(self.target, rows=self.rows).fingerprint
         target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
         recipe = self.recipe.model_dump(exclude={"log_with"})
         sources = self.method.identity(self.sources)
@@ -234,7 +234,7 @@ def _difference(record: TransferRecord, spec: TransferSpec) -> str:
 
 def _train_seed(spec: TransferSpec, seed: int) -> None:
     """Trains one seed by the method's own procedure, scores it, and stores it whole."""
-    data = load(spec.target, rows=spec.rows, seed=seed)
+    data = load_data(spec.target, rows=spec.rows, seed=seed)
     layers, adapter_config = spec.prepared
     training = SeedTraining(
         target=spec.target,

@@ -24,7 +24,7 @@ WEIGHTS, HEAD, RECORD = "adapter.safetensors", "model_head.safetensors", "traine
 
 
 @dataclass(frozen=True)
-class Trained:
+class AdapterCheckpoint:
     """An adapter's folder, and the adapter's name inside its files."""
 
     folder: Path

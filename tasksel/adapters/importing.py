@@ -20,13 +20,13 @@ from tasksel.adapters.pool import CONFIG, WEIGHTS, AdapterPool, Source, entry_na
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base
 from tasksel.storage.atomic import file_hash, read_json
-from tasksel.tasks.load import load
+from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
 
 HEAD = "model_head.safetensors"
 
 
-def adopt(
+def import_adapter(
     pool: AdapterPool,
     origin: str | Path,
     *,
@@ -63,7 +63,7 @@ def adopt(
     ours = sum(f".adapters.{adapter}." in key for key in model.state_dict())
     if theirs != ours:
         raise UserError(f"{origin}: {theirs} weights, where the layers of '{pool.base.name}' take {ours}: another base")
-    data = load(task, rows=rows).fingerprint if task else None
+    data = load_data(task, rows=rows).fingerprint if task else None
     card: dict[str, Any] = {"key": file_hash(folder / WEIGHTS)[:16], "task": task, "rows": rows, "data": data}
     return pool.store(model, adapter, name=name, origin=f"added from {origin}", **card)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
-from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
@@ -83,10 +83,10 @@ class Source:
         return self.card.files[WEIGHTS][:16]
 
     @cached_property
-    def trained(self) -> Trained:
+    def trained(self) -> AdapterCheckpoint:
         """Its adapter and head, as `tasksel` runs and compares them."""
         self.verify()
-        return Trained(self.folder, self.card.adapter)
+        return AdapterCheckpoint(self.folder, self.card.adapter)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -210,6 +210,31 @@ class AdapterPool:
         if twice:
             raise UserError(f"source '{twice[0]}' is chosen twice")
         return [self[name] for name in chosen]
+
+    def add(
+        self,
+        origin: str | Path,
+        *,
+        name: str | None = None,
+        task: Task | None = None,
+        rows: int | None = None,
+        same_base: bool = False,
+    ) -> Source:
+        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; see `import_adapter`.
+
+        Args:
+            name: the entry's name, by default the adapter's own.
+            task, rows: what it was trained on, so that selectors that read rows can rank it.
+            same_base: you know that it was trained on the pool's base though its file names another.
+
+        >>> pool.add("path/to/adapter", task=get_task("rte", data="path/to/tasks"))  # doctest: +SKIP
+
+        Raises:
+            UserError: another base, width or kind of adapter; no safetensors (pickles are never read); a name that is taken.
+        """
+        from tasksel.adapters.importing import import_adapter
+
+        return import_adapter(self, origin, name=name, task=task, rows=rows, same_base=same_base)
 
     def store(self, model: Any, adapter: str, **card: Any) -> Source:
         """Saves an adapter of `model`, and the head of its name, as an entry; one of that name is replaced.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from adapters import SeqBnConfig
 
-from tasksel.adapters.checkpoint import RECORD, Trained
+from tasksel.adapters.checkpoint import RECORD, AdapterCheckpoint
 from tasksel.adapters.pool import AdapterPool, Source, entry_name
 from tasksel.display.progress import say
 from tasksel.errors import UserError
@@ -23,10 +23,10 @@ from tasksel.model.base import Base, quiet
 from tasksel.model.heads import add_head
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import value_hash, whole_folder, write_json
-from tasksel.tasks.load import Data, load
+from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
-from tasksel.training.loop import Fit, fit
-from tasksel.training.memory import Peak
+from tasksel.training.loop import FitResult, fit
+from tasksel.training.memory import PeakMemory
 from tasksel.training.predict import encode_split, evaluate_all
 from tasksel.training.recipe import Recipe
 
@@ -82,7 +82,7 @@ def trainable_parameters(model: Any) -> dict[str, int]:
 
 def fit_adapter(
     task: Task, data: Data, base: Base, recipe: Recipe, *, seed: int, label: str, rescue: Path | None = None
-) -> tuple[Any, Fit]:
+) -> tuple[Any, FitResult]:
     """Trains a new adapter and head, both of the task's name, on the task's rows.
 
     Args:
@@ -105,7 +105,7 @@ def fit_adapter(
 
 def train_adapter(
     task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
-) -> Trained:
+) -> AdapterCheckpoint:
     """A task's own adapter and head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
 
     Raises:
@@ -114,7 +114,7 @@ def train_adapter(
     >>> train_adapter(task, load(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
     """
     key = value_hash([data.fingerprint, base.fingerprint, recipe.model_dump(mode="json"), seed])
-    stored = Trained(folder / f"adapter-{key}", task.name)
+    stored = AdapterCheckpoint(folder / f"adapter-{key}", task.name)
     there, world = (stored.folder / RECORD).is_file(), accelerator()
     world.wait_for_everyone()  # all have looked before one writes
     if there:
@@ -167,13 +167,13 @@ def train_source(
     >>> train_source(get_task("sentiment_films"), AdapterPool("pools/mine", base="minilm"))  # doctest: +SKIP
 
     Raises:
-        UserError: the name holds an adapter made otherwise, or cannot name a folder; bad data (see `tasksel.tasks.load.load`).
+        UserError: the name holds an adapter made otherwise, or cannot name a folder; bad data (see `tasksel.tasks.load.load_data`).
         Diverged: the loss became NaN; the last good state is kept beside the pool's entries.
     """
     name = entry_name(name or task.name)
     if name in pool and overwrite == "never":
         return pool[name]
-    data = load(task, rows=rows, seed=seed)
+    data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
         return _held(pool, name, key)
@@ -184,7 +184,7 @@ def _train(
     task: Task, data: Data, pool: AdapterPool, *, name: str, key: str, rows: int | None, seed: int, recipe: Recipe
 ) -> Source:
     """Trains, scores and stores an entry."""
-    peak, rescue = Peak(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
+    peak, rescue = PeakMemory(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
     model, done = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
     card: dict[str, Any] = {"seconds": done.seconds, "steps": done.steps, "epoch": done.epoch}
     card |= {"peak_memory": peak.bytes(), "parameters": trainable_parameters(model)}

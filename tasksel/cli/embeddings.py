@@ -27,11 +27,11 @@ def embed(
     from tasksel.model.base import load_base
     from tasksel.selection.candidate import TaskCandidate, TaskOnBase
     from tasksel.selection.selectors import parse_settings
-    from tasksel.tasks.registry import given_task
+    from tasksel.tasks.registry import resolve_task
 
     model, embedder = load_base(base), get_embedder(by, **parse_settings(settings))
     for name in tasks:
-        task = given_task(name, data=data, text=text, label=label)
+        task = resolve_task(name, data=data, text=text, label=label)
         candidate = TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name)
         embedding = TaskOnBase(candidate, model).embedding(embedder)
         if is_main():

@@ -16,8 +16,8 @@ from tasksel.errors import UserError
 from tasksel.processes import is_main
 
 if TYPE_CHECKING:
-    from tasksel.evaluation.score_records import Scores
-    from tasksel.evaluation.score_selectors import Bench
+    from tasksel.evaluation.score_records import SelectorScores
+    from tasksel.evaluation.score_selectors import ScoringSetup
 
 
 def evaluate(
@@ -38,7 +38,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from tasksel.evaluation.leaderboard import judge
+    from tasksel.evaluation.leaderboard import evaluate_selectors
     from tasksel.evaluation.leaderboard_figure import picture
     from tasksel.evaluation.score_records import FILE
     from tasksel.evaluation.score_selectors import missing, named_methods, score_all
@@ -55,7 +55,9 @@ def evaluate(
         raise UserError(
             f"no scores under seed {', '.join(map(str, seeds))} in {path}: compute them (--pool POOL, --data TASKS)"
         )
-    leaderboard = judge(measured, [one for one in scores if not targets or one.target in targets], method=method)
+    leaderboard = evaluate_selectors(
+        measured, [one for one in scores if not targets or one.target in targets], method=method
+    )
     if not is_main():
         return
     wide = out if out.is_terminal else Console(width=130)  # a pipe has no width of its own
@@ -66,7 +68,7 @@ def evaluate(
         out.print(f"judge.md and judge.svg lie in {out_folder}", highlight=False)
 
 
-def stored_scores(wanted: Sequence[str], path: Path) -> list[Scores]:
+def stored_scores(wanted: Sequence[str], path: Path) -> list[SelectorScores]:
     """The wanted selectors' scores in a file; those that it has none of are said.
 
     Raises:
@@ -88,10 +90,10 @@ def stored_scores(wanted: Sequence[str], path: Path) -> list[Scores]:
 
 def sources_and_targets(
     targets: Sequence[str], pool: Path, data: str | None, base: str | None, rows: int | None, cache_dir: Path
-) -> Bench:
+) -> ScoringSetup:
     """What scores and features are computed from: a pool's sources and the tasks of a place."""
     from tasksel.adapters.pool import pool_sources
-    from tasksel.evaluation.score_selectors import Bench
+    from tasksel.evaluation.score_selectors import ScoringSetup
 
     model, tasks = pool_base_or_default(base, pool), tasks_of_pool(data, pool, targets)
-    return Bench(pool_sources(pool, model, tasks=tasks), tasks, model, rows, cache_dir)
+    return ScoringSetup(pool_sources(pool, model, tasks=tasks), tasks, model, rows, cache_dir)

@@ -36,7 +36,7 @@ def predict_gain(
     from tasksel.evaluation.transfer_matrix import beside, read_matrix
     from tasksel.gain.pair_features import FILE as PAIRS
     from tasksel.gain.pair_features import attribute, read_pairs, rows_with_features, with_scores
-    from tasksel.gain.predictor import assess
+    from tasksel.gain.predictor import evaluate_gain_prediction
     from tasksel.gain.report import markdown, write
     from tasksel.gain.tradeoff import measured_pairs
 
@@ -60,7 +60,7 @@ def predict_gain(
     for name in diverged:
         say(f"left out, as it diverged under every seed: {name}")
     sizes = {pair.source: pair.source_rows for pair in known.values()}
-    assessment = assess(pairs, sizes=sizes, max_loss=max_loss)
+    assessment = evaluate_gain_prediction(pairs, sizes=sizes, max_loss=max_loss)
     if not is_main():
         return
     out.print(markdown(assessment), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole

@@ -48,9 +48,9 @@ def rank(
     from tasksel.evaluation.transfer_matrix import read_matrix
     from tasksel.selection.ranking import rank as rank_sources
     from tasksel.selection.selectors import get_selector, parse_settings
-    from tasksel.tasks.registry import given_task
+    from tasksel.tasks.registry import resolve_task
 
-    task = given_task(target, data=data, text=text, label=label)
+    task = resolve_task(target, data=data, text=text, label=label)
     selector = get_selector(by, **parse_settings(settings))
     if matrix:
         measured, scores = read_matrix(matrix).truth(task.name)
@@ -66,10 +66,10 @@ def rank(
 def _candidates(sources: Sequence[str], data: str | None, pool: Path | None, model: Base) -> list[Any]:
     """The sources of a pool, or tasks, that are named; all where none is."""
     from tasksel.adapters.pool import pool_sources
-    from tasksel.tasks.registry import find_tasks, given_task
+    from tasksel.tasks.registry import find_tasks, resolve_task
 
     if not pool:
-        return [given_task(name, data=data) for name in sources] or list(find_tasks(data))
+        return [resolve_task(name, data=data) for name in sources] or list(find_tasks(data))
     stored = pool_sources(pool, model, tasks=tasks_of_pool(data, pool) if data else None)
     for name in sources:
         if name not in [source.name for source in stored]:

@@ -6,7 +6,7 @@ import json
 
 from tasksel.cli.app import out
 from tasksel.cli.arguments import Data, Label, Name, Rows, Text
-from tasksel.tasks.registry import find_tasks, given_task, suites
+from tasksel.tasks.registry import find_tasks, resolve_task, suites
 from tasksel.tasks.task import Task
 
 
@@ -39,13 +39,13 @@ def show(task: Name, data: Data = None, text: Text = (), label: Label = "label",
       tasksel show rte --data path/to/tasks
       tasksel show reviews.csv --text body --label stars
     """
-    from tasksel.tasks.load import load
+    from tasksel.tasks.load import load_data
 
-    shown = given_task(task, data=data, text=text, label=label)
+    shown = resolve_task(task, data=data, text=text, label=label)
     fields = shown.model_dump(mode="json", exclude_defaults=True)
     fields["source"] = {"type": shown.source.type, **fields["source"]}  # so that what is shown is a task file
     out.print(json.dumps(fields, indent=2, ensure_ascii=False), highlight=False, markup=False)
-    splits = load(shown, rows=rows)
+    splits = load_data(shown, rows=rows)
     sizes = f"train {len(splits.train)}, dev {len(splits.dev)} (a stratified tenth of train), test {len(splits.test)}"
     out.print(f"rows: {sizes}", highlight=False)
     for i in range(min(3, len(splits.train))):

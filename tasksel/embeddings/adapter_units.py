@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.embeddings.base import Needs, TaskInput
 from tasksel.embeddings.token_similarity import Index
 from tasksel.embeddings.tokenwise import TokenEmbedder
@@ -48,7 +48,7 @@ class AdapterUnits(TokenEmbedder):
         return {"tokens": np.concatenate(units(shown.trained))}
 
 
-def units(trained: Trained) -> list[np.ndarray]:
+def units(trained: AdapterCheckpoint) -> list[np.ndarray]:
     """An adapter's projections, layer by layer, `down` before `up`, one row per bottleneck unit: each float32 [r, d].
 
     Raises:

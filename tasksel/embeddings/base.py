@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.storage.atomic import PARTIAL, value_hash
@@ -102,11 +102,11 @@ class TaskInput:
     data: Data
     base: Base
     seed: int = 0
-    adapter: Trained | None = None
+    adapter: AdapterCheckpoint | None = None
     recorded: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
-    def trained(self) -> Trained:
+    def trained(self) -> AdapterCheckpoint:
         """The trained adapter.
 
         Raises:
@@ -167,7 +167,7 @@ class Embedder(ABC):
 
     @final
     def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: Trained | None = None
+        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: AdapterCheckpoint | None = None
     ) -> TaskEmbedding:
         """The embedding of a task, with its provenance.
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
@@ -133,7 +133,7 @@ class Fisher(Embedder):
 class _Watch:
     """Keeps what passes through an adapter's linear layers and out of the encoder's layers: what single rows' gradients are made of."""
 
-    def __init__(self, model: Any, trained: Trained) -> None:
+    def __init__(self, model: Any, trained: AdapterCheckpoint) -> None:
         inside = f".adapters.{trained.adapter}."
         linear = {name: part for name, part in model.named_modules() if inside in name and isinstance(part, nn.Linear)}
         if not linear:

@@ -32,8 +32,8 @@ from tasksel.evaluation.ranking_metrics import (
     top_k_mean,
     true_rank_of_first,
 )
-from tasksel.evaluation.score_records import Scores
-from tasksel.evaluation.transfer_matrix import Matrix
+from tasksel.evaluation.score_records import SelectorScores
+from tasksel.evaluation.transfer_matrix import TransferMatrix
 
 RANDOM, ORACLE, ONE_SEED = "random", "oracle", "one seed"
 TRUTHS = 300  # resampled truths a target, from which the bootstrap draws
@@ -74,12 +74,12 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Judged:
+class LeaderboardRow:
     """One selection method: a value for every measure, each target's own, and what it costs.
 
     Attributes:
         tau: mean Kendall tau-b between the rankings of one target under different seeds; NaN where there is one seed only.
-        seconds, source_seconds, bytes: as in `Scores`, means; NaN where they say nothing.
+        seconds, source_seconds, bytes: as in `SelectorScores`, means; NaN where they say nothing.
     """
 
     by: str
@@ -92,15 +92,15 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Leaderboard:
     """Every method's row, best nDCG (taskweb) first, and what the rows stand on."""
 
-    rows: tuple[Judged, ...]
+    rows: tuple[LeaderboardRow, ...]
     targets: tuple[str, ...]
     about: str
     notes: tuple[str, ...] = ()
 
-    def row(self, by: str) -> Judged:
+    def row(self, by: str) -> LeaderboardRow:
         """One method's row.
 
         Raises:
@@ -158,9 +158,14 @@ class Judgement:
         return f"{_title(measure)} of each target.\n\n{_aligned(['method', *self.targets], lines)}\n"
 
 
-def judge(
-    matrix: Matrix, scores: Sequence[Scores], *, method: str = "sequential", draws: int = 1000, seed: int = 0
-) -> Judgement:
+def evaluate_selectors(
+    matrix: TransferMatrix,
+    scores: Sequence[SelectorScores],
+    *,
+    method: str = "sequential",
+    draws: int = 1000,
+    seed: int = 0,
+) -> Leaderboard:
     """Judges every method in `scores` on the targets that all of them have ranked.
 
     The interval is the bootstrap's, moved so that it lies about the value: a truth from resampled seeds is noisier than the truth, which
@@ -195,7 +200,7 @@ def judge(
     for note in notes:
         say(note)
     rows.sort(key=lambda row: (-np.nan_to_num(row.values[HEADLINE].mean, nan=-1), row.by))
-    return Judgement(tuple(rows), tuple(targets), _about(golds, method), tuple(notes))
+    return Leaderboard(tuple(rows), tuple(targets), _about(golds, method), tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -209,7 +214,7 @@ class _Gold:
     rng: np.random.Generator = field(repr=False)
 
 
-def _gold(matrix: Matrix, target: str, method: str, seed: int) -> _Gold:
+def _gold(matrix: TransferMatrix, target: str, method: str, seed: int) -> _Gold:
     sources, scores = matrix.truth(target, method=method)
     rng = np.random.default_rng(seed)
     picks = rng.integers(0, len(scores), (TRUTHS, len(scores)))
@@ -247,7 +252,9 @@ def _one_seed(gold: _Gold) -> Outcome:
     return _measured((gold.scores, others), (gold.scores[one], _mean_score(gold.scores[picks], axis=1)))
 
 
-def _references(matrix: Matrix, golds: dict[str, _Gold], method: str, draws: int, seed: int) -> list[Judged]:
+def _references(
+    matrix: TransferMatrix, golds: dict[str, _Gold], method: str, draws: int, seed: int
+) -> list[LeaderboardRow]:
     """The floor, the ceiling and the truth itself. Trying every source once is what one seed costs."""
     once = _mean(matrix.seconds(target, method=method) for target in golds)
     every = _mean(matrix.seconds(target, method=method) * len(gold.scores) for target, gold in golds.items())
@@ -266,7 +273,9 @@ def _references(matrix: Matrix, golds: dict[str, _Gold], method: str, draws: int
     ]
 
 
-def _judged(by: str, outcomes: dict[str, Outcome], tau: float, costs: list[float], draws: int, seed: int) -> Judged:
+def _judged(
+    by: str, outcomes: dict[str, Outcome], tau: float, costs: list[float], draws: int, seed: int
+) -> LeaderboardRow:
     per_target = {
         target: {name: float(real.mean()) for name, (real, _) in told.items()} for target, told in outcomes.items()
     }
@@ -280,7 +289,7 @@ def _judged(by: str, outcomes: dict[str, Outcome], tau: float, costs: list[float
         centre, low, high = bootstrap(pool, draws=draws, seed=seed, within=1)
         low, high = max(low - centre + mean, measure.least), min(high - centre + mean, measure.most)
         values[name] = Value(mean, min(low, mean), max(high, mean))
-    return Judged(by, values, per_target, tau, *costs)
+    return LeaderboardRow(by, values, per_target, tau, *costs)
 
 
 def _consistency(rankings: Iterable[Sequence[np.ndarray]]) -> float:
@@ -297,13 +306,13 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(told)) if told else math.nan
 
 
-def _names(scores: Iterable[Scores]) -> set[str]:
+def _names(scores: Iterable[SelectorScores]) -> set[str]:
     return {one.by for one in scores}
 
 
-def _by_method(scores: Sequence[Scores]) -> dict[str, dict[str, list[Scores]]]:
+def _by_method(scores: Sequence[SelectorScores]) -> dict[str, dict[str, list[SelectorScores]]]:
     """method -> target -> its scores, one a ranking seed."""
-    found: dict[str, dict[str, list[Scores]]] = {}
+    found: dict[str, dict[str, list[SelectorScores]]] = {}
     seen = set()
     for one in scores:
         if one.key in seen:
@@ -313,7 +322,9 @@ def _by_method(scores: Sequence[Scores]) -> dict[str, dict[str, list[Scores]]]:
     return found
 
 
-def _common_targets(matrix: Matrix, by_method: dict[str, dict[str, list[Scores]]], notes: list[str]) -> list[str]:
+def _common_targets(
+    matrix: TransferMatrix, by_method: dict[str, dict[str, list[SelectorScores]]], notes: list[str]
+) -> list[str]:
     """The matrix's targets that every method has ranked; a note for each method that keeps others out."""
     for told in by_method.values():
         for target in told:
@@ -331,7 +342,7 @@ def _common_targets(matrix: Matrix, by_method: dict[str, dict[str, list[Scores]]
     return common
 
 
-def _ordered(one: Scores, gold: _Gold) -> np.ndarray:
+def _ordered(one: SelectorScores, gold: _Gold) -> np.ndarray:
     """The scores in the order of the truth's sources, [sources]."""
     for source in gold.sources:
         if source not in one.scores:

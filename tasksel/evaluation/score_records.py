@@ -16,7 +16,7 @@ Key = tuple[str, str, int]  # method, target, ranking seed
 
 
 @dataclass(frozen=True)
-class Scores:
+class SelectorScores:
     """What one selection method says of every source for one target, under one ranking seed.
 
     Attributes:
@@ -38,7 +38,7 @@ class Scores:
         return self.by, self.target, self.seed
 
 
-def read_scores(path: Path) -> dict[Key, Scores]:
+def read_scores(path: Path) -> dict[Key, SelectorScores]:
     """The scores in a file, or in the folder that holds `scores.jsonl`; none where there is no file or nothing whole in it.
 
     Raises:
@@ -47,7 +47,7 @@ def read_scores(path: Path) -> dict[Key, Scores]:
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         return {}
-    found, complaint = read_records(path, Scores, key=lambda scores: scores.key)
+    found, complaint = read_records(path, SelectorScores, key=lambda scores: scores.key)
     if complaint:
         say(complaint)
     return {one.key: one for one in found}

@@ -13,7 +13,7 @@ from pathlib import Path
 from tasksel.display.progress import bar, say
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError
-from tasksel.evaluation.score_records import FILE, Key, Scores, read_scores
+from tasksel.evaluation.score_records import FILE, Key, SelectorScores, read_scores
 from tasksel.model.base import Base
 from tasksel.selection.candidate import Candidate, TaskCandidate, TaskOnBase
 from tasksel.selection.selectors import SELECTORS, get_selector
@@ -34,7 +34,7 @@ def named_methods(by: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Bench:
+class ScoringSetup:
     """What scores are computed from: the sources, the targets' tasks with their draw of rows, and a folder to keep things in."""
 
     sources: Sequence[Candidate]
@@ -57,7 +57,7 @@ class Bench:
         """Every source but the target's own."""
         return [TaskOnBase(source, self.base) for source in self.sources if source.name != target]
 
-    def score(self, by: str, target: str, seed: int) -> Scores:
+    def score(self, by: str, target: str, seed: int) -> SelectorScores:
         """One method's scores of every source but the target's own, with what they cost.
 
         Raises:
@@ -71,7 +71,9 @@ class Bench:
         for name, score in scores.items():
             if not math.isfinite(score):
                 raise UserError(f"the score of '{name}' is {score}, which is no number")
-        return Scores(by, target, seed, scores, round(cost.seconds, 3), round(cost.source_seconds, 3), cost.bytes)
+        return SelectorScores(
+            by, target, seed, scores, round(cost.seconds, 3), round(cost.source_seconds, 3), cost.bytes
+        )
 
 
 def missing(wanted: Iterable[str], targets: Iterable[str], seeds: Iterable[int], path: Path) -> list[Key]:
@@ -80,7 +82,7 @@ def missing(wanted: Iterable[str], targets: Iterable[str], seeds: Iterable[int],
     return [key for target in targets for seed in seeds for by in wanted if (key := (by, target, seed)) not in have]
 
 
-def score_all(bench: Bench, todo: Sequence[Key], path: Path) -> None:
+def score_all(bench: ScoringSetup, todo: Sequence[Key], path: Path) -> None:
     """Computes what is to do and appends it, a line each; a method that cannot rank a target is said and left out.
 
     Raises:
@@ -103,14 +105,14 @@ def score_all(bench: Bench, todo: Sequence[Key], path: Path) -> None:
             advance(f"{by} for {target}")
 
 
-def _scored(bench: Bench, by: str, target: str, seed: int, have: Mapping[Key, Scores]) -> Scores:
+def _scored(bench: ScoringSetup, by: str, target: str, seed: int, have: Mapping[Key, SelectorScores]) -> SelectorScores:
     """A method's scores; a fused one's ("a+b") are made of its parts', which are computed where they are not there yet."""
     if "+" not in by:
         return bench.score(by, target, seed)
     return fuse(by, [have.get((part, target, seed)) or bench.score(part, target, seed) for part in by.split("+")])
 
 
-def at_hand(wanted: Iterable[str], have: Mapping[Key, Scores]) -> list[Scores]:
+def at_hand(wanted: Iterable[str], have: Mapping[Key, SelectorScores]) -> list[SelectorScores]:
     """The wanted methods' scores among those at hand; a fused method that is not there is made where all its parts are."""
     ranked = dict.fromkeys((target, seed) for _, target, seed in have)
     found = []
@@ -124,7 +126,7 @@ def at_hand(wanted: Iterable[str], have: Mapping[Key, Scores]) -> list[Scores]:
     return found
 
 
-def fuse(by: str, parts: Sequence[Scores]) -> Scores:
+def fuse(by: str, parts: Sequence[SelectorScores]) -> SelectorScores:
     """The reciprocal-rank fusion of several methods' scores for one target; it costs what they cost together.
 
     Raises:
@@ -140,4 +142,4 @@ def fuse(by: str, parts: Sequence[Scores]) -> Scores:
     fused = reciprocal_rank_fusion([[part.scores[name] for name in sources] for part in parts])
     costs = (sum(part.seconds for part in parts), sum(part.source_seconds for part in parts))
     scores = dict(zip(sources, fused, strict=True))
-    return Scores(by, parts[0].target, parts[0].seed, scores, *costs, sum(part.bytes for part in parts))
+    return SelectorScores(by, parts[0].target, parts[0].seed, scores, *costs, sum(part.bytes for part in parts))

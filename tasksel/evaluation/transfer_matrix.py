@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRecord:
     """One finished run.
 
     Attributes:
@@ -64,14 +64,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class TransferMatrix:
     """The rows of a measurement; names in order of first appearance.
 
     Raises:
         UserError: a target that was measured in two metrics.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[MatrixRecord, ...]
 
     def __post_init__(self) -> None:
         metrics: dict[str, str] = {}
@@ -81,7 +81,7 @@ class Matrix:
                     f"target '{row.target}' was measured in '{metrics[row.target]}' and in '{row.metric}': keep one"
                 )
 
-    def only(self, targets: Iterable[str]) -> Matrix:
+    def only(self, targets: Iterable[str]) -> TransferMatrix:
         """The rows of these targets; of all where none is named.
 
         Raises:
@@ -90,7 +90,7 @@ class Matrix:
         wanted = set(targets) or set(self.targets)
         for target in sorted(wanted):
             self._need_target(target)
-        return Matrix(tuple(row for row in self.rows if row.target in wanted))
+        return TransferMatrix(tuple(row for row in self.rows if row.target in wanted))
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def beside(path: Path, name: str) -> Path:
     return (path if path.is_dir() else path.parent) / name
 
 
-def read_matrix(path: Path) -> Matrix:
+def read_matrix(path: Path) -> TransferMatrix:
     """The matrix in a JSONL file, or in the folder that holds `matrix.jsonl`. A last line that is cut short is said and left out.
 
     Raises:
@@ -207,14 +207,14 @@ def read_matrix(path: Path) -> Matrix:
         say(complaint)
     if not rows:
         raise UserError(f"{path}: no finished run in it yet")
-    return Matrix(tuple(rows))
+    return TransferMatrix(tuple(rows))
 
 
-def read_whole_rows(path: Path) -> tuple[list[Row], str | None]:
+def read_whole_rows(path: Path) -> tuple[list[MatrixRecord], str | None]:
     """The whole rows of a file, each run once, and a complaint where the last line is cut short (a killed run).
 
     Raises:
         UserError: no such file; a line elsewhere that is broken, a field that is missing, unknown or of the wrong type, or a
             run that stands there twice with different values, each with file:line.
     """
-    return read_records(path, Row, key=lambda row: row.key)
+    return read_records(path, MatrixRecord, key=lambda row: row.key)

@@ -15,9 +15,9 @@ import numpy as np
 from tasksel.display.progress import bar, say
 from tasksel.embeddings.conductance import Conductance
 from tasksel.errors import UserError
-from tasksel.evaluation.score_records import Scores
-from tasksel.evaluation.score_selectors import Bench
-from tasksel.evaluation.transfer_matrix import Row
+from tasksel.evaluation.score_records import SelectorScores
+from tasksel.evaluation.score_selectors import ScoringSetup
+from tasksel.evaluation.transfer_matrix import MatrixRecord
 from tasksel.selection.baselines import size
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.storage.jsonl import append_row, mend, read_records
@@ -49,7 +49,7 @@ def read_pairs(path: Path) -> dict[tuple[str, str], PairRow]:
     return {(pair.target, pair.source): pair for pair in found}
 
 
-def attribute(bench: Bench, targets: Sequence[str], path: Path, *, seed: int = 0) -> None:
+def attribute(bench: ScoringSetup, targets: Sequence[str], path: Path, *, seed: int = 0) -> None:
     """Appends the features of every pair that `path` lacks: signed and absolute conductance, each model on its own rows.
 
     A pair that has none (a multiple choice task is in it) is said and left out.
@@ -90,8 +90,8 @@ def _features(source: TaskOnBase, target: TaskOnBase) -> dict[str, float]:
 
 
 def rows_with_features(
-    rows: Sequence[Row], features: Container[tuple[str, str]], *, method: str
-) -> tuple[list[Row], list[str]]:
+    rows: Sequence[MatrixRecord], features: Container[tuple[str, str]], *, method: str
+) -> tuple[list[MatrixRecord], list[str]]:
     """A matrix's rows but those of pairs without features, and the names of those pairs."""
     kept = [row for row in rows if row.source in (None, row.target) or (row.target, row.source) in features]
     lost = {f"{row.source} -> {row.target}" for row in rows if row.method == method and row not in kept}
@@ -99,7 +99,7 @@ def rows_with_features(
 
 
 def with_scores(
-    pairs: Mapping[tuple[str, str], PairRow], scores: Sequence[Scores], also: Sequence[str], *, seed: int
+    pairs: Mapping[tuple[str, str], PairRow], scores: Sequence[SelectorScores], also: Sequence[str], *, seed: int
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Features by (target, source), with the scores of further ways of choosing as columns.
 

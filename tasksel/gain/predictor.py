@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tasksel.errors import UserError, unknown
-from tasksel.gain.tradeoff import Curve, Draws, Ledger, Pair, Point, curve, random_draws
+from tasksel.gain.tradeoff import Curve, Draws, Pair, Point, SkipTradeoff, curve, random_draws
 
-Way = Literal["gain", "sign"]
+PredictionTarget = Literal["gain", "sign"]
 
 
 COSINE = "cosine/"  # of signed attributions; "absolute cosine/0" and the like are of absolute ones
@@ -66,7 +66,11 @@ class Trees:
 
 
 def predict(
-    known: Sequence[Pair], new: Mapping[str, Mapping[str, float]], trees: Trees = Trees(), *, of: Way = "gain"
+    known: Sequence[Pair],
+    new: Mapping[str, Mapping[str, float]],
+    trees: Trees = Trees(),
+    *,
+    of: PredictionTarget = "gain",
 ) -> np.ndarray:
     """Learns from the known pairs and predicts for new ones; deterministic.
 
@@ -125,7 +129,7 @@ def folds(pairs: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:
     return found
 
 
-def leave_one_out(pairs: Sequence[Pair], trees: Trees = Trees(), *, of: Way = "gain") -> np.ndarray:
+def leave_one_out(pairs: Sequence[Pair], trees: Trees = Trees(), *, of: PredictionTarget = "gain") -> np.ndarray:
     """Each pair's prediction by trees that have seen no pair of its target: [pairs].
 
     Raises:
@@ -164,7 +168,7 @@ def nested_choice(pairs: Sequence[Pair], predicted: np.ndarray, trees: Trees, *,
             return None
         best = curve(others, leave_one_out(others, trees), way="gain").most_saved(max_loss)
         run[left] = predicted[left] >= best.threshold
-    return Ledger(pairs).point(run, None)
+    return SkipTradeoff(pairs).point(run, None)
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ def _spearman(gains: np.ndarray, predicted: np.ndarray) -> float | None:
 
 
 @dataclass(frozen=True)
-class Assessment:
+class GainEvaluation:
     """How much time predictions would have saved, and at what cost.
 
     Attributes:
@@ -243,7 +247,7 @@ class Assessment:
         return f"Assessment({len(self.pairs)} pairs, {targets} targets, ways: {', '.join(self.curves)})"
 
 
-def assess(
+def evaluate_gain_prediction(
     pairs: Sequence[Pair],
     trees: Trees = Trees(),
     *,
@@ -251,7 +255,7 @@ def assess(
     max_loss: float = 0.01,
     draws: int = 1000,
     seed: int = 0,
-) -> Assessment:
+) -> GainEvaluation:
     """Predicts every pair's gain with its target left out, and what choosing by it saves and loses.
 
     Beside it, with no learning: the mean cosine of the signed attributions over layers, the largest source first, random pairs, and the measured gains (oracle).
@@ -279,7 +283,7 @@ def assess(
     curves["random"] = random.mean
     curves["oracle"] = curve(pairs, np.array([pair.gain for pair in pairs]), way="oracle", fixed=FIXED["gain"])
     judged = {way: quality(pairs, values) for way, values in predicted.items()}
-    return Assessment(tuple(pairs), trees, max_loss, predicted, curves, judged, random, nested, tuple(notes))
+    return GainEvaluation(tuple(pairs), trees, max_loss, predicted, curves, judged, random, nested, tuple(notes))
 
 
 def _predictions(
@@ -309,7 +313,7 @@ def _sizes(pairs: Sequence[Pair], sizes: Mapping[str, int]) -> np.ndarray:
 
 
 def _check(pairs: Sequence[Pair]) -> None:
-    """Refuses pairs that cannot be learnt from or accounted for; see `assess`."""
+    """Refuses pairs that cannot be learnt from or accounted for; see `evaluate_gain_prediction`."""
     targets = sorted({pair.target for pair in pairs})
     if len(targets) < MIN_TARGETS:
         given = f" ({', '.join(targets)})" if targets else ""

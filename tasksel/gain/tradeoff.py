@@ -1,9 +1,9 @@
 """Time saved, score lost: what comes of running only some of the transfers that were measured.
 
 gain(t, s) = mean over seeds of [ score(t from s's adapter) - score(t from a fresh adapter) ]        of each pair measured
-saved(R), lost(R)                 of the transfers R that are run, against running all; the equations stand at `Ledger`
+saved(R), lost(R)                 of the transfers R that are run, against running all; the equations stand at `SkipTradeoff`
 
-`measured_pairs` makes the pairs of a transfer matrix, `Ledger` settles a choice, `curve` all thresholds, `random_draws` chance. All ours.
+`measured_pairs` makes the pairs of a transfer matrix, `SkipTradeoff` settles a choice, `curve` all thresholds, `random_draws` chance. All ours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasksel.errors import UserError
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingCost:
     """One training: test score and dev score (fractions, means over seeds), and the seconds of all its seeds together."""
 
     score: float
@@ -39,8 +39,8 @@ class Pair:
     source: str
     features: Mapping[str, float]
     gain: float
-    transfer: Run
-    baseline: Run
+    transfer: TrainingCost
+    baseline: TrainingCost
     metric: str = "score"
 
     @property
@@ -105,14 +105,14 @@ def _joined(
     return Pair(target, name, features, gain, after, before, metric)
 
 
-def _mean_run(done: Sequence[Mapping[str, Any]], begun: Sequence[Mapping[str, Any]]) -> Run:
+def _mean_run(done: Sequence[Mapping[str, Any]], begun: Sequence[Mapping[str, Any]]) -> TrainingCost:
     """The finished seeds' mean scores, and the seconds of every seed that was begun."""
     for row in done:
         if row.get("dev") is None:
             raise UserError(
                 f"{row['source']} -> {row['target']}, seed {row['seed']} has no dev score, by which a run is chosen: run it again"
             )
-    return Run(
+    return TrainingCost(
         score=float(np.mean([row["score"] for row in done])),
         dev=float(np.mean([row["dev"] for row in done])),
         seconds=float(sum(row["seconds"] for row in begun)),
@@ -134,7 +134,7 @@ class Point:
     lost: float
 
 
-class Ledger:
+class SkipTradeoff:
     """Time saved and score lost when only some transfers are run.
 
     For each target the baseline (no transfer) is always run, and its seconds count on both sides. Of the baseline and the transfers run, the one
@@ -201,7 +201,7 @@ class Curve:
 
 def curve(pairs: Sequence[Pair], predicted: np.ndarray, *, way: str, fixed: float | None = None) -> Curve:
     """Time saved and score lost at every threshold that makes a difference; predicted [pairs], larger is run sooner."""
-    ledger = Ledger(pairs)
+    ledger = SkipTradeoff(pairs)
     thresholds = [-np.inf, *np.unique(predicted)[1:], np.inf]
     points = tuple(ledger.point(predicted >= threshold, float(threshold)) for threshold in thresholds)
     return Curve(way, points, None if fixed is None else ledger.point(predicted >= fixed, fixed))
@@ -231,7 +231,7 @@ class Draws:
 
 def random_draws(pairs: Sequence[Pair], *, draws: int, seed: int) -> Draws:
     """`draws` random orders of all pairs."""
-    ledger, random = Ledger(pairs), np.random.default_rng(seed)
+    ledger, random = SkipTradeoff(pairs), np.random.default_rng(seed)
     after = np.arange(len(pairs) + 1)[:, None]
     found = [ledger.settle(random.permutation(len(pairs)) < after) for _ in range(draws)]
     return Draws(*(np.array(column) for column in zip(*found, strict=True)))

@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.embeddings.base import Embedder, TaskEmbedding
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.processes import accelerator, is_main
-from tasksel.tasks.load import Data, load
+from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 
 
@@ -36,7 +36,7 @@ class Candidate(Protocol):
     @property
     def folder(self) -> Path | None: ...
     @property
-    def trained(self) -> Trained | None:
+    def trained(self) -> AdapterCheckpoint | None:
         """Its adapter, where one was trained already."""
 
 
@@ -78,7 +78,7 @@ class TaskOnBase:
     @cached_property
     def data(self) -> Data:
         """Its rows."""
-        return load(self.task, rows=self.candidate.rows, seed=self.seed)
+        return load_data(self.task, rows=self.candidate.rows, seed=self.seed)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -86,7 +86,7 @@ class TaskOnBase:
         return self.candidate.data or self.data.fingerprint
 
     @cached_property
-    def trained(self) -> Trained:
+    def trained(self) -> AdapterCheckpoint:
         """Its trained adapter and head; one is trained on its rows where there is none.
 
         Raises:
@@ -131,7 +131,7 @@ class TaskCandidate:
     seed: int = 0
     data: str | None = None
     folder: Path | None = None
-    trained: Trained | None = None
+    trained: AdapterCheckpoint | None = None
 
     @property
     def name(self) -> str:

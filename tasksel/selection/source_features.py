@@ -22,7 +22,7 @@ import torch
 from scipy.special import expit, softmax
 from torch import Tensor
 
-from tasksel.adapters.checkpoint import Trained
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.display.progress import bar
 from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
@@ -176,7 +176,7 @@ class SourceOutput:
     seconds: float
 
 
-def run_source(trained: Trained, base: Base, encoded: Encoded) -> SourceOutput:
+def run_source(trained: AdapterCheckpoint, base: Base, encoded: Encoded) -> SourceOutput:
     """What a trained adapter and its head make of encoded rows; the last runs are remembered for as long as the process lives.
 
     Raises:
@@ -192,7 +192,7 @@ class _Run:
     """A run of a model, equal to every other one of the same adapter, base and token ids."""
 
     key: str
-    trained: Trained = field(compare=False)
+    trained: AdapterCheckpoint = field(compare=False)
     base: Base = field(compare=False)
     encoded: Encoded = field(compare=False)
 

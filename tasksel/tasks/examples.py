@@ -83,65 +83,65 @@ def _has_text(task: Task, row: Row) -> bool:
 
 
 def _choices(task: Task, row: Row) -> list[str]:
-    found = (
+    texts = (
         row.values[task.choices]
         if isinstance(task.choices, str)
         else [_render(part, row.values) for part in task.choices or ()]
     )
     if (
-        not isinstance(found, list)
-        or not 2 <= len(found) <= task.outputs
-        or not all(str(choice).strip() for choice in found)
+        not isinstance(texts, list)
+        or not 2 <= len(texts) <= task.outputs
+        or not all(str(choice).strip() for choice in texts)
     ):
         raise UserError(
-            f"{row.where}: choices {found!r}; a row of '{task.name}' needs a list of 2 to {task.outputs} texts, none empty"
+            f"{row.where}: choices {texts!r}; a row of '{task.name}' needs a list of 2 to {task.outputs} texts, none empty"
         )
-    return [str(choice).strip() for choice in found]
+    return [str(choice).strip() for choice in texts]
 
 
 def _label(task: Task, row: Row, choices: list[str] | None) -> int | float | list[int]:
-    given = row.values[task.label]
+    value = row.values[task.label]
     if task.kind == "regression":
         try:
-            number = float(given)
+            number = float(value)
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise UserError(f"{row.where}: label {given!r} is not a finite number; task '{task.name}' is regression")
+            raise UserError(f"{row.where}: label {value!r} is not a finite number; task '{task.name}' is regression")
         return number
     if task.kind == "multi_label":
-        return _multi_hot(task, row, given)
+        return _multi_hot(task, row, value)
     if task.among:
         parent = task.model_copy(update={"labels": task.among})
-        return _multi_hot(parent, row, given)[task.among.index(task.labels[1])]
+        return _multi_hot(parent, row, value)[task.among.index(task.labels[1])]
     if choices is not None:
-        if not str(given).isdecimal() or int(given) >= len(choices):
+        if not str(value).isdecimal() or int(value) >= len(choices):
             raise UserError(
-                f"{row.where}: label {given!r} is not the index of one of the row's {len(choices)} choices (0 to {len(choices) - 1})"
+                f"{row.where}: label {value!r} is not the index of one of the row's {len(choices)} choices (0 to {len(choices) - 1})"
             )
-        return int(given)
-    return _class_index(task, row, given)
+        return int(value)
+    return _class_index(task, row, value)
 
 
-def _class_index(task: Task, row: Row, given: Any) -> int:
+def _class_index(task: Task, row: Row, value: Any) -> int:
     """A label name's index; where names are themselves numbers ("1" to "5" stars) a number is a name, otherwise an index."""
-    name = str(given).strip()
+    name = str(value).strip()
     if name in task.labels:
         return task.labels.index(name)
     numbers_are_names = all(label.lstrip("-").isdecimal() for label in task.labels)
-    if not numbers_are_names and isinstance(given, bool | int) and 0 <= int(given) < len(task.labels):
-        return int(given)
+    if not numbers_are_names and isinstance(value, bool | int) and 0 <= int(value) < len(task.labels):
+        return int(value)
     if not numbers_are_names and name.isdecimal() and int(name) < len(task.labels):
         return int(name)
     allowed = ", ".join(task.labels[:12]) + (", …" if len(task.labels) > 12 else "")
     raise UserError(
-        f"{row.where}: label {given!r} is not in the label set of '{task.name}': {allowed}"
+        f"{row.where}: label {value!r} is not in the label set of '{task.name}': {allowed}"
         + ("" if numbers_are_names else f" (or 0 to {len(task.labels) - 1})")
     )
 
 
-def _multi_hot(task: Task, row: Row, given: Any) -> list[int]:
-    items = given if isinstance(given, list) else [part.strip() for part in str(given).split("|") if part.strip()]
+def _multi_hot(task: Task, row: Row, value: Any) -> list[int]:
+    items = value if isinstance(value, list) else [part.strip() for part in str(value).split("|") if part.strip()]
     if len(items) == len(task.labels) and all(item in (0, 1) for item in items):
         return [int(item) for item in items]
     indices = {_class_index(task, row, item) for item in items}

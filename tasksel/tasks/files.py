@@ -96,7 +96,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 def template_columns(parts: Iterable[str]) -> list[str]:
     """The columns that column names and `{templates}` use: `("{a} {b}", "c")` uses a, b and c."""
-    found: list[str] = []
+    columns: list[str] = []
     for part in parts:
         try:
             fields = (
@@ -106,8 +106,8 @@ def template_columns(parts: Iterable[str]) -> list[str]:
             raise UserError(f"template {part!r} is broken ({error}); write {{column}} for a column") from error
         if not all(fields):
             raise UserError(f"template {part!r} names no column; write {{column}} for a column")
-        found += [name.split("[")[0].split(".")[0] for name in fields]
-    return list(dict.fromkeys(found))
+        columns += [name.split("[")[0].split(".")[0] for name in fields]
+    return list(dict.fromkeys(columns))
 
 
 def need_columns(rows: list[Row], columns: Iterable[str]) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasksel.errors import UserError, one_line, unknown
-from tasksel.tasks.task import HubSource
+from tasksel.tasks.infer import class_names
+from tasksel.tasks.sources import HubSource
 
 if TYPE_CHECKING:  # `datasets` takes a second to import: only who reads from the hub pays for it
     from datasets import Dataset, DatasetDict
@@ -31,20 +32,21 @@ def hub_rows(
     """The rows of every split in `source.splits`, by our name for the split.
 
     A class label is its index; a list of class labels is a list of names, which cannot be taken for a multi-hot list.
-    With `label` and `labels` given, the class labels of that column must be as many as `labels`.
+    With `label` and `labels` given, the class labels of that column must be as many as `labels`; where they are the same
+    names, and some are numbers (stars), they come as names, because an index could be taken for a name.
 
     Raises:
         UserError: no network and nothing in the cache, or no such data set, revision, folder, configuration or split;
             a data set that runs code; a pinned commit that the cache does not hold; another number of class labels.
     """
-    loaded = _load(source, name)
+    loaded = load_hub(source, name)
     for split in source.splits.values():
         if split not in loaded:
             raise unknown("split", split, loaded, f"task '{name}', hub id '{source.path}'")
     chosen = {ours: loaded[theirs] for ours, theirs in source.splits.items()}
     for split in chosen.values():
         _check_labels(split, source, name, label, labels)
-    return {ours: _plain(split) for ours, split in chosen.items()}
+    return {ours: plain_rows(split, label=label, labels=labels) for ours, split in chosen.items()}
 
 
 def hub_revision(source: HubSource, *, name: str) -> str:
@@ -55,32 +57,37 @@ def hub_revision(source: HubSource, *, name: str) -> str:
     """
     if source.revision and COMMIT.fullmatch(source.revision):
         return source.revision
-    found = _find(source, name)
-    return found.commit if found else _commit(_load(source, name))
+    listing = _find(source, name)
+    return listing.commit if listing else held_commit(load_hub(source, name))
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A data set as the hub describes it now."""
+class _Listing:
+    """What the hub lists of a data set: its commit now, and its files."""
 
     commit: str
     files: list[str]
 
 
-def _load(source: HubSource, name: str) -> DatasetDict:
+def load_hub(source: HubSource, name: str) -> DatasetDict:
+    """Every split of a data set; of `source.splits`, where `source.folder` picks one.
+
+    Raises:
+        UserError: see `hub_rows`.
+    """
     import datasets
 
-    found = _find(source, name)
-    wanted = found.commit if found else source.revision
-    subset = _subset(source, found, name)
-    with _quiet(), _offline(found is None):
+    listing = _find(source, name)
+    wanted = listing.commit if listing else source.revision
+    subset = _subset(source, listing, name)
+    with _quiet(), _offline(listing is None):
         try:
             loaded = datasets.load_dataset(source.path, source.config, revision=wanted, **subset)
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             raise _explained(error, source, name) from error
-    held = _commit(loaded)
+    held = held_commit(loaded)
     # With no network the library serves any commit it has. A cache that `datasets` 2 made is named after no commit.
-    known = found is None or COMMIT.fullmatch(held)
+    known = listing is None or COMMIT.fullmatch(held)
     if known and held != wanted and COMMIT.fullmatch(wanted or ""):
         raise UserError(
             f"task '{name}': no network for hub id '{source.path}', and the cache holds commit {held}, not {wanted}; "
@@ -89,7 +96,7 @@ def _load(source: HubSource, name: str) -> DatasetDict:
     return loaded
 
 
-def _find(source: HubSource, name: str) -> _Found | None:
+def _find(source: HubSource, name: str) -> _Listing | None:
     """What the hub says of the data set; None where it says nothing: no network, or a hub out of order.
 
     Asked first, because the library, left alone, tries for minutes to reach the hub before it looks into its cache,
@@ -117,14 +124,14 @@ def _find(source: HubSource, name: str) -> _Found | None:
             f"{where} runs code, which is never run here; use its Parquet branch: revision {PARQUET_BRANCH}, "
             "and `folder` for the configuration"
         )
-    return _Found(info.sha or "", files)
+    return _Listing(info.sha or "", files)
 
 
-def _subset(source: HubSource, found: _Found | None, name: str) -> dict[str, Any]:
+def _subset(source: HubSource, listing: _Listing | None, name: str) -> dict[str, Any]:
     """What picks the files of `source.folder`, in the two layouts that the Parquet branch has had.
 
     The library names the cache of picked files after their addresses, which nobody knows with no network. So they are
-    cached under a name of ours: given as such when they are fetched, made from the same keywords when they are read.
+    cached under a name of ours: passed as such when they are fetched, built from the same keywords when they are read.
     """
     from datasets import BuilderConfig
 
@@ -132,16 +139,16 @@ def _subset(source: HubSource, found: _Found | None, name: str) -> dict[str, Any
         return {}
     theirs = sorted(set(source.splits.values()))
     named = {"folder": source.folder, "splits": " ".join(theirs)}
-    if found is None:
+    if listing is None:
         return named
     layout = re.compile(re.escape(source.folder) + r"/(?:(?P<newer>[^/]+)/[^/]+|[^/]*-(?P<older>[^/-]+))\.parquet")
     files: dict[str, list[str]] = {}
-    for file in found.files:
+    for file in listing.files:
         if match := layout.fullmatch(file):
             files.setdefault(match["newer"] or match["older"], []).append(file)
     hint = f"task '{name}', hub id '{source.path}'"
     if not files:
-        raise unknown("folder", source.folder, {file.split("/")[0] for file in found.files if "/" in file}, hint)
+        raise unknown("folder", source.folder, {file.split("/")[0] for file in listing.files if "/" in file}, hint)
     for split in theirs:
         if split not in files:
             raise unknown("split", split, files, hint)
@@ -149,7 +156,7 @@ def _subset(source: HubSource, found: _Found | None, name: str) -> dict[str, Any
     return {"data_files": picked, "config_id": BuilderConfig("default").create_config_id(named)}
 
 
-def _commit(loaded: DatasetDict) -> str:
+def held_commit(loaded: DatasetDict) -> str:
     """The cache files a data set under its commit: `.../<config>/<version>/<commit>/<split>.arrow`."""
     return next(Path(file["filename"]).parent.name for split in loaded.values() for file in split.cache_files)
 
@@ -171,28 +178,29 @@ def _explained(error: Exception, source: HubSource, name: str) -> UserError:
     )
 
 
-def _class_names(feature: object) -> list[str] | None:
-    """The names of a column of class labels, or of lists of them."""
-    return getattr(getattr(feature, "feature", feature), "names", None)
-
-
 def _check_labels(split: Dataset, source: HubSource, name: str, label: str | None, labels: Sequence[str]) -> None:
-    names = _class_names(split.features.get(label)) if label and labels else None
+    names = class_names(split.features.get(label)) if label and labels else None
     if names is not None and len(names) != len(labels):
         raise UserError(
             f"task '{name}': {len(labels)} label names {list(labels)}, "
-            f"but column '{label}' of hub id '{source.path}' has {len(names)}: {names}"
+            f"but column '{label}' of hub id '{source.path}' has {len(names)}: {list(names)}"
         )
 
 
-def _plain(split: Dataset) -> list[dict[str, Any]]:
-    """Rows as dictionaries of plain values, lists of class labels as lists of names."""
+def plain_rows(split: Dataset, *, label: str | None = None, labels: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows as dictionaries of plain values, lists of class labels as lists of names; `label` and `labels` as in `hub_rows`."""
     rows = split.to_list()
     for column, feature in split.features.items():
-        names = _class_names(feature)
-        if names is not None and hasattr(feature, "feature"):
+        names = class_names(feature)
+        if names is None:
+            continue
+        if hasattr(feature, "feature"):
             for row in rows:
                 row[column] = [names[index] for index in row[column] or ()]
+        elif column == label and names == tuple(labels) and any(name.lstrip("-").isdecimal() for name in names):
+            known = dict(enumerate(names))
+            for row in rows:
+                row[column] = known.get(row[column])
     return rows
 
 

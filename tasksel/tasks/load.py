@@ -21,12 +21,10 @@ from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, read_rows
 from tasksel.tasks.hub import hub_rows
-from tasksel.tasks.task import Draw, FileSource, HubSource, Task
+from tasksel.tasks.infer import CLASSES
+from tasksel.tasks.task import FileSource, HubSource, Subsample, Task
 
 DEV_SHARE = 0.1  # the authors' share (methods: ScaLearn)
-
-
-CLASSES = ("single_sentence_classification", "pair_classification")
 
 
 HELD_OUT = 0.2  # ours: the test share of a file that comes without a validation file
@@ -48,7 +46,7 @@ class Data:
         return value_hash([[split.texts, split.choices, split.labels.tolist()] for split in parts])
 
 
-def load(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
+def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     """A task's splits; `rows` caps train and dev together by a seeded, stratified draw, unless the task's own draw says how many shots.
 
     Raises:
@@ -67,17 +65,17 @@ def load(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     test = _scored(test, task.draw)
     drawn_by = seed if task.draw.seed is None else task.draw.seed
     if task.draw.shots is not None:
-        learnt, chosen = _few(task, train, task.draw.shots, seed=drawn_by)
+        kept, dev = _few(task, train, task.draw.shots, seed=drawn_by)
     else:
         train = _capped(task, train, rows, seed=drawn_by)
-        chosen = stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=drawn_by)
-        held = set(chosen)
-        learnt, chosen = [i for i in range(len(train)) if i not in held], sorted(chosen)
-    _need_classes(task, train.labels[learnt] if task.draw.shots else train.labels)
+        dev = stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=drawn_by)
+        held = set(dev)
+        kept, dev = [i for i in range(len(train)) if i not in held], sorted(dev)
+    _need_classes(task, train.labels[kept] if task.draw.shots else train.labels)
     more = {
         name: _scored(split, task.draw) for name, split in splits.items() if name not in ("train", "validation", "test")
     }
-    return Data(train.take(learnt), train.take(chosen), test, more)
+    return Data(train.take(kept), train.take(dev), test, more)
 
 
 def _capped(task: Task, train: Split, rows: int | None, *, seed: int) -> Split:
@@ -104,7 +102,7 @@ def _need_classes(task: Task, labels: np.ndarray) -> None:
         )
 
 
-def _scored(test: Split, draw: Draw) -> Split:
+def _scored(test: Split, draw: Subsample) -> Split:
     """The rows that are scored: whatever the seed, the same ones."""
     if draw.test_rows is None or draw.test_rows >= len(test):
         return test
@@ -153,20 +151,20 @@ def read_splits(task: Task) -> dict[str, Split]:
     """Every split that the task's source names, unshuffled and whole.
 
     Raises:
-        UserError: see `load`.
+        UserError: see `load_data`.
     """
     if isinstance(task.source, HubSource):  # asked once a process: every stage loads the task anew
         return _hub_splits(task.model_dump_json())
     if isinstance(task.source, FileSource):
-        found = {split: read_rows(Path(path)) for split, path in task.source.files.items() if split != "test"}
+        rows = {split: read_rows(Path(path)) for split, path in task.source.files.items() if split != "test"}
     else:
-        found = _placed(task, builtin_rows(task.name, task.source.seed))
-    return {split: to_split(task, rows) for split, rows in found.items()}
+        rows = _placed(task, builtin_rows(task.name, task.source.seed))
+    return {split: to_split(task, placed) for split, placed in rows.items()}
 
 
 @lru_cache(maxsize=8)
-def _hub_splits(told: str) -> dict[str, Split]:
-    task = Task.model_validate_json(told)
+def _hub_splits(task_json: str) -> dict[str, Split]:
+    task = Task.model_validate_json(task_json)
     assert isinstance(task.source, HubSource)
     rows = hub_rows(task.source, name=task.name, label=task.label, labels=task.labels)
     return {split: to_split(task, placed) for split, placed in _placed(task, rows).items() if split != "test"}

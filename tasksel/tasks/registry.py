@@ -1,4 +1,4 @@
-"""Where tasks are found by name: the built-in suite, a folder of task folders, or the catalogues of published suites.
+"""Where tasks are looked up by name: the built-in suite, a folder of task folders, or the catalogues of published suites.
 
 A catalogue is data: one YAML file a suite in `tasksel/catalog/`, each entry the fields of `Task`.
 """
@@ -39,30 +39,30 @@ def task_from_folder(folder: Path) -> Task:
     """
     card = folder / "task.json"
     try:
-        told = json.loads(card.read_text(encoding="utf-8"))
+        described = json.loads(card.read_text(encoding="utf-8"))
         files = {
             split: str(path.resolve())
             for split in SPLIT_NAMES
             for ending in ("jsonl", "csv", "tsv", "parquet")
             if (path := folder / f"{split}.{ending}").is_file()
         }
-        kind = told["kind"]
+        kind = described["kind"]
         if "train" not in files:
             raise UserError("no training file beside it; give train.jsonl (or .csv, .tsv, .parquet)")
         choices = "choices" if kind == "multiple_choice" else None
         return Task(
-            name=told["name"],
-            suite=told.get("suite", "own"),
+            name=described["name"],
+            suite=described.get("suite", "own"),
             kind=kind,
-            text=_texts(tuple(name for name in told["text_fields"] if name != choices)),
+            text=_texts(tuple(name for name in described["text_fields"] if name != choices)),
             choices=choices,
-            num_choices=told.get("num_choices") or (told.get("num_labels") if choices else None),
-            label=told.get("label_field", "label"),
-            labels=() if kind in ("regression", "multiple_choice") else tuple(told["label_names"]),
-            metric=told.get("metric") or DEFAULT_METRIC[kind],
+            num_choices=described.get("num_choices") or (described.get("num_labels") if choices else None),
+            label=described.get("label_field", "label"),
+            labels=() if kind in ("regression", "multiple_choice") else tuple(described["label_names"]),
+            metric=described.get("metric") or DEFAULT_METRIC[kind],
             source=FileSource(files=files),
-            licence=told.get("upstream_licence") or told.get("licence") or "not stated",
-            note=told.get("note") or "",
+            licence=described.get("upstream_licence") or described.get("licence") or "not stated",
+            note=described.get("note") or "",
         )
     except FileNotFoundError as error:
         raise UserError(f"{folder}: no task.json there; a task folder holds task.json and train.jsonl") from error
@@ -93,11 +93,11 @@ def find_tasks(data: str | Path | None = None) -> TaskSet:
     if data is None or str(data) == "builtin":
         return TaskSet(builtin_tasks(), origin="the built-in suite; another place: --data")
     if str(data) == "hub":
-        found: dict[str, Task] = {}
+        by_name: dict[str, Task] = {}
         for suite in suites().values():
             for task in suite:
-                found.setdefault(task.name, task)  # RTE stands in GLUE and SuperGLUE, with the same rows
-        return TaskSet(found.values(), origin="the catalogues of published suites")
+                by_name.setdefault(task.name, task)  # RTE stands in GLUE and SuperGLUE, with the same rows
+        return TaskSet(by_name.values(), origin="the catalogues of published suites")
     if not Path(data).is_dir():
         raise UserError(f"no folder {data}; data is a folder of task folders, 'hub' or 'builtin'")
     return _folder_set(Path(data))
@@ -138,21 +138,21 @@ def read_task_file(path: Path) -> Task:
         UserError: every wrong field, each with its path.
     """
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        described = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no file {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: broken YAML ({one_line(error)})") from error
-    if not isinstance(told, dict):
-        raise UserError(f"{path}: a task file holds the fields of a task, given {type(told).__name__}")
+    if not isinstance(described, dict):
+        raise UserError(f"{path}: a task file holds the fields of a task, given {type(described).__name__}")
     try:
-        return Task(**told)
+        return Task(**described)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def given_task(
-    given: str,
+def resolve_task(
+    named: str,
     *,
     data: str | Path | None = None,
     text: tuple[str, ...] = (),
@@ -164,13 +164,13 @@ def given_task(
     Raises:
         UserError: unknown name (with the nearest one), a data file without `text`, a column that is not there.
     """
-    path = Path(given)
+    path = Path(named)
     if path.suffix in (".yaml", ".yml", ".json"):
         return read_task_file(path)
     if path.suffix in ENDINGS:
         if not text:
             raise UserError(
-                f"{given}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
+                f"{named}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
             )
         return Task.from_file(path, text=text, label=label, validation=validation)
-    return get_task(given, data=data)
+    return get_task(named, data=data)

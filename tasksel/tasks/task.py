@@ -1,6 +1,6 @@
 """A task: what kind it is, where its rows lie, which columns matter, how it is scored.
 
-A `Task` is a frozen value that reads and writes as JSON or YAML; nothing is loaded until `tasksel.tasks.load.load` is called.
+A `Task` is a frozen value that reads and writes as JSON or YAML; nothing is loaded until `tasksel.tasks.load.load_data` is called.
 """
 
 from __future__ import annotations
@@ -8,19 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
-from tasksel.tasks.files import Row, need_columns, read_rows, template_columns
+from tasksel.tasks.infer import Columns, Kind, Texts
 from tasksel.tasks.metrics import METRICS
-
-Kind = Literal["single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice"]
-
+from tasksel.tasks.sources import BuiltinSource, FileSource, HubSource
 
 DEFAULT_METRIC: dict[str, str] = {
     "single_sentence_classification": "accuracy",
@@ -31,32 +29,7 @@ DEFAULT_METRIC: dict[str, str] = {
 }
 
 
-class HubSource(Frozen):
-    """A data set on the Hugging Face hub. `revision` is a branch, tag or commit; `folder` picks a subset by its path."""
-
-    type: Literal["hub"] = "hub"
-    path: str
-    config: str | None = None
-    folder: str | None = None
-    revision: str | None = None
-    splits: dict[str, str] = Field(default_factory=lambda: {"train": "train", "validation": "validation"})
-
-
-class FileSource(Frozen):
-    """Local CSV, TSV, JSONL or Parquet files, one a split."""
-
-    type: Literal["files"] = "files"
-    files: dict[str, str]
-
-
-class BuiltinSource(Frozen):
-    """A task of the generated suite (`tasksel.tasks.builtin`), made from its seed."""
-
-    type: Literal["builtin"] = "builtin"
-    seed: int = 0
-
-
-class Draw(Frozen):
+class Subsample(Frozen):
     """Which of a task's rows are used, where that is not all of them.
 
     Attributes:
@@ -99,7 +72,7 @@ class Task(Frozen):
     suite: str = "own"
     source: Source
     explode: str | None = None
-    draw: Draw = Draw()
+    draw: Subsample = Subsample()
     licence: str = "not stated"
     note: str = ""
 
@@ -147,13 +120,13 @@ class Task(Frozen):
                 f"task '{self.name}': {len(self.labels)} label names {list(self.labels)}; a {self.kind} task needs two or more"
             )
         if self.among and (len(self.labels) != 2 or self.labels[1] not in self.among):
-            raise UserError(f"task '{self.name}': `among` wants two labels, the second one of {list(self.among)}")
+            raise UserError(f"task '{self.name}': `among` needs two labels, the second one of {list(self.among)}")
         if len(set(self.labels)) != len(self.labels):
             raise UserError(f"task '{self.name}': a label name stands twice in {list(self.labels)}")
         return self
 
     def _metrics(self) -> set[str]:
-        """The metrics that fit: F1 of the class with index 1 wants two classes, correlations want numbers."""
+        """The metrics that fit: F1 of the class with index 1 needs two classes, correlations need numbers."""
         if self.kind == "regression":
             return {"pearson", "spearman", "pearson_spearman"}
         if self.kind == "multi_label":
@@ -178,57 +151,161 @@ class Task(Frozen):
     @property
     def fingerprint(self) -> str:
         """16 hex digits of everything that decides rows and labels, but for the bytes of local files (see `data.content`)."""
-        told = self.model_dump(mode="json", exclude={"suite", "licence", "note"})
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        decisive = self.model_dump(mode="json", exclude={"suite", "licence", "note"})
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_data(cls, data: Any, **options: Any) -> Task:
+        """A task from whatever one has: the other `from_…` constructors, chosen by what `data` is.
+
+        Args:
+            data: a CSV, TSV, JSONL or Parquet file, a task folder, a hub id (a string that names nothing on this machine), a pandas
+                DataFrame, a list of dicts, a `datasets.Dataset` or `DatasetDict`, or a dict of splits: `{"train": ..., "validation": ...}`.
+            **options: those of the constructor, e.g. `name`, `text`, `label`.
+
+        Raises:
+            UserError: data that no constructor reads, an option that the constructor does not have (with the nearest), or one that it lacks.
+
+        >>> Task.from_data([{"text": "good", "label": 1}, {"text": "bad"}], name="reviews", text="text")
+        Traceback (most recent call last):
+        tasksel.errors.UserError: no column at row 2 of the list: 'label'; 1 known: text
+        """
+        from tasksel.tasks.from_data import task_from_data
+
+        return task_from_data(data, options)
 
     @classmethod
     def from_file(
-        cls,
-        path: str | Path,
-        *,
-        text: str | tuple[str, ...],
-        label: str = "label",
-        validation: str | Path | None = None,
-        name: str | None = None,
-        kind: Kind | None = None,
-        choices: str | tuple[str, ...] | None = None,
-        metric: str | None = None,
-    ) -> Task:
+        cls, path: str | Path, *, text: Texts, label: str = "label", validation: str | Path | None = None,
+        name: str | None = None, kind: Kind | None = None, labels: Sequence[str] | None = None,
+        choices: Texts | None = None, metric: str | None = None,
+    ) -> Task:  # fmt: skip
         """A task from one's own CSV, TSV, JSONL or Parquet file.
 
-        Kind and label names are read from the file where they are not given: floats mean regression, a list means multi-label.
+        Kind and label names are read from the file where they are not stated: floats mean regression, a list means multi-label.
         Without `validation`, a seeded fifth of the rows is held out as the validation set.
 
         Raises:
             UserError: no such file, an unknown ending, a missing column, an empty file.
         """
-        columns = (text,) if isinstance(text, str) else tuple(text)
-        rows = read_rows(Path(path))
-        need_columns(
-            rows, [*template_columns((*columns, *((choices,) if isinstance(choices, str) else choices or ()))), label]
-        )
-        values = [row.values[label] for row in rows]
-        kind = kind or _infer_kind(values, columns, choices)
-        if kind in ("single_sentence_classification", "pair_classification"):
-            for row in rows:
-                if row.values[label] is None or not str(row.values[label]).strip():
-                    raise UserError(f"{row.where}: no label in '{label}'; fill it or take the row out")
-        files = {"train": str(Path(path).resolve())}
-        if validation:
-            files["validation"] = str(Path(validation).resolve())
-        return cls(
-            name=name or re.sub(r"[^\w+-]+", "_", Path(path).stem),
-            kind=kind,
-            text=columns,
-            label=label,
-            labels=() if kind in ("regression", "multiple_choice") else _infer_labels(values, kind),
-            choices=choices,
-            num_choices=_count_choices(rows, choices) if choices else None,
-            metric=metric or DEFAULT_METRIC[kind],
-            source=FileSource(files=files),
-        )
+        from tasksel.tasks.from_data import task_from_file
+
+        columns = Columns.of(text, label, choices, kind, labels)
+        return task_from_file(path, columns, validation=validation, name=name, metric=metric)
 
     from_csv = from_file
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Task:
+        """The task of a folder that holds `task.json` and one file per split.
+
+        Raises:
+            UserError: no `task.json`, a broken one, or no training file.
+        """
+        from tasksel.tasks.registry import task_from_folder
+
+        return task_from_folder(Path(folder))
+
+    @classmethod
+    def from_hub(
+        cls, path: str, *, text: Texts, label: str = "label", config: str | None = None, revision: str | None = None,
+        folder: str | None = None, splits: Mapping[str, str] | None = None, name: str | None = None,
+        kind: Kind | None = None, choices: Texts | None = None, metric: str | None = None,
+    ) -> Task:  # fmt: skip
+        """A task from a data set on the Hugging Face hub, e.g. `Task.from_hub("nyu-mll/glue", config="cola", text="sentence")`.
+
+        Kind and label names are those of the features: class labels, lists of them (multi-label), floats (regression); what the
+        features do not say is read from the rows. The task keeps the commit that `revision` stands for now.
+
+        Args:
+            folder: the configuration's folder, where `revision` is the Parquet branch (see `tasksel.tasks.hub`).
+            splits: the data set's names for ours, e.g. `{"train": "train", "validation": "test"}`; by default `train`, and
+                `validation` where there is one. A split `test` is never scored.
+
+        Raises:
+            UserError: no such data set, configuration, split or column (with the nearest), or no network and nothing in the cache.
+        """
+        from tasksel.tasks.from_data import slug, task_from_hub
+
+        source = HubSource(path=path, config=config, folder=folder, revision=revision)
+        if splits:
+            source = source.model_copy(update={"splits": dict(splits)})
+        name = name or slug("_".join([path.split("/")[-1], *([config] if config else [])]))
+        columns = Columns.of(text, label, choices, kind)
+        return task_from_hub(source, columns, splits=splits, name=name, metric=metric)
+
+    @classmethod
+    def from_pandas(
+        cls, frame: Any, *, name: str, text: Texts, label: str = "label", validation: Any = None,
+        kind: Kind | None = None, labels: Sequence[str] | None = None, choices: Texts | None = None,
+        metric: str | None = None, folder: str | Path | None = None,
+    ) -> Task:  # fmt: skip
+        """A task from a pandas DataFrame.
+
+        The rows are kept once, in a file named after their content, so that other processes read the same ones: in `folder`, or
+        in `tasks/` below SCALEARN_CACHE (by default `~/.cache/scalearn`). The categories of a Categorical label are the label
+        names, in their order; otherwise as `from_file`.
+
+        Args:
+            validation: the validation rows, as another DataFrame; without, a seeded fifth is held out.
+
+        Raises:
+            UserError: a missing column (with the nearest), or a value that is wrong, with its row.
+
+        >>> import pandas, tempfile
+        >>> frame = pandas.DataFrame({"body": ["fine", "poor", "good"], "stars": [5, 1, 4]})
+        >>> task = Task.from_pandas(frame, name="reviews", text="body", label="stars", folder=tempfile.mkdtemp())
+        >>> print(task, task.labels)
+        reviews (own; single sentence classification; 3 outputs; accuracy) ('1', '4', '5')
+        """
+        from tasksel.tasks.from_data import need_container, task_from_memory, with_validation
+
+        need_container(frame, "DataFrame", "from_pandas")
+        columns = Columns.of(text, label, choices, kind, labels)
+        return task_from_memory(with_validation(frame, validation), columns, name=name, metric=metric, folder=folder)
+
+    @classmethod
+    def from_dicts(
+        cls, rows: Sequence[Mapping[str, Any]], *, name: str, text: Texts, label: str = "label", validation: Any = None,
+        kind: Kind | None = None, labels: Sequence[str] | None = None, choices: Texts | None = None,
+        metric: str | None = None, folder: str | Path | None = None,
+    ) -> Task:  # fmt: skip
+        """A task from a list of rows, each a dict; kept as those of `from_pandas` are.
+
+        Raises:
+            UserError: a row without a column (with the nearest), or a value that is wrong, with its row.
+
+        >>> import tempfile
+        >>> rows = [{"text": "rain in the north", "topics": ["weather"]}, {"text": "a goal", "topics": ["sport", "news"]}]
+        >>> task = Task.from_dicts(rows, name="topics", text="text", label="topics", folder=tempfile.mkdtemp())
+        >>> print(task.kind, task.labels)
+        multi_label ('news', 'sport', 'weather')
+        """
+        from tasksel.tasks.from_data import need_container, task_from_memory, with_validation
+
+        need_container(rows, "list", "from_dicts")
+        columns = Columns.of(text, label, choices, kind, labels)
+        return task_from_memory(with_validation(rows, validation), columns, name=name, metric=metric, folder=folder)
+
+    @classmethod
+    def from_dataset(
+        cls, data: Any, *, name: str, text: Texts, label: str = "label", validation: Any = None,
+        splits: Mapping[str, str] | None = None, kind: Kind | None = None, labels: Sequence[str] | None = None,
+        choices: Texts | None = None, metric: str | None = None, folder: str | Path | None = None,
+    ) -> Task:  # fmt: skip
+        """A task from a Hugging Face `Dataset`, or a `DatasetDict` with its splits; kept as those of `from_pandas` are.
+
+        Features say what they say for `from_hub`. Of a `DatasetDict`, `train` and `validation` are used, or what `splits` names.
+
+        Raises:
+            UserError: a missing column or split (with the nearest), or a value that is wrong, with its row.
+        """
+        from tasksel.tasks.from_data import task_from_dataset
+
+        columns = Columns.of(text, label, choices, kind, labels)
+        return task_from_dataset(
+            data, columns, validation=validation, splits=splits, name=name, metric=metric, folder=folder
+        )
 
     def one_label(self, label: str) -> Task:
         """One label of this multi-label task as a yes/no task, scored by the F1 of yes; its name is `task+label`.
@@ -242,10 +319,10 @@ class Task(Frozen):
         if _slug(label) not in named:
             raise unknown(f"label of '{self.name}'", label, named)
         label = named[_slug(label)]
-        told = self.model_dump(exclude={"among"})
-        told |= {"name": f"{self.name}+{_slug(label)}", "labels": ("no", label), "among": self.labels, "metric": "f1"}
+        fields = self.model_dump(exclude={"among"})
+        fields |= {"name": f"{self.name}+{_slug(label)}", "labels": ("no", label), "among": self.labels, "metric": "f1"}
         return Task(
-            **told | {"kind": "pair_classification" if len(self.text) == 2 else "single_sentence_classification"}
+            **fields | {"kind": "pair_classification" if len(self.text) == 2 else "single_sentence_classification"}
         )
 
     def __str__(self) -> str:
@@ -254,7 +331,7 @@ class Task(Frozen):
 
 
 class TaskSet:
-    """Tasks in order, found by name; an unknown name is answered with the nearest one."""
+    """Tasks in order, looked up by name; an unknown name is answered with the nearest one."""
 
     def __init__(self, tasks: Iterable[Task], *, origin: str) -> None:
         self._tasks = {task.name: task for task in tasks}
@@ -301,46 +378,3 @@ def _complaint(item: Any) -> str:
         return str(unknown("field", path, Task.model_fields))
     message = item["msg"].removeprefix("Value error, ")
     return f"{path}: {message}" if path else message
-
-
-def _infer_kind(values: list[Any], columns: tuple[str, ...], choices: object) -> Kind:
-    """The kind that the label column shows: a list or `a|b` is multi-label, a fraction is regression, anything else is a class."""
-    if choices is not None:
-        return "multiple_choice"
-    if any(isinstance(value, list) or (isinstance(value, str) and "|" in value) for value in values):
-        return "multi_label"
-    if any(isinstance(value, float) or (isinstance(value, str) and _is_fraction(value)) for value in values):
-        return "regression"
-    return "pair_classification" if len(columns) == 2 else "single_sentence_classification"
-
-
-def _is_fraction(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return not value.strip().lstrip("+-").isdecimal()
-
-
-def _infer_labels(values: list[Any], kind: Kind) -> tuple[str, ...]:
-    """The label names in a file, sorted; numbers by size, so that stars run 1, 2, 3 and not 1, 10, 2."""
-    if kind == "multi_label":
-        lists = [
-            value if isinstance(value, list) else [part for part in str(value).split("|") if part] for value in values
-        ]
-        if all(set(items) <= {0, 1} and len(items) == len(lists[0]) for items in lists):
-            return tuple(f"label_{i}" for i in range(len(lists[0])))
-        seen = {str(item).strip() for items in lists for item in items}
-    else:
-        seen = {str(value).strip() for value in values}
-    return tuple(sorted(seen, key=lambda name: (0, int(name), "") if name.lstrip("-").isdecimal() else (1, 0, name)))
-
-
-def _count_choices(rows: list[Row], choices: str | tuple[str, ...]) -> int:
-    """The most choices that a row has."""
-    if not isinstance(choices, str):
-        return len(choices)
-    for row in rows:
-        if not isinstance(row.values[choices], list):
-            raise UserError(f"{row.where}: choices {row.values[choices]!r} in '{choices}'; give a list of texts")
-    return max(len(row.values[choices]) for row in rows)

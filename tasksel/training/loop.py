@@ -56,7 +56,7 @@ class Part:
 
 
 @dataclass
-class Fit:
+class FitResult:
     """What a training run gave: the best dev score and its epoch (None without dev), steps, seconds, and a row an epoch.
 
     `scores` are the parts' own dev scores at that epoch, by task; `score` is their mean.
@@ -83,7 +83,7 @@ def fit(
     penalty: Callable[[], Tensor] | None = None,
     on_step: Callable[[int], bool] | None = None,
     rescue: Path | None = None,
-) -> Fit:
+) -> FitResult:
     """Trains every parameter that requires a gradient, and leaves the model with its best dev checkpoint, in eval mode.
 
     Args:
@@ -112,7 +112,7 @@ def fit_parts(
     penalty: Callable[[], Tensor] | None = None,
     on_step: Callable[[int], bool] | None = None,
     rescue: Path | None = None,
-) -> Fit:
+) -> FitResult:
     """`fit` on several tasks at once: each step draws one task, and takes the next batch of that task's own shuffled rows.
 
     Several parts need a head each, under their tasks' names; the last one used stays active. One part trains the active head, whatever
@@ -153,8 +153,8 @@ def fit_parts(
     loop.close()
     seconds = time.perf_counter() - begun
     if best is None:
-        return Fit(None, None, loop.step, seconds, history)
-    return Fit(best.score, best.epoch, loop.step, seconds, history, best.scores)
+        return FitResult(None, None, loop.step, seconds, history)
+    return FitResult(best.score, best.epoch, loop.step, seconds, history, best.scores)
 
 
 def sampling_shares(rows: Sequence[int], temperature: float) -> list[float]:

@@ -13,7 +13,7 @@ import torch
 PROCESS = Path("/proc/self")
 
 
-class Peak:
+class PeakMemory:
     """Begins to measure on a device when it is made; `bytes()` says the most since then."""
 
     def __init__(self, device: torch.device) -> None:

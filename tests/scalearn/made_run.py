@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from scalearn.comparison.records import RankingRow, Row, name_of
+from scalearn.comparison.records import RankingRecord, UnitRecord, name_of
 from scalearn.layers.scaling import SCALINGS
 from tasksel.storage.atomic import value_hash
 from tasksel.storage.jsonl import write_lines
@@ -65,7 +65,7 @@ def unit(target, size, method, by, names, seed, base):
     if transfer is None:
         transfer = SCALINGS[method].parameters(sources=len(names), layers=LAYERS, width=WIDTH)
     rows = 2000 if size == "full" else size
-    return Row(
+    return UnitRecord(
         key=value_hash([target, size, method, by, names, seed, base["name"]]),
         target=target,
         kind=kind,
@@ -116,7 +116,7 @@ def made_rankings():
         order = sorted(zip(SOURCES, SIMILARITY[target], strict=True), key=lambda pair: -pair[1])
         names, scores = zip(*order, strict=True)
         told += [
-            RankingRow(key=f"{target}-{size}-{seed}", target=target, size=size, seed=seed, by="connectivity", names=names, scores=scores, seconds=1.5)
+            RankingRecord(key=f"{target}-{size}-{seed}", target=target, size=size, seed=seed, by="connectivity", names=names, scores=scores, seconds=1.5)
             for size in SIZES
             for seed in SEEDS
         ]  # fmt: skip

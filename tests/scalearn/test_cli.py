@@ -11,7 +11,7 @@ import yaml
 
 import scalearn.cli.main as cli
 from scalearn import AdapterPool, TransferResult
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.registry import find_tasks
 
@@ -318,7 +318,7 @@ def test_push_only_says_what_it_would_send(say, results, tmp_path, monkeypatch):
 
 def test_report_shows_and_writes_what_is_stored(say, experiment_run, tmp_path):
     shown = say("report", experiment_run, "--out", tmp_path / "report")
-    for row in Run(experiment_run).rows:
+    for row in RunFolder(experiment_run).rows:
         assert row.method in shown
     assert "report.html" in shown
     page = (tmp_path / "report" / "report.html").read_text()
@@ -365,7 +365,7 @@ def test_run_runs_and_a_second_time_finds_all_done(say, config, tmp_path, monkey
     assert "sources for entail_kitchen by connectivity, seed 0: entail_travel " in shown
     assert "scalearn-uniform" in shown
     assert "report.html" in shown
-    [row] = Run(tmp_path / "out").rows
+    [row] = RunFolder(tmp_path / "out").rows
     assert TransferResult.load(tmp_path / "out" / "store" / "results" / row.key).run.recipe.lr == 0.002
     monkeypatch.setattr("tasksel.adapters.train.fit", lambda *_, **__: pytest.fail("trained again"))
     say(*call)

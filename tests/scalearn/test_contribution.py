@@ -8,14 +8,14 @@ from scalearn import Scaling, TransferResult
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
 from scalearn.layers.mix import add_mix
 from scalearn.layers.scaling import loop
-from tasksel import load
+from tasksel import load_data
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.model.base import load_base
 from tasksel.training.predict import encode_split, predict
 
 
 def encoded(result, count=9):
-    split = load(result.task, rows=24).test.take(range(count))
+    split = load_data(result.task, rows=24).test.take(range(count))
     return encode_split(split, result.task, result.base.tokenizer, max_length=32)
 
 

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from scalearn import METHODS, TransferResult
 from scalearn.comparison.find import find_result
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from scalearn.results.explain import Explanation, LeftOut, explain, paired_intervals
 from scalearn.results.explain_table import explained, strip
-from tasksel import UserError, get_task, load
+from tasksel import UserError, get_task, load_data
 from tasksel.tasks.metrics import score
 from tasksel.training.predict import predict
 
@@ -52,7 +52,7 @@ def test_the_full_score_is_the_stored_one(results, found):
     result = results["scalearn"]
     assert found.seed == result.best_seed
     assert found.score == pytest.approx(result.scores[found.seed], abs=1e-9)
-    assert found.rows == len(load(result.task, rows=32).test)
+    assert found.rows == len(load_data(result.task, rows=32).test)
     assert [one.source for one in found.left_out] == list(result.run.sources)
 
 
@@ -157,7 +157,7 @@ def test_leaving_out_scores_what_the_model_without_it_scores(results, found):
     from tasksel.training.predict import encode_split
 
     result = results["scalearn"]
-    test, model = load(result.task, rows=32, seed=found.seed).test, result.model(seed=found.seed)
+    test, model = load_data(result.task, rows=32, seed=found.seed).test, result.model(seed=found.seed)
     with without(model, result.task.name, 2):
         logits = predict(model, encode_split(test, result.task, result.base.tokenizer, max_length=32))
     assert found.left_out[2].score == score("accuracy", logits, test.labels)
@@ -169,7 +169,7 @@ def test_leaving_out_scores_what_the_model_without_it_scores(results, found):
 
 def test_a_runs_folder_and_a_target_name_a_result(experiment_run):
     found = find_result(experiment_run, "entail_kitchen")
-    rows = [row for row in Run(experiment_run).rows if row.method == "scalearn"]
+    rows = [row for row in RunFolder(experiment_run).rows if row.method == "scalearn"]
     best = max(rows, key=lambda row: (row.dev, -row.seed))
     assert found.folder == experiment_run / "store" / "results" / best.key
     assert find_result(found.folder).run == found.run

@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from scalearn import METHODS as ALL
-from tasksel import UserError, get_task, load
+from tasksel import UserError, get_task, load_data
 from tasksel.model.base import load_base
 
 REFUSED = {
@@ -168,7 +168,7 @@ def test_sources_with_a_scale_of_their_own_are_exported_with_it(fill, tiny, targ
 
 def test_the_head_of_every_kind_goes_with_the_export(kinds, tmp_path):
     for kind, result in kinds.items():
-        split = load(result.task, rows=10).test.take(range(6))
+        split = load_data(result.task, rows=10).test.take(range(6))
         model = load_base(result.base.path).model()
         folder = result.export(tmp_path / kind.replace(" ", "-"))
         model.set_active_adapters(model.load_adapter(str(folder), use_safetensors=True))

@@ -12,7 +12,7 @@ from scalearn.layers.stacking import stack
 from scalearn.methods.grid import CELLS, best_of_grid
 from tasksel import UserError
 from tasksel.model.base import load_base
-from tasksel.training.loop import Fit
+from tasksel.training.loop import FitResult
 from tasksel.training.state import trained_state
 
 
@@ -45,7 +45,7 @@ def test_the_best_cell_is_kept_with_its_own_head_and_the_first_of_equals(model, 
             for parameter in given.parameters():
                 if parameter.requires_grad:
                     parameter.fill_(here + 0.5)
-        return Fit(devs[here] / 10, epoch=here + 1, steps=3, seconds=2.0)
+        return FitResult(devs[here] / 10, epoch=here + 1, steps=3, seconds=2.0)
 
     fit, told = best_of_grid(model, train)
     assert seen == CELLS

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from scalearn import AdapterPool, TransferResult, train_source, transfer
 from scalearn.methods import joint as module
 from scalearn.methods.joint import RECORD, SHARED, WEIGHTS, auxiliary_sources, train_joint
-from tasksel import UserError, get_task, load
+from tasksel import UserError, get_task, load_data
 from tasksel.tasks.load import Data
 from tasksel.training.loop import Diverged
 from tasksel.training.predict import encode_split, evaluate
@@ -51,7 +51,7 @@ def runs(monkeypatch):
 @pytest.fixture(scope="module")
 def tasks():
     """Three tasks with 32 rows each."""
-    return [(get_task(name), load(get_task(name), rows=32)) for name in NAMES]
+    return [(get_task(name), load_data(get_task(name), rows=32)) for name in NAMES]
 
 
 def state(result, seed=0):
@@ -112,7 +112,10 @@ class TestResult:
     def test_the_target_has_what_was_trained_and_its_own_dev_score(self, results, target, pool, recipe):
         result = results["joint"]
         (entry,) = result.seeds.values()
-        data = [(target, load(target, rows=32)), *((s.task, load(s.task, rows=s.rows, seed=s.seed)) for s in pool)]
+        data = [
+            (target, load_data(target, rows=32)),
+            *((s.task, load_data(s.task, rows=s.rows, seed=s.seed)) for s in pool),
+        ]
         done = train_joint(data, pool.base, recipe, seed=0)
         assert same(state(result), done.of(target.name))
         assert entry.dev == done.record.scores[target.name]
@@ -152,7 +155,7 @@ class TestResult:
     @pytest.mark.parametrize("name", ["complaints_orders", "rating_hotels", "endings_daily"])
     def test_tasks_of_other_kinds_learn_together(self, go, name):
         result = go(target=get_task(name), rows=24)
-        split = load(get_task(name), rows=24).test.take(range(6))
+        split = load_data(get_task(name), rows=24).test.take(range(6))
         assert np.array_equal(result.logits(split), TransferResult.load(result.folder).logits(split))
 
     def test_what_diverges_says_so_and_keeps_nothing(self, go, recipe, tmp_path):
@@ -324,9 +327,9 @@ class TestSources:
         assert module.joint_task(other)[1].fingerprint != source.data
 
     def test_a_matrix_does_not_measure_it(self, tmp_path, tiny):
-        from scalearn.comparison.measure_matrix import MatrixConfig, MatrixRun
+        from scalearn.comparison.measure_matrix import MatrixConfig, MatrixMeasurement
 
         told = {"base": tiny, "sources": {"tasks": list(NAMES)}, "targets": {"tasks": ["entail_kitchen"]}}
         config = MatrixConfig.model_validate({**told, "name": "m", "methods": ["joint"]})
         with pytest.raises(UserError, match="'joint' trains on the sources' tasks"):
-            MatrixRun(config, tmp_path / "matrix")
+            MatrixMeasurement(config, tmp_path / "matrix")

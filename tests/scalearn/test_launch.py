@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import TransferResult
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 
 SETTINGS = ["--recipe.epochs", "2", "--recipe.max-length", "32", "--recipe.lr", "1e-3"]
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
@@ -73,7 +73,7 @@ def test_two_processes_run_a_whole_configuration_to_the_same_numbers(tiny, pytho
     config.write_text(json.dumps({**told, "recipe": {"epochs": 1, "batch": 8, "max_length": 32}}))
     for name, launcher in (("one", []), ("two", LAUNCH)):
         run(python, *launcher, "-m", "scalearn", "compare", "small.yaml", "--out", name, cwd=tmp_path)
-    one, two = (Run(tmp_path / name) for name in ("one", "two"))
+    one, two = (RunFolder(tmp_path / name) for name in ("one", "two"))
     assert [row.method for row in one.rows] == methods
     for a, b in zip(one.rows, two.rows, strict=True):
         assert a.score == pytest.approx(b.score, abs=1e-6)

@@ -10,7 +10,7 @@ import yaml
 from scalearn import AdapterPool
 from scalearn.cli.main import main
 from scalearn.comparison.config import read_config
-from scalearn.comparison.measure_matrix import MatrixConfig, MatrixRun, Unit, units
+from scalearn.comparison.measure_matrix import MatrixConfig, MatrixMeasurement, Unit, units
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
 from scalearn.methods import METHODS
@@ -35,7 +35,7 @@ def config(tiny, **changes):
 def measured(tiny, tmp_path_factory):
     """A whole measurement. Read it, or copy it before you write."""
     folder = tmp_path_factory.mktemp("matrix") / "run"
-    MatrixRun(config(tiny), folder).run()
+    MatrixMeasurement(config(tiny), folder).run()
     return folder
 
 
@@ -82,7 +82,7 @@ def test_it_says_what_made_it(measured, tiny):
 def test_a_killed_measurement_goes_on_to_the_same_rows(measured, own, tiny):
     lines = (own / "matrix.jsonl").read_text().splitlines(keepends=True)
     (own / "matrix.jsonl").write_text("".join(lines[:5]) + lines[5][:20])
-    run = MatrixRun(config(tiny), own)
+    run = MatrixMeasurement(config(tiny), own)
     assert len(run.todo()) == len(lines) - 5
     run.run()
     assert untimed(own) == untimed(measured)
@@ -90,21 +90,21 @@ def test_a_killed_measurement_goes_on_to_the_same_rows(measured, own, tiny):
 
 def test_a_measurement_that_was_killed_in_its_first_row_goes_on(measured, own, tiny):
     (own / "matrix.jsonl").write_text((own / "matrix.jsonl").read_text()[:10])
-    MatrixRun(config(tiny), own).run()
+    MatrixMeasurement(config(tiny), own).run()
     assert untimed(own) == untimed(measured)
 
 
 def test_two_jobs_measure_what_one_measures(measured, own, tiny):
     (own / "matrix.jsonl").unlink()
-    MatrixRun(config(tiny), own).run(jobs=2)
+    MatrixMeasurement(config(tiny), own).run(jobs=2)
     assert untimed(own) == untimed(measured)
 
 
 def test_more_seeds_may_be_added_but_nothing_else_may_differ(own, tiny):
     more = config(tiny, targets={**TOLD["targets"], "seeds": [0, 1, 2]})
-    assert {unit.seed for unit in MatrixRun(more, own).todo()} == {2}
+    assert {unit.seed for unit in MatrixMeasurement(more, own).todo()} == {2}
     with pytest.raises(UserError, match=r"holds a different measurement \(it differs in recipe\)"):
-        MatrixRun(config(tiny, recipe={"epochs": 2, "max_length": 32}), own)
+        MatrixMeasurement(config(tiny, recipe={"epochs": 2, "max_length": 32}), own)
 
 
 def test_a_run_that_diverges_is_a_row_without_a_score(own, tiny, monkeypatch):
@@ -115,7 +115,7 @@ def test_a_run_that_diverges_is_a_row_without_a_score(own, tiny, monkeypatch):
         raise Diverged("the loss became NaN")
 
     (own / "matrix.jsonl").unlink()
-    run = MatrixRun(config(tiny), own)
+    run = MatrixMeasurement(config(tiny), own)
     monkeypatch.setattr(matrix, "fit", diverge)
     run.run()
     assert {line["score"] for line in untimed(own)} == {None}
@@ -150,14 +150,14 @@ def test_a_sequential_run_starts_from_the_sources_adapter(pool):
 )
 def test_a_mistake_in_the_configuration_is_said_before_anything_trains(tiny, tmp_path, no_training, changes, message):
     with pytest.raises(UserError, match=message):
-        MatrixRun(config(tiny, **changes), tmp_path / "run")
+        MatrixMeasurement(config(tiny, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_rows_of_an_unknown_origin_are_not_added_to(own, tiny):
     (own / "provenance.json").unlink()
     with pytest.raises(UserError, match=r"has no provenance\.json beside it"):
-        MatrixRun(config(tiny), own)
+        MatrixMeasurement(config(tiny), own)
 
 
 def test_rows_are_not_mixed_with_those_of_other_adapters(own, tiny):
@@ -166,18 +166,18 @@ def test_rows_are_not_mixed_with_those_of_other_adapters(own, tiny):
     told["adapters"]["entail_travel"] = "0" * 16
     path.write_text(json.dumps(told))
     with pytest.raises(UserError, match=r"source 'entail_travel' in .* is not the adapter that the rows"):
-        MatrixRun(config(tiny), own).run()
+        MatrixMeasurement(config(tiny), own).run()
 
 
 def test_no_jobs_are_refused(own, tiny):
     with pytest.raises(UserError, match="--jobs 0: give 1 or more"):
-        MatrixRun(config(tiny), own).run(jobs=0)
+        MatrixMeasurement(config(tiny), own).run(jobs=0)
 
 
 def test_a_launch_of_several_processes_is_refused(own, tiny, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="start it with --num_processes 1"):
-        MatrixRun(config(tiny), own).run()
+        MatrixMeasurement(config(tiny), own).run()
 
 
 def test_the_command_plans_and_runs(tiny, tmp_path, capsys):
@@ -201,7 +201,7 @@ def test_every_matrix_in_the_repository_plans(script, tmp_path):
     for name in {name.partition("+")[0] for name in (*told.sources.tasks, *told.targets.tasks)}:
         labels = [task.partition("+")[2] for task in told.targets.tasks if task.startswith(f"{name}+")]
         write_task(tmp_path / "tasks" / name, labels)
-    run = MatrixRun(told.model_copy(update={"data": str(tmp_path / "tasks")}), tmp_path / "run")
+    run = MatrixMeasurement(told.model_copy(update={"data": str(tmp_path / "tasks")}), tmp_path / "run")
     pairs = sum(source != target for target in told.targets.tasks for source in told.sources.tasks)
     expected = len(told.targets.seeds) * (len(told.targets.tasks) + len(told.methods) * pairs)
     assert len(run.todo()) == expected

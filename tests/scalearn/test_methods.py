@@ -16,13 +16,13 @@ import pytest
 from scalearn import METHODS, TransferResult, transfer
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
-from scalearn.methods import get_method, register
+from scalearn.methods import get_method, register_method
 from scalearn.methods.base import HEAD_RECIPE, TransferMethod
 from scalearn.methods.head_only import HeadOnly
 from scalearn.methods.training import SeedTraining
 from scalearn.report import write_report
 from scalearn.results.transfer import TransferSpec
-from tasksel import UserError, get_task, load
+from tasksel import UserError, get_task, load_data
 from tasksel.adapters.train import SOURCE_RECIPE, source_key
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "add_a_transfer_method.md"
@@ -81,7 +81,7 @@ class TestKeys:
 
     def test_a_source_has_the_key_that_stored_sources_have(self):
         task = get_task("entail_kitchen")
-        assert source_key(task, load(task, rows=48, seed=3), BASE, SOURCE_RECIPE, 3) == "e13e2691dc454315"
+        assert source_key(task, load_data(task, rows=48, seed=3), BASE, SOURCE_RECIPE, 3) == "e13e2691dc454315"
 
     def test_the_records_have_the_fields_that_stored_ones_have(self, results):
         folder = results["fixed-grid"].folder
@@ -102,18 +102,18 @@ class TestExamples:
 
 class TestRegister:
     def test_a_row_from_outside_is_found_by_its_name(self, registry):
-        row = register(HeadOnly(name="head-twice", recipe=HEAD_RECIPE))
+        row = register_method(HeadOnly(name="head-twice", recipe=HEAD_RECIPE))
         assert get_method("head-twice") is row
-        assert register(HeadOnly(name="head-twice", recipe=HEAD_RECIPE)) == row
+        assert register_method(HeadOnly(name="head-twice", recipe=HEAD_RECIPE)) == row
 
     def test_a_name_that_is_taken_is_refused(self, registry):
         with pytest.raises(UserError, match="there is a method 'scalearn' already: give yours another name"):
-            register(HeadOnly(name="scalearn", recipe=HEAD_RECIPE))
+            register_method(HeadOnly(name="scalearn", recipe=HEAD_RECIPE))
         assert get_method("scalearn").mixes
 
     def test_what_is_no_method_is_refused(self, registry):
         with pytest.raises(UserError, match=r"'scalearn' is no transfer method: derive its class from"):
-            register("scalearn")
+            register_method("scalearn")
 
 
 class TestMethod:
@@ -139,7 +139,7 @@ class TestMethod:
         assert "training procedure of its own" in Twice(name="twice", recipe=HEAD_RECIPE).pairwise_reason
 
     def test_a_procedure_is_given_the_seeds_rows_and_says_how_it_went(self, pool, target, recipe, tmp_path):
-        data = load(target, rows=24, seed=3)
+        data = load_data(target, rows=24, seed=3)
         training = SeedTraining(
             target, data, pool.base, recipe, 3, (), {}, {}, "label", tmp_path / "rescue.safetensors"
         )  # fmt: skip

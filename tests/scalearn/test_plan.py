@@ -10,9 +10,9 @@ import pytest
 from scalearn import AdapterPool, TransferResult
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from tasksel import UserError, get_task
-from tasksel.tasks.load import load
+from tasksel.tasks.load import load_data
 
 STEPS = [
     *(
@@ -42,7 +42,7 @@ def to_do(made):
 
 
 def scores(out):
-    return {(row.target, row.method, row.size, row.by, row.k, row.seed): row.score for row in Run(out).rows}
+    return {(row.target, row.method, row.size, row.by, row.k, row.seed): row.score for row in RunFolder(out).rows}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_run_stores_every_step(experiment_run, config):
     made = plan(config, experiment_run)
     assert names(made.steps()) == STEPS
     assert to_do(made) == []
-    run = Run(experiment_run)
+    run = RunFolder(experiment_run)
     assert [str(unit) for unit in made.units] == run.told["plan"]
     assert run.missing == []
     assert [(row.method, row.seed) for row in run.rows] == [(unit.condition.method, unit.seed) for unit in made.units]
@@ -79,11 +79,11 @@ def test_a_run_stores_every_step(experiment_run, config):
 
 
 def test_a_row_tells_what_was_done(experiment_run):
-    row = next(row for row in Run(experiment_run).rows if row.method == "scalearn" and row.seed == 1)
+    row = next(row for row in RunFolder(experiment_run).rows if row.method == "scalearn" and row.seed == 1)
     result = TransferResult.load(experiment_run / "store" / "results" / row.key)
     assert row.score == result.scores[1]
     assert row.sources == result.run.sources
-    assert (row.rows, row.dev_rows, row.test_rows) == (22, 2, len(load(get_task("entail_kitchen")).test))
+    assert (row.rows, row.dev_rows, row.test_rows) == (22, 2, len(load_data(get_task("entail_kitchen")).test))
     assert (len(row.omega), len(row.omega[0])) == (result.omega().shape[0], 2)
     assert row.omega[0][0] == pytest.approx(float(result.omega()[0, 0].mean()), abs=1e-6)
     assert (row.by, row.k, row.own, row.size, row.protocol) == ("connectivity", 2, False, "full", "sound")
@@ -91,7 +91,7 @@ def test_a_row_tells_what_was_done(experiment_run):
 
 
 def test_the_best_ranked_sources_are_mixed_and_each_seed_has_sources_of_its_own(experiment_run):
-    run = Run(experiment_run)
+    run = RunFolder(experiment_run)
     for seed in (0, 1):
         ranking = next(one for one in run.rankings if one.seed == seed)
         row = next(row for row in run.rows if row.method == "scalearn" and row.seed == seed)
@@ -107,7 +107,7 @@ def test_the_papers_protocol_shares_one_seeds_sources_and_rows(config, tmp_path)
     made = plan(config, tmp_path / "run")
     assert [name for name in names(made.steps()) if name.startswith("source")] == STEPS[:3]
     made.run()
-    one, two = Run(tmp_path / "run").rows
+    one, two = RunFolder(tmp_path / "run").rows
     assert one.sources == two.sources
     assert one.data == two.data
     assert one.key != two.key
@@ -119,7 +119,7 @@ def test_the_papers_own_source_is_of_its_one_seed_and_single_adapters_of_every(c
     told = [name for name in names(plan(config, tmp_path / "run").steps()) if name.startswith("own")]
     assert told == [f"own source of entail_kitchen with all rows, seed {seed}" for seed in (0, 1)]
     plan(config, tmp_path / "run").run()
-    one, two = (row for row in Run(tmp_path / "run").rows if row.method == "scalearn-uniform")
+    one, two = (row for row in RunFolder(tmp_path / "run").rows if row.method == "scalearn-uniform")
     assert one.sources == two.sources
     assert list(one.sources)[-1] == "entail_kitchen"
 
@@ -135,7 +135,7 @@ def test_a_second_run_does_nothing(own_run, config, no_training):
 
 
 def test_only_what_is_missing_is_done_again(own_run, config, experiment_run, monkeypatch):
-    row = next(row for row in Run(own_run).rows if row.method == "scalearn" and row.seed == 1)
+    row = next(row for row in RunFolder(own_run).rows if row.method == "scalearn" and row.seed == 1)
     shutil.rmtree(own_run / "store" / "results" / row.key)
     trained, module = [], sys.modules["scalearn.methods.training"]
     plain = module.fit
@@ -163,18 +163,18 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(config, experiment_run, 
             with pytest.raises(KeyboardInterrupt):
                 plan(config, tmp_path / "run").run()
     assert to_do(plan(config, tmp_path / "run")) == STEPS[-2:]
-    assert len(Run(tmp_path / "run").rows) == 2, "a killed run's rows are there for a report"
-    assert Run(tmp_path / "run").missing == STEPS[-2:]
+    assert len(RunFolder(tmp_path / "run").rows) == 2, "a killed run's rows are there for a report"
+    assert RunFolder(tmp_path / "run").missing == STEPS[-2:]
     plan(config, tmp_path / "run").run()
     assert scores(tmp_path / "run") == scores(experiment_run)
-    one, two = ([(r.names, r.scores) for r in Run(out).rankings] for out in (tmp_path / "run", experiment_run))
+    one, two = ([(r.names, r.scores) for r in RunFolder(out).rankings] for out in (tmp_path / "run", experiment_run))
     assert one == two
 
 
 def test_several_processes_give_the_same_numbers(config, experiment_run, tmp_path):
     plan(config, tmp_path / "run").run(jobs=2)
     assert scores(tmp_path / "run") == pytest.approx(scores(experiment_run))
-    assert Run(tmp_path / "run").missing == []
+    assert RunFolder(tmp_path / "run").missing == []
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_two_tables_that_share_a_store_compute_nothing_twice(own_run, config, tm
     ]
     made.run()
     assert len(scores(tmp_path / "other")) == 4
-    assert plan(config, tmp_path / "third", store=own_run / "store").rows() == Run(tmp_path / "other").rows
+    assert plan(config, tmp_path / "third", store=own_run / "store").rows() == RunFolder(tmp_path / "other").rows
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_single_adapter_and_the_own_source_are_one_training(quick, tmp_path, m
     quick["rank"] |= {"own": True}
     made = plan(quick, tmp_path / "run")
     made.run()
-    single, mixed = Run(tmp_path / "run").rows
+    single, mixed = RunFolder(tmp_path / "run").rows
     [folder] = (tmp_path / "run" / "store" / "own").glob("*/*")
     own = AdapterPool(folder)["entail_kitchen"]
     assert list(mixed.sources) == [*quick["sources"]["tasks"], "entail_kitchen"], "it comes last"
@@ -262,7 +262,7 @@ def test_a_source_that_was_trained_just_so_is_the_single_adapter(quick, tmp_path
     made = plan({**quick, "map": "vocabulary"}, tmp_path / "run")
     made.run()
     assert not (tmp_path / "run" / "store" / "own").exists()
-    [row] = Run(tmp_path / "run").rows
+    [row] = RunFolder(tmp_path / "run").rows
     [folder] = (tmp_path / "run" / "store" / "sources").glob("*/seed-0")
     assert row.score == AdapterPool(folder)["grammar_garden"].card.scores["accuracy"]
     told = json.loads((tmp_path / "run" / "map.json").read_text())
@@ -275,7 +275,7 @@ def test_each_source_alone_and_a_sweep_over_k(quick, tmp_path):
     quick["rank"] = {"by": ["vocabulary", "each"], "top": [1, 3]}
     quick |= {"methods": ["scalearn-uniform"], "keep": False}
     plan(quick, tmp_path / "run").run()
-    rows = Run(tmp_path / "run").rows
+    rows = RunFolder(tmp_path / "run").rows
     assert [(row.by, row.k) for row in rows] == [("vocabulary", 1), ("vocabulary", 3), *[("each", 1)] * 3]
     assert [next(iter(row.sources)) for row in rows[2:]] == quick["sources"]["tasks"]
     best = next(row for row in rows[2:] if row.sources.keys() == rows[0].sources.keys())
@@ -292,7 +292,7 @@ def test_a_soup_is_weighed_by_the_rankings_scores_and_what_is_unlike_has_none(qu
     config = {**quick, "rank": {"by": "all", "order": "kind"}}
     made = plan(config, tmp_path / "run")
     made.run()
-    [row] = Run(tmp_path / "run").rows
+    [row] = RunFolder(tmp_path / "run").rows
     run = TransferResult.load(tmp_path / "run" / "store" / "results" / row.key).run
     assert list(zip(run.sources, run.similarities, strict=True)) == [
         ("sentiment_films", 0.5),
@@ -304,10 +304,10 @@ def test_a_soup_is_weighed_by_the_rankings_scores_and_what_is_unlike_has_none(qu
 def test_a_run_that_diverges_is_a_row_without_a_score_and_the_rest_goes_on(quick, tmp_path):
     quick |= {"methods": ["single-adapter", "full", "head-only"], "lr": {"single-adapter": 1e30, "full": 1e30}}
     plan(quick, tmp_path / "run").run()
-    told = {row.method: row.score for row in Run(tmp_path / "run").rows}
+    told = {row.method: row.score for row in RunFolder(tmp_path / "run").rows}
     assert told["single-adapter"] is told["full"] is None
     assert told["head-only"] is not None
-    assert Run(tmp_path / "run").missing == []
+    assert RunFolder(tmp_path / "run").missing == []
 
 
 def test_another_configuration_in_the_folder_is_refused_and_what_differs_is_named(own_run, config):
@@ -337,7 +337,7 @@ def test_a_unit_of_a_newer_version_is_refused(own_run, config):
 
 def test_no_run_is_said_to_be_none(tmp_path):
     with pytest.raises(UserError, match=r"no run there \(no experiment\.json\)"):
-        Run(tmp_path)
+        RunFolder(tmp_path)
 
 
 def test_task_folders_run_to_the_end(all_folders, config, tmp_path):
@@ -346,6 +346,6 @@ def test_task_folders_run_to_the_end(all_folders, config, tmp_path):
     config["targets"] = {"tasks": ["rte"], "rows": 24, "seeds": [0]}
     config |= {"methods": ["scalearn-uniform"], "test_rows": 12}
     plan(config, tmp_path / "out").run()
-    [row] = Run(tmp_path / "out").rows
+    [row] = RunFolder(tmp_path / "out").rows
     assert (row.target, row.method, row.parameters["transfer"], row.test_rows) == ("rte", "scalearn-uniform", 4, 12)
     assert Path(tmp_path / "out" / "rankings.jsonl").read_text().count("\n") == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scalearn.results.predict import predict_file, write_predictions
-from tasksel import UserError, load
+from tasksel import UserError, load_data
 from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.metrics import score
 
@@ -50,7 +50,7 @@ def test_labels_in_the_file_give_the_tasks_metric(kinds, kind, tmp_path):
     result = kinds[kind]
     found = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows_of(result, 200)))[1]
     assert found == pytest.approx(result.scores[result.best_seed], abs=1e-9)
-    test = load(result.task).test
+    test = load_data(result.task).test
     assert found == pytest.approx(score(result.task.metric, result.logits(test), test.labels))
 
 

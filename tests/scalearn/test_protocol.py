@@ -5,7 +5,7 @@ import pytest
 from scalearn.comparison.protocols import PROTOCOLS, get_protocol
 from scalearn.methods import METHODS
 from tasksel import UserError, get_task
-from tasksel.tasks.task import Draw
+from tasksel.tasks.task import Subsample
 
 SOUND, PAPER = PROTOCOLS["sound"], PROTOCOLS["paper"]
 
@@ -42,9 +42,9 @@ def test_a_methods_own_learning_rate_stays(protocol):
 
 def test_the_papers_draws_the_same_rows_for_every_seed_and_checks_on_up_to_5000():
     task = get_task("entail_kitchen")
-    assert PAPER.drawn(task, shots=16, test_rows=None).draw == Draw(shots=16, dev=5000, seed=42)
-    assert SOUND.drawn(task, shots=16, test_rows=9).draw == Draw(shots=16, test_rows=9)
-    assert PAPER.drawn(task, shots=None, test_rows=None).draw == Draw(seed=42)
+    assert PAPER.drawn(task, shots=16, test_rows=None).draw == Subsample(shots=16, dev=5000, seed=42)
+    assert SOUND.drawn(task, shots=16, test_rows=9).draw == Subsample(shots=16, test_rows=9)
+    assert PAPER.drawn(task, shots=None, test_rows=None).draw == Subsample(seed=42)
 
 
 def test_only_the_sound_one_trains_sources_with_each_seed():

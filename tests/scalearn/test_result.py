@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scalearn import METHODS, SCALINGS, TransferResult, transfer
-from tasksel import UserError, load
+from tasksel import UserError, load_data
 
 TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carrots", "Nobody peels"), ("a", "b")]
 
@@ -56,14 +56,14 @@ def test_the_stored_score_is_what_the_reloaded_model_scores(kinds):
     from tasksel.tasks.metrics import score
 
     for result in kinds.values():
-        test, chosen = load(result.task, rows=24).test, result.best_seed
+        test, chosen = load_data(result.task, rows=24).test, result.best_seed
         found = score(result.task.metric, result.logits(test), test.labels)
         assert found == pytest.approx(result.scores[chosen], abs=1e-9)
 
 
 def test_every_kind_reloads_to_the_same_logits(kinds, tmp_path):
     for kind, result in kinds.items():
-        split = load(result.task, rows=24).test.take(range(12))
+        split = load_data(result.task, rows=24).test.take(range(12))
         again = result.save(tmp_path / kind.replace(" ", "-"))
         assert np.array_equal(result.logits(split), again.logits(split))
         assert result.logits(split).shape == (12, result.task.outputs)
@@ -215,9 +215,9 @@ def test_bytes_are_of_the_trained_state_and_of_a_soups_own_adapter(results):
 
 def test_peak_memory_is_told_where_this_machine_can_measure_it(results):
     from tasksel.processes import accelerator
-    from tasksel.training.memory import Peak
+    from tasksel.training.memory import PeakMemory
 
-    able = Peak(accelerator().device).bytes() is not None
+    able = PeakMemory(accelerator().device).bytes() is not None
     for method, result in results.items():
         assert (result.seeds[0].peak_memory is not None) == able, method
         assert not able or result.seeds[0].peak_memory > 2**20, method

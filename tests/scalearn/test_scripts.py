@@ -7,7 +7,7 @@ import pytest
 from scalearn.comparison.config import read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
-from scalearn.comparison.records import Run
+from scalearn.comparison.records import RunFolder
 from scalearn.report import write_report
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -34,7 +34,7 @@ def test_a_table_of_the_paper_runs_on_a_tiny_model(name, make_base, all_folders,
     architecture, tasks, sizes = SHAPES[name]
     experiment = small(name, make_base(architecture), all_folders, tasks, sizes)
     Plan(experiment, tmp_path / "run").run()
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     assert run.missing == []
     assert {row.method for row in run.rows} == set(experiment.methods)
     assert {row.size for row in run.rows} == set(sizes)

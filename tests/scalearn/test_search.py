@@ -12,9 +12,9 @@ from scalearn import METHODS, transfer
 from scalearn.layers.mix import omega_buffers
 from scalearn.layers.stacking import stack
 from scalearn.methods.search import BOUND, EVALUATIONS, minimise, searched
-from tasksel import UserError, load
+from tasksel import UserError, load_data
 from tasksel.model.base import load_base
-from tasksel.training.loop import Fit
+from tasksel.training.loop import FitResult
 from tasksel.training.predict import encode_split, logits_of
 from tasksel.training.state import trained_state
 
@@ -64,7 +64,7 @@ def test_the_objective_is_the_mean_loss_and_a_twentieth_of_the_mean_size_of_omeg
 ):
     stacked = stack(fill(tmp_path / "pool", tiny, "one", "two"))
     model = METHODS["search"].build(load_base(tiny), target, *stacked, seed=0)
-    rows = encode_split(load(target, rows=8).train, target, load_base(tiny).tokenizer, max_length=32)
+    rows = encode_split(load_data(target, rows=8).train, target, load_base(tiny).tokenizer, max_length=32)
     order, found = [], []
 
     def train(given):
@@ -73,7 +73,7 @@ def test_the_objective_is_the_mean_loss_and_a_twentieth_of_the_mean_size_of_omeg
             for parameter in given.parameters():
                 if parameter.requires_grad:
                     parameter.mul_(2)
-        return Fit(0.5 + len(order), len(order), steps=4, seconds=10.0)
+        return FitResult(0.5 + len(order), len(order), steps=4, seconds=10.0)
 
     def omega(given):
         (tensor,) = omega_buffers(given).values()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scalearn.comparison.records import Row, name_of, parse, read_lines
+from scalearn.comparison.records import UnitRecord, name_of, parse, read_lines
 from tasksel import UserError
 from tasksel.storage.jsonl import append_line, write_lines
 
@@ -13,43 +13,43 @@ TOLD = {
 
 
 def row(**changes):
-    return Row.model_validate({**TOLD, **changes})
+    return UnitRecord.model_validate({**TOLD, **changes})
 
 
 def test_rows_come_back_as_they_were(tmp_path):
     rows = [row(), row(seed=2, size="full", omega=[[0.5, 0.25]])]
     write_lines(tmp_path / "rows.jsonl", rows)
     append_line(tmp_path / "rows.jsonl", row(seed=3))
-    assert read_lines(tmp_path / "rows.jsonl", Row) == [*rows, row(seed=3)]
+    assert read_lines(tmp_path / "rows.jsonl", UnitRecord) == [*rows, row(seed=3)]
 
 
 def test_no_file_holds_no_rows(tmp_path):
-    assert read_lines(tmp_path / "none.jsonl", Row) == []
+    assert read_lines(tmp_path / "none.jsonl", UnitRecord) == []
 
 
 def test_a_last_line_that_was_cut_short_is_left_out(tmp_path):
     path = tmp_path / "rows.jsonl"
     write_lines(path, [row(), row(seed=2)])
     path.write_text(path.read_text()[:-20])
-    assert read_lines(path, Row) == [row()]
+    assert read_lines(path, UnitRecord) == [row()]
 
 
 def test_any_other_broken_line_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(row().model_dump_json() + "\n{broken\n" + row().model_dump_json() + "\n")
     with pytest.raises(UserError, match=r"rows\.jsonl:2: broken JSON"):
-        read_lines(path, Row)
+        read_lines(path, UnitRecord)
 
 
 def test_a_row_of_a_newer_version_is_refused_by_that():
     with pytest.raises(UserError, match=r"here: written by a newer version \(format 2, this one reads 1\)"):
-        parse({**TOLD, "format": 2, "colour": "red"}, Row, "here")
+        parse({**TOLD, "format": 2, "colour": "red"}, UnitRecord, "here")
 
 
 @pytest.mark.parametrize(("change", "said"), [({"colour": "red"}, "colour"), ({"score": "high"}, "score")])
 def test_a_row_of_other_fields_is_refused_with_the_field(change, said):
     with pytest.raises(UserError, match=rf"here: not a row that this version reads \({said}"):
-        parse({**TOLD, **change}, Row, "here")
+        parse({**TOLD, **change}, UnitRecord, "here")
 
 
 def test_a_unit_is_told_in_words():

@@ -4,8 +4,8 @@ import shutil
 
 from tasksel import get_task
 from tasksel.adapters.pool import pool_sources
-from tasksel.evaluation.score_selectors import Bench
-from tasksel.evaluation.transfer_matrix import SINGLE, Row
+from tasksel.evaluation.score_selectors import ScoringSetup
+from tasksel.evaluation.transfer_matrix import SINGLE, MatrixRecord
 from tasksel.model.base import load_base
 from tasksel.storage.jsonl import append_row
 
@@ -18,7 +18,9 @@ def make_bench(folder, pool_folder, base, *, targets=TARGETS, rows=20):
     model, pool = load_base(base), folder / "pool"
     if not pool.exists():
         shutil.copytree(pool_folder, pool, ignore=shutil.ignore_patterns("embeddings"))
-    return Bench(pool_sources(pool, model), {name: get_task(name) for name in targets}, model, rows, folder / "kept")
+    return ScoringSetup(
+        pool_sources(pool, model), {name: get_task(name) for name in targets}, model, rows, folder / "kept"
+    )
 
 
 def write_matrix(path, targets=TARGETS, *, sources=SOURCES, seeds=(0, 1), method="sequential"):
@@ -26,8 +28,8 @@ def write_matrix(path, targets=TARGETS, *, sources=SOURCES, seeds=(0, 1), method
     for i, target in enumerate(targets):
         for seed in seeds:
             told = {"target": target, "seed": seed, "metric": "accuracy", "steps": 10, "seconds": 2.0}
-            append_row(path, Row(source=None, method=SINGLE, score=0.6, dev=0.6, **told))
+            append_row(path, MatrixRecord(source=None, method=SINGLE, score=0.6, dev=0.6, **told))
             for place, source in enumerate(name for name in sources if name != target):
                 score = round(0.65 - 0.01 * (i + 1) * place + 0.001 * seed, 4)
-                append_row(path, Row(source=source, method=method, score=score, dev=score, **told))
+                append_row(path, MatrixRecord(source=source, method=method, score=score, dev=score, **told))
     return path

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasksel.evaluation.score_records import Scores
-from tasksel.evaluation.transfer_matrix import Matrix, Row
+from tasksel.evaluation.score_records import SelectorScores
+from tasksel.evaluation.transfer_matrix import MatrixRecord, TransferMatrix
 
 SOURCES = tuple(f"source_{i}" for i in range(12))
 TARGETS = tuple(f"target_{i}" for i in range(4))
@@ -21,15 +21,15 @@ def make_matrix(noise=0.01, seeds=SEEDS):
         for seed in seeds:
             for j, source in enumerate(SOURCES):
                 score = round(min(1.0, worth()[i, j] + noise * rng.normal()), 4)
-                rows.append(Row(target, source, "sequential", seed, "accuracy", score, 0.5, 50, 2.0))
-            rows.append(Row(target, None, "single-adapter", seed, "accuracy", 0.5, 0.5, 50, 2.0))
-    return Matrix(tuple(rows))
+                rows.append(MatrixRecord(target, source, "sequential", seed, "accuracy", score, 0.5, 50, 2.0))
+            rows.append(MatrixRecord(target, None, "single-adapter", seed, "accuracy", 0.5, 0.5, 50, 2.0))
+    return TransferMatrix(tuple(rows))
 
 
 def scored(by, values, *, seed=0, targets=TARGETS, seconds=1.0):
     """`values` [targets, sources] as scores."""
     return [
-        Scores(by, target, seed, dict(zip(SOURCES, map(float, row), strict=True)), seconds, 3.0, 1161)
+        SelectorScores(by, target, seed, dict(zip(SOURCES, map(float, row), strict=True)), seconds, 3.0, 1161)
         for target, row in zip(targets, values, strict=False)
     ]
 

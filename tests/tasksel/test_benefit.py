@@ -11,16 +11,24 @@ from made_pairs import pair, world
 
 from tasksel.errors import UserError
 from tasksel.gain.pair_features import pair_features
-from tasksel.gain.predictor import Trees, assess, folds, leave_one_out, nested_choice, predict, quality
+from tasksel.gain.predictor import (
+    Trees,
+    evaluate_gain_prediction,
+    folds,
+    leave_one_out,
+    nested_choice,
+    predict,
+    quality,
+)
 from tasksel.gain.report import draw, headline, markdown, told, write
-from tasksel.gain.tradeoff import Curve, Ledger, Point, Run, curve
+from tasksel.gain.tradeoff import Curve, Point, SkipTradeoff, TrainingCost, curve
 
 FEW = Trees(rounds=15)
 
 
 @pytest.fixture(scope="module")
 def found():
-    return assess(world(), FEW, sizes={f"s{i}": 100 * i for i in range(6)}, draws=50)
+    return evaluate_gain_prediction(world(), FEW, sizes={f"s{i}": 100 * i for i in range(6)}, draws=50)
 
 
 class TestPairFeatures:
@@ -164,10 +172,12 @@ class TestAssess:
         pairs = world(targets=3, sources=3)
         absolute = [{f"absolute {name}": -9.0 for name in p.features} for p in pairs]
         both = [dataclasses.replace(p, features=p.features | more) for p, more in zip(pairs, absolute, strict=True)]
-        found = assess(both, FEW, draws=5)
-        np.testing.assert_array_equal(found.predicted["cosine"], assess(pairs, FEW, draws=5).predicted["cosine"])
+        found = evaluate_gain_prediction(both, FEW, draws=5)
+        np.testing.assert_array_equal(
+            found.predicted["cosine"], evaluate_gain_prediction(pairs, FEW, draws=5).predicted["cosine"]
+        )
         alone = [dataclasses.replace(p, features=more) for p, more in zip(pairs, absolute, strict=True)]
-        assert "cosine" not in assess(alone, FEW, draws=5).predicted
+        assert "cosine" not in evaluate_gain_prediction(alone, FEW, draws=5).predicted
 
     def test_the_oracle_at_threshold_0_runs_what_gains(self, found):
         assert found.curves["oracle"].fixed.run == sum(p.gain > 0 for p in found.pairs)
@@ -183,7 +193,7 @@ class TestAssess:
                 best = curve(others, leave_one_out(others, FEW), way="gain").most_saved(max_loss)
                 for i, p in enumerate(pairs):
                     run[i] |= p.target == target and predicted[i] >= best.threshold
-            assert nested_choice(pairs, predicted, FEW, max_loss=max_loss) == Ledger(pairs).point(run, None)
+            assert nested_choice(pairs, predicted, FEW, max_loss=max_loss) == SkipTradeoff(pairs).point(run, None)
             runs.append(run.sum())
         assert len(set(runs)) > 1  # the thresholds do differ
 
@@ -193,7 +203,7 @@ class TestAssess:
 
     def test_gains_of_one_sign_leave_the_size_and_say_so(self):
         pairs = [dataclasses.replace(p, gain=abs(p.gain) + 0.01) for p in world(targets=3)]
-        found = assess(pairs, FEW, draws=5)
+        found = evaluate_gain_prediction(pairs, FEW, draws=5)
         assert "sign" not in found.predicted
         assert found.notes[0].startswith("No classifier of the sign: 18 of 18 gains are positive")
         assert found.notes[1] == "No largest source first: the sources' sizes were not given."
@@ -216,24 +226,24 @@ class TestAssess:
                 "the pair s2 -> t1 has nan as feature 'cosine/2'",
             ),
             (
-                lambda p: [p[0], dataclasses.replace(p[1], baseline=Run(0.1, 0.6, 1.0)), *p[2:]],
+                lambda p: [p[0], dataclasses.replace(p[1], baseline=TrainingCost(0.1, 0.6, 1.0)), *p[2:]],
                 "target 't0' has two baselines",
             ),
             (
-                lambda p: [dataclasses.replace(p[0], transfer=Run(0.1, 0.6, 0.0)), *p[1:]],
+                lambda p: [dataclasses.replace(p[0], transfer=TrainingCost(0.1, 0.6, 0.0)), *p[1:]],
                 "seconds 0.0: finite numbers and seconds above 0",
             ),
         ],
     )
     def test_bad_pairs_are_refused(self, change, said):
         with pytest.raises(UserError, match=said):
-            assess(change(world(targets=3)), FEW)
+            evaluate_gain_prediction(change(world(targets=3)), FEW)
 
     def test_bad_settings_are_refused(self):
         with pytest.raises(UserError, match="no size of source 's0'; 1 known: other"):
-            assess(world(targets=3), FEW, sizes={"other": 5})
+            evaluate_gain_prediction(world(targets=3), FEW, sizes={"other": 5})
         with pytest.raises(UserError, match=r"max_loss is -0\.1; give 0 or more"):
-            assess(world(targets=3), FEW, max_loss=-0.1, draws=5)
+            evaluate_gain_prediction(world(targets=3), FEW, max_loss=-0.1, draws=5)
 
 
 class TestReport:
@@ -290,11 +300,11 @@ class TestReport:
     def test_draws_png_and_refuses_others(self, found, tmp_path):
         draw(found, tmp_path / "b.png")
         assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
-        with pytest.raises(UserError, match=r"cannot draw '.pdf'; allowed: .svg, .png"):
+        with pytest.raises(UserError, match=r"cannot draw 'b.pdf': the ending must be .svg or .png"):
             draw(found, tmp_path / "b.pdf")
         assert [p.name for p in tmp_path.iterdir()] == ["b.png"]
 
     def test_says_what_to_install_without_matplotlib(self, found, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        with pytest.raises(UserError, match=r"a picture needs matplotlib: pip install"):
+        with pytest.raises(UserError, match=r"pictures need matplotlib: pip install"):
             draw(found, tmp_path / "b.svg")

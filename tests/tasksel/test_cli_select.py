@@ -12,11 +12,11 @@ from tasksel import TaskEmbedding
 from tasksel.cli.app import out
 from tasksel.cli.main import main
 from tasksel.embeddings.vocabulary import Vocabulary
-from tasksel.evaluation.score_records import Scores, read_scores
+from tasksel.evaluation.score_records import SelectorScores, read_scores
 from tasksel.evaluation.score_selectors import fuse
 from tasksel.gain.pair_features import FILE as PAIRS
 from tasksel.gain.pair_features import PairRow
-from tasksel.gain.predictor import assess
+from tasksel.gain.predictor import evaluate_gain_prediction
 from tasksel.storage.jsonl import append_row
 
 
@@ -40,7 +40,7 @@ def scored(matrix):
     for target in TARGETS:
         for by, sign in (("text", -1.0), ("vocabulary", 1.0)):
             scores = {name: sign * place for place, name in enumerate(SOURCES)}
-            append_row(matrix / "scores.jsonl", Scores(by, target, 0, scores, 1.5, 0.5, 100))
+            append_row(matrix / "scores.jsonl", SelectorScores(by, target, 0, scores, 1.5, 0.5, 100))
     return matrix
 
 
@@ -129,7 +129,9 @@ class TestJudge:
         assert "| method   | sentiment_phones | entail_kitchen |" in told
 
     def test_targets_and_seeds_choose_what_is_judged(self, capsys, scored):
-        append_row(scored / "scores.jsonl", Scores("text", TARGETS[0], 1, dict.fromkeys(SOURCES, 0.0), 1.5, 0.5, 100))
+        append_row(
+            scored / "scores.jsonl", SelectorScores("text", TARGETS[0], 1, dict.fromkeys(SOURCES, 0.0), 1.5, 0.5, 100)
+        )
         table, _ = run(capsys, "evaluate", scored, "--by", "text", "--targets", TARGETS[0], "--seeds", "0")
         assert "1 targets; truth" in " ".join(table.split())
         assert re.search(r"text +1\.000", table), "seed 1, which ranks nothing, is left out"
@@ -260,12 +262,13 @@ class TestBenefit:
     def test_scores_of_other_methods_are_features_too(self, capsys, told, monkeypatch):
         given = []
         monkeypatch.setattr(
-            "tasksel.gain.predictor.assess", lambda pairs, **more: given.extend(pairs) or assess(pairs, **more)
+            "tasksel.gain.predictor.evaluate_gain_prediction",
+            lambda pairs, **more: given.extend(pairs) or evaluate_gain_prediction(pairs, **more),
         )
         for target in self.targets:
             for by in ("text", "vocabulary", *(["size"] if target != self.targets[0] else [])):
                 values = {name: float(place) for place, name in enumerate(SOURCES)}
-                append_row(told / "scores.jsonl", Scores(by, target, 0, values, 1.0, 1.0, 1))
+                append_row(told / "scores.jsonl", SelectorScores(by, target, 0, values, 1.0, 1.0, 1))
         shown, _ = run(capsys, "predict-gain", told, "--also", "text", "vocabulary+text")
         assert "12 transfers" in shown
         assert [pair.features["text"] for pair in given] == [SOURCES.index(pair.source) for pair in given]
@@ -330,7 +333,7 @@ class TestRank:
             lines = [line.split() for line in shown.splitlines()]
             assert " ".join(lines[0]) == f"sources for entail_kitchen by {'+'.join(sorted(by.split('+')))}"
             found[by] = {name: float(score) for _, name, score in lines[2:]}
-        parts = [Scores(by, "t", 0, found[by], 0, 0, 0) for by in ("text", "vocabulary")]
+        parts = [SelectorScores(by, "t", 0, found[by], 0, 0, 0) for by in ("text", "vocabulary")]
         assert found["vocabulary+text"] == pytest.approx(fuse("a+b", parts).scores, abs=1e-4)
 
     def test_a_pools_sources(self, capsys, trained, tiny):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from tasksel import get_task, load
-from tasksel.adapters.checkpoint import Trained
+from tasksel import get_task, load_data
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import add_new_adapter
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.conductance import Conductance, baseline_ids, gold, layer_conductance, predicted, token_mean
@@ -42,7 +42,7 @@ def adapter_of(tiny, tmp_path_factory):
     def make(name):
         folder = tmp_path_factory.mktemp(name)
         model_of(get_task(name), load_base(tiny)).save_adapter(str(folder), name, with_head=True, use_safetensors=True)
-        return Trained(folder, name)
+        return AdapterCheckpoint(folder, name)
 
     return make
 
@@ -51,7 +51,7 @@ def adapter_of(tiny, tmp_path_factory):
 def films(tiny, adapter_of):
     """A task, its data, the base and its adapter."""
     task = get_task("sentiment_films")
-    return task, load(task, rows=14), load_base(tiny), adapter_of(task.name)
+    return task, load_data(task, rows=14), load_base(tiny), adapter_of(task.name)
 
 
 def embed(form, example, **options):
@@ -252,7 +252,7 @@ class TestEmbedding:
     @pytest.mark.parametrize("name", ["rating_hotels", "complaints_orders", "entail_travel"])
     def test_every_kind_of_task_with_one_text_or_pair_a_row(self, tiny, adapter_of, name):
         task = get_task(name)
-        found = embed(QUICK, (task, load(task, rows=20), load_base(tiny), adapter_of(name)))
+        found = embed(QUICK, (task, load_data(task, rows=20), load_base(tiny), adapter_of(name)))
         assert found.arrays["signed"].shape == (LAYERS, WIDTH)
         assert np.abs(found.arrays["signed"]).sum() > 0
 
@@ -271,7 +271,7 @@ class TestEmbedding:
 
     def test_multiple_choice_is_refused(self, films, tiny, adapter_of):
         task = get_task("endings_daily")
-        endings = task, load(task, rows=20), load_base(tiny), adapter_of(task.name)
+        endings = task, load_data(task, rows=20), load_base(tiny), adapter_of(task.name)
         with pytest.raises(UserError, match="conductance: 'endings_daily' or its adapter is multiple choice"):
             embed(QUICK, endings)
         with pytest.raises(UserError, match="conductance: 'sentiment_films' or its adapter is multiple choice"):

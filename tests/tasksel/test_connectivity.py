@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from tasksel import TaskEmbedding, get_task, load
+from tasksel import TaskEmbedding, get_task, load_data
 from tasksel.embeddings.connectivity import Connectivity, _EarlyBird, coefficients, keep_above
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base, weights_fingerprint
@@ -22,7 +22,7 @@ TEXT = {"input_ids": torch.arange(1000, 1024).view(2, 12), "attention_mask": tor
 @pytest.fixture(scope="module")
 def films():
     task = get_task("sentiment_films")
-    return task, load(task, rows=40)
+    return task, load_data(task, rows=40)
 
 
 def drawn(count, layer):
@@ -184,7 +184,7 @@ class TestEmbed:
     @pytest.mark.parametrize("name", ["rating_hotels", "complaints_orders", "entail_travel", "endings_daily"])
     def test_every_kind_of_task_is_embedded(self, tiny, name):
         task = get_task(name)
-        found = QUICK.embed(task, load(task, rows=20), load_base(tiny))
+        found = QUICK.embed(task, load_data(task, rows=20), load_base(tiny))
         assert found.provenance["bits"] == {"heads": LAYERS * HEADS, "neurons": LAYERS * NEURONS}
 
     def test_the_l1_terms_press_coefficients_down(self, tiny, films, monkeypatch):
@@ -324,7 +324,7 @@ def test_kin_lie_nearer_than_strangers_on_a_real_encoder():
     base, form = load_base("minilm"), Connectivity(batch=8)
     strangers = ("grammar_garden", "question_type", "endings_daily")
     names = ("entail_kitchen", "sentiment_phones", "entail_travel", "sentiment_films", *strangers)
-    found = {name: form.embed(get_task(name), load(get_task(name), rows=100), base) for name in names}
+    found = {name: form.embed(get_task(name), load_data(get_task(name), rows=100), base) for name in names}
     assert found["entail_kitchen"].provenance["bits"] == {"heads": 72, "neurons": 9216}
     for target, kin in (("entail_kitchen", "entail_travel"), ("sentiment_phones", "sentiment_films")):
         near = {name: form.similarity(found[target], found[name]) for name in names[2:]}

@@ -16,7 +16,7 @@ from tasksel.model.base import load_base
 from tasksel.model.encoding import encode, length_batches
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row
-from tasksel.tasks.load import load, read_splits, stratified
+from tasksel.tasks.load import load_data, read_splits, stratified
 from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"
@@ -192,28 +192,28 @@ class TestTexts:
 class TestLoad:
     def test_without_validation_a_fifth_is_held_out_and_never_moves(self, tmp_path):
         task = file_task(tmp_path, numbered(100))
-        first, second = load(task, seed=0), load(task, seed=7)
+        first, second = load_data(task, seed=0), load_data(task, seed=7)
         assert len(first.test) == 20
         assert Counter(first.test.labels.tolist()) == {0: 10, 1: 10}
         assert first.test.texts == second.test.texts
-        assert load(task, rows=10, seed=3).test.texts == first.test.texts
+        assert load_data(task, rows=10, seed=3).test.texts == first.test.texts
         assert first.dev.texts != second.dev.texts  # the seed does move what it should
 
     def test_a_validation_file_is_the_test_set(self, tmp_path):
-        data = load(file_task(tmp_path, numbered(50), validation=[{"t": "held", "label": 1}]))
+        data = load_data(file_task(tmp_path, numbered(50), validation=[{"t": "held", "label": 1}]))
         assert data.test.texts == [("held",)]
         assert len(data.train) + len(data.dev) == 50
 
     @pytest.mark.parametrize(("count", "dev"), [(100, 8), (10, 1), (3, 1)])
     def test_dev_is_a_tenth_of_what_is_left(self, tmp_path, count, dev):
-        data = load(file_task(tmp_path, numbered(count)))
+        data = load_data(file_task(tmp_path, numbered(count)))
         test = max(1, round(0.2 * count))
         assert [len(data.train), len(data.dev), len(data.test)] == [count - test - dev, dev, test]
 
     @pytest.mark.parametrize("rows", [None, 2, 31, 1000])
     @pytest.mark.parametrize("seed", [0, 1])
     def test_no_row_is_in_two_splits(self, tmp_path, rows, seed):
-        data = load(file_task(tmp_path, numbered(120)), rows=rows, seed=seed)
+        data = load_data(file_task(tmp_path, numbered(120)), rows=rows, seed=seed)
         parts = [set(split.texts) for split in (data.train, data.dev, data.test)]
         assert sum(map(len, parts)) == len(set.union(*parts)) == (min(rows or 96, 96) + 24)
         labels = {f"text {i}": i % 2 for i in range(120)}
@@ -221,13 +221,15 @@ class TestLoad:
             assert [labels[text] for (text,) in split.texts] == split.labels.tolist()
 
     def test_shares_of_classes_stay(self, tmp_path):
-        data = load(file_task(tmp_path, numbered(400, ("no", "no", "no", "yes")), validation=numbered(4)), rows=100)
+        data = load_data(
+            file_task(tmp_path, numbered(400, ("no", "no", "no", "yes")), validation=numbered(4)), rows=100
+        )
         assert Counter([*data.train.labels.tolist(), *data.dev.labels.tolist()]) == {0: 75, 1: 25}
         assert Counter(data.dev.labels.tolist())[1] in (2, 3)
 
     def test_a_draw_is_the_same_for_the_same_seed_only(self, tmp_path):
         task = file_task(tmp_path, numbered(120))
-        drawn = [load(task, rows=20, seed=seed) for seed in (0, 0, 1)]
+        drawn = [load_data(task, rows=20, seed=seed) for seed in (0, 0, 1)]
         assert drawn[0].train.texts == drawn[1].train.texts
         assert drawn[0].fingerprint == drawn[1].fingerprint
         rows = [{*data.train.texts, *data.dev.texts} for data in drawn]  # whatever part of them dev is
@@ -239,7 +241,9 @@ class TestLoad:
             (tmp_path / name).mkdir()
         rows = numbered(20)
         other = [{**rows[0], "t": "text 0!"}, *rows[1:]]
-        prints = [load(file_task(tmp_path / n, r)).fingerprint for n, r in (("a", rows), ("b", rows), ("c", other))]
+        prints = [
+            load_data(file_task(tmp_path / n, r)).fingerprint for n, r in (("a", rows), ("b", rows), ("c", other))
+        ]
         assert prints[0] == prints[1] != prints[2]
 
     @pytest.mark.parametrize(
@@ -252,23 +256,23 @@ class TestLoad:
         ],
     )
     def test_what_cannot_be_learnt_is_refused(self, tmp_path, rows, options, answer):
-        assert answer in refused(lambda: load(file_task(tmp_path, rows), **options))
+        assert answer in refused(lambda: load_data(file_task(tmp_path, rows), **options))
 
     def test_a_task_without_train_is_refused(self, tmp_path):
         task = file_task(tmp_path, None, validation=numbered(4))
-        assert "'a_task' has no train split, only validation" in refused(lambda: load(task))
+        assert "'a_task' has no train split, only validation" in refused(lambda: load_data(task))
 
     def test_further_splits_are_kept_and_test_is_not(self, tmp_path):
         task = file_task(tmp_path, numbered(20), validation=numbered(4))
         files = task.source.files
         more = {**files, "mismatched": files["validation"], "test": "never/read.jsonl"}
-        data = load(task.model_copy(update={"source": FileSource(files=more)}))
+        data = load_data(task.model_copy(update={"source": FileSource(files=more)}))
         assert list(data.more) == ["mismatched"]
         assert len(data.more["mismatched"]) == 4
 
     def test_regression_of_one_value_and_lists_are_no_single_class(self, tmp_path):
         rows = [{"t": f"x {i}", "label": 1.5} for i in range(10)]
-        assert set(load(file_task(tmp_path, rows, kind="regression")).train.labels.tolist()) == {1.5}
+        assert set(load_data(file_task(tmp_path, rows, kind="regression")).train.labels.tolist()) == {1.5}
 
 
 @settings(max_examples=150, deadline=None)
@@ -380,7 +384,7 @@ def all_tasks():
 @pytest.mark.parametrize("task", all_tasks(), ids=lambda task: f"{task.suite}-{task.name}")
 def test_every_task_at_hand_loads(task):
     whole = read_splits(task)
-    data = load(task, rows=64)
+    data = load_data(task, rows=64)
     assert len(data.train) + len(data.dev) == min(64, len(whole["train"]))
     assert len(data.test) == len(whole["validation"])
     width = data.train.labels.shape[1:]

@@ -8,8 +8,8 @@ import torch
 from made_subjects import Untrained, candidate
 from safetensors.torch import load_file, save_file
 
-from tasksel import TaskEmbedding, get_task, load
-from tasksel.adapters.checkpoint import HEAD, WEIGHTS, Trained
+from tasksel import TaskEmbedding, get_task, load_data
+from tasksel.adapters.checkpoint import HEAD, WEIGHTS, AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
@@ -36,7 +36,7 @@ def adapters(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
     tasks = {name: get_task(name) for name in (SOURCE, CHOICES)}
     return {
-        name: train_adapter(task, load(task, rows=40), base, folder / name, recipe=RECIPE)
+        name: train_adapter(task, load_data(task, rows=40), base, folder / name, recipe=RECIPE)
         for name, task in tasks.items()
     }
 
@@ -61,7 +61,7 @@ def changed(base, adapters, tmp_path):
             (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
         tensors = {key: change(tensor) for key, tensor in load_file(adapters[SOURCE].folder / WEIGHTS).items()}
         save_file(tensors, tmp_path / "copy" / WEIGHTS, metadata={"format": "pt"})
-        return TaskOnBase(candidate(SOURCE, Trained(tmp_path / "copy", SOURCE), tmp_path / "store"), base)
+        return TaskOnBase(candidate(SOURCE, AdapterCheckpoint(tmp_path / "copy", SOURCE), tmp_path / "store"), base)
 
     return copy
 
@@ -147,7 +147,7 @@ class TestSource:
 
     def test_is_stored_with_its_bytes_and_seconds_and_read_again(self, source, monkeypatch):
         first = source().embedding(Esm())
-        monkeypatch.setattr(Trained, "model", lambda *_: pytest.fail("the map was made again"))
+        monkeypatch.setattr(AdapterCheckpoint, "model", lambda *_: pytest.fail("the map was made again"))
         again = source().embedding(Esm())
         assert again.nbytes == 4 * (32 * 32 + 32)
         assert again.provenance == first.provenance

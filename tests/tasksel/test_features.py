@@ -6,8 +6,8 @@ import torch
 from made_subjects import Untrained, candidate
 from safetensors.torch import load_file, save_file
 
-from tasksel import get_task, load
-from tasksel.adapters.checkpoint import HEAD, WEIGHTS, Trained
+from tasksel import get_task, load_data
+from tasksel.adapters.checkpoint import HEAD, WEIGHTS, AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
@@ -43,7 +43,7 @@ def adapters(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
     tasks = {name: get_task(name) for name in (CLASSES, NUMBER, LABELS, CHOICES)}
     return {
-        name: train_adapter(task, load(task, rows=40), base, folder / name, recipe=RECIPE)
+        name: train_adapter(task, load_data(task, rows=40), base, folder / name, recipe=RECIPE)
         for name, task in tasks.items()
     }
 
@@ -68,7 +68,7 @@ def broken(adapters, tmp_path):
             (tmp_path / "adapter" / path.name).write_bytes(path.read_bytes())
         tensors = {key: change(tensor) for key, tensor in load_file(adapters[name].folder / file).items()}
         save_file(tensors, tmp_path / "adapter" / file, metadata={"format": "pt"})
-        return Trained(tmp_path / "adapter", name)
+        return AdapterCheckpoint(tmp_path / "adapter", name)
 
     return copy
 
@@ -144,8 +144,10 @@ class TestRun:
 
     def test_is_not_repeated_for_another_measure(self, source, target, monkeypatch):
         loads = []
-        model = Trained.model
-        monkeypatch.setattr(Trained, "model", lambda self, base: loads.append(self.adapter) or model(self, base))
+        model = AdapterCheckpoint.model
+        monkeypatch.setattr(
+            AdapterCheckpoint, "model", lambda self, base: loads.append(self.adapter) or model(self, base)
+        )
         features._run.cache_clear()
         for measure in MEASURES:
             FeatureSelector(measure).scores(target(), [source(), source(LABELS)])

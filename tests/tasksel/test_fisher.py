@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasksel import TaskEmbedding, get_task, load
-from tasksel.adapters.checkpoint import Trained
+from tasksel import TaskEmbedding, get_task, load_data
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import add_new_adapter, train_adapter
 from tasksel.embeddings.fisher import Fisher
 from tasksel.errors import UserError
@@ -39,7 +39,7 @@ def make(make_base, tmp_path_factory):
                 if path.endswith("adapter_down.0.bias"):
                     parameter.data.abs_()
             model.save_adapter(str(folder), name, with_head=True, use_safetensors=True)
-            examples[name, architecture] = task, load(task, rows=20), base, Trained(folder, name)
+            examples[name, architecture] = task, load_data(task, rows=20), base, AdapterCheckpoint(folder, name)
         return examples[name, architecture]
 
     return one
@@ -212,7 +212,7 @@ class TestEmbed:
 
     def test_an_adapter_without_linear_layers_is_refused(self, make):
         task, data, base, trained = make()
-        misnamed = Trained(trained.folder, "another")  # nothing in the model goes by that name
+        misnamed = AdapterCheckpoint(trained.folder, "another")  # nothing in the model goes by that name
         with pytest.raises(UserError, match="has no linear layers: fisher works with bottleneck adapters"):
             Fisher().embed(task, data, base, trained=misnamed)
 
@@ -290,7 +290,7 @@ def test_kin_are_found_on_a_real_encoder(tmp_path):
     found = {}
     for name in ("sentiment_films", "sentiment_phones", "entail_travel"):
         task = get_task(name)
-        data = load(task, rows=128)
+        data = load_data(task, rows=128)
         trained = train_adapter(task, data, base, tmp_path / name, recipe=recipe)
         found[name] = fisher.embed(task, data, base, trained=trained)
     for name, kin in (("sentiment_films", "sentiment_phones"), ("sentiment_phones", "sentiment_films")):

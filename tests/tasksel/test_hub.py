@@ -18,7 +18,7 @@ import pytest
 import yaml
 from hub_standin import HubStandin, Repositories
 
-from tasksel.tasks.hub import _class_names, hub_revision
+from tasksel.tasks.hub import hub_revision
 from tasksel.tasks.registry import suites
 from tasksel.tasks.task import HubSource
 
@@ -26,11 +26,17 @@ CHILD = """
 import json, sys
 from tasksel.errors import UserError
 from tasksel.tasks.hub import hub_revision, hub_rows
-from tasksel.tasks.task import HubSource
+from tasksel.tasks.load import read_splits
+from tasksel.tasks.task import HubSource, Task
 answers = []
 for asked in json.loads(sys.argv[1]):
-    source = HubSource(**asked.pop("source"))
     try:
+        if "id" in asked:
+            task = Task.from_data(asked.pop("id"), **asked)
+            labels = {split: rows.labels.tolist() for split, rows in read_splits(task).items()}
+            answers.append({"task": task.model_dump(mode="json"), "labels": labels})
+            continue
+        source = HubSource(**asked.pop("source"))
         answers.append({"rows": hub_rows(source, **asked), "revision": hub_revision(source, name=asked["name"])})
     except UserError as error:
         answers.append({"error": str(error)})
@@ -125,6 +131,29 @@ def lay_out_branches(repositories: Repositories) -> None:
     repositories.write("datasets", "some/coded", BRANCH, newer)
 
 
+def lay_out_own(repositories: Repositories) -> None:
+    """A data set of each type of label column, one configuration each: stars, scores, words, a list of choices."""
+    columns = {
+        "stars": ({"text": TEXT, "label": class_label("5", "0", "none")}, [0, 2, 1]),
+        "scores": ({"text": TEXT, "label": {"dtype": "float32"}}, [1.0, 2.0, 0.0]),
+        "words": ({"text": TEXT, "label": TEXT}, ["water", "food", "water"]),
+        "choices": ({"text": TEXT, "options": TEXTS, "label": {"dtype": "int64"}}, [0, 1, 2]),
+    }
+    rows = {name: {"text": ["x", "y", "z"], "label": labels} for name, (_, labels) in columns.items()}
+    rows["choices"]["options"] = [["a", "b"], ["a", "b"], ["a", "b", "c"]]
+    files = native(
+        {name: kinds for name, (kinds, _) in columns.items()}, {name: {"train": rows[name]} for name in rows}
+    )
+    repositories.write("datasets", "some/own", "main", files)
+    rows["choices"]["options"][2] = None
+    repositories.write(
+        "datasets",
+        "some/broken",
+        "main",
+        native({"choices": columns["choices"][0]}, {"choices": {"train": rows["choices"]}}),
+    )
+
+
 def ask(requests: list[dict[str, Any]], home: Path, url: str, **env: str) -> tuple[list[dict[str, Any]], str]:
     """What a child process that sees only `url` and the cache under `home` answers, and what it says to the user."""
     plain = {
@@ -161,6 +190,29 @@ GOOD = {
     "sectors": request(HUMSET),
     "coded": source("some/coded", folder="one", revision=BRANCH),
 }
+TASKS = {
+    "rte": {"id": "nyu-mll/glue", "config": "rte", "revision": GLUE["rte"].source.revision, "text": ["sentence1", "sentence2"]},
+    "coded": {"id": "some/coded", "folder": "one", "revision": BRANCH, "text": "text", "label": "colours"},
+    **{name: {"id": "some/own", "config": name, "text": "text"} for name in ("stars", "scores", "words")},
+    "choices": {"id": "some/own", "config": "choices", "text": "text", "choices": "options", "name": "own_choices"},
+    "swapped": {
+        "id": "nyu-mll/glue", "config": "rte", "revision": GLUE["rte"].source.revision, "text": "sentence1",
+        "splits": {"train": "validation", "more": "train"},
+    },
+}  # fmt: skip
+WRONG_TASKS = {
+    "no column 'txt'; did you mean 'text'? 2 known: label, text; task 'own_words', hub id 'some/own'": {
+        **TASKS["words"],
+        "text": "txt",
+    },
+    "no split 'dev'; 1 known: train": {**TASKS["words"], "splits": {"train": "train", "validation": "dev"}},
+    "no split to train on; name one of train": {**TASKS["words"], "splits": {"validation": "train"}},
+    "no config 'word'; did you mean 'words'?": {**TASKS["words"], "config": "word"},
+    "hub id 'nobody/no' is not on the hub": {"id": "nobody/no", "text": "text"},
+    "Task.from_hub needs text=": {"id": "some/own"},
+    "no option of Task.from_hub 'validation'": {**TASKS["words"], "validation": "x.csv"},
+    "row 3: choices None in 'options'": {**TASKS["choices"], "id": "some/broken"},
+}
 PINNED = GLUE["rte"].source.revision
 BAD = {
     "hub id 'nobody/nothing' is not on the hub": source("nobody/nothing"),
@@ -192,12 +244,14 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One online session for all: its answers, the cache that it filled, and the address of a server that is gone."""
     home = tmp_path_factory.mktemp("home")
     with HubStandin(tmp_path_factory.mktemp("hub")) as hub:
-        for lay_out in (lay_out_glue, lay_out_superglue, lay_out_branches):
+        for lay_out in (lay_out_glue, lay_out_superglue, lay_out_branches, lay_out_own):
             lay_out(hub.repositories)
         answers, terminal = ask([*GOOD.values(), *BAD.values()], home, hub.url)
+        tasks, tasks_terminal = ask([*TASKS.values(), *WRONG_TASKS.values()], home, hub.url)
         commits = {
             path: hub.repositories.commit_of("datasets", path, BRANCH) for path in ("nlp-thedeep/humset", "some/coded")
         }
+        commits["some/own"] = hub.repositories.commit_of("datasets", "some/own", "main")
     good = dict(zip(GOOD, answers, strict=False))
     bad = dict(zip(BAD, answers[len(GOOD) :], strict=True))
     return {
@@ -208,6 +262,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "terminal": terminal,
         "asked": hub.asked,
         "commits": commits,
+        "tasks": dict(zip(TASKS, tasks, strict=False)),
+        "wrong_tasks": dict(zip(WRONG_TASKS, tasks[len(TASKS) :], strict=True)),
+        "tasks_terminal": tasks_terminal,
     }
 
 
@@ -297,15 +354,49 @@ def test_a_pinned_commit_needs_no_load_to_be_told():
     assert hub_revision(HubSource(path="any/thing", revision=OTHER_COMMIT), name="mine") == OTHER_COMMIT
 
 
-def test_class_names_are_read_off_single_labels_and_lists():
-    class Label:
-        names = ("a", "b")
+@pytest.mark.parametrize(
+    ("name", "kind", "labels", "train"),
+    [
+        ("rte", "pair_classification", GLUE["rte"].labels, [0, 1]),
+        ("coded", "multi_label", ("red", "green", "blue"), [[1, 0, 1], [0, 0, 0]]),
+        ("stars", "single_sentence_classification", ("5", "0", "none"), [0, 2, 1]),  # an index is not taken for a name
+        ("scores", "regression", (), [1.0, 2.0, 0.0]),
+        ("words", "single_sentence_classification", ("food", "water"), [1, 0, 1]),
+        ("choices", "multiple_choice", (), [0, 1, 2]),
+    ],
+)
+def test_the_features_say_what_task_it_is(filled, name, kind, labels, train):
+    task = filled["tasks"][name]["task"]
+    assert (task["kind"], tuple(task["labels"])) == (kind, labels)
+    assert filled["tasks"][name]["labels"]["train"] == train
 
-    class Labels:
-        feature = Label()
 
-    assert _class_names(Label()) == _class_names(Labels()) == ("a", "b")
-    assert _class_names(None) is None
+def test_a_task_from_the_hub_keeps_the_commit_and_the_splits_that_are_there(filled):
+    tasks = {name: answer["task"] for name, answer in filled["tasks"].items()}
+    assert (tasks["rte"]["name"], tasks["coded"]["name"], tasks["choices"]["name"]) == (
+        "glue_rte",
+        "coded",
+        "own_choices",
+    )
+    assert tasks["choices"]["num_choices"] == 3
+    assert tasks["rte"]["source"]["splits"] == {"train": "train", "validation": "validation"}
+    assert tasks["words"]["source"]["splits"] == {"train": "train"}
+    assert tasks["rte"]["source"]["revision"] == PINNED
+    assert {tasks[name]["source"]["revision"] for name in ("words", "scores")} == {filled["commits"]["some/own"]}
+    assert tasks["coded"]["source"]["revision"] == filled["commits"]["some/coded"]
+    assert filled["tasks"]["swapped"]["labels"] == {"train": [0], "more": [0, 1]}
+    assert filled["tasks_terminal"] == ""
+
+
+@pytest.mark.parametrize("said", WRONG_TASKS)
+def test_a_mistake_in_a_task_from_the_hub_is_answered_in_one_line(filled, said):
+    assert said in filled["wrong_tasks"][said]["error"]
+    assert "\n" not in filled["wrong_tasks"][said]["error"]
+
+
+def test_a_filled_cache_makes_the_same_tasks_with_no_server(filled):
+    answers, _ = ask(list(TASKS.values()), filled["home"], filled["url"], HF_HUB_OFFLINE="1")
+    assert dict(zip(TASKS, answers, strict=True)) == filled["tasks"]
 
 
 def test_the_standin_serves_models_and_nothing_outside_its_folder(tmp_path, monkeypatch):

@@ -13,9 +13,9 @@ from rich.console import Console
 from scipy.stats import kendalltau
 
 from tasksel import UserError
-from tasksel.evaluation.leaderboard import HEADLINE, MEASURES, _number, judge
+from tasksel.evaluation.leaderboard import HEADLINE, MEASURES, _number, evaluate_selectors
 from tasksel.evaluation.ranking_metrics import bootstrap, ndcg, regret
-from tasksel.evaluation.transfer_matrix import Matrix
+from tasksel.evaluation.transfer_matrix import TransferMatrix
 
 REFERENCES = {"random", "oracle", "one seed"}
 
@@ -27,7 +27,7 @@ def matrix():
 
 @pytest.fixture(scope="module")
 def judged(matrix):
-    return judge(matrix, three_methods())
+    return evaluate_selectors(matrix, three_methods())
 
 
 class TestValues:
@@ -38,7 +38,7 @@ class TestValues:
             truth = matrix.truth(one.target)[1].mean(axis=0)
             predicted = np.array([one.scores[source] for source in SOURCES])
             values.setdefault(one.target, []).append((ndcg(predicted, truth, "taskweb"), regret(predicted, truth, 3)))
-        row = judge(matrix, told).row("good")
+        row = evaluate_selectors(matrix, told).row("good")
         by_target = {target: np.mean(pairs, axis=0) for target, pairs in values.items()}
         for i, name in enumerate((HEADLINE, "regret@3")):
             assert row.values[name].mean == pytest.approx(np.mean([pair[i] for pair in by_target.values()]))
@@ -52,7 +52,7 @@ class TestValues:
             for one in noisy("good", 0.02)
         ]
         told = [dataclasses.replace(one, scores=one.scores | {"never measured": 9.0}) for one in told]
-        assert judge(matrix, told).row("good").values == judged.row("good").values
+        assert evaluate_selectors(matrix, told).row("good").values == judged.row("good").values
 
     def test_better_knowledge_ranks_higher(self, judged):
         names = [row.by for row in judged.rows]
@@ -85,7 +85,7 @@ class TestValues:
         assert judged.row("poor").values[HEADLINE].mean < np.mean(wanted) < 1
 
     def test_one_matrix_seed_has_no_ceiling(self):
-        row = judge(make_matrix(seeds=[0]), noisy("good", 0.02)).row("one seed")
+        row = evaluate_selectors(make_matrix(seeds=[0]), noisy("good", 0.02)).row("one seed")
         assert np.isnan(row.values[HEADLINE].mean)
         assert np.isnan(row.tau)
 
@@ -108,7 +108,7 @@ class TestValues:
         assert np.isnan(judged.row("task kind").tau)
         same = [one for seed in (0, 1) for one in scored("same", worth(), seed=seed)]
         flat = [one for seed in (0, 1) for one in scored("flat", 0 * worth(), seed=seed)]
-        both = judge(matrix, same + flat)
+        both = evaluate_selectors(matrix, same + flat)
         assert both.row("same").tau == pytest.approx(1.0)
         assert np.isnan(both.row("flat").tau)
 
@@ -118,9 +118,9 @@ class TestValues:
             for row in matrix.rows
             if row.source
         )
-        both, told = Matrix(matrix.rows + turned), noisy("good", 0.0)
-        assert judge(both, told).row("good").values["rank of best"].mean < 2
-        assert judge(both, told, method="scalearn").row("good").values["rank of best"].mean > 10
+        both, told = TransferMatrix(matrix.rows + turned), noisy("good", 0.0)
+        assert evaluate_selectors(both, told).row("good").values["rank of best"].mean < 2
+        assert evaluate_selectors(both, told, method="scalearn").row("good").values["rank of best"].mean > 10
 
 
 class TestIntervals:
@@ -131,7 +131,7 @@ class TestIntervals:
 
     def test_are_wider_where_the_matrix_is_noisier(self):
         def width(matrix):
-            value = judge(matrix, scored("a", worth())).row("a").values["nDCG lin"]
+            value = evaluate_selectors(matrix, scored("a", worth())).row("a").values["nDCG lin"]
             return value.high - value.low
 
         assert width(make_matrix(noise=0.0)) == pytest.approx(0, abs=1e-9)
@@ -147,7 +147,7 @@ class TestIntervals:
                 drawn = truth[target][rng.integers(0, 5, 5)].mean(axis=0)
                 values.append(ndcg(np.array(runs[target][rng.integers(0, 3)]), drawn, "taskweb"))
             draws.append(np.mean(values))
-        value = judge(matrix, told, draws=4000).row("good").values[HEADLINE]
+        value = evaluate_selectors(matrix, told, draws=4000).row("good").values[HEADLINE]
         wanted = np.quantile(draws, [0.025, 0.975]) - np.mean(draws) + value.mean
         assert abs(np.mean(draws) - value.mean) > 0.03  # else this could not see that the interval is moved
         np.testing.assert_allclose([value.low, value.high], np.minimum(wanted, 1), atol=0.02)
@@ -156,36 +156,41 @@ class TestIntervals:
         matrix = make_matrix(noise=0.1, seeds=[0, 1])  # the truth of one seed is the other, in every draw
         pairs = [(scores[one], scores[1 - one]) for _, scores in map(matrix.truth, TARGETS) for one in (0, 1)]
         values = np.array([ndcg(*pair, "taskweb") for pair in pairs]).reshape(len(TARGETS), 2)
-        value = judge(matrix, []).row("one seed").values[HEADLINE]
+        value = evaluate_selectors(matrix, []).row("one seed").values[HEADLINE]
         _, low, high = bootstrap(values, within=1, seed=8, draws=4000)
         np.testing.assert_allclose([value.low, value.high], [low, high], atol=0.02)
 
     def test_a_seed_repeats_them(self, matrix, judged):
         told = [*noisy("good", 0.02), *noisy("poor", 0.3, seconds=40.0)]
-        assert judge(matrix, told).row("good") == judge(matrix, told[:12]).row("good")
-        assert judge(matrix, told, seed=5).row("good").values != judge(matrix, told).row("good").values
+        assert evaluate_selectors(matrix, told).row("good") == evaluate_selectors(matrix, told[:12]).row("good")
+        assert (
+            evaluate_selectors(matrix, told, seed=5).row("good").values
+            != evaluate_selectors(matrix, told).row("good").values
+        )
 
 
 class TestWhatIsRefused:
     def test_a_target_that_was_not_measured(self, matrix):
         with pytest.raises(UserError, match="no target in the matrix 'target_9'; did you mean 'target_"):
-            judge(matrix, [*scored("a", worth()), *scored("a", worth(), targets=["target_9"])])
+            evaluate_selectors(matrix, [*scored("a", worth()), *scored("a", worth(), targets=["target_9"])])
 
     def test_a_source_without_a_score(self, matrix):
         one, *others = scored("a", worth())
         short = dataclasses.replace(one, scores={k: v for k, v in one.scores.items() if k != "source_7"})
         with pytest.raises(UserError, match="'a' has no score for source 'source_7' of target 'target_0', seed 0"):
-            judge(matrix, [short, *others])
+            evaluate_selectors(matrix, [short, *others])
 
     def test_the_same_ranking_twice(self, matrix):
         with pytest.raises(UserError, match="'a' ranks target 'target_0' twice under seed 0: keep one"):
-            judge(matrix, scored("a", worth()) * 2)
+            evaluate_selectors(matrix, scored("a", worth()) * 2)
 
     def test_methods_that_have_no_target_in_common(self, matrix):
         with pytest.raises(
             UserError, match=r"no target that every method has ranked .*'a' has not ranked them: target_1"
         ):
-            judge(matrix, [*scored("a", worth(), targets=TARGETS[:1]), *scored("b", worth(), targets=TARGETS[1:])])
+            evaluate_selectors(
+                matrix, [*scored("a", worth(), targets=TARGETS[:1]), *scored("b", worth(), targets=TARGETS[1:])]
+            )
 
     def test_an_unknown_row_and_an_unknown_measure(self, judged):
         with pytest.raises(UserError, match="no judged method 'goood'; did you mean 'good'"):
@@ -197,28 +202,28 @@ class TestWhatIsRefused:
 class TestNotes:
     def test_targets_that_a_method_has_not_ranked_are_left_out_for_all(self, matrix, capsys):
         told = [*scored("a", worth()), *scored("b", worth()[:3], targets=TARGETS[:3])]
-        found = judge(matrix, told)
+        found = evaluate_selectors(matrix, told)
         assert found.targets == TARGETS[:3]
         note = "Left out for every method, as 'b' has not ranked them: target_3."
         assert found.notes == (note,)
         assert note in found.markdown()
         assert note in " ".join(capsys.readouterr().err.split())
-        assert found.row("a").values == judge(matrix, told[:3]).row("a").values
+        assert found.row("a").values == evaluate_selectors(matrix, told[:3]).row("a").values
 
     def test_sources_that_diverged_are_told(self, matrix):
         lost = ("target_1", "source_4", "sequential", 2)
         rows = tuple(dataclasses.replace(row, score=None) if row.key == lost else row for row in matrix.rows)
-        found = judge(Matrix(rows), scored("a", worth()))
+        found = evaluate_selectors(TransferMatrix(rows), scored("a", worth()))
         assert found.notes == ("Not in the truth of 'target_1', as runs are missing or diverged: source source_4.",)
         assert "from 11-12 sources" in found.about
 
     def test_a_given_random_is_not_used(self, matrix, judged):
-        found = judge(matrix, [*noisy("good", 0.02), *scored("random", worth())])
+        found = evaluate_selectors(matrix, [*noisy("good", 0.02), *scored("random", worth())])
         assert found.row("random") == judged.row("random")
         assert found.notes == ("The scores given as 'random' are not used: that row is exact.",)
 
     def test_the_references_stand_alone_too(self, matrix):
-        assert {row.by for row in judge(matrix, []).rows} == REFERENCES
+        assert {row.by for row in evaluate_selectors(matrix, []).rows} == REFERENCES
 
 
 class TestTables:
@@ -283,5 +288,5 @@ def test_forty_methods_on_eight_targets_take_seconds():
         for end in ("", "b")
     ]
     begun = time.process_time()
-    judge(Matrix(rows + more), told)
+    evaluate_selectors(TransferMatrix(rows + more), told)
     assert time.process_time() - begun < 4  # a fifth of the methods, in a fifth of 20 s

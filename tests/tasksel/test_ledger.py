@@ -7,7 +7,7 @@ import pytest
 from made_pairs import pair, world
 
 from tasksel.errors import UserError
-from tasksel.gain.tradeoff import Curve, Ledger, Point, Run, curve, measured_pairs, random_draws
+from tasksel.gain.tradeoff import Curve, Point, SkipTradeoff, TrainingCost, curve, measured_pairs, random_draws
 
 # two targets by three sources; dev prefers y for both; dev never uses z for a, and prefers y to z (same dev) for b
 BY_HAND = [
@@ -79,13 +79,14 @@ class TestLedger:
         ],
     )
     def test_by_hand(self, run, saved, lost):
-        point = Ledger(BY_HAND).point(np.array(run, dtype=bool), 0.0)
+        point = SkipTradeoff(BY_HAND).point(np.array(run, dtype=bool), 0.0)
         assert (point.saved, point.lost, point.run) == (pytest.approx(saved), pytest.approx(lost), sum(run))
 
     def test_equals_the_naive_loop(self):
         pairs, random = world(seed=4), np.random.default_rng(1)
         pairs = [
-            dataclasses.replace(p, transfer=Run(random.random(), random.random(), p.transfer.seconds)) for p in pairs
+            dataclasses.replace(p, transfer=TrainingCost(random.random(), random.random(), p.transfer.seconds))
+            for p in pairs
         ]
 
         def naive(run):
@@ -101,7 +102,7 @@ class TestLedger:
             return seconds, total
 
         masks = random.random((20, len(pairs))) < 0.4
-        saved, lost = Ledger(pairs).settle(masks)
+        saved, lost = SkipTradeoff(pairs).settle(masks)
         all_seconds, all_score = naive(np.ones(len(pairs)))
         for i, mask in enumerate(masks):
             seconds, score = naive(mask)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tasksel import UserError
-from tasksel.evaluation.transfer_matrix import Matrix, Row, read_matrix, read_whole_rows
+from tasksel.evaluation.transfer_matrix import MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
 from tasksel.storage.jsonl import append_row, mend
 
 
 def row(target="sst5", source="sst2", seed=0, score=0.4, **more):
     told = {"method": "sequential", "metric": "accuracy", "dev": 0.5, "steps": 56, "seconds": 7.0} | more
-    return Row(target=target, source=source, seed=seed, score=score, **told)
+    return MatrixRecord(target=target, source=source, seed=seed, score=score, **told)
 
 
 def full(targets=("a", "b"), sources=("x", "y", "z"), seeds=(0, 1)):
@@ -44,54 +44,54 @@ def plain(**changes):
 class TestMatrix:
     def test_names_stand_in_order_of_first_appearance(self):
         rows = (row("b", "y", 3), row("a", "x", 1, method="scalearn"), row("b", None, 3, method="single-adapter"))
-        matrix = Matrix(rows)
+        matrix = TransferMatrix(rows)
         assert matrix.targets == ("b", "a")
         assert matrix.sources == ("y", "x")
         assert matrix.seeds == (3, 1)
         assert matrix.methods == ("sequential", "scalearn", "single-adapter")
 
     def test_truth_holds_the_score_of_each_seed_and_source(self):
-        names, scores = Matrix(tuple(full())).truth("b")
+        names, scores = TransferMatrix(tuple(full())).truth("b")
         assert names == ("x", "y", "z")
         assert scores.tolist() == [[0.4, 0.5, 0.6], [0.41, 0.51, 0.61]]
 
     def test_truth_does_not_depend_on_the_order_of_a_targets_rows(self):
         rows = full()
-        names, scores = Matrix(tuple(rows[:6] + rows[:5:-1])).truth("b")
+        names, scores = TransferMatrix(tuple(rows[:6] + rows[:5:-1])).truth("b")
         assert (names, scores.tolist()) == (("x", "y", "z"), [[0.4, 0.5, 0.6], [0.41, 0.51, 0.61]])
 
     def test_the_targets_own_source_does_not_count(self):
-        matrix = Matrix((*full(), row("a", "a", 0, 0.9), row("a", "a", 1, 0.9)))
+        matrix = TransferMatrix((*full(), row("a", "a", 0, 0.9), row("a", "a", 1, 0.9)))
         assert matrix.truth("a")[0] == ("x", "y", "z")
         assert matrix.left_out("a") == ""
 
     def test_another_method_is_another_truth(self):
         rows = [*full(), row("a", "y", 1, 0.9, method="scalearn"), row("a", "y", 7, 0.8, method="scalearn")]
-        names, scores = Matrix(tuple(rows)).truth("a", method="scalearn")
+        names, scores = TransferMatrix(tuple(rows)).truth("a", method="scalearn")
         assert (names, scores.tolist()) == (("y",), [[0.9], [0.8]])
-        assert Matrix(tuple(rows)).truth("a")[1].shape == (2, 3)
+        assert TransferMatrix(tuple(rows)).truth("a")[1].shape == (2, 3)
 
     def test_a_source_that_diverged_is_left_out_and_told(self):
         rows = [dataclasses.replace(r, score=None) if r.key == ("a", "y", "sequential", 1) else r for r in full()]
-        matrix = Matrix(tuple(rows))
+        matrix = TransferMatrix(tuple(rows))
         assert matrix.truth("a")[0] == ("x", "z")
         assert matrix.truth("a")[1].shape == (2, 2)
         assert matrix.left_out("a") == "source y"
         assert matrix.truth("b")[0] == ("x", "y", "z")
 
     def test_a_seed_that_has_only_begun_is_left_out_and_told(self):
-        matrix = Matrix((*full(), row("a", "x", 2, 0.3)))
+        matrix = TransferMatrix((*full(), row("a", "x", 2, 0.3)))
         assert matrix.truth("a")[1].shape == (2, 3)
         assert matrix.left_out("a") == "seed 2"
 
     def test_nothing_complete_is_refused(self):
         with pytest.raises(UserError, match="target 'c' has no complete 'sequential' runs"):
-            Matrix((*full(), row("c", "x", 0, None))).truth("c")
+            TransferMatrix((*full(), row("c", "x", 0, None))).truth("c")
         with pytest.raises(UserError, match="target 'b' has no complete 'scalearn' runs"):
-            Matrix((*full(), row("a", "x", 0, method="scalearn"))).truth("b", method="scalearn")
+            TransferMatrix((*full(), row("a", "x", 0, method="scalearn"))).truth("b", method="scalearn")
 
     def test_unknown_names_are_answered_with_the_nearest(self):
-        matrix = Matrix((*full(("sst5", "trec")), row("sst5", None, method="single-adapter")))
+        matrix = TransferMatrix((*full(("sst5", "trec")), row("sst5", None, method="single-adapter")))
         for ask in (matrix.truth, matrix.baseline, matrix.left_out, matrix.seconds):
             with pytest.raises(UserError, match="no target in the matrix 'sst'; did you mean 'sst5'\\? 2 known"):
                 ask("sst")
@@ -102,17 +102,17 @@ class TestMatrix:
 
     def test_the_baseline_has_the_scores_of_runs_with_no_source(self):
         bare = [row("a", None, seed, score, method="single-adapter") for seed, score in enumerate((0.3, None, 0.5))]
-        matrix = Matrix((*full(), *bare))
+        matrix = TransferMatrix((*full(), *bare))
         assert matrix.baseline("a").tolist() == [0.3, 0.5]
         assert matrix.baseline("b").shape == (0,)
         assert matrix.truth("a")[1].shape == (2, 3)
 
     def test_seconds_are_those_of_trying_every_source_once(self):
-        assert Matrix(tuple(full())).seconds("a") == (0 + 1 + 2 + 10 + 11 + 12) / 2
+        assert TransferMatrix(tuple(full())).seconds("a") == (0 + 1 + 2 + 10 + 11 + 12) / 2
 
     def test_two_metrics_of_one_target_are_refused(self):
         with pytest.raises(UserError, match="target 'a' was measured in 'accuracy' and in 'f1': keep one"):
-            Matrix((*full(), row("a", "x", 5, metric="f1")))
+            TransferMatrix((*full(), row("a", "x", 5, metric="f1")))
 
 
 class TestFile:
@@ -121,7 +121,7 @@ class TestFile:
         for one in rows:
             append_row(path, one)
         assert read_whole_rows(path) == (rows, None)
-        assert read_matrix(path) == read_matrix(path.parent) == Matrix(tuple(rows))
+        assert read_matrix(path) == read_matrix(path.parent) == TransferMatrix(tuple(rows))
 
     def test_a_row_is_one_write_that_is_on_the_disk(self, path, monkeypatch):
         calls = []
@@ -229,7 +229,7 @@ def test_gaps_are_left_out_until_none_is_left():
     rng = np.random.default_rng(0)
     for _ in range(50):
         rows = [one for one in full(sources=tuple("uvwxyz"), seeds=range(4)) if rng.random() > 0.15]
-        matrix = Matrix(tuple(rows))
+        matrix = TransferMatrix(tuple(rows))
         told = {one.key: one.score for one in rows}
         names, scores = matrix.truth("a")
         lost = matrix.left_out("a")

@@ -11,8 +11,8 @@ from made_bench import SOURCES, TARGETS, make_bench
 
 from tasksel import UserError
 from tasksel.embeddings.conductance import Conductance
-from tasksel.evaluation.score_records import Scores
-from tasksel.evaluation.transfer_matrix import SINGLE, Row
+from tasksel.evaluation.score_records import SelectorScores
+from tasksel.evaluation.transfer_matrix import SINGLE, MatrixRecord
 from tasksel.gain import pair_features
 from tasksel.gain.pair_features import PairRow, attribute, read_pairs, rows_with_features, with_scores
 
@@ -145,11 +145,11 @@ PAIR_ROWS = {("t", source): PairRow("t", source, 10, {"cosine/0": value}) for so
 
 class TestWithScores:
     scores = (
-        Scores("text", "t", 0, {"x": 1.0, "y": 2.0, "z": 9.0}, 0, 0, 0),
-        Scores("text", "t", 1, {"x": 7.0, "y": 7.0}, 0, 0, 0),
-        Scores("text", "u", 0, {"x": 8.0, "y": 8.0}, 0, 0, 0),
-        Scores("size", "t", 0, {"x": 3.0}, 0, 0, 0),
-        Scores("kind", "t", 1, {"x": 3.0, "y": 4.0}, 0, 0, 0),
+        SelectorScores("text", "t", 0, {"x": 1.0, "y": 2.0, "z": 9.0}, 0, 0, 0),
+        SelectorScores("text", "t", 1, {"x": 7.0, "y": 7.0}, 0, 0, 0),
+        SelectorScores("text", "u", 0, {"x": 8.0, "y": 8.0}, 0, 0, 0),
+        SelectorScores("size", "t", 0, {"x": 3.0}, 0, 0, 0),
+        SelectorScores("kind", "t", 1, {"x": 3.0, "y": 4.0}, 0, 0, 0),
     )
 
     def test_without_methods_the_features_are_as_they_are(self):
@@ -168,7 +168,7 @@ class TestWithScores:
 
 def test_rows_without_features_are_named_and_left_out():
     def row(target, source, method):
-        return Row(target, source, method, 0, "accuracy", 0.5, 0.5, 1, 1.0)
+        return MatrixRecord(target, source, method, 0, "accuracy", 0.5, 0.5, 1, 1.0)
 
     rows = [row("t", None, SINGLE), row("t", "x", "sequential"), row("t", "y", "sequential"), row("t", "z", "scalearn")]
     rows.append(row("t", "t", "sequential"))  # no transfer: nothing is missed of it

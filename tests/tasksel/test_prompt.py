@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from tasksel import TaskEmbedding, get_task, load
+from tasksel import TaskEmbedding, get_task, load_data
 from tasksel.embeddings.soft_prompt import SoftPrompt, put_prompt, with_room
 from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES
 from tasksel.errors import UserError
@@ -22,7 +22,7 @@ QUICK = SoftPrompt(tokens=4, max_steps=3, batch=8, max_length=32)
 @pytest.fixture(scope="module")
 def films():
     task = get_task("sentiment_films")
-    return task, load(task, rows=40)
+    return task, load_data(task, rows=40)
 
 
 class TestPlace:
@@ -135,7 +135,7 @@ class TestEmbed:
     @pytest.mark.parametrize("name", ["rating_hotels", "complaints_orders", "entail_travel", "endings_daily"])
     def test_every_kind_of_task_is_embedded(self, tiny, name):
         task = get_task(name)
-        found = QUICK.embed(task, load(task, rows=20), load_base(tiny))
+        found = QUICK.embed(task, load_data(task, rows=20), load_base(tiny))
         assert np.isfinite(found.arrays["tokens"]).all()
 
     def test_a_prompt_that_does_not_fit_is_refused(self, tiny, films):

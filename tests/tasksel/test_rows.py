@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tasksel import TaskEmbedding, get_task, load
-from tasksel.adapters.checkpoint import Trained
+from tasksel import TaskEmbedding, get_task, load_data
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.embeddings.adapter_units import AdapterUnits, units
 from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES, feature, max_forward
@@ -20,7 +20,7 @@ LAYERS, WIDTH, R = 2, 32, 2  # of the tiny models: 32 wide, reduction factor 16
 @pytest.fixture(scope="module")
 def films():
     task = get_task("sentiment_films")
-    return task, load(task, rows=40)
+    return task, load_data(task, rows=40)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def adapter(tmp_path):
         tensors[f"{place}.adapter_up.bias"] = torch.full((3,), -1.0)
         tensors[f"{place}.gate.weight"] = torch.full((1, 3), -1.0)
     save_file(tensors, tmp_path / "adapter.safetensors")
-    return Trained(tmp_path, "x")
+    return AdapterCheckpoint(tmp_path, "x")
 
 
 def test_a_pool_is_ranked_as_its_pairs_are_by_either_index(films, trained, tiny):
@@ -67,8 +67,8 @@ def test_a_token_is_a_row_of_down_or_a_column_of_up_layer_by_layer(adapter, film
 def test_half_precision_weights_become_float32(tmp_path):
     weight = torch.ones(2, 3, dtype=torch.bfloat16)
     save_file({"layer.0.output.adapters.x.adapter_up.weight": weight}, tmp_path / "adapter.safetensors")
-    assert [part.dtype for part in units(Trained(tmp_path, "x"))] == [np.float32]
-    assert units(Trained(tmp_path, "x"))[0].shape == (3, 2)
+    assert [part.dtype for part in units(AdapterCheckpoint(tmp_path, "x"))] == [np.float32]
+    assert units(AdapterCheckpoint(tmp_path, "x"))[0].shape == (3, 2)
 
 
 def test_a_trained_adapter_gives_every_unit_of_every_layer(trained, films, tiny):
@@ -136,7 +136,7 @@ def test_without_an_adapter_it_says_what_it_needs(films, tiny):
 def test_an_adapter_without_projections_is_refused(tmp_path):
     save_file({"layer.0.prefix_tunings.x.wte": torch.ones(2, 2)}, tmp_path / "adapter.safetensors")
     with pytest.raises(UserError, match="has no bottleneck projections"):
-        units(Trained(tmp_path, "x"))
+        units(AdapterCheckpoint(tmp_path, "x"))
 
 
 def test_an_unknown_similarity_is_refused_at_once():

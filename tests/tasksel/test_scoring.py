@@ -11,8 +11,8 @@ from tasksel import UserError, get_task, rank
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.conductance import Conductance
 from tasksel.embeddings.vocabulary import Vocabulary
-from tasksel.evaluation.score_records import Scores, read_scores
-from tasksel.evaluation.score_selectors import Bench, at_hand, fuse, missing, named_methods, score_all
+from tasksel.evaluation.score_records import SelectorScores, read_scores
+from tasksel.evaluation.score_selectors import ScoringSetup, at_hand, fuse, missing, named_methods, score_all
 from tasksel.selection.baselines import Plain
 from tasksel.selection.esm import Esm
 from tasksel.selection.selectors import SELECTORS, get_selector
@@ -27,13 +27,13 @@ def path(tmp_path):
 @pytest.fixture
 def computed(monkeypatch):
     """The (method, target, seed) that are computed, in order."""
-    asked, plain = [], Bench.score
+    asked, plain = [], ScoringSetup.score
 
     def score(self, *key):
         asked.append(key)
         return plain(self, *key)
 
-    monkeypatch.setattr(Bench, "score", score)
+    monkeypatch.setattr(ScoringSetup, "score", score)
     return asked
 
 
@@ -50,7 +50,7 @@ def takes(monkeypatch, embedder, seconds):
 
 
 def scores(by, values, *, target="t", seed=0, costs=(1.0, 2.0, 3)):
-    return Scores(by, target, seed, values, *costs)
+    return SelectorScores(by, target, seed, values, *costs)
 
 
 class TestNamedMethods:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasksel import get_task, load
+from tasksel import get_task, load_data
 from tasksel.embeddings.connectivity import Connectivity
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
@@ -32,7 +32,7 @@ def on_base(folder, base, **changes):
 def test_an_embedding_is_made_once_and_then_read(tiny, tmp_path, counted):
     first = on_base(tmp_path, tiny).embedding(QUICK)
     [name] = names_in(tmp_path / "embeddings")
-    assert name == f"{QUICK.key}-seed0-{load(get_task('grammar_garden'), rows=20).fingerprint}.safetensors"
+    assert name == f"{QUICK.key}-seed0-{load_data(get_task('grammar_garden'), rows=20).fingerprint}.safetensors"
     again = on_base(tmp_path, tiny).embedding(QUICK)
     assert counted == ["grammar_garden"]
     assert again.provenance == first.provenance
@@ -63,7 +63,7 @@ def test_what_another_version_made_is_embedded_anew(tiny, tmp_path, counted, mon
 
 
 def test_known_data_are_not_loaded_to_find_an_embedding(tiny, tmp_path, monkeypatch):
-    data = load(get_task("grammar_garden"), rows=20).fingerprint
+    data = load_data(get_task("grammar_garden"), rows=20).fingerprint
     embedding = on_base(tmp_path, tiny).embedding(QUICK)
     monkeypatch.setattr("tasksel.selection.candidate.load", lambda *args, **kwargs: pytest.fail("the data were loaded"))
     assert on_base(tmp_path, tiny, data=data).embedding(QUICK).provenance == embedding.provenance

@@ -6,7 +6,7 @@ import pytest
 
 from tasksel.errors import UserError
 from tasksel.tasks.builtin import builtin_tasks
-from tasksel.tasks.load import load, read_splits
+from tasksel.tasks.load import load_data, read_splits
 from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task, TaskSet
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"
@@ -113,7 +113,7 @@ class TestFromFile:
         task = Task.from_csv(path, text="body", label="stars")
         assert (task.name, task.kind, task.labels, task.metric) == ("reviews", SINGLE, ("1", "2", "10"), "accuracy")
         assert task.source == FileSource(files={"train": str(path)})
-        splits = load(task)
+        splits = load_data(task)
         assert sorted(np_labels(splits)) == [0, 1, 2, 2]
 
     def test_names_sort_after_numbers(self, tmp_path):
@@ -182,7 +182,7 @@ class TestFromFile:
         path = write(tmp_path / "a.csv", "text,label\n" + "x, pos\ny,pos\nz, neg\n" * 4)
         task = Task.from_file(path, text="text")
         assert task.labels == ("neg", "pos")
-        assert sorted(np_labels(load(task))) == [0] * 4 + [1] * 8
+        assert sorted(np_labels(load_data(task))) == [0] * 4 + [1] * 8
 
     @pytest.mark.parametrize("empty", ["", "  "])
     def test_a_missing_class_label_is_not_a_class(self, tmp_path, empty):

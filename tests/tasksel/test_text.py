@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasksel import get_task, load
+from tasksel import get_task, load_data
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.text import Text, inputs_of, text_vectors
 from tasksel.errors import UserError
@@ -41,7 +41,7 @@ def naive_vector(model, base, *parts, max_length=128):
 @pytest.fixture(scope="module")
 def films():
     task = get_task("sentiment_films")
-    return task, load(task, rows=30)
+    return task, load_data(task, rows=30)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -63,7 +63,7 @@ def test_batches_change_nothing(tiny, monkeypatch):
 
 def test_a_task_is_the_mean_of_its_training_texts(tiny):
     base, task = load_base(tiny), get_task("entail_travel")
-    data = load(task, rows=12)
+    data = load_data(task, rows=12)
     model = base.model()
     wanted = sum(naive_vector(model, base, *pair) for pair in data.train.texts) / len(data.train)
     found = Text().embed(task, data, base).arrays["vector"]
@@ -118,7 +118,7 @@ class TestEmbedding:
         split = Split([("it rained",), ("a", "b")], [["so we left", "so we slept"], ["c"]], np.array([0, 0]))
         assert inputs_of(split) == [("it rained", "so we left"), ("it rained", "so we slept"), ("a b", "c")]
         task = get_task("endings_daily")
-        data = load(task, rows=6)
+        data = load_data(task, rows=6)
         base = load_base(tiny)
         pairs = [
             (*texts, choice)
@@ -163,6 +163,6 @@ def test_kin_lie_nearer_than_strangers_on_a_real_encoder():
     base = load_base("minilm")
     names = ("entail_kitchen", "entail_travel", "sentiment_films", "question_type")
     for form in (Text(rows=12), Text(rows=12, encoder="sentence")):
-        found = {name: form.embed(get_task(name), load(get_task(name), rows=20), base) for name in names}
+        found = {name: form.embed(get_task(name), load_data(get_task(name), rows=20), base) for name in names}
         near = {name: form.similarity(found[name], found["entail_kitchen"]) for name in names[1:]}
         assert max(near, key=near.get) == "entail_travel", near

@@ -6,8 +6,8 @@ import pytest
 import torch
 from adapters import AutoAdapterModel
 
-from tasksel import UserError, get_task, load
-from tasksel.adapters.checkpoint import Trained
+from tasksel import UserError, get_task, load_data
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.model.base import load_base
 from tasksel.training.predict import encode_split, evaluate
@@ -20,7 +20,7 @@ RECIPE = Recipe(lr=1e-3, epochs=1, max_length=32)
 def made(make_base, tmp_path_factory):
     """A task, its rows, a base of eleven layers, and the adapter that was trained of them. Copy it before you write."""
     task, base = get_task("sentiment_films"), load_base(make_base(num_hidden_layers=11))
-    data = load(task, rows=40)
+    data = load_data(task, rows=40)
     return task, data, base, train_adapter(task, data, base, tmp_path_factory.mktemp("kept"), recipe=RECIPE)
 
 
@@ -55,7 +55,7 @@ def test_training_moves_the_adapter_and_tells_what_it_scored(made):
 
 def test_another_seed_or_recipe_is_another_adapter(make_base, tmp_path):
     task, base = get_task("sentiment_films"), load_base(make_base())
-    data = load(task, rows=20)
+    data = load_data(task, rows=20)
     folders = {train_adapter(task, data, base, tmp_path, seed=seed, recipe=RECIPE).folder for seed in (0, 0, 1)}
     longer = RECIPE.model_copy(update={"epochs": 2})
     assert len(folders | {train_adapter(task, data, base, tmp_path, recipe=longer).folder}) == 3
@@ -65,7 +65,7 @@ def test_an_adapter_without_its_head_cannot_run(made, tmp_path):
     shutil.copytree(made[3].folder, tmp_path / "a")
     (tmp_path / "a" / "model_head.safetensors").unlink()
     with pytest.raises(UserError, match=r"has no head \(model_head.safetensors\)"):
-        Trained(tmp_path / "a", "sentiment_films").model(made[2])
+        AdapterCheckpoint(tmp_path / "a", "sentiment_films").model(made[2])
 
 
 def test_half_a_file_is_refused(made, tmp_path):
@@ -73,6 +73,6 @@ def test_half_a_file_is_refused(made, tmp_path):
     path = tmp_path / "a" / "adapter.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="cannot be read"):
-        _ = Trained(tmp_path / "a", "sentiment_films").tensors
+        _ = AdapterCheckpoint(tmp_path / "a", "sentiment_films").tensors
     with pytest.raises(UserError, match="the adapter cannot be loaded"):
-        Trained(tmp_path / "a", "sentiment_films").model(made[2])
+        AdapterCheckpoint(tmp_path / "a", "sentiment_films").model(made[2])

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tasksel import get_task, load
+from tasksel import get_task, load_data
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.vocabulary import Vocabulary, frequent_words, texts_of, words_of
 from tasksel.errors import UserError
@@ -36,7 +36,7 @@ class TestWords:
     def test_agree_with_a_count_by_loops(self):
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-        data = load(get_task("entail_travel"), rows=60)
+        data = load_data(get_task("entail_travel"), rows=60)
         found = Counter()
         for row in data.train.texts:
             for text in row:
@@ -101,6 +101,6 @@ class TestSimilarity:
 def test_kin_share_more_words_than_strangers(tiny):
     form, base = Vocabulary(), load_base(tiny)
     names = ("entail_kitchen", "entail_travel", "rating_hotels", "question_type")
-    found = {name: form.embed(get_task(name), load(get_task(name), rows=200), base) for name in names}
+    found = {name: form.embed(get_task(name), load_data(get_task(name), rows=200), base) for name in names}
     near = {name: form.similarity(found[name], found["entail_kitchen"]) for name in names[1:]}
     assert max(near, key=near.get) == "entail_travel", near

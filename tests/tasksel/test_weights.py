@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tasksel import TaskEmbedding, get_task, load
-from tasksel.adapters.checkpoint import Trained
+from tasksel import TaskEmbedding, get_task, load_data
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.embeddings.adapter_weights import AdapterWeights
 from tasksel.errors import UserError
@@ -19,7 +19,7 @@ LAYERS, WIDTH, R = 2, 32, 2  # of the tiny models: 32 wide, reduction factor 16
 @pytest.fixture(scope="module")
 def films():
     task = get_task("sentiment_films")
-    return task, load(task, rows=40)
+    return task, load_data(task, rows=40)
 
 
 def written(folder, *layers):
@@ -31,7 +31,7 @@ def written(folder, *layers):
         tensors |= {f"{place}.adapter_down.0.bias": -torch.ones(len(down)), f"{place}.adapter_up.bias": -torch.ones(3)}
     folder.mkdir()
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "adapter.safetensors")
-    return Trained(folder, "x")
+    return AdapterCheckpoint(folder, "x")
 
 
 def embedding(*numbers, task="a", base="f", key="k"):

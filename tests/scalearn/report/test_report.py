@@ -7,12 +7,12 @@ import pytest
 from made_run import VERSIONS, made_rows, make_run
 from rich.console import Console
 
-from scalearn.comparison.records import Run, name_of
+from scalearn.comparison.records import RunFolder, name_of
 from scalearn.report import markdown_report, show_run, write_report
-from scalearn.report.sheet import latex, markdown
 from scalearn.report.statistics import comparisons
 from scalearn.report.tables import rankings_sheet, sheets
 from tasksel import UserError
+from tasksel.display.tables import latex, markdown
 from tasksel.storage.jsonl import append_line
 
 
@@ -30,7 +30,7 @@ def text_only(monkeypatch):
 
 
 def text_of(run, **options):
-    found = Run(run)
+    found = RunFolder(run)
     return markdown_report(found, comparisons(found.rows, found.config), **options)
 
 
@@ -50,7 +50,7 @@ def test_a_report_is_a_page_tables_and_pictures(reported):
     run, page = reported
     assert page == run / "report" / "report.html"
     assert page.read_text().lstrip().lower().startswith("<!doctype html>")
-    found = Run(run)
+    found = RunFolder(run)
     (comparison,) = comparisons(found.rows, found.config)
     names = {sheet.name for size in comparison.sizes for sheet in sheets(comparison, size)} | {"rankings"}
     files = {path.name for path in (run / "report" / "tables").iterdir()}
@@ -60,7 +60,7 @@ def test_a_report_is_a_page_tables_and_pictures(reported):
 
 def test_every_table_stands_in_the_report_as_it_stands_alone(reported):
     run, page = reported
-    found, folder = Run(run), page.parent
+    found, folder = RunFolder(run), page.parent
     (comparison,) = comparisons(found.rows, found.config)
     text = (folder / "report.md").read_text()
     every = [sheet for size in comparison.sizes for sheet in sheets(comparison, size)]
@@ -89,7 +89,7 @@ def test_the_report_says_what_made_it(reported):
     assert "Versions: python 3.12.0, scalearn 0.1.0, torch 2.6.0" in text
     assert f"Base minilm: weights {'a1' * 8}" in text
     assert "Protocol sound; all rows, 16 rows, 4 rows; seeds 0, 1, 2, 3, 4\n" in text
-    assert json.dumps(Run(run).config, indent=2) in text
+    assert json.dumps(RunFolder(run).config, indent=2) in text
     assert "1,035 of 1,035 planned units are finished." in text
     assert "Not finished" not in text
 
@@ -106,7 +106,9 @@ def test_rows_of_other_versions_are_counted(tmp_path):
 def test_numbers_come_from_the_files(tmp_path, text_only):
     run = make_run(tmp_path)
     before = written(run)
-    rows = [row.model_copy(update={"score": 0.1234}) if row.method == "head-only" else row for row in Run(run).rows]
+    rows = [
+        row.model_copy(update={"score": 0.1234}) if row.method == "head-only" else row for row in RunFolder(run).rows
+    ]
     (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
     after = written(run)
     assert "| head-only | 12.3 ± 0.0 | 12.3 ± 0.0 | 12.3 ± 0.0 | 12.3 ± 0.0 | 0 |" in after
@@ -123,7 +125,7 @@ def test_the_same_rows_give_the_same_report(tmp_path, text_only):
 def test_a_partly_finished_run_shows_what_there_is_and_names_the_rest(tmp_path):
     run = make_run(tmp_path, partial=True)
     text = text_of(run)
-    missing = Run(run).missing
+    missing = RunFolder(run).missing
     assert "975 of 1,035 planned units are finished. Started again" in text.replace("\n", " ")
     assert f"- Not finished: {'; '.join(missing[:10])}; and 50 more" in text
     assert missing[10] not in text
@@ -133,7 +135,7 @@ def test_a_partly_finished_run_shows_what_there_is_and_names_the_rest(tmp_path):
 
 def test_a_method_without_any_row_is_named(tmp_path):
     run = make_run(tmp_path)
-    rows = [row for row in Run(run).rows if row.method not in ("fusion", "average")]
+    rows = [row for row in RunFolder(run).rows if row.method not in ("fusion", "average")]
     (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
     assert "- Nothing yet by average, fusion\n" in text_of(run)
 
@@ -163,7 +165,7 @@ def test_several_bases_have_a_section_and_files_each(tmp_path, text_only):
     )
     assert first < second
     assert "Not finished" not in text[first:second]
-    assert f"- Not finished: {Run(run).told['plan'][-5]}; " in text[second:]
+    assert f"- Not finished: {RunFolder(run).told['plan'][-5]}; " in text[second:]
     files = {path.name for path in (run / "report" / "tables").iterdir()}
     assert {"minilm-sound-main-full.md", "roberta-base-sound-main-full.md"} <= files
     assert "main-full.md" not in files
@@ -186,11 +188,12 @@ def test_without_matplotlib_the_rest_is_written_and_says_so(tmp_path, text_only)
 
 def test_a_broken_map_is_said_and_keeps_nothing_else_away(tmp_path):
     run = make_run(tmp_path)
-    rows = [row for row in Run(run).rows if row.method == "head-only" and row.target == "rte"]
+    rows = [row for row in RunFolder(run).rows if row.method == "head-only" and row.target == "rte"]
     (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
     (run / "map.json").write_text('{"names": ["a"]}')
     text = written(run)
-    assert "No pictures: " in text
+    assert "No map of the tasks: " in text
+    assert "(pictures/costs.svg)" in text
     assert "map.json: not a map of tasks" in text.replace("\\", "")
     assert "| head-only |" in text
     assert "not a map of tasks" in (run / "report" / "report.html").read_text()
@@ -223,7 +226,7 @@ def test_the_terminal_shows_the_main_tables(reported):
     run, _ = reported
     text = shown(run)
     assert "Base minilm, protocol sound" in text
-    found = Run(run)
+    found = RunFolder(run)
     (comparison,) = comparisons(found.rows, found.config)
     best, _ = comparison.best("average", "full")
     cell = comparison.mean_cell("full", best)

@@ -1,0 +1,246 @@
+"""Tasks from one's own data; the constructors of `Task` call these.
+
+    file        Task.from_file      kind and label names from its rows; the file stays where it is
+    folder      Task.from_folder    what its task.json says
+    hub id      Task.from_hub       what the features say, pinned to a commit
+    memory      Task.from_pandas, from_dicts, from_dataset      rows are kept once in a file named after their content
+
+Every row in memory is checked before it is kept, so that a complaint names the row that the user has at hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasksel.display.progress import say
+from tasksel.errors import UserError, unknown
+from tasksel.tasks.examples import to_split
+from tasksel.tasks.files import ENDINGS, Row, read_rows
+from tasksel.tasks.hub import COMMIT, held_commit, load_hub, plain_rows
+from tasksel.tasks.in_memory import Container, Table, container_of, read_table
+from tasksel.tasks.infer import Columns, declared_kind, feature_type, infer_shape
+from tasksel.tasks.sources import FileSource, HubSource
+from tasksel.tasks.stored_rows import keep_text, rows_path, rows_text
+from tasksel.tasks.task import DEFAULT_METRIC, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+HUB_ID = re.compile(r"[\w-]+|[\w.-]+/[\w.-]+")
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+def task_from_file(
+    path: str | Path, columns: Columns, *, validation: str | Path | None, name: str | None, metric: str | None
+) -> Task:
+    """See `Task.from_file`."""
+    if validation is not None and container_of(validation) != "path":
+        raise UserError(f"validation rows as {type(validation).__name__} beside the file {path}; give a file too")
+    shape = infer_shape(read_rows(Path(path)), columns)
+    files = {"train": str(Path(path).resolve())}
+    if validation:
+        files["validation"] = str(Path(validation).resolve())
+    return _task(columns, shape, FileSource(files=files), name=name or slug(Path(path).stem), metric=metric)
+
+
+def task_from_memory(
+    splits: Mapping[str, Any], columns: Columns, *, name: str, metric: str | None, folder: str | Path | None
+) -> Task:
+    """A task over rows in memory, by split; see `Task.from_pandas`, `from_dicts` and `from_dataset`.
+
+    Raises:
+        UserError: what a reader of files refuses, with the row's place in the DataFrame, list or Dataset.
+    """
+    tables = {split: read_table(data, columns, split=split) for split, data in splits.items()}
+    train = tables["train"]
+    shape = infer_shape(train.rows, columns, train.label_type)
+    _same_names(tables)
+    texts = {split: rows_text(table.rows) for split, table in tables.items()}
+    paths = {split: rows_path(text, folder) for split, text in texts.items()}
+    source = FileSource(files={split: str(path) for split, path in paths.items()})
+    task = _task(columns, shape, source, name=name, metric=metric)
+    for table in tables.values():
+        to_split(task, table.rows)
+    for split, path in paths.items():
+        if keep_text(path, texts[split]):
+            say(f"{name}: keeps {len(tables[split].rows)} {split} rows in {path}")
+    return task
+
+
+def _same_names(tables: Mapping[str, Table]) -> None:
+    """Refuses splits whose label columns have class names that the training split has not."""
+    train = tables["train"].label_type
+    for split, table in tables.items():
+        if train and table.label_type and set(table.label_type.names) - set(train.names):
+            raise UserError(
+                f"the {split} rows have the label names {list(table.label_type.names)}, "
+                f"the training rows {list(train.names)}; give both the same"
+            )
+
+
+def task_from_dataset(
+    data: Any,
+    columns: Columns,
+    *,
+    validation: Any,
+    splits: Mapping[str, str] | None,
+    name: str,
+    metric: str | None,
+    folder: str | Path | None,
+) -> Task:
+    """See `Task.from_dataset`."""
+    container = container_of(data)
+    if container == "DatasetDict":
+        if validation is not None:
+            raise UserError(f"task '{name}': a DatasetDict has its own validation split; say which with splits=")
+        names = pick_splits(data, splits, f"task '{name}'")
+        picked = {ours: data[theirs] for ours, theirs in names.items() if ours != "test"}
+    else:
+        need_container(data, "Dataset", "from_dataset")
+        if splits is not None:
+            raise UserError(f"task '{name}': splits= picks from a DatasetDict, given a Dataset; use validation=")
+        picked = with_validation(data, validation)
+    return task_from_memory(picked, columns, name=name, metric=metric, folder=folder)
+
+
+def with_validation(train: Any, validation: Any) -> dict[str, Any]:
+    """The splits of a task that may come without validation rows."""
+    return {"train": train} if validation is None else {"train": train, "validation": validation}
+
+
+def need_container(data: Any, container: Container, constructor: str) -> None:
+    """Refuses data that another constructor reads."""
+    if container_of(data) != container:
+        what = {"list": "a list of dicts", "Dataset": "a datasets.Dataset or DatasetDict"}.get(
+            container, f"a {container}"
+        )
+        raise UserError(f"Task.{constructor} reads {what}, given {type(data).__name__}; Task.from_data reads either")
+
+
+def task_from_hub(
+    source: HubSource, columns: Columns, *, splits: Mapping[str, str] | None, name: str, metric: str | None
+) -> Task:
+    """See `Task.from_hub`."""
+    where = f"task '{name}', hub id '{source.path}'"
+    loaded = load_hub(source, name)
+    commit = held_commit(loaded)
+    pinned = commit if COMMIT.fullmatch(commit) else source.revision  # a cache of `datasets` 2 knows no commit
+    picked = pick_splits(loaded, splits, where)
+    train = loaded[picked["train"]]
+    for column in columns.used:
+        if column not in train.column_names:
+            raise unknown("column", column, train.column_names, where)
+    pinned_source = source.model_copy(update={"splits": picked, "revision": pinned})
+    return _task(columns, _hub_shape(train, columns, where), pinned_source, name=name, metric=metric)
+
+
+def _hub_shape(train: Dataset, columns: Columns, where: str) -> dict[str, Any]:
+    """Kind, labels and number of choices; the rows are looked at only for what the features do not say."""
+    label_type = feature_type(train.features[columns.label])
+    kind = columns.kind or declared_kind(label_type, columns)
+    names = label_type.names if label_type else ()
+    unnamed = kind in ("regression", "multiple_choice")
+    if kind and (names or unnamed) and not isinstance(columns.choices, str):
+        count = len(columns.choices) if columns.choices else None
+        return {"kind": kind, "labels": () if unnamed else names, "num_choices": count}
+    dicts = plain_rows(train.select_columns(columns.used))
+    return infer_shape([Row(row, f"{where}: row {n}") for n, row in enumerate(dicts, 1)], columns, label_type)
+
+
+def pick_splits(known: Iterable[str], splits: Mapping[str, str] | None, where: str) -> dict[str, str]:
+    """The data's own names for our splits: as the user says, or `train`, and `validation` where there is one.
+
+    Raises:
+        UserError: a split that is not there, or none to train on.
+    """
+    known = list(known)
+    picked: dict[str, str] = dict(splits or {})
+    if not splits:
+        picked = {name: name for name in known if name in ("train", "validation")}
+    for theirs in picked.values():
+        if theirs not in known:
+            raise unknown("split", theirs, known, where)
+    if "train" not in picked:
+        raise UserError(f"{where}: no split to train on; name one of {', '.join(known)} with splits={{'train': ...}}")
+    if not splits and "validation" not in picked and len(known) > 1:
+        say(
+            f"{where}: no split 'validation' among {', '.join(known)}: a fifth of train is held out, unless splits= names one"
+        )
+    return picked
+
+
+def task_from_data(data: Any, options: dict[str, Any]) -> Task:
+    """See `Task.from_data`: the constructor for what `data` is, called with the options that it has."""
+    options = {name: value for name, value in options.items() if value is not None}
+    if container_of(data) == "dict":
+        data, options = _from_splits(data, options)
+    constructor = _constructor(data)
+    parameters = list(inspect.signature(constructor).parameters.values())[1:]  # the first one is the data
+    for option in options:
+        if option not in (known := [parameter.name for parameter in parameters]):
+            raise unknown(f"option of Task.{constructor.__name__}", option, known)
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
+    if missing:
+        raise UserError(f"Task.{constructor.__name__} needs {' and '.join(f'{name}=' for name in missing)}")
+    return constructor(data, **options)
+
+
+def _from_splits(splits: Mapping[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The training rows of a dict of splits, and the options with its validation rows."""
+    for split in splits:
+        if split not in SPLIT_NAMES:
+            raise unknown(
+                "split", str(split), SPLIT_NAMES, "a dict holds splits, each a file, a DataFrame, rows or a Dataset"
+            )
+    if "train" not in splits:
+        raise UserError(f"no split 'train' in the dict, only {', '.join(splits) or 'nothing'}")
+    if "validation" in splits and "validation" in options:
+        raise UserError("validation rows both in the dict and as validation=; give them once")
+    validation = {"validation": splits["validation"]} if "validation" in splits else {}
+    return splits["train"], {**options, **validation}
+
+
+def _constructor(data: Any) -> Callable[..., Task]:
+    """Which of the constructors reads this data; a string that names nothing on this machine is a hub id."""
+    container = container_of(data)
+    in_memory: dict[str | None, Callable[..., Task]] = {
+        "DataFrame": Task.from_pandas,
+        "list": Task.from_dicts,
+        "Dataset": Task.from_dataset,
+        "DatasetDict": Task.from_dataset,
+    }
+    if container in in_memory:
+        return in_memory[container]
+    if container != "path":
+        raise UserError(
+            f"no task can be made from {type(data).__name__}; give a file, a task folder, a hub id, a pandas DataFrame, "
+            "a list of dicts, a datasets.Dataset or DatasetDict (not streamed), or a dict of splits"
+        )
+    path = Path(data)
+    if path.is_dir():
+        return Task.from_folder
+    local = path.exists() or path.suffix in ENDINGS or (len(path.parts) > 1 and path.parent.is_dir())
+    return Task.from_hub if isinstance(data, str) and not local and HUB_ID.fullmatch(data) else Task.from_file
+
+
+def slug(name: str) -> str:
+    """A name for a task from that of a file or a data set."""
+    return re.sub(r"[^\w+-]+", "_", name)
+
+
+def _task(
+    columns: Columns, shape: dict[str, Any], source: FileSource | HubSource, *, name: str, metric: str | None
+) -> Task:
+    return Task(
+        name=name,
+        text=columns.text,
+        label=columns.label,
+        choices=columns.choices,
+        metric=metric or DEFAULT_METRIC[shape["kind"]],
+        source=source,
+        **shape,
+    )
