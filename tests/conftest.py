@@ -5,4 +5,4 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before a hub client is imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-pytest_plugins = ["model_fixtures", "selection_fixtures", "transfer_fixtures"]
+pytest_plugins = ["shared", "model_fixtures", "selection_fixtures", "transfer_fixtures"]

@@ -1,4 +1,4 @@
-"""Tiny random models of several architectures, small tasks, and a pool: made once a session, no network, no weights from outside."""
+"""Tiny random models of several architectures, small tasks, and a pool: each made once a run, no network, no weights from outside."""
 
 import os
 import sys
@@ -30,22 +30,21 @@ def _threads():
 
 
 @pytest.fixture(scope="session")
-def make_base(tmp_path_factory):
+def make_base(shared):
     """Makes a folder with a tiny random model of an architecture (once each) and gives its path; other options, another model."""
-    tokenizer = AutoTokenizer.from_pretrained(load_base("minilm").path)
-    made = {}
 
     def make(architecture="bert", *, seed=0, **options):
-        key = (architecture, seed, *sorted(options.items()))
-        if key not in made:
-            folder = tmp_path_factory.mktemp(f"tiny-{architecture}")
+        def save(folder):
+            tokenizer = AutoTokenizer.from_pretrained(load_base("minilm").path)
             torch.manual_seed(seed)
-            known = {**TINY, **ARCHITECTURES[architecture], **options}
-            config = AutoConfig.for_model(architecture, vocab_size=len(tokenizer), max_position_embeddings=130, **known)
+            settings = {**TINY, **ARCHITECTURES[architecture], **options}
+            sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 130}
+            config = AutoConfig.for_model(architecture, **sizes, **settings)
             AutoModel.from_config(config).save_pretrained(folder, safe_serialization=True)
             tokenizer.save_pretrained(folder)
-            made[key] = str(folder)
-        return made[key]
+
+        key = "-".join([architecture, str(seed), *(f"{name}={value}" for name, value in sorted(options.items()))])
+        return str(shared.fill(f"tiny-{key}", save))
 
     return make
 
@@ -57,13 +56,15 @@ def tiny(make_base):
 
 
 @pytest.fixture(scope="session")
-def pool_folder(tiny, tmp_path_factory):
+def pool_folder(tiny, shared):
     """A pool of three sources on the tiny BERT. Read it, or copy it before you write."""
-    folder = tmp_path_factory.mktemp("pool") / "pool"
-    pool = AdapterPool(folder, base=tiny)
-    for name in SOURCES:
-        train_source(get_task(name), pool, rows=64, recipe=QUICK)
-    return folder
+
+    def train(folder):
+        pool = AdapterPool(folder, base=tiny)
+        for name in SOURCES:
+            train_source(get_task(name), pool, rows=64, recipe=QUICK)
+
+    return shared.fill("pool", train)
 
 
 @pytest.fixture

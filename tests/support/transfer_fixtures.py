@@ -4,12 +4,13 @@ import copy
 import json
 import shutil
 import sys
+from functools import partial
 
 import pytest
 import torch
 from adapters import SeqBnConfig
 
-from scalearn import METHODS, AdapterPool, Recipe, transfer
+from scalearn import METHODS, AdapterPool, Recipe, TransferResult, transfer
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
 from scalearn.layers.mix import bottleneck_layers
@@ -68,27 +69,29 @@ def fill(loud_adapter):
 
 
 @pytest.fixture(scope="session")
-def results(pool_folder, target, tmp_path_factory):
-    """One result a method on the session's pool, two seeds for plain scalearn. Read them, or copy before you write."""
-    folder, pool = tmp_path_factory.mktemp("results"), AdapterPool(pool_folder)
-    made = {}
-    for method in METHODS:
-        seeds = [0, 1] if method == "scalearn" else [0]
+def results(pool_folder, target, shared):
+    """One result per method on the session's pool, two seeds for plain scalearn. Read them, or copy before you write."""
+
+    def train(method, folder):
+        pool, seeds = AdapterPool(pool_folder), [0, 1] if method == "scalearn" else [0]
         options = {"method": method, "seeds": seeds, "rows": 32, "recipe": RECIPE, "base": pool.base}
-        options["similarities"] = SIMILARITIES
-        made[method] = transfer(target, list(pool), out=folder / method, **options)
-    return made
+        transfer(target, list(pool), out=folder / "result", similarities=SIMILARITIES, **options)
+
+    folders = shared.fill_all({f"result-{method}": partial(train, method) for method in METHODS})
+    return {method: TransferResult.load(folders[f"result-{method}"] / "result") for method in METHODS}
 
 
 @pytest.fixture(scope="session")
-def kinds(pool_folder, results, tmp_path_factory):
-    """One scalearn result a kind of task."""
-    folder, pool = tmp_path_factory.mktemp("kinds"), AdapterPool(pool_folder)
-    made = {"pair": results["scalearn"]}
-    for kind, name in KINDS.items():
-        if kind not in made:
-            made[kind] = transfer(get_task(name), list(pool), rows=24, recipe=RECIPE, out=folder / name)
-    return made
+def kinds(pool_folder, results, shared):
+    """One scalearn result per kind of task."""
+
+    def train(name, folder):
+        transfer(get_task(name), list(AdapterPool(pool_folder)), rows=24, recipe=RECIPE, out=folder / "result")
+
+    others = {kind: name for kind, name in KINDS.items() if kind != "pair"}
+    folders = shared.fill_all({f"result-of-{name}": partial(train, name) for name in others.values()})
+    loaded = {kind: TransferResult.load(folders[f"result-of-{name}"] / "result") for kind, name in others.items()}
+    return {"pair": results["scalearn"], **loaded}
 
 
 @pytest.fixture
@@ -137,29 +140,21 @@ def made_row(name, kind, labels, place, number):
 
 
 @pytest.fixture(scope="session")
-def all_folders(real_data, tmp_path_factory):
+def all_folders(real_data, shared):
     """Folders of every task that a configuration here names: the real ones where SCALEARN_DATA names them, otherwise made up."""
-    if real_data:
-        return real_data
-    root = tmp_path_factory.mktemp("tasks")
+    return real_data or shared.fill("tasks", make_up_tasks)
+
+
+def make_up_tasks(root):
+    """A folder per task, with made-up rows."""
+    columns = {"multiple_choice": ["s", "choices"], SINGLE: ["s"], "multi_label": ["s"]}
     for name, (kind, labels) in FOLDERS.items():
         (root / name).mkdir()
-        texts = (
-            ["s"] if kind in (SINGLE, "multi_label") else ["s", "choices"] if kind == "multiple_choice" else ["s", "t"]
-        )
-        told = {
-            "name": name,
-            "suite": "made",
-            "kind": kind,
-            "text_fields": texts,
-            "label_names": labels,
-            "num_labels": 2,
-        }
-        (root / name / "task.json").write_text(json.dumps(told))
-        for place, size in (("train", 130), ("validation", 12)):
-            rows = [json.dumps(made_row(name, kind, labels, place, number)) + "\n" for number in range(size)]
-            (root / name / f"{place}.jsonl").write_text("".join(rows))
-    return root
+        card = {"name": name, "suite": "made", "kind": kind, "text_fields": columns.get(kind, ["s", "t"])}
+        (root / name / "task.json").write_text(json.dumps({**card, "label_names": labels, "num_labels": 2}))
+        for split, size in (("train", 130), ("validation", 12)):
+            rows = [json.dumps(made_row(name, kind, labels, split, number)) + "\n" for number in range(size)]
+            (root / name / f"{split}.jsonl").write_text("".join(rows))
 
 
 CONFIG = {
@@ -183,8 +178,10 @@ def config(tiny):
 
 
 @pytest.fixture(scope="session")
-def experiment_run(tiny, tmp_path_factory):
+def experiment_run(tiny, shared):
     """The folder of that experiment, run once to its end. Read it, or copy it before you write."""
-    out = tmp_path_factory.mktemp("experiment") / "run"
-    Plan(Experiment.model_validate({**CONFIG, "base": tiny}), out).run()
-    return out
+
+    def run(folder):
+        Plan(Experiment.model_validate({**CONFIG, "base": tiny}), folder / "run").run()
+
+    return shared.fill("experiment", run) / "run"
