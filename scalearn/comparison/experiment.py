@@ -14,7 +14,6 @@ from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, conditions, several
 from tasksel.errors import UserError
 from tasksel.storage.frozen import Frozen
-from tasksel.tasks.load import load_data
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
 
@@ -167,6 +166,7 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
 
 def _check_sizes(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
     """Loads few-shot targets whose data is at hand; a hub's are checked when they are loaded."""
+    from tasksel.tasks.load import load_data
 
     for name in experiment.targets.tasks:
         for size in experiment.targets.sizes:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from scalearn.comparison.config import RecipeChange, Sources, Targets
-from tasksel.evaluation.transfer_matrix import SINGLE
 from tasksel.storage.frozen import Frozen
 from tasksel.training.recipe import Recipe
 
@@ -60,6 +59,8 @@ class MatrixUnit:
 
 def matrix_units(config: MatrixConfig) -> list[MatrixUnit]:
     """Every run, seed by seed, so that a measurement that is stopped has whole seeds. A target's own source is left out."""
+    from tasksel.evaluation.transfer_matrix import SINGLE
+
     return [
         MatrixUnit(target, source, method, seed)
         for seed in config.targets.seeds
