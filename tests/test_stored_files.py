@@ -28,7 +28,7 @@ from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.index import EmbeddingIndex
 from tasksel.evaluation.leaderboard import evaluate_selectors
 from tasksel.evaluation.score_records import read_scores
-from tasksel.evaluation.score_selectors import missing
+from tasksel.evaluation.score_selectors import missing_scores
 from tasksel.evaluation.transfer_matrix import read_matrix
 from tasksel.gain.pair_features import read_pair_features
 from tasksel.gain.tradeoff import measured_pairs

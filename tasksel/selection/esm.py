@@ -62,23 +62,25 @@ class Esm(Embedder, Selector):
         if not self.ridge > 0:
             raise UserError(f"ridge={self.ridge}: choose a number above 0 (fewer rows than dimensions have no one map)")
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """A source's map, from its training rows; each choice of a multiple choice row is a row.
 
         Raises:
             UserError: an adapter without a head or with NaN.
         """
-        split = training_rows(shown.data, rows=self.rows, seed=shown.seed)
-        encoded = _sequences(encode_split(split, shown.task, shown.base.tokenizer, max_length=self.max_length))
-        model = shown.trained.model(shown.base)
+        split = training_rows(task_input.data, rows=self.rows, seed=task_input.seed)
+        encoded = _sequences(
+            encode_split(split, task_input.task, task_input.base.tokenizer, max_length=self.max_length)
+        )
+        model = task_input.trained.model(task_input.base)
         model.active_head = None
         tuned, _ = pooled(model, encoded, pool=self.pool)
         model.set_active_adapters(None)  # the base again, without loading it twice
         with quiet():  # the library warns in every batch that no adapter is active, which is intended
             plain, _ = pooled(model, encoded, pool=self.pool)
-        all_finite(tuned, of=f"the adapter of '{shown.task.name}'")
+        all_finite(tuned, of=f"the adapter of '{task_input.task.name}'")
         weight, bias = fit_map(plain, tuned, ridge=self.ridge)
-        shown.record(rows=len(encoded))
+        task_input.record(rows=len(encoded))
         return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
 
     def observe(self, target: TaskOnBase) -> TaskEmbedding:
@@ -93,9 +95,11 @@ class Esm(Embedder, Selector):
         encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
         features, _ = pooled(target.base.model(), encoded, pool=self.pool)
         labels, _ = labels_of(target.task, split)
-        shown = TaskInput(target.task, target.data, target.base, target.seed)
-        shown.record(rows=len(encoded))
-        return self._embedding({"features": features, "labels": labels}, shown, seconds=time.perf_counter() - start)
+        task_input = TaskInput(target.task, target.data, target.base, target.seed)
+        task_input.record(rows=len(encoded))
+        return self._embedding(
+            {"features": features, "labels": labels}, task_input, seconds=time.perf_counter() - start
+        )
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """LogME of the target's rows `b` (from `observe`) under a source's map `a`.
