@@ -84,20 +84,19 @@ def rank(
     include_target: bool = False,
     cache_dir: Path | None = None,
 ) -> Ranking:
-    """Ranks sources for a target, best first: the call that chooses what to transfer from.
+    """Ranks sources for a target, best first; use it to choose what to transfer from.
 
     Args:
         sources: a pool, or any tasks; only selectors that read the sources' adapters need trained ones.
         by: a selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
         base: the base model; by default the pool's own.
-        rows, seed: the draw of the target's training rows (and of tasks given as sources), and the seed of their embeddings.
+        rows, seed: the draw of training rows of the target and of bare tasks, and the seed of their embeddings.
         include_target: keep a source of the target's own name.
-        cache_dir: a folder for what is computed of the target (and of tasks given as sources), so that it is computed once.
+        cache_dir: keeps what is computed of the target and of bare tasks, so that it is computed once.
 
     Raises:
         UserError: no sources, a source without what the selector needs, an unknown selector.
 
-    >>> import tasksel as ts
     >>> ranking = ts.rank(ts.get_task("entail_travel"), ts.find_tasks(), by="vocabulary", rows=100)  # doctest: +SKIP
     >>> ranking.top(3)  # doctest: +SKIP
     """
@@ -106,11 +105,12 @@ def rank(
     def candidate(task: Task) -> TaskCandidate:
         return TaskCandidate(task, rows, seed, folder=cache_dir and cache_dir / task.name)
 
-    candidates = [candidate(source) if isinstance(source, Task) else source for source in sources]
-    candidates = [source for source in candidates if include_target or source.name != target.name]
+    every = [candidate(source) if isinstance(source, Task) else source for source in sources]
+    candidates = [source for source in every if include_target or source.name != target.name]
     if not candidates:
         hint = "" if include_target else " (a source of its own name does not count)"
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
+    names = [source.name for source in candidates]
     start = time.perf_counter()
     scores = selector.scores(TaskOnBase(candidate(target), model), [TaskOnBase(source, model) for source in candidates])
     provenance = {
@@ -122,7 +122,6 @@ def rank(
         "seed": seed,
         "seconds": time.perf_counter() - start,
     }
-    names = [source.name for source in candidates]
     return ranking_from_scores(target.name, names, scores, provenance, selector.score_name)
 
 
