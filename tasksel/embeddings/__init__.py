@@ -40,7 +40,11 @@ EMBEDDERS: dict[str, Callable[..., Embedder]] = {
     "sentence": partial(Text, encoder="sentence"),
     "vocabulary": Vocabulary,
 }
-"""Constructors of embedders by name; each takes its settings by keyword."""
+"""Constructors of embedders by name; each takes its settings by keyword.
+
+>>> EMBEDDERS["text"](rows=100)
+Text(encoder='base', rows=100, max_length=128)
+"""
 
 
 def get_embedder(name: str, **settings: Any) -> Embedder:

@@ -8,7 +8,7 @@
 
 `flat` is the parameters of TuPaTE's released code, flattened: adapters here, LoRA and prefixes there. `mean` carries its mean over prompt tokens over to
 bottleneck units, which is ours: it is r times smaller, does not depend on the order of the units, and compares adapters of unequal width.
-Only projections count, no biases (ours). Two adapters' units stand in comparable order only if both were trained from one initialisation: `flat` needs that.
+Only projections count, no biases (ours). Two adapters' units have a comparable order only if both were trained from one initialisation: `flat` needs that.
 """
 
 from __future__ import annotations

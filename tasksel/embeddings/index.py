@@ -28,7 +28,7 @@ Kind = Literal["binary", "dense"]
 GROUPS = ("heads", "neurons")  # a pattern's arrays, in the order in which their bits are joined
 MUST_MATCH = ("key", "base_fingerprint", "sizes")  # what embeddings must share to be compared
 CARD, NAMES, ROWS = "index.json", "names.json", "rows.faiss"
-BLOCK = 1024  # rows brought to unit length at a time, so that no second copy of all is made
+BLOCK = 1024  # rows brought to unit length at a time, so that no second copy of all is needed
 
 
 class EmbeddingIndex:

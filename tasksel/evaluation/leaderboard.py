@@ -69,7 +69,9 @@ class Leaderboard:
         rows: one per selector, with "random", "oracle" and "one seed". targets: that all selectors have ranked.
         about: the conventions, in words. notes: what was left out, and why.
 
-    See `evaluate_selectors` for an example.
+    >>> leaderboard = evaluate_selectors(matrix, scores)  # doctest: +SKIP
+    >>> leaderboard.rows[0].by, leaderboard.row("logme").values["nDCG taskweb"].mean  # doctest: +SKIP
+    >>> print(leaderboard.markdown())  # doctest: +SKIP
     """
 
     rows: tuple[LeaderboardRow, ...]

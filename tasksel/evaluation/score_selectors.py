@@ -154,7 +154,7 @@ def fuse(by: str, parts: Sequence[SelectorScores]) -> SelectorScores:
         if odd := sorted(part.scores.keys() ^ parts[0].scores.keys()):
             raise UserError(
                 f"'{parts[0].by}' and '{part.by}' have not scored the same sources for '{part.target}' ('{odd[0]}'): "
-                f"remove their lines from {FILE}, and they are computed anew"
+                f"remove their lines from {FILE}, and they are computed again"
             )
     fused = reciprocal_rank_fusion([[part.scores[name] for name in sources] for part in parts])
     costs = (sum(part.seconds for part in parts), sum(part.source_seconds for part in parts))

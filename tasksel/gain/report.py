@@ -35,7 +35,7 @@ def headline(curve: TradeoffCurve, *, metric: str, max_loss: float = 0.01, neste
     """One sentence in the paper's form: "x % less training time at a cost of y points of METRIC".
 
     The rule: the point that saves most time with at most `max_loss` (a fraction) lost. Its threshold was chosen on the targets it is reported
-    for, so it is optimistic, as the paper's "up to" is; beside it, so that nothing is picked in silence, stand the fixed threshold (gain 0,
+    for, so it is optimistic, as the paper's "up to" is; so that nothing is picked in silence, the sentence also gives the fixed threshold (gain 0,
     probability 0.5), and `nested`, the same rule with each target's threshold chosen on the other targets only.
     """
     best = curve.most_saved(max_loss)

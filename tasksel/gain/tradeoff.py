@@ -1,7 +1,7 @@
 """Time saved and score lost when only some of the measured transfers are run; all accounting here is ours.
 
     gain(t, s) = mean over seeds of [ score(t from s's adapter) - score(t from a new adapter) ]        of each measured pair
-    saved(R), lost(R)     of the transfers R that are run, against running all; the equations stand at `SkipTradeoff`
+    saved(R), lost(R)     of the transfers R that are run, against running all; the equations are in `SkipTradeoff`
 
 `measured_pairs` reads the pairs from a transfer matrix, `SkipTradeoff` accounts for a choice of transfers, `tradeoff_curve` for every threshold of a
 prediction, `random_orders` for chance.

@@ -151,7 +151,11 @@ SELECTORS: Mapping[str, Callable[..., Selector]] = {
     "kind": partial(TaskBaseline, "kind", same_kind),
     "oracle": Oracle,
 }
-"""Constructors of selectors by name; each takes its settings by keyword."""
+"""Constructors of selectors by name; each takes its settings by keyword.
+
+>>> sorted(SELECTORS)[:3]
+['conductance', 'conductance-absolute', 'conductance-target']
+"""
 
 
 def get_selector(name: str, **settings: Any) -> Selector:
