@@ -54,7 +54,9 @@ def rank(
     selector = get_selector(by, **parse_settings(settings))
     if matrix:
         measured, scores = read_matrix(matrix).ground_truth(task.name)
-        selector = selector.with_ground_truth({task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
+        selector = selector.with_ground_truth(
+            {task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))}
+        )
         sources = sources or (() if pool else measured)
     model = pool_base_or_default(base, pool)
     candidates = _candidates(sources, data, pool, model)

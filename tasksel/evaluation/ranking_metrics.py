@@ -125,7 +125,9 @@ def rank_of_best(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     start = np.where(best, first, truth.shape[-1] + 1).min(axis=-1)
     met = best & (first == start[..., None])
     size = np.where(met, last - first + 1, 0).max(axis=-1)
-    return start - 1 + (size + 1) / (met.sum(axis=-1) + 1)  # the first of m among s places is expected at (s + 1) / (m + 1)
+    return (
+        start - 1 + (size + 1) / (met.sum(axis=-1) + 1)
+    )  # the first of m among s places is expected at (s + 1) / (m + 1)
 
 
 def true_rank_of_first(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

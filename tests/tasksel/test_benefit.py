@@ -247,7 +247,11 @@ class TestAssess:
 
 
 class TestReport:
-    points = (TradeoffPoint(-math.inf, 9, 0.0, 0.0), TradeoffPoint(0.1, 3, 0.619, 0.0072), TradeoffPoint(math.inf, 0, 0.9, 0.05))
+    points = (
+        TradeoffPoint(-math.inf, 9, 0.0, 0.0),
+        TradeoffPoint(0.1, 3, 0.619, 0.0072),
+        TradeoffPoint(math.inf, 0, 0.9, 0.05),
+    )
 
     def test_the_headline_by_hand(self):
         told = TradeoffCurve("gain", self.points, TradeoffPoint(0.0, 5, 0.4, -0.0031))

@@ -127,7 +127,9 @@ class TestIntervals:
     def test_hold_the_value_and_keep_the_range(self, judged):
         for row in judged.rows:
             for name, value in row.values.items():
-                assert RANKING_METRICS[name].least <= value.low <= value.mean <= value.high <= RANKING_METRICS[name].most
+                assert (
+                    RANKING_METRICS[name].least <= value.low <= value.mean <= value.high <= RANKING_METRICS[name].most
+                )
 
     def test_are_wider_where_the_matrix_is_noisier(self):
         def width(matrix):
@@ -214,7 +216,9 @@ class TestNotes:
         lost = ("target_1", "source_4", "sequential", 2)
         rows = tuple(dataclasses.replace(row, score=None) if row.key == lost else row for row in matrix.rows)
         found = evaluate_selectors(TransferMatrix(rows), scored("a", worth()))
-        assert found.notes == ("Not in the ground truth of 'target_1', as runs are missing or diverged: source source_4.",)
+        assert found.notes == (
+            "Not in the ground truth of 'target_1', as runs are missing or diverged: source source_4.",
+        )
         assert "from 11-12 sources" in found.about
 
     def test_a_given_random_is_not_used(self, matrix, judged):

@@ -128,7 +128,9 @@ class TestCurve:
         assert found.fixed == TradeoffPoint(0.0, 4, pytest.approx(0.3), pytest.approx(0.0))
 
     def test_most_saved_keeps_to_the_allowed_loss(self):
-        points = [TradeoffPoint(t, 0, s, lost) for t, s, lost in [(-1, 0, 0), (0, 0.2, 0.03), (1, 0.5, 0.01), (2, 0.9, 0.08)]]
+        points = [
+            TradeoffPoint(t, 0, s, lost) for t, s, lost in [(-1, 0, 0), (0, 0.2, 0.03), (1, 0.5, 0.01), (2, 0.9, 0.08)]
+        ]
         found = TradeoffCurve("gain", tuple(points))
         assert [found.most_saved(loss).saved for loss in (0.0, 0.01, 0.03, 0.5)] == [0, 0.5, 0.5, 0.9]
         assert found.lost_at(0.35) == pytest.approx(0.02)

@@ -96,8 +96,13 @@ class TestAttribute:
         assert computed == PAIRS[-1:]
 
     def test_a_target_is_not_its_own_source(self, tmp_path, pool_folder, tiny, path, quick):
-        append_pair_features(make_bench(tmp_path, pool_folder, tiny, targets=["entail_travel"]), ["entail_travel"], path)
-        assert list(read_pair_features(path)) == [("entail_travel", "grammar_garden"), ("entail_travel", "sentiment_films")]
+        append_pair_features(
+            make_bench(tmp_path, pool_folder, tiny, targets=["entail_travel"]), ["entail_travel"], path
+        )
+        assert list(read_pair_features(path)) == [
+            ("entail_travel", "grammar_garden"),
+            ("entail_travel", "sentiment_films"),
+        ]
 
     def test_a_pair_that_cannot_be_attributed_is_said_and_the_others_go_on(
         self, tmp_path, pool_folder, tiny, path, quick, capsys
@@ -146,7 +151,9 @@ def test_a_broken_line_in_the_middle_is_named(path):
         read_pair_features(path)
 
 
-PAIR_ROWS = {("t", source): PairFeatures("t", source, 10, {"cosine/0": value}) for source, value in (("x", 0.1), ("y", 0.2))}
+PAIR_ROWS = {
+    ("t", source): PairFeatures("t", source, 10, {"cosine/0": value}) for source, value in (("x", 0.1), ("y", 0.2))
+}
 
 
 class TestWithScores:
@@ -159,7 +166,10 @@ class TestWithScores:
     )
 
     def test_without_methods_the_features_are_as_they_are(self):
-        assert with_selector_scores(PAIR_ROWS, [], [], seed=0) == {("t", "x"): {"cosine/0": 0.1}, ("t", "y"): {"cosine/0": 0.2}}
+        assert with_selector_scores(PAIR_ROWS, [], [], seed=0) == {
+            ("t", "x"): {"cosine/0": 0.1},
+            ("t", "y"): {"cosine/0": 0.2},
+        }
 
     def test_a_methods_scores_of_that_seed_and_target_are_a_column(self):
         found = with_selector_scores(PAIR_ROWS, self.scores, ["text"], seed=0)

@@ -262,7 +262,9 @@ class TestCosts:
     def test_a_measure_costs_the_sources_runs_though_another_made_them(self, bench, monkeypatch):
         first = bench.score("logme", "sentiment_phones", 0)
         again = bench.score("nce", "sentiment_phones", 0)
-        runs = FeatureSelector("nce").run_seconds(bench.target("sentiment_phones", 0), bench.sources_for("sentiment_phones"))
+        runs = FeatureSelector("nce").run_seconds(
+            bench.target("sentiment_phones", 0), bench.sources_for("sentiment_phones")
+        )
         assert again.seconds >= round(runs, 3) > 0
         assert first.seconds >= round(runs, 3)
 

@@ -136,7 +136,10 @@ BROKEN = {
         {"similarity": far},
         r"is more similar to 'sentiment_films' \(.*\) than that task to itself",
     ),
-    "any base": ({"similarity": must_match_key_only}, r"compares an embedding with one that was computed on another base"),
+    "any base": (
+        {"similarity": must_match_key_only},
+        r"compares an embedding with one that was computed on another base",
+    ),
     "any settings": ({"similarity": must_match_base_only}, r"with one that was computed with other settings; call"),
     "too few scores": ({"similarities": lambda *_: [1.0]}, r"`similarities` gives 1 scores for 3 sources"),
     "scores that are none": ({"similarities": lambda *_: [None] * 3}, r"`similarities` gives None \(NoneType\)"),
