@@ -298,12 +298,12 @@ class TestBenefit:
     def test_features_are_computed_from_a_pool(self, capsys, told, trained, tiny, monkeypatch):
         asked = {}
 
-        def attribute(bench, targets, path, *, seed):
+        def append_pair_features(bench, targets, path, *, seed):
             asked.update(
                 sources=[s.name for s in bench.sources], targets=targets, path=path, seed=seed, rows=bench.rows
             )
 
-        monkeypatch.setattr("tasksel.gain.pair_features.attribute", attribute)
+        monkeypatch.setattr("tasksel.gain.pair_features.append_pair_features", append_pair_features)
         run(capsys, "predict-gain", told, "--pool", trained, "--base", tiny, "--rows", "20", "--seed", "2")
         expected = {"sources": list(SOURCES), "targets": self.targets, "path": told / PAIRS, "seed": 2, "rows": 20}
         assert asked == expected
