@@ -1,4 +1,4 @@
-"""The report on predicted gains: one sentence, two tables, and a figure of time saved against score lost."""
+"""What predicting gains saves: one sentence, a table, and a picture of time saved against score lost."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tasksel.errors import UserError
+from tasksel.display.figures import BLUE, GREEN, GREY, INK, ORANGE, check_ending, look, save_figure
+from tasksel.display.layout import settle
+from tasksel.display.tables import NOTHING, markdown_table
 from tasksel.gain.predictor import GainEvaluation
 from tasksel.gain.tradeoff import TradeoffCurve, TradeoffPoint
-from tasksel.storage.atomic import PARTIAL, write_json, write_text
+from tasksel.storage.atomic import write_json, write_text
 
 TITLES = {
     "gain": "predicted gain",
@@ -22,12 +24,12 @@ TITLES = {
     "oracle": "oracle: measured gain",
 }
 LOOKS: dict[str, dict[str, Any]] = {
-    "gain": {"color": "C0", "linewidth": 2.2, "zorder": 4},
-    "sign": {"color": "C0", "linestyle": (0, (4, 1.5)), "zorder": 3},
-    "cosine": {"color": "C2"},
-    "largest": {"color": "C1"},
-    "random": {"color": "0.55"},
-    "oracle": {"color": "0.15", "linestyle": ":"},
+    "gain": {"color": BLUE, "linewidth": 2.2, "zorder": 4},
+    "sign": {"color": BLUE, "linestyle": (0, (4, 1.5)), "zorder": 3},
+    "cosine": {"color": GREEN},
+    "largest": {"color": ORANGE},
+    "random": {"color": GREY},
+    "oracle": {"color": INK, "linestyle": ":"},
 }
 
 
@@ -81,18 +83,16 @@ def markdown(evaluation: GainEvaluation) -> str:
 
 
 def _quality_table(evaluation: GainEvaluation) -> str:
+    head = ("prediction", "AUC, pooled", "AUC, mean of targets", "Spearman, pooled", "Spearman, mean of targets")
     lines = [
-        "| prediction | AUC, pooled | AUC, mean of targets | Spearman, pooled | Spearman, mean of targets |",
-        "|---|--:|--:|--:|--:|",
+        [TITLES[predictor], *(NOTHING if value is None else f"{value:.2f}" for value in asdict(quality).values())]
+        for predictor, quality in evaluation.quality.items()
     ]
-    for predictor, quality in evaluation.quality.items():
-        values = ["–" if value is None else f"{value:.2f}" for value in asdict(quality).values()]
-        lines.append(f"| {TITLES[predictor]} | " + " | ".join(values) + " |")
-    return "\n".join(lines)
+    return markdown_table(head, lines, bare=True)
 
 
 def _saving_table(evaluation: GainEvaluation) -> str:
-    lines = ["| transfers chosen by | threshold | run | time saved | lost | random |", "|---|---|--:|--:|--:|--:|"]
+    head, lines = ("transfers chosen by", "threshold", "run", "time saved", "lost", "random"), []
     for predictor, curve in evaluation.curves.items():
         rows = [(f"fixed: {curve.fixed.threshold:g}", curve.fixed)] if curve.fixed else []
         rows.append((f"at most {_points(evaluation.max_loss)} lost", curve.most_saved(evaluation.max_loss)))
@@ -106,13 +106,13 @@ def _saving_table(evaluation: GainEvaluation) -> str:
                 f"{100 * point.saved:.0f} %",
                 f"{100 * point.lost:.2f}",
             ]
-            lines.append(f"| {' | '.join(cells)} | {_random(evaluation, predictor, point)} |")
-    return "\n".join(lines)
+            lines.append([*cells, _random(evaluation, predictor, point)])
+    return markdown_table(head, lines, words=2, bare=True)
 
 
 def _random(evaluation: GainEvaluation, predictor: str, point: TradeoffPoint) -> str:
     if predictor == "random":
-        return "–"
+        return NOTHING
     lost = evaluation.curves["random"].lost_at(point.saved)
     return f"{100 * lost:.2f} ({100 * evaluation.draws.no_worse(point):.0f} %)"
 
@@ -126,34 +126,22 @@ def draw_tradeoff(evaluation: GainEvaluation, path: Path) -> None:
     Raises:
         UserError: another ending, or matplotlib is not installed.
     """
-    if path.suffix not in (".svg", ".png"):
-        raise UserError(f"{path}: cannot draw '{path.suffix}'; allowed: .svg, .png")
-    try:
-        import matplotlib
+    check_ending(path)
+    with look("benefit"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError('a picture needs matplotlib: pip install "scalearn[plot]"') from error
-    with matplotlib.rc_context(
-        {"svg.hashsalt": "benefit", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    ):
+
         figure = Figure(figsize=(7.6, 3.6), layout="constrained")
         _panel(evaluation, figure.subplots())
-        figure.legend(frameon=False, loc="outside right center")  # outside: the lines may run anywhere
-        partial = path.with_name(PARTIAL + path.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            metadata = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(partial, format=path.suffix[1:], dpi=150, metadata=metadata)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        figure.legend(loc="outside right center")  # outside: the lines may run anywhere
+        settle(figure)
+        save_figure(figure, path, "Training time saved against score lost")
 
 
 def _panel(evaluation: GainEvaluation, panel: Any) -> None:
-    panel.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    panel.axhline(0, color=GREY, linewidth=0.8, zorder=0)
     for predictor, curve in evaluation.curves.items():
         panel.plot(*zip(*map(_at, curve.points), strict=True), label=TITLES[predictor], **LOOKS[predictor])
-    marks = {"markersize": 7, "markeredgewidth": 1.8, "color": "C0", "linestyle": "none", "zorder": 6, "clip_on": False}
+    marks = {"markersize": 7, "markeredgewidth": 1.8, "color": BLUE, "linestyle": "none", "zorder": 6, "clip_on": False}
     fixed = evaluation.curves["gain"].fixed
     if fixed is not None:
         panel.plot(*_at(fixed), "o", label="run where predicted gain ≥ 0", **marks)
@@ -162,7 +150,7 @@ def _panel(evaluation: GainEvaluation, panel: Any) -> None:
     panel.set_xlabel("training time saved [%]")
     panel.set_title(f"points of {evaluation.metric} lost (lower right is better)", loc="left")
     panel.set_xlim(left=0)
-    panel.grid(alpha=0.25)
+    panel.grid(visible=True, axis="both")
 
 
 def _at(point: TradeoffPoint) -> tuple[float, float]:
