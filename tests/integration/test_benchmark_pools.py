@@ -95,8 +95,8 @@ def test_a_measurement_has_a_process_of_its_own():
 
 
 def test_a_broken_wish_is_said():
-    assert pools.wish(0.4, 0.5) == "wanted < 0.5 s: met"
-    assert pools.wish(5.1, 5.0) == "wanted < 5 s: NOT MET"
+    assert pools.bound(0.4, 0.5) == "wanted < 0.5 s: met"
+    assert pools.bound(5.1, 5.0) == "wanted < 5 s: NOT MET"
 
 
 @pytest.mark.parametrize("options", [["--sizes", "9"], ["--rounds", "0"], ["--sources", "0"]])

@@ -124,9 +124,9 @@ def test_scale_writes_a_table_and_a_picture(tmp_path, monkeypatch, capsys):
 
 
 def test_equal_numbers_give_an_equal_picture(tmp_path):
-    points = [scale.Point(name, n, 10.0 * n, 1.0 * n, 100.0 + n) for name in scale.SCALED for n in (1, 2)]
+    points = [scale.Measurement(name, n, 10.0 * n, 1.0 * n, 100.0 + n) for name in scale.SCALED for n in (1, 2)]
     for folder in ("a", "b"):
-        scale.write(points, tmp_path / folder, "invented")
+        scale.write_scaling(points, tmp_path / folder, "invented")
     assert (tmp_path / "a/step.svg").read_bytes() == (tmp_path / "b/step.svg").read_bytes()
 
 

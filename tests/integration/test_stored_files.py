@@ -28,9 +28,9 @@ from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.index import EmbeddingIndex
 from tasksel.evaluation.leaderboard import evaluate_selectors
 from tasksel.evaluation.score_records import read_scores
-from tasksel.evaluation.score_selectors import missing
+from tasksel.evaluation.score_selectors import missing_scores
 from tasksel.evaluation.transfer_matrix import read_matrix
-from tasksel.gain.pair_features import read_pairs
+from tasksel.gain.pair_features import read_pair_features
 from tasksel.gain.tradeoff import measured_pairs
 from tasksel.selection.selectors import get_selector
 from tasksel.tasks.examples import Split
@@ -350,15 +350,15 @@ def test_a_stored_matrix_its_scores_and_its_pairs_are_read(stored):
     matrix, expected = read_matrix(Path("matrix")), EXPECTED["matrix"]
     truth = {}
     for target in matrix.targets:
-        sources, scores = matrix.truth(target)
+        sources, scores = matrix.ground_truth(target)
         truth[target] = {"sources": list(sources), "scores": scores.tolist()}
         truth[target]["baseline"] = matrix.baseline(target).tolist()
     close(truth, expected["truth"])
-    scores, pairs = read_scores(Path("matrix")), read_pairs(Path("matrix/pairs.jsonl"))
+    scores, pairs = read_scores(Path("matrix")), read_pair_features(Path("matrix/pairs.jsonl"))
     close({"/".join(map(str, key)): one.scores for key, one in scores.items()}, expected["scores"])
     features = {f"{target} <- {source}": [one.source_rows, one.features] for (target, source), one in pairs.items()}
     close(features, expected["pairs"])
-    assert missing({key[0] for key in scores}, matrix.targets, [0], Path("matrix/scores.jsonl")) == []
+    assert missing_scores({key[0] for key in scores}, matrix.targets, [0], Path("matrix/scores.jsonl")) == []
 
 
 def test_a_stored_matrix_judges_selectors_and_gives_gains_as_it_did(stored):
@@ -366,7 +366,7 @@ def test_a_stored_matrix_judges_selectors_and_gives_gains_as_it_did(stored):
     judged = evaluate_selectors(matrix, list(read_scores(Path("matrix")).values()))
     actual = {row.by: {name: value.mean for name, value in row.values.items()} for row in judged.rows}
     close({by: actual[by] for by in expected["judgement"]}, expected["judgement"])
-    features = {key: pair.features for key, pair in read_pairs(Path("matrix/pairs.jsonl")).items()}
+    features = {key: pair.features for key, pair in read_pair_features(Path("matrix/pairs.jsonl")).items()}
     gains, _ = measured_pairs(map(asdict, matrix.rows), features, method="sequential")
     close({pair.name: pair.gain for pair in gains}, expected["gains"])
 

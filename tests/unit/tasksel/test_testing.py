@@ -21,7 +21,7 @@ from tasksel.model.base import load_base
 from tasksel.selection.base import SelectionCost
 from tasksel.selection.baselines import Oracle
 from tasksel.selection.selectors import EmbeddingSelector
-from tasksel.testing import TASKS, _other_luck, check_embedder, check_selector
+from tasksel.testing import TASKS, _other_random_states, check_embedder, check_selector
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "reference" / "selectors.md").read_text()
@@ -116,7 +116,7 @@ BROKEN = {
     "another seed": (recording(seed=0), r"the provenance says seed 0, but it was 1; `record` under another name"),
     "another task": (recording(task="rte"), r"the provenance says task 'rte', but it was 'sentiment_films'"),
     "another base": (recording(base_fingerprint="0"), r"the provenance says base_fingerprint '0', but it was"),
-    "data changed": (giving(more=spoil_data), r"`arrays` changes the data that it is shown \(of 'sentiment_films'\)"),
+    "data changed": (giving(more=spoil_data), r"`arrays` changes the data that it is given \(of 'sentiment_films'\)"),
     "another length": (
         giving(more=lambda *_, lengths=count(2): np.zeros(next(lengths))),
         r"give another embedding the second time",
@@ -134,15 +134,18 @@ BROKEN = {
     ),
     "distance for similarity": (
         {"similarity": far},
-        r"lies nearer to 'sentiment_films' \(.*\) than that task to itself",
+        r"is more similar to 'sentiment_films' \(.*\) than that task to itself",
     ),
-    "any base": ({"similarity": must_match_key_only}, r"compares an embedding with one that was made on another base"),
-    "any settings": ({"similarity": must_match_base_only}, r"with one that was made with other settings; call"),
+    "any base": (
+        {"similarity": must_match_key_only},
+        r"compares an embedding with one that was computed on another base",
+    ),
+    "any settings": ({"similarity": must_match_base_only}, r"with one that was computed with other settings; call"),
     "too few scores": ({"similarities": lambda *_: [1.0]}, r"`similarities` gives 1 scores for 3 sources"),
     "scores that are none": ({"similarities": lambda *_: [None] * 3}, r"`similarities` gives None \(NoneType\)"),
     "others first": (
         {"similarities": lambda *_: [0.0, 0.5, 0.1]},
-        r"'entail_travel' lies nearer to 'sentiment_films' \(0\.5\)",
+        r"'entail_travel' is more similar to 'sentiment_films' \(0\.5\)",
     ),
     "the adapter unnamed": (
         {"needs": "adapter", **recording(adapter=None)},
@@ -150,7 +153,7 @@ BROKEN = {
     ),
     "the adapter changed": (
         {"needs": "adapter", **giving(more=spoil_adapter)},
-        r"`arrays` changes the adapter that it is shown \(of 'sentiment_films'\)",
+        r"`arrays` changes the adapter that it is given \(of 'sentiment_films'\)",
     ),
 }
 
@@ -272,10 +275,10 @@ BROKEN_SELECTORS = {
         r"the same sources in another order get other scores; a score must go with its source",
     ),
     "luck": (scoring(lambda *_: random.random()), r"draw only from generators that the target's `seed` starts"),
-    "data changed": (scoring(spoil_rows), r"`scores` changes the data that it is shown \(of 'entail_travel'\)"),
+    "data changed": (scoring(spoil_rows), r"`scores` changes the data that it is given \(of 'entail_travel'\)"),
     "the adapter changed": (
         {"needs": "adapter", **scoring(spoil_weights)},
-        r"`scores` changes the adapter that it is shown \(of 'entail_travel'\)",
+        r"`scores` changes the adapter that it is given \(of 'entail_travel'\)",
     ),
 }
 
@@ -330,7 +333,7 @@ def test_the_check_leaves_the_random_generators_as_they_were():
     start()
     wanted = drawn()
     start()
-    with _other_luck():
+    with _other_random_states():
         other = drawn()
     assert drawn() == wanted
     assert all(a != b for a, b in zip(other, wanted, strict=True))

@@ -287,7 +287,7 @@ def test_a_soup_is_weighed_by_the_rankings_scores_and_what_is_unlike_has_none(qu
     quick |= {"methods": ["soup-similarity"]}
     made = plan(quick, tmp_path / "run")
     told = {"sentiment_films": 0.5, "grammar_garden": -0.25, "entail_travel": 0.25}
-    ranking = sys.modules["tasksel.selection.selectors"].Plain
+    ranking = sys.modules["tasksel.selection.selectors"].TaskBaseline
     monkeypatch.setattr(ranking, "scores", lambda self, target, sources: [told[s.name] for s in sources], raising=True)
     config = {**quick, "rank": {"by": "all", "order": "kind"}}
     made = plan(config, tmp_path / "run")

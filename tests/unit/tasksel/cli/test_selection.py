@@ -15,7 +15,7 @@ from tasksel.embeddings.vocabulary import Vocabulary
 from tasksel.evaluation.score_records import SelectorScores, read_scores
 from tasksel.evaluation.score_selectors import fuse
 from tasksel.gain.pair_features import FILE as PAIRS
-from tasksel.gain.pair_features import PairRow
+from tasksel.gain.pair_features import PairFeatures
 from tasksel.gain.predictor import evaluate_gain_prediction
 from tasksel.storage.jsonl import append_row
 
@@ -192,7 +192,7 @@ class TestJudge:
         write_matrix(tmp_path / "m" / "matrix.jsonl", ["rating_hotels", "sentiment_phones"])
         table, said = run(capsys, "evaluate", "m", "--by", "leep", "size", "--pool", trained, "--base", tiny, "--rows", "20")  # fmt: skip
         assert "leep cannot rank sources for 'rating_hotels'" in said
-        assert "Left out for every method, as 'leep' has not ranked them: rating_hotels." in said
+        assert "Left out for every selector, as 'leep' has not ranked them: rating_hotels." in said
         assert set(methods_in(table)) >= {"leep", "size"}
 
     def test_a_line_that_was_cut_short_is_said_and_the_whole_ones_are_judged(self, capsys, scored):
@@ -247,7 +247,7 @@ class TestBenefit:
         for number, target in enumerate(self.targets):
             for place, source in enumerate(SOURCES):
                 features = {"cosine/0": 0.9 - 0.1 * place + 0.01 * number, "absolute cosine/0": 0.5}
-                append_row(tmp_path / "m" / PAIRS, PairRow(target, source, 64 + place, features))
+                append_row(tmp_path / "m" / PAIRS, PairFeatures(target, source, 64 + place, features))
         return tmp_path / "m"
 
     def test_says_what_is_saved_and_writes_it(self, capsys, told, tmp_path):
@@ -298,12 +298,12 @@ class TestBenefit:
     def test_features_are_computed_from_a_pool(self, capsys, told, trained, tiny, monkeypatch):
         asked = {}
 
-        def attribute(bench, targets, path, *, seed):
+        def append_pair_features(bench, targets, path, *, seed):
             asked.update(
                 sources=[s.name for s in bench.sources], targets=targets, path=path, seed=seed, rows=bench.rows
             )
 
-        monkeypatch.setattr("tasksel.gain.pair_features.attribute", attribute)
+        monkeypatch.setattr("tasksel.gain.pair_features.append_pair_features", append_pair_features)
         run(capsys, "predict-gain", told, "--pool", trained, "--base", tiny, "--rows", "20", "--seed", "2")
         expected = {"sources": list(SOURCES), "targets": self.targets, "path": told / PAIRS, "seed": 2, "rows": 20}
         assert asked == expected
@@ -375,7 +375,7 @@ class TestRank:
         assert few != all_rows
         assert "no setting of 'text' 'row'; did you mean 'rows'" in refused(capsys, *asked, "--set", "row=2")
         asked[asked.index("text")] = "text+size"
-        assert "'text+size' fuses several selectors and takes none" in refused(capsys, *asked, "--set", "rows=2")
+        assert "'text+size' fuses several selectors and takes no settings" in refused(capsys, *asked, "--set", "rows=2")
 
     def test_by_oracle_are_the_measured_scores(self, capsys, matrix, tiny):
         shown, _ = run(capsys, "rank", "entail_kitchen", "--by", "oracle", "--matrix", matrix, "--base", tiny)
@@ -398,7 +398,7 @@ class TestRank:
     @pytest.mark.parametrize(
         ("arguments", "answer"),
         [
-            (["entail_kitchen", *SOURCES, "--by", "oracle"], "the oracle needs a measured matrix: scalearn matrix CONFIG makes one (--matrix)"),
+            (["entail_kitchen", *SOURCES, "--by", "oracle"], "the oracle needs a measured matrix: scalearn matrix CONFIG measures one (--matrix)"),
             (["entail_kitchen", "--by", "oracle", "--matrix", "none"], "no file none"),
             (["rating_hotels", "--by", "oracle", "--matrix", "m"], "no target in the matrix 'rating_hotels'"),
             (["entail_kitchen", "rating_hotels", "--by", "oracle", "--matrix", "m"], "no measured source for 'entail_kitchen' 'rating_hotels'"),

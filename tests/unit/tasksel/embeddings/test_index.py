@@ -165,8 +165,8 @@ class TestAdd:
         ("names", "rows", "message"),
         [
             (["x"], np.zeros((2, 2), np.uint8), "1 names for 2 rows: give one name per row"),
-            (["x", "x"], np.zeros((2, 2), np.uint8), "1 names stand twice in the pool, first 'x'"),
-            (["x", "a"], np.zeros((2, 2), np.uint8), "1 names stand twice in the pool, first 'a'"),
+            (["x", "x"], np.zeros((2, 2), np.uint8), "1 duplicate names in the pool, the first is 'x'"),
+            (["x", "a"], np.zeros((2, 2), np.uint8), "1 duplicate names in the pool, the first is 'a'"),
             (["x"], np.zeros((1, 3), np.uint8), r"'x' is uint8 \[3\], but a row of this index is 13 bits, uint8 \[2\]"),
             (["x"], np.zeros((1, 2)), r"'x' is float64 \[2\], but a row of this index is 13 bits"),
             (["x", "y"], np.array([[0, 8], [0, 4]], np.uint8), "'y' has bits set behind its 13: padding must be 0"),
@@ -385,7 +385,7 @@ class TestFiles:
         [
             ({"tokens": np.ones((4, 6))}, r"by text holds tokens \[4, 6\]: an index takes patterns .* or one vector"),
             ({"vector": np.ones((2, 3))}, r"holds vector \[2, 3\]"),
-            ({"heads": np.zeros(2, np.uint8), "neurons": np.zeros(2, np.uint8)}, "does not tell its bits"),
+            ({"heads": np.zeros(2, np.uint8), "neurons": np.zeros(2, np.uint8)}, "does not record its bits"),
         ],
     )
     def test_another_form_is_refused(self, tmp_path, arrays, message):

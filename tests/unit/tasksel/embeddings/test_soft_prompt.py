@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig
 
 from tasksel import TaskEmbedding, get_task, load_data
-from tasksel.embeddings.soft_prompt import SoftPrompt, put_prompt, with_room
+from tasksel.embeddings.soft_prompt import SoftPrompt, add_prompt, with_placeholders
 from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base, weights_fingerprint
@@ -28,10 +28,10 @@ def films():
 class TestPlace:
     def test_room_is_made_behind_the_first_token(self):
         plain = Encoded([[[101, 7, 8]], [[101, 9]]], [[[0, 0, 1]], [[0, 1]]], np.zeros(2), 0, 1)
-        roomy = with_room(plain, 2)
+        roomy = with_placeholders(plain, 2)
         assert roomy.ids == [[[101, 101, 101, 7, 8]], [[101, 101, 101, 9]]]
         assert roomy.types == [[[0, 0, 0, 0, 1]], [[0, 0, 0, 1]]]
-        assert with_room(Encoded(plain.ids, None, plain.labels, 0, 1), 2).types is None
+        assert with_placeholders(Encoded(plain.ids, None, plain.labels, 0, 1), 2).types is None
         assert plain.ids[0] == [[101, 7, 8]]
 
     @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -46,11 +46,11 @@ class TestPlace:
         spoken = [[row[0][:1] + words + row[0][1:]] for row in plain.ids]
         types = plain.types and [[[0] * 3 + row[0]] for row in plain.types]
         wanted = predict(model, Encoded(spoken, types, plain.labels, plain.pad_id, 1))
-        prompt = put_prompt(model, 3)
-        other = predict(model, with_room(plain, 3))
+        prompt = add_prompt(model, 3)
+        other = predict(model, with_placeholders(plain, 3))
         with torch.no_grad():
             prompt.copy_(model.get_input_embeddings().weight[words])
-        np.testing.assert_allclose(predict(model, with_room(plain, 3)), wanted, atol=1e-6)
+        np.testing.assert_allclose(predict(model, with_placeholders(plain, 3)), wanted, atol=1e-6)
         assert np.abs(other - wanted).max() > 1e-5
 
     @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -60,10 +60,10 @@ class TestPlace:
         base = load_base(make_base(architecture))
         model = base.model()
         add_head(model, task, name="x")
-        prompt = put_prompt(model, 5)
+        prompt = add_prompt(model, 5)
         with torch.no_grad():
             prompt.mul_(20)  # loud, so that a leak would show
-            encoded = with_room(encode_split(data.train, task, base.tokenizer, max_length=32), 5)
+            encoded = with_placeholders(encode_split(data.train, task, base.tokenizer, max_length=32), 5)
             order = np.argsort(encoded.lengths)
             short, long = int(order[0]), int(order[-1])
             assert encoded.lengths[short] < encoded.lengths[long]
@@ -75,7 +75,7 @@ class TestPlace:
         starts = []
         for seed in (0, 1):
             torch.manual_seed(seed)
-            starts.append(put_prompt(load_base(tiny).model(), 6).detach())
+            starts.append(add_prompt(load_base(tiny).model(), 6).detach())
         assert torch.equal(*starts)
         words = load_base(tiny).model().get_input_embeddings().weight
         assert all((words == token).all(1).any() for token in starts[0])
@@ -89,7 +89,7 @@ class TestEmbed:
         found = QUICK.embed(*films, base)
         assert found.arrays["tokens"].shape == (4, WIDTH)
         assert found.arrays["tokens"].dtype == np.float32
-        start = put_prompt(base.model(), 4).detach().numpy()
+        start = add_prompt(base.model(), 4).detach().numpy()
         moved = np.abs(found.arrays["tokens"] - start)
         assert (moved.max(1) > 1e-3).all()  # every token learns
         assert moved.max() < 3.1 * QUICK.lr  # and none faster than AdamW's lr a step
@@ -154,7 +154,7 @@ class TestEmbed:
     def test_an_encoder_decoder_is_refused_by_name(self, tiny, films, monkeypatch):
         base = Base(tiny)
         monkeypatch.setattr(base, "config", AutoConfig.for_model("t5"))
-        with pytest.raises(UserError, match=r"is an encoder-decoder \(t5\).*choose an encoder, or the method rows"):
+        with pytest.raises(UserError, match=r"is an encoder-decoder \(t5\).*choose an encoder, or the embedder rows"):
             QUICK.embed(*films, base)
 
     @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from scipy.stats import kendalltau
 from selector_scores import SEEDS, SOURCES, TARGETS, make_matrix, noisy, scored, three_methods, worth
 
 from tasksel import UserError
-from tasksel.evaluation.leaderboard import HEADLINE, MEASURES, _number, evaluate_selectors
-from tasksel.evaluation.ranking_metrics import bootstrap, ndcg, regret
+from tasksel.evaluation.leaderboard import HEADLINE, _number, evaluate_selectors
+from tasksel.evaluation.ranking_metrics import RANKING_METRICS, bootstrap, ndcg, regret
 from tasksel.evaluation.transfer_matrix import TransferMatrix
 
 REFERENCES = {"random", "oracle", "one seed"}
@@ -35,7 +35,7 @@ class TestValues:
         told = noisy("good", 0.05)
         values = {}
         for one in told:
-            truth = matrix.truth(one.target)[1].mean(axis=0)
+            truth = matrix.ground_truth(one.target)[1].mean(axis=0)
             predicted = np.array([one.scores[source] for source in SOURCES])
             values.setdefault(one.target, []).append((ndcg(predicted, truth, "taskweb"), regret(predicted, truth, 3)))
         row = evaluate_selectors(matrix, told).row("good")
@@ -64,20 +64,20 @@ class TestValues:
         values = judged.row("oracle").values
         for name, wanted in {"nDCG taskweb": 1, "nDCG lin": 1, "regret@1": 0, "rank of best": 1, "rank of first": 1}.items():  # fmt: skip
             assert (values[name].mean, values[name].low, values[name].high) == pytest.approx((wanted,) * 3)
-        best = [matrix.truth(target)[1].mean(axis=0).max() for target in TARGETS]
+        best = [matrix.ground_truth(target)[1].mean(axis=0).max() for target in TARGETS]
         assert values["top-1"].mean == pytest.approx(100 * np.mean(best))
 
     def test_random_is_any_order(self, judged, matrix):
         values = judged.row("random").values
         assert values["rank of best"].mean == pytest.approx(6.5)
-        everything = np.mean([matrix.truth(target)[1] for target in TARGETS])
+        everything = np.mean([matrix.ground_truth(target)[1] for target in TARGETS])
         assert values["top-1"].mean == pytest.approx(100 * everything)
         assert values["top-5"].mean == pytest.approx(100 * everything)
 
     def test_one_seed_is_judged_by_the_others(self, matrix, judged):
         wanted = []
         for target in TARGETS:
-            scores = matrix.truth(target)[1]
+            scores = matrix.ground_truth(target)[1]
             for seed in SEEDS:
                 others = np.delete(scores, seed, axis=0).mean(axis=0)
                 wanted.append(ndcg(scores[seed], others, "taskweb"))
@@ -127,7 +127,9 @@ class TestIntervals:
     def test_hold_the_value_and_keep_the_range(self, judged):
         for row in judged.rows:
             for name, value in row.values.items():
-                assert MEASURES[name].least <= value.low <= value.mean <= value.high <= MEASURES[name].most
+                assert (
+                    RANKING_METRICS[name].least <= value.low <= value.mean <= value.high <= RANKING_METRICS[name].most
+                )
 
     def test_are_wider_where_the_matrix_is_noisier(self):
         def width(matrix):
@@ -140,7 +142,7 @@ class TestIntervals:
     def test_equal_a_bootstrap_in_loops_about_the_value(self):
         matrix, told = make_matrix(noise=0.15), noisy("good", 0.1)
         runs = {t: [[o.scores[s] for s in SOURCES] for o in told if o.target == t] for t in TARGETS}
-        truth, rng, draws = {t: matrix.truth(t)[1] for t in TARGETS}, np.random.default_rng(7), []
+        truth, rng, draws = {t: matrix.ground_truth(t)[1] for t in TARGETS}, np.random.default_rng(7), []
         for _ in range(1000):
             values = []
             for target in rng.choice(TARGETS, 4):
@@ -154,7 +156,7 @@ class TestIntervals:
 
     def test_a_resampled_seed_is_never_judged_by_itself(self):
         matrix = make_matrix(noise=0.1, seeds=[0, 1])  # the truth of one seed is the other, in every draw
-        pairs = [(scores[one], scores[1 - one]) for _, scores in map(matrix.truth, TARGETS) for one in (0, 1)]
+        pairs = [(scores[one], scores[1 - one]) for _, scores in map(matrix.ground_truth, TARGETS) for one in (0, 1)]
         values = np.array([ndcg(*pair, "taskweb") for pair in pairs]).reshape(len(TARGETS), 2)
         value = evaluate_selectors(matrix, []).row("one seed").values[HEADLINE]
         _, low, high = bootstrap(values, within=1, seed=8, draws=4000)
@@ -186,16 +188,16 @@ class TestWhatIsRefused:
 
     def test_methods_that_have_no_target_in_common(self, matrix):
         with pytest.raises(
-            UserError, match=r"no target that every method has ranked .*'a' has not ranked them: target_1"
+            UserError, match=r"no target that every selector has ranked .*'a' has not ranked them: target_1"
         ):
             evaluate_selectors(
                 matrix, [*scored("a", worth(), targets=TARGETS[:1]), *scored("b", worth(), targets=TARGETS[1:])]
             )
 
     def test_an_unknown_row_and_an_unknown_measure(self, judged):
-        with pytest.raises(UserError, match="no judged method 'goood'; did you mean 'good'"):
+        with pytest.raises(UserError, match="no evaluated selector 'goood'; did you mean 'good'"):
             judged.row("goood")
-        with pytest.raises(UserError, match="no measure 'regret@2'; did you mean 'regret@"):
+        with pytest.raises(UserError, match="no metric 'regret@2'; did you mean 'regret@"):
             judged.per_target_markdown("regret@2")
 
 
@@ -204,7 +206,7 @@ class TestNotes:
         told = [*scored("a", worth()), *scored("b", worth()[:3], targets=TARGETS[:3])]
         found = evaluate_selectors(matrix, told)
         assert found.targets == TARGETS[:3]
-        note = "Left out for every method, as 'b' has not ranked them: target_3."
+        note = "Left out for every selector, as 'b' has not ranked them: target_3."
         assert found.notes == (note,)
         assert note in found.markdown()
         assert note in " ".join(capsys.readouterr().err.split())
@@ -214,7 +216,9 @@ class TestNotes:
         lost = ("target_1", "source_4", "sequential", 2)
         rows = tuple(dataclasses.replace(row, score=None) if row.key == lost else row for row in matrix.rows)
         found = evaluate_selectors(TransferMatrix(rows), scored("a", worth()))
-        assert found.notes == ("Not in the truth of 'target_1', as runs are missing or diverged: source source_4.",)
+        assert found.notes == (
+            "Not in the ground truth of 'target_1', as runs are missing or diverged: source source_4.",
+        )
         assert "from 11-12 sources" in found.about
 
     def test_a_given_random_is_not_used(self, matrix, judged):
@@ -257,7 +261,7 @@ class TestTables:
         assert lines[0] == f"{measure} of each target."
         assert re.findall(r"target_\d", lines[2]) == list(TARGETS)
         (good,) = (line for line in lines if line.startswith("| good"))
-        told, digits = judged.row("good").per_target, MEASURES[measure].digits
+        told, digits = judged.row("good").per_target, RANKING_METRICS[measure].digits
         assert [cell.strip() for cell in good.strip("|").split("|")[1:]] == [
             f"{told[target][measure]:.{digits}f}" for target in TARGETS
         ]

@@ -62,7 +62,7 @@ class TestMatrix:
 
     def test_the_targets_own_source_does_not_count(self):
         matrix = TransferMatrix((*full(), row("a", "a", 0, 0.9), row("a", "a", 1, 0.9)))
-        assert matrix.truth("a")[0] == ("x", "y", "z")
+        assert matrix.ground_truth("a")[0] == ("x", "y", "z")
         assert matrix.left_out("a") == ""
 
     def test_another_method_is_another_truth(self):
@@ -74,14 +74,14 @@ class TestMatrix:
     def test_a_source_that_diverged_is_left_out_and_told(self):
         rows = [dataclasses.replace(r, score=None) if r.key == ("a", "y", "sequential", 1) else r for r in full()]
         matrix = TransferMatrix(tuple(rows))
-        assert matrix.truth("a")[0] == ("x", "z")
-        assert matrix.truth("a")[1].shape == (2, 2)
+        assert matrix.ground_truth("a")[0] == ("x", "z")
+        assert matrix.ground_truth("a")[1].shape == (2, 2)
         assert matrix.left_out("a") == "source y"
-        assert matrix.truth("b")[0] == ("x", "y", "z")
+        assert matrix.ground_truth("b")[0] == ("x", "y", "z")
 
     def test_a_seed_that_has_only_begun_is_left_out_and_told(self):
         matrix = TransferMatrix((*full(), row("a", "x", 2, 0.3)))
-        assert matrix.truth("a")[1].shape == (2, 3)
+        assert matrix.ground_truth("a")[1].shape == (2, 3)
         assert matrix.left_out("a") == "seed 2"
 
     def test_nothing_complete_is_refused(self):
@@ -92,20 +92,20 @@ class TestMatrix:
 
     def test_unknown_names_are_answered_with_the_nearest(self):
         matrix = TransferMatrix((*full(("sst5", "trec")), row("sst5", None, method="single-adapter")))
-        for ask in (matrix.truth, matrix.baseline, matrix.left_out, matrix.seconds):
+        for ask in (matrix.ground_truth, matrix.baseline, matrix.left_out, matrix.seconds):
             with pytest.raises(UserError, match="no target in the matrix 'sst'; did you mean 'sst5'\\? 2 known"):
                 ask("sst")
         with pytest.raises(
             UserError, match="no method in the matrix 'sequental'; did you mean 'sequential'\\? 1 known"
         ):
-            matrix.truth("sst5", method="sequental")
+            matrix.ground_truth("sst5", method="sequental")
 
     def test_the_baseline_has_the_scores_of_runs_with_no_source(self):
         bare = [row("a", None, seed, score, method="single-adapter") for seed, score in enumerate((0.3, None, 0.5))]
         matrix = TransferMatrix((*full(), *bare))
         assert matrix.baseline("a").tolist() == [0.3, 0.5]
         assert matrix.baseline("b").shape == (0,)
-        assert matrix.truth("a")[1].shape == (2, 3)
+        assert matrix.ground_truth("a")[1].shape == (2, 3)
 
     def test_seconds_are_those_of_trying_every_source_once(self):
         assert TransferMatrix(tuple(full())).seconds("a") == (0 + 1 + 2 + 10 + 11 + 12) / 2
@@ -231,7 +231,7 @@ def test_gaps_are_left_out_until_none_is_left():
         rows = [one for one in full(sources=tuple("uvwxyz"), seeds=range(4)) if rng.random() > 0.15]
         matrix = TransferMatrix(tuple(rows))
         told = {one.key: one.score for one in rows}
-        names, scores = matrix.truth("a")
+        names, scores = matrix.ground_truth("a")
         lost = matrix.left_out("a")
         seeds = [seed for seed in matrix.seeds if f"seed {seed}" not in lost]
         assert scores.tolist() == [[told["a", name, "sequential", seed] for name in names] for seed in seeds]

@@ -14,7 +14,13 @@ from tasksel.embeddings.conductance import Conductance
 from tasksel.evaluation.score_records import SelectorScores
 from tasksel.evaluation.transfer_matrix import SINGLE, MatrixRecord
 from tasksel.gain import pair_features
-from tasksel.gain.pair_features import PairRow, attribute, read_pairs, rows_with_features, with_scores
+from tasksel.gain.pair_features import (
+    PairFeatures,
+    append_pair_features,
+    read_pair_features,
+    rows_with_features,
+    with_selector_scores,
+)
 
 PAIRS = [(target, source) for target in TARGETS for source in SOURCES]
 
@@ -60,8 +66,8 @@ def computed(monkeypatch):
 
 class TestAttribute:
     def test_every_pair_has_both_kinds_of_features_and_its_sources_rows(self, bench, path, quick):
-        attribute(bench, TARGETS, path)
-        found = read_pairs(path)
+        append_pair_features(bench, TARGETS, path)
+        found = read_pair_features(path)
         assert list(found) == PAIRS
         for (target, source), pair in found.items():
             assert (pair.target, pair.source, pair.source_rows) == (target, source, 64)
@@ -77,51 +83,56 @@ class TestAttribute:
             assert pair.features == pytest.approx(expected, rel=1e-4)
 
     def test_goes_on_after_a_line_that_was_cut_short(self, bench, path, quick, computed, capsys):
-        attribute(bench, TARGETS, path)
+        append_pair_features(bench, TARGETS, path)
         whole = path.read_bytes()
         assert computed == PAIRS
         path.write_bytes(whole[:-5])
         computed.clear()
-        attribute(bench, TARGETS, path)
+        append_pair_features(bench, TARGETS, path)
         assert computed == PAIRS[-1:]
         assert path.read_bytes() == whole
         assert "pairs.jsonl:6: the last line was cut short" in " ".join(capsys.readouterr().err.split())
-        attribute(bench, TARGETS, path)
+        append_pair_features(bench, TARGETS, path)
         assert computed == PAIRS[-1:]
 
     def test_a_target_is_not_its_own_source(self, tmp_path, pool_folder, tiny, path, quick):
-        attribute(make_bench(tmp_path, pool_folder, tiny, targets=["entail_travel"]), ["entail_travel"], path)
-        assert list(read_pairs(path)) == [("entail_travel", "grammar_garden"), ("entail_travel", "sentiment_films")]
+        append_pair_features(
+            make_bench(tmp_path, pool_folder, tiny, targets=["entail_travel"]), ["entail_travel"], path
+        )
+        assert list(read_pair_features(path)) == [
+            ("entail_travel", "grammar_garden"),
+            ("entail_travel", "sentiment_films"),
+        ]
 
     def test_a_pair_that_cannot_be_attributed_is_said_and_the_others_go_on(
         self, tmp_path, pool_folder, tiny, path, quick, capsys
     ):
         targets = ["endings_daily", "entail_kitchen"]
-        attribute(make_bench(tmp_path, pool_folder, tiny, targets=targets), targets, path)
-        assert list(read_pairs(path)) == [("entail_kitchen", source) for source in SOURCES]
+        append_pair_features(make_bench(tmp_path, pool_folder, tiny, targets=targets), targets, path)
+        assert list(read_pair_features(path)) == [("entail_kitchen", source) for source in SOURCES]
         told = " ".join(capsys.readouterr().err.split())
         for source in SOURCES:
             assert f"no features of the pair {source} -> endings_daily: it is multiple choice" in told
 
     def test_a_feature_that_is_no_number_is_said(self, bench, path, quick, monkeypatch, capsys):
         monkeypatch.setattr(pair_features, "pair_features", lambda a, b: {"cosine/0": math.nan})
-        attribute(bench, TARGETS[:1], path)
-        assert read_pairs(path) == {}
+        append_pair_features(bench, TARGETS[:1], path)
+        assert read_pair_features(path) == {}
         assert "feature 'cosine/0' is nan" in " ".join(capsys.readouterr().err.split())
 
     def test_a_target_that_is_no_task_is_named_before_anything_is_computed(self, bench, path, quick, computed):
         with pytest.raises(UserError, match="target 'rte' of the matrix is not among the tasks"):
-            attribute(bench, [*TARGETS, "rte"], path)
+            append_pair_features(bench, [*TARGETS, "rte"], path)
         assert computed == []
         assert not path.exists()
 
     def test_real_attributions_of_a_tiny_model(self, bench, path, monkeypatch):
         few = partial(Conductance, rows=4, steps=2)
         monkeypatch.setattr(pair_features, "Conductance", few)
-        attribute(dataclasses.replace(bench, sources=bench.sources[:1]), TARGETS[:1], path)
-        [pair] = read_pairs(path).values()
+        append_pair_features(dataclasses.replace(bench, sources=bench.sources[:1]), TARGETS[:1], path)
+        [pair] = read_pair_features(path).values()
         assert len(pair.features) == 2 * 3 * 2  # two kinds, three measures, two layers
-        mine, [source, *_] = bench.target(TARGETS[0], 0), bench.others(TARGETS[0])
+        mine, [source, *_] = bench.target(TARGETS[0], 0), bench.sources_for(TARGETS[0])
         made = [few().embed(one.task, one.data, one.base, trained=one.trained) for one in (mine, source)]
         for prefix, form in (("", "signed"), ("absolute ", "absolute")):
             a, b = (one.arrays[form] for one in made)
@@ -131,16 +142,18 @@ class TestAttribute:
 
 
 def test_no_file_holds_no_pairs(path):
-    assert read_pairs(path) == {}
+    assert read_pair_features(path) == {}
 
 
 def test_a_broken_line_in_the_middle_is_named(path):
-    path.write_text('{"target"\n' + json.dumps(dataclasses.asdict(PairRow("t", "s", 3, {}))) + "\n")
+    path.write_text('{"target"\n' + json.dumps(dataclasses.asdict(PairFeatures("t", "s", 3, {}))) + "\n")
     with pytest.raises(UserError, match=r"pairs.jsonl:1: broken JSON in the middle"):
-        read_pairs(path)
+        read_pair_features(path)
 
 
-PAIR_ROWS = {("t", source): PairRow("t", source, 10, {"cosine/0": value}) for source, value in (("x", 0.1), ("y", 0.2))}
+PAIR_ROWS = {
+    ("t", source): PairFeatures("t", source, 10, {"cosine/0": value}) for source, value in (("x", 0.1), ("y", 0.2))
+}
 
 
 class TestWithScores:
@@ -153,17 +166,20 @@ class TestWithScores:
     )
 
     def test_without_methods_the_features_are_as_they_are(self):
-        assert with_scores(PAIR_ROWS, [], [], seed=0) == {("t", "x"): {"cosine/0": 0.1}, ("t", "y"): {"cosine/0": 0.2}}
+        assert with_selector_scores(PAIR_ROWS, [], [], seed=0) == {
+            ("t", "x"): {"cosine/0": 0.1},
+            ("t", "y"): {"cosine/0": 0.2},
+        }
 
     def test_a_methods_scores_of_that_seed_and_target_are_a_column(self):
-        found = with_scores(PAIR_ROWS, self.scores, ["text"], seed=0)
+        found = with_selector_scores(PAIR_ROWS, self.scores, ["text"], seed=0)
         assert found == {("t", "x"): {"cosine/0": 0.1, "text": 1.0}, ("t", "y"): {"cosine/0": 0.2, "text": 2.0}}
         assert PAIR_ROWS["t", "x"].features == {"cosine/0": 0.1}
 
     @pytest.mark.parametrize(("by", "source"), [("size", "y"), ("kind", "x"), ("logme", "x")])
     def test_a_score_that_is_missing_is_named_with_what_computes_it(self, by, source):
         with pytest.raises(UserError, match=rf"no score of '{source}' for 't' by '{by}': .*tasksel evaluate --by {by}"):
-            with_scores(PAIR_ROWS, self.scores, ["text", by], seed=0)
+            with_selector_scores(PAIR_ROWS, self.scores, ["text", by], seed=0)
 
 
 def test_rows_without_features_are_named_and_left_out():

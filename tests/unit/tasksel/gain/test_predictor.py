@@ -17,11 +17,11 @@ from tasksel.gain.predictor import (
     folds,
     leave_one_out,
     nested_choice,
-    predict,
-    quality,
+    predict_gains,
+    prediction_quality,
 )
-from tasksel.gain.report import draw, headline, markdown, told, write
-from tasksel.gain.tradeoff import Curve, Point, SkipTradeoff, TrainingCost, curve
+from tasksel.gain.report import as_json, draw_tradeoff, headline, markdown, write_gain_report
+from tasksel.gain.tradeoff import SkipTradeoff, TradeoffCurve, TradeoffPoint, TrainingCost, tradeoff_curve
 
 FEW = Trees(rounds=15)
 
@@ -108,31 +108,31 @@ class TestPredict:
         known = [pair("t", f"s{i}", 0.6 if i % 2 else 0.4, 0.5, 1.0, features={"f": i % 2}) for i in range(20)]
         new = {"u": {"f": 0.0}, "v": {"f": 1.0}}
         one = Trees(rounds=1, rate=1.0, l2=0.0, min_leaf=1, columns=1.0)
-        np.testing.assert_allclose(predict(known, new, one), [-0.1, 0.1])
-        low, high = predict(known, new, of="sign")
+        np.testing.assert_allclose(predict_gains(known, new, one), [-0.1, 0.1])
+        low, high = predict_gains(known, new, of="sign")
         assert low < 0.2 < 0.8 < high
 
     def test_is_deterministic(self):
         known = world()
         new = {p.name: p.features for p in world(seed=1)}
-        np.testing.assert_array_equal(predict(known, new, FEW), predict(known, new, FEW))
+        np.testing.assert_array_equal(predict_gains(known, new, FEW), predict_gains(known, new, FEW))
 
     def test_gains_of_one_sign_give_that_signs_probability(self):
         known = [pair("t", f"s{i}", 0.6, 0.5, 1.0, features={"f": i}) for i in range(4)]
-        assert predict(known, {"u": {"f": 1.0}}, of="sign").tolist() == [1.0]
+        assert predict_gains(known, {"u": {"f": 1.0}}, of="sign").tolist() == [1.0]
 
     def test_what_is_missing_is_named(self):
         known = world()
         with pytest.raises(UserError, match="the pair s0 -> new lacks the feature 'cosine/1'"):
-            predict(known, {"s0 -> new": {"cosine/0": 1.0, "cosine/2": 1.0}})
+            predict_gains(known, {"s0 -> new": {"cosine/0": 1.0, "cosine/2": 1.0}})
         with pytest.raises(UserError, match="no measured pair to learn from"):
-            predict([], {"u": {}})
+            predict_gains([], {"u": {}})
 
 
 class TestQuality:
     def test_by_hand(self):
         pairs = [pair(t, s, 0.5 + g, 0.5, 1.0) for t, s, g in [("a", "x", 0.1), ("a", "y", -0.1), ("b", "x", 0.2), ("b", "y", 0.3)]]  # fmt: skip
-        found = quality(pairs, np.array([0.4, 0.1, 0.05, 0.3]))
+        found = prediction_quality(pairs, np.array([0.4, 0.1, 0.05, 0.3]))
         assert found.auc == pytest.approx(2 / 3)  # of three positives, two stand above the one negative
         assert found.auc_by_target == 1.0  # target b has no negative and is left out
         assert found.spearman == pytest.approx(1 - 6 * (4 + 1 + 4 + 1) / (4 * 15))  # ranks 2 1 3 4 and 4 2 1 3
@@ -140,7 +140,7 @@ class TestQuality:
 
     def test_is_not_defined_for_one_sign_and_is_0_for_equal_predictions(self):
         pairs = [pair("a", s, 0.6 + 0.1 * i, 0.5, 1.0) for i, s in enumerate("xyz")]
-        found = quality(pairs, np.zeros(3))
+        found = prediction_quality(pairs, np.zeros(3))
         assert dataclasses.astuple(found) == (None, None, 0.0, 0.0)
 
 
@@ -158,7 +158,7 @@ class TestAssess:
         aucs = []
         for seed in range(6):
             pairs = world(seed=seed, informative=False)
-            aucs.append(quality(pairs, leave_one_out(pairs, FEW)).auc_by_target)
+            aucs.append(prediction_quality(pairs, leave_one_out(pairs, FEW)).auc_by_target)
         assert 0.3 < np.mean(aucs) < 0.6
 
     def test_the_cosine_is_the_mean_over_layers_and_the_largest_source_comes_first(self, found):
@@ -166,7 +166,7 @@ class TestAssess:
         assert found.predicted["cosine"][7] == pytest.approx(sum(first.values()) / 3)
         assert found.predicted["largest"][7] == 100.0
         assert list(found.curves) == ["gain", "sign", "cosine", "largest", "random", "oracle"]
-        assert repr(found).startswith("Assessment(36 pairs, 6 targets, ways: gain, sign")
+        assert repr(found).startswith("GainEvaluation(36 pairs, 6 targets, predictors: gain, sign")
 
     def test_the_cosine_is_of_signed_attributions_only(self):
         pairs = world(targets=3, sources=3)
@@ -190,7 +190,7 @@ class TestAssess:
             run = np.zeros(len(pairs), dtype=bool)
             for target in ("t0", "t1", "t2", "t3"):
                 others = [p for p in pairs if p.target != target]
-                best = curve(others, leave_one_out(others, FEW), way="gain").most_saved(max_loss)
+                best = tradeoff_curve(others, leave_one_out(others, FEW), predictor="gain").most_saved(max_loss)
                 for i, p in enumerate(pairs):
                     run[i] |= p.target == target and predicted[i] >= best.threshold
             assert nested_choice(pairs, predicted, FEW, max_loss=max_loss) == SkipTradeoff(pairs).point(run, None)
@@ -215,7 +215,7 @@ class TestAssess:
         [
             (lambda p: p[:12], r"2 targets \(t0, t1\): leaving one out needs at least 3"),
             (lambda p: [], "0 targets: leaving one out needs at least 3"),
-            (lambda p: [*p, p[0]], "the pair s0 -> t0 is given twice"),
+            (lambda p: [*p, p[0]], "the pair s0 -> t0 is given more than once"),
             (lambda p: [dataclasses.replace(q, features={}) for q in p], "the pairs have no features"),
             (
                 lambda p: [dataclasses.replace(p[0], features={"cosine/0": 1.0}), *p[1:]],
@@ -247,18 +247,22 @@ class TestAssess:
 
 
 class TestReport:
-    points = (Point(-math.inf, 9, 0.0, 0.0), Point(0.1, 3, 0.619, 0.0072), Point(math.inf, 0, 0.9, 0.05))
+    points = (
+        TradeoffPoint(-math.inf, 9, 0.0, 0.0),
+        TradeoffPoint(0.1, 3, 0.619, 0.0072),
+        TradeoffPoint(math.inf, 0, 0.9, 0.05),
+    )
 
     def test_the_headline_by_hand(self):
-        told = Curve("gain", self.points, Point(0.0, 5, 0.4, -0.0031))
-        assert headline(told, metric="F1", nested=Point(None, 4, 0.55, 0.02)) == (
+        told = TradeoffCurve("gain", self.points, TradeoffPoint(0.0, 5, 0.4, -0.0031))
+        assert headline(told, metric="F1", nested=TradeoffPoint(None, 4, 0.55, 0.02)) == (
             "62 % less training time at a cost of 0.7 points of F1 (the most saved with at most 1 point lost, its threshold chosen on these same targets); "
             "40 % less training time at a gain of 0.3 points at the fixed threshold 0; "
             "55 % less training time at a cost of 2.0 points with each target's threshold chosen on the other targets."
         )
 
     def test_the_headline_without_fixed_and_nested(self):
-        told = headline(Curve("cosine", self.points), metric="F1", max_loss=0.05)
+        told = headline(TradeoffCurve("cosine", self.points), metric="F1", max_loss=0.05)
         assert told.startswith(
             "90 % less training time at a cost of 5.0 points of F1 (the most saved with at most 5 points lost"
         )
@@ -284,27 +288,27 @@ class TestReport:
         assert dataclasses.replace(found, pairs=mixed).metric == "score"
 
     def test_writes_valid_json_and_the_same_picture_twice(self, found, tmp_path):
-        write(found, tmp_path / "one")
-        write(found, tmp_path / "two")
+        write_gain_report(found, tmp_path / "one")
+        write_gain_report(found, tmp_path / "two")
         assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["benefit.json", "benefit.md", "benefit.svg"]
         for name in ("benefit.json", "benefit.md", "benefit.svg"):
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
         text = (tmp_path / "one" / "benefit.json").read_text()
         stored = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-        assert stored == told(found)
+        assert stored == as_json(found)
         assert stored["pairs"][3]["gain"] == found.pairs[3].gain
         assert stored["pairs"][3]["predicted"]["gain"] == found.predicted["gain"][3]
         assert stored["curves"]["gain"][0]["threshold"] is None
         assert len(stored["curves"]["random"]) == 37
 
     def test_draws_png_and_refuses_others(self, found, tmp_path):
-        draw(found, tmp_path / "b.png")
+        draw_tradeoff(found, tmp_path / "b.png")
         assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
         with pytest.raises(UserError, match=r"cannot draw 'b.pdf': the ending must be .svg or .png"):
-            draw(found, tmp_path / "b.pdf")
+            draw_tradeoff(found, tmp_path / "b.pdf")
         assert [p.name for p in tmp_path.iterdir()] == ["b.png"]
 
     def test_says_what_to_install_without_matplotlib(self, found, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         with pytest.raises(UserError, match=r"pictures need matplotlib: pip install"):
-            draw(found, tmp_path / "b.svg")
+            draw_tradeoff(found, tmp_path / "b.svg")

@@ -7,7 +7,15 @@ import pytest
 from gain_pairs import pair, world
 
 from tasksel.errors import UserError
-from tasksel.gain.tradeoff import Curve, Point, SkipTradeoff, TrainingCost, curve, measured_pairs, random_draws
+from tasksel.gain.tradeoff import (
+    SkipTradeoff,
+    TradeoffCurve,
+    TradeoffPoint,
+    TrainingCost,
+    measured_pairs,
+    random_orders,
+    tradeoff_curve,
+)
 
 # two targets by three sources; dev prefers y for both; dev never uses z for a, and prefers y to z (same dev) for b
 BY_HAND = [
@@ -102,7 +110,7 @@ class TestLedger:
             return seconds, total
 
         masks = random.random((20, len(pairs))) < 0.4
-        saved, lost = SkipTradeoff(pairs).settle(masks)
+        saved, lost = SkipTradeoff(pairs).saved_and_lost(masks)
         all_seconds, all_score = naive(np.ones(len(pairs)))
         for i, mask in enumerate(masks):
             seconds, score = naive(mask)
@@ -114,19 +122,21 @@ class TestCurve:
     predicted = np.array([0.3, 0.2, 0.2, -0.1, -0.1, 0.3])
 
     def test_runs_what_is_at_least_the_threshold(self):
-        found = curve(BY_HAND, self.predicted, way="gain", fixed=0.0)
+        found = tradeoff_curve(BY_HAND, self.predicted, predictor="gain", fixed=0.0)
         assert [(p.threshold, p.run) for p in found.points] == [(-np.inf, 6), (0.2, 4), (0.3, 2), (np.inf, 0)]
-        assert found.points[2] == Point(0.3, 2, pytest.approx(0.65), pytest.approx(-0.025))
-        assert found.fixed == Point(0.0, 4, pytest.approx(0.3), pytest.approx(0.0))
+        assert found.points[2] == TradeoffPoint(0.3, 2, pytest.approx(0.65), pytest.approx(-0.025))
+        assert found.fixed == TradeoffPoint(0.0, 4, pytest.approx(0.3), pytest.approx(0.0))
 
     def test_most_saved_keeps_to_the_allowed_loss(self):
-        points = [Point(t, 0, s, lost) for t, s, lost in [(-1, 0, 0), (0, 0.2, 0.03), (1, 0.5, 0.01), (2, 0.9, 0.08)]]
-        found = Curve("gain", tuple(points))
+        points = [
+            TradeoffPoint(t, 0, s, lost) for t, s, lost in [(-1, 0, 0), (0, 0.2, 0.03), (1, 0.5, 0.01), (2, 0.9, 0.08)]
+        ]
+        found = TradeoffCurve("gain", tuple(points))
         assert [found.most_saved(loss).saved for loss in (0.0, 0.01, 0.03, 0.5)] == [0, 0.5, 0.5, 0.9]
         assert found.lost_at(0.35) == pytest.approx(0.02)
 
     def test_random_draws_go_from_none_to_all(self):
-        draws = random_draws(BY_HAND, draws=300, seed=0)
+        draws = random_orders(BY_HAND, draws=300, seed=0)
         assert draws.saved.shape == (300, 7)
         np.testing.assert_allclose(draws.saved[:, [0, -1]], [[0.9, 0.0]] * 300)
         np.testing.assert_allclose(draws.lost[:, [0, -1]], [[0.075, 0.0]] * 300, atol=1e-12)
@@ -135,9 +145,9 @@ class TestCurve:
         assert draws.mean.points[-2].lost == pytest.approx(0.0625, abs=0.006)
 
     def test_luck_is_the_share_of_draws_that_lose_no_more(self):
-        draws = random_draws(BY_HAND, draws=200, seed=0)
-        assert draws.no_worse(Point(None, 0, 0.5, 1.0)) == 1.0
-        assert draws.no_worse(Point(None, 0, 0.5, -1.0)) == 0.0
+        draws = random_orders(BY_HAND, draws=200, seed=0)
+        assert draws.no_worse(TradeoffPoint(None, 0, 0.5, 1.0)) == 1.0
+        assert draws.no_worse(TradeoffPoint(None, 0, 0.5, -1.0)) == 0.0
         naive = [np.interp(0.6, s[::-1], lost[::-1]) <= 0.03 for s, lost in zip(draws.saved, draws.lost, strict=True)]
-        assert draws.no_worse(Point(None, 0, 0.6, 0.03)) == np.mean(naive)
+        assert draws.no_worse(TradeoffPoint(None, 0, 0.6, 0.03)) == np.mean(naive)
         assert 0 < np.mean(naive) < 1

@@ -105,7 +105,9 @@ def test_an_adapter_that_is_there_is_used(tiny, pool):
 
 
 def test_an_adapter_that_cannot_be_kept_is_not_trained(tiny):
-    with pytest.raises(UserError, match="'grammar_garden' has no trained adapter, and no folder is given to keep one"):
+    with pytest.raises(
+        UserError, match="'grammar_garden' has no trained adapter, and no folder to keep one in: give cache_dir"
+    ):
         _ = on_base(None, tiny).trained
 
 

@@ -11,7 +11,7 @@ import pytest
 from tasksel import EMBEDDERS, SELECTORS, Embedder, UserError, get_selector, get_task, rank
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.model.base import load_base
-from tasksel.selection.baselines import Oracle, Plain, Random, kind
+from tasksel.selection.baselines import Oracle, Random, TaskBaseline, same_kind
 from tasksel.selection.candidate import TaskCandidate, TaskOnBase
 from tasksel.selection.selectors import EmbeddingSelector, Fused, as_selector
 
@@ -24,7 +24,7 @@ def on_base(base, *tasks, rows=20, seed=0):
 
 
 def known(name, scores):
-    return Plain(name, lambda target, source: scores[source.name])
+    return TaskBaseline(name, lambda target, source: scores[source.name])
 
 
 @pytest.mark.parametrize("by", [name for name in SELECTORS if name != "oracle"])
@@ -102,7 +102,7 @@ def test_kind_counts_the_kind_and_then_the_outputs(tiny):
     target, same, other_kind = on_base(tiny, "sentiment_phones", "sentiment_films", "entail_travel")
     question = on_base(tiny, "question_type")[0]
     assert get_task("question_type").kind == target.task.kind
-    assert [kind(target, source) for source in (same, question, other_kind)] == [1.5, 1.0, 0.0]
+    assert [same_kind(target, source) for source in (same, question, other_kind)] == [1.5, 1.0, 0.0]
 
 
 def test_size_is_the_rows_that_a_source_was_trained_on(tiny):
@@ -133,11 +133,11 @@ def test_the_oracle_knows_what_was_measured_and_nothing_else(tiny):
 def test_the_truth_reaches_the_oracle_alone_or_in_a_fusion_and_no_other(tiny):
     target, *sources = on_base(tiny, "sentiment_phones", *SOURCES)
     truth = {"sentiment_phones": {name: place / 10 for place, name in enumerate(SOURCES)}}
-    fused = get_selector("size+oracle").with_truth(truth)
+    fused = get_selector("size+oracle").with_ground_truth(truth)
     alone = [get_selector("size").scores(target, sources), Oracle(truth).scores(target, sources)]
     assert fused.scores(target, sources) == pytest.approx(reciprocal_rank_fusion(alone))
-    assert get_selector("oracle").with_truth(truth) == Oracle(truth)
-    assert get_selector("kind").with_truth(truth) == get_selector("kind")
+    assert get_selector("oracle").with_ground_truth(truth) == Oracle(truth)
+    assert get_selector("kind").with_ground_truth(truth) == get_selector("kind")
 
 
 class Sided(Embedder):

@@ -148,7 +148,7 @@ class TestRun:
         monkeypatch.setattr(
             AdapterCheckpoint, "model", lambda self, base: loads.append(self.adapter) or model(self, base)
         )
-        features._run.cache_clear()
+        features._forward.cache_clear()
         for measure in MEASURES:
             FeatureSelector(measure).scores(target(), [source(), source(LABELS)])
         assert loads == [CLASSES, LABELS]
@@ -162,7 +162,7 @@ class TestRun:
         both = [
             FeatureSelector("logme").scores(target(name), [source()])[0] for name in ("entail_travel", "entail_kitchen")
         ]
-        features._run.cache_clear()
+        features._forward.cache_clear()
         assert FeatureSelector("logme").scores(target("entail_kitchen"), [source()]) == both[1:]
         assert both[0] != both[1]
 
@@ -173,12 +173,12 @@ class TestRun:
         assert FeatureSelector("leep").scores(target(), [other]) != plain
 
     def test_of_many_rows_is_not_kept(self, source, target, base, monkeypatch):
-        monkeypatch.setattr(features, "KEPT_ROWS", 39)
-        features._run.cache_clear()
+        monkeypatch.setattr(features, "CACHED_ROWS", 39)
+        features._forward.cache_clear()
         encoded = encode_split(training_rows(target().data), target().task, base.tokenizer, max_length=64)
         found = run_source(source().trained, base, encoded)
         assert found.features.shape == (40, 32)
-        assert features._run.cache_info().currsize == 0
+        assert features._forward.cache_info().currsize == 0
 
 
 class TestScores:

@@ -302,8 +302,8 @@ def test_bad_numbers_are_refused(measure, labels, said):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: leep(THETA * 1.1, CLASSES), r"60 rows are no probabilities, the first is row 0 .*sum 1\.1\)"),
-        (lambda: leep(THETA - np.eye(60, 5) + np.eye(60, 5, 1), CLASSES), "rows are no probabilities, the first is row 0"),
+        (lambda: leep(THETA * 1.1, CLASSES), r"60 rows are not probabilities, the first is row 0 .*sum 1\.1\)"),
+        (lambda: leep(THETA - np.eye(60, 5) + np.eye(60, 5, 1), CLASSES), "rows are not probabilities, the first is row 0"),
         (lambda: leep(np.where(THETA > 2, 0, np.nan), CLASSES), "300 of 300 probabilities are NaN or infinite, the first in row 0"),
         (lambda: leep(THETA[:9], CLASSES), "9 rows of probabilities, 60 of labels"),
         (lambda: leep(THETA[0], CLASSES), r"probabilities of shape \[5\]: give \[rows, source classes\]"),
