@@ -1,10 +1,10 @@
-"""A configuration file: YAML into frozen models, every mistake told at once, each with its path and the nearest key."""
+"""A configuration: fields or YAML into frozen models; all mistakes are named at once, each with its path and the nearest key."""
 
 from __future__ import annotations
 
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -13,7 +13,31 @@ from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.training.recipe import Recipe
 
-Config = TypeVar("Config", bound=Frozen)
+
+class Configuration(Frozen):
+    """A configuration made in code, by keyword, or read from YAML; a nested part may be a mapping.
+
+    Raises:
+        UserError: every wrong field at once, each with its path and the nearest key.
+    """
+
+    def __init__(self, /, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise UserError("; ".join(_complaint(item, type(self)) for item in error.errors())) from error
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """The configuration in a YAML file, or the one of that name that comes with the package ("quickstart").
+
+        Raises:
+            UserError: see `read_config`.
+        """
+        return read_config(configuration_file(str(path)), cls)
+
+
+Config = TypeVar("Config", bound=Configuration)
 
 
 class RecipeChange(Frozen):
@@ -69,13 +93,16 @@ def configuration_file(name: str) -> Path:
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:
-    """A configuration file of a kind.
+    """The configuration in a YAML file.
+
+    Args:
+        kind: what the file describes: `Experiment` or `MatrixConfig`.
 
     Raises:
         UserError: no such file, broken YAML (its line), or every wrong field at once, each with its path and the nearest key.
     """
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"no configuration {path}") from error
     except UnicodeDecodeError as error:
@@ -83,12 +110,12 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
         raise UserError(f"{path}:{line}: broken YAML ({getattr(error, 'problem', error)})") from error
-    if not isinstance(told, dict):
-        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {told!r:.60}")
+    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {fields!r:.60}")
     try:
-        return kind.model_validate(told)
-    except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_complaint(item, kind) for item in error.errors())) from error
+        return kind(**fields)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _complaint(item: Any, kind: type[Frozen]) -> str:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from scalearn.comparison.condition import FULL, Condition, unit_name
-from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lists
+from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets, check_lists
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, conditions, several
 from tasksel.errors import UserError
-from tasksel.storage.frozen import Frozen
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
 
-if TYPE_CHECKING:  # a configuration is read, and its mistakes are told, before torch is imported
+if TYPE_CHECKING:  # a configuration is read, and its mistakes are named, before torch is imported
+    from scalearn.comparison.plan import Plan
+    from scalearn.comparison.records import RunFolder
     from scalearn.methods import TransferMethod
 
 Size = int | Literal["full"]
@@ -36,14 +38,30 @@ class SizedTargets(Targets):
     seeds_of: dict[str, tuple[int, ...]] = Field(default_factory=dict)
 
 
-class Experiment(Frozen):
-    """One configuration file. `data` is a folder of task folders, "hub", or None for the built-in suite.
+class Experiment(Configuration):
+    """A comparison of transfer methods, as `scalearn compare` runs it: in code, or `Experiment.from_yaml(path)`.
 
     Attributes:
+        data: a folder of task folders, "hub", or None for the built-in suite.
         test_rows: at most so many rows of each validation set are scored, the same ones always.
         recipe: what changes in every method's recipe; few_shot: further, at few-shot sizes; lr: the learning rate of single methods.
         keep: whether trained models are kept, for `explain`, `export` and `predict`; scores, costs and omegas always are.
         map: the embedding that the task map is drawn by; none where empty.
+
+    Raises:
+        UserError: every wrong field at once, each with its path and the nearest key.
+
+    >>> experiment = Experiment(
+    ...     name="phones",
+    ...     sources={"tasks": ["sentiment_films", "grammar_garden"], "rows": 600},
+    ...     targets={"tasks": ["sentiment_phones"], "sizes": [50], "seeds": [0, 1]},
+    ...     rank={"by": "text", "top": 1},
+    ...     methods=["scalearn", "single-adapter"],
+    ... )
+    >>> [str(unit) for unit in units(experiment)][:2]
+    ['sentiment_phones with 50 rows by scalearn from 1 source by text, seed 0', 'sentiment_phones with 50 rows by single-adapter, seed 0']
+    >>> run = experiment.run("runs/phones")  # doctest: +SKIP
+    >>> {(row.method, row.seed): row.score for row in run.rows}  # doctest: +SKIP
     """
 
     name: str
@@ -60,6 +78,30 @@ class Experiment(Frozen):
     lr: dict[str, float] = Field(default_factory=dict)
     keep: bool = True
     map: str = ""
+
+    def plan(self, out: str | Path, *, store: str | Path | None = None) -> Plan:
+        """The steps that this comparison takes in a run folder; `print(experiment.plan(out))` lists them, `.run()` does them.
+
+        Args:
+            store: where the work is kept; by default `out/store`. Runs that name the same one share it.
+
+        Raises:
+            UserError: what would fail later and can be seen now; see `Plan`.
+        """
+        from scalearn.comparison.plan import Plan
+
+        return Plan(self, out, store=store)
+
+    def run(self, out: str | Path, *, store: str | Path | None = None, jobs: int = 1) -> RunFolder:
+        """Runs the comparison and gives its run folder; what is done already is skipped, and a stopped run goes on.
+
+        Args:
+            store: see `plan`. jobs: processes that share the work.
+
+        Raises:
+            UserError: see `Plan` and `Plan.run`.
+        """
+        return self.plan(out, store=store).run(jobs=jobs)
 
     @property
     def rules(self) -> Protocol:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from scalearn.comparison.config import RecipeChange, Sources, Targets
+from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets
 from tasksel.evaluation.transfer_matrix import SINGLE
-from tasksel.storage.frozen import Frozen
 from tasksel.training.recipe import Recipe
 
 
@@ -18,8 +17,12 @@ class ScoredTargets(Targets):
     test_rows: int | None = None
 
 
-class MatrixConfig(Frozen):
-    """One configuration file.
+class MatrixConfig(Configuration):
+    """Which sources, targets, methods and seeds a transfer matrix is measured for; in code, or `MatrixConfig.from_yaml(path)`.
+
+    >>> config = MatrixConfig(name="m", sources={"tasks": ["mnli", "rte"]}, targets={"tasks": ["rte"]}, methods=["scalearn"])
+    >>> [str(unit) for unit in matrix_units(config)]
+    ['rte by single-adapter, seed 0', 'rte by scalearn from mnli, seed 0']
 
     Attributes:
         methods: those that take one source; the baseline without a source is always measured.

@@ -28,7 +28,7 @@ from tasksel.adapters.pool import AdapterPool
 from tasksel.adapters.train import SOURCE_RECIPE, train_source
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
-from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, read_whole_rows
+from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
 from tasksel.model.base import load_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
@@ -39,6 +39,23 @@ from tasksel.tasks.load import load_data
 from tasksel.tasks.registry import find_tasks
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import encode_split, evaluate
+
+
+def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> TransferMatrix:
+    """Measures a transfer matrix, as `scalearn matrix` does, and gives it; what is done already is skipped.
+
+    Args:
+        out: the folder of `matrix.jsonl`, its provenance and the sources' pool. jobs: processes that share the runs.
+
+    Raises:
+        UserError: see `MatrixMeasurement` and its `run`.
+
+    >>> config = MatrixConfig.from_yaml("scripts/matrix_minilm.yaml")  # doctest: +SKIP
+    >>> matrix = measure_matrix(config, "runs/matrix")  # doctest: +SKIP
+    """
+    measurement = MatrixMeasurement(config, Path(out))
+    measurement.run(jobs=jobs)
+    return read_matrix(measurement.rows_file)
 
 
 class MatrixMeasurement:

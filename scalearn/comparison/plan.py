@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from scalearn.comparison.condition import FULL
 from scalearn.comparison.experiment import Experiment, Size, Unit, check, units
-from scalearn.comparison.records import EXPERIMENT, RANKINGS, ROWS, RankingRecord, UnitRecord
+from scalearn.comparison.records import EXPERIMENT, RANKINGS, ROWS, RankingRecord, RunFolder, UnitRecord
 from scalearn.comparison.work_store import OWN, WorkStore
 from scalearn.comparison.workers import workers
 from tasksel.display.progress import bar, say
@@ -69,13 +69,22 @@ class Plan:
             cannot give, k larger than the sources or too small for a method, a folder that holds a different run.
     """
 
-    def __init__(self, experiment: Experiment, out: Path, *, store: Path | None = None) -> None:
-        self.experiment, self.out = experiment, out
-        self.store = store or out / "store"
+    def __init__(self, experiment: Experiment, out: str | Path, *, store: str | Path | None = None) -> None:
+        self.experiment, self.out = experiment, Path(out)
+        self.store = Path(store) if store else self.out / "store"
         found = find_tasks(experiment.data)
         check(experiment, {name: found[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)})
         self.workshop = WorkStore(experiment, self.store)
         self._claim()
+
+    def __repr__(self) -> str:
+        return f"Plan({self.experiment.name!r}, {str(self.out)!r}, {len(self.steps())} steps)"
+
+    def __str__(self) -> str:
+        """The steps, numbered, done or to do, as `scalearn compare --plan` prints them."""
+        steps = [(step, self.done(step)) for step in self.steps()]
+        lines = [f"{number:>4}  {'done ' if done else 'to do'}  {step}" for number, (step, done) in enumerate(steps, 1)]
+        return "\n".join([*lines, f"{len(steps)} steps, {sum(done for _, done in steps)} done; nothing was run"])
 
     def _claim(self) -> None:
         """Refuses a folder that holds something else."""
@@ -156,8 +165,8 @@ class Plan:
             return shop.make(step.unit)
         return None
 
-    def run(self, *, jobs: int = 1) -> None:
-        """Does what is still to do; every process of a launch calls it.
+    def run(self, *, jobs: int = 1) -> RunFolder:
+        """Does what is still to do and gives the run folder; every process of a launch calls it.
 
         Raises:
             UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
@@ -189,6 +198,7 @@ class Plan:
             if is_main():
                 write_json(self.out / "map.json", told)
         self._record()
+        return RunFolder(self.out)
 
     def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
         """Gives what does a step: by this plan, or, with several jobs, by one like it."""

@@ -10,6 +10,7 @@ A unit is one target by one method from one choice of sources, with one number o
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -132,15 +133,18 @@ def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
     return [parse(told, kind, where) for where, told in whole_lines(path)[0]]
 
 
-class RunFolder:
-    """What a run's folder holds: its configuration, plan and finished rows.
+class RunFolder(os.PathLike[str]):
+    """What a run's folder holds: its configuration, plan and finished rows. Stands for the folder where a path is expected.
+
+    Attributes:
+        rows: the finished units, in the plan's order. rankings: the rankings that chose their sources.
 
     Raises:
         UserError: no run there, or one that this version does not read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = folder = Path(folder)
         if not (folder / EXPERIMENT).is_file():
             raise UserError(
                 f"{folder}: no run there (no {EXPERIMENT}): scalearn compare CONFIG.yaml --out {folder} makes one"
@@ -150,6 +154,13 @@ class RunFolder:
             raise UserError(f"{folder / EXPERIMENT} is not of this version: run it again in another folder")
         self.rows: list[UnitRecord] = read_lines(folder / ROWS, UnitRecord)
         self.rankings: list[RankingRecord] = read_lines(folder / RANKINGS, RankingRecord)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        planned = len(self.told["plan"])
+        return f"RunFolder({str(self.folder)!r}, {planned - len(self.missing)} of {planned} units finished)"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -161,6 +172,20 @@ class RunFolder:
         """Units of the plan that are not finished, by name."""
         done = {name_of(row) for row in self.rows}
         return [name for name in self.told["plan"] if name not in done]
+
+
+def load_run(folder: str | os.PathLike[str]) -> RunFolder:
+    """The run in a folder, finished or not: its rows, rankings, missing units and configuration.
+
+    Raises:
+        UserError: no run there, or one that this version does not read.
+
+    >>> run = load_run("runs/quickstart")  # doctest: +SKIP
+    >>> {(row.target, row.method, row.seed): row.score for row in run.rows}  # doctest: +SKIP
+    >>> run.missing  # doctest: +SKIP
+    []
+    """
+    return RunFolder(folder)
 
 
 def name_of(row: UnitRecord) -> str:

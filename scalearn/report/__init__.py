@@ -11,6 +11,7 @@ Where no picture can be drawn (no matplotlib, say), the rest is written, and say
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,16 +30,16 @@ from tasksel.storage.atomic import write_text
 FOLDER = "report"
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
+def write_report(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
     """Writes the report and gives its page.
 
     Args:
-        out: its folder; by default RUN/report.
+        run: the run's folder, or what `Experiment.run` and `load_run` give. out: the report's folder; by default RUN/report.
 
     Raises:
         UserError: no run there, or rows that this version does not read.
     """
-    found, out = RunFolder(run), out or run / FOLDER
+    found, out = RunFolder(run), Path(out or Path(run) / FOLDER)
     made = comparisons(found.rows, found.config)
     for one in made:
         for size in one.sizes:

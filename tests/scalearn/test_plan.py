@@ -66,6 +66,18 @@ def test_a_plan_lists_every_step_and_leaves_no_trace(config, tmp_path, no_traini
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_prints_what_is_done_and_what_is_to_do(own_run, config, no_training):
+    made = plan(config, own_run)
+    row = next(row for row in RunFolder(own_run).rows if row.method == "head-only")
+    (own_run / "store" / "units" / f"{row.key}.json").unlink()
+    lines = str(made).splitlines()
+    to_do = [f"{len(STEPS) - 2:>4}  to do  {STEPS[-3]}"]
+    assert [line for line in lines if "  to do  " in line] == to_do
+    assert lines[0] == f"   1  done   {STEPS[0]}"
+    assert lines[-1] == f"{len(STEPS)} steps, {len(STEPS) - 1} done; nothing was run"
+    assert repr(made) == f"Plan('small', {str(own_run)!r}, {len(STEPS)} steps)"
+
+
 def test_a_run_stores_every_step(experiment_run, config):
     made = plan(config, experiment_run)
     assert names(made.steps()) == STEPS
