@@ -292,12 +292,12 @@ def test_a_stored_run_is_read_whole(stored):
 
 def test_the_units_sources_and_rankings_of_a_stored_run_have_the_keys_they_had(stored):
     plan, expected = stored_plan(), EXPECTED["run"]
-    shop, wanted = plan.workshop, plan.experiment
+    shop, wanted = plan.work_store, plan.experiment
     assert {str(unit): shop.key(unit) for unit in plan.units} == expected["units"]
     seeds = [(name, seed) for name in wanted.sources.tasks for seed in (0, 1)]
     assert {f"{name}/{seed}": shop.source_key(name, seed) for name, seed in seeds} == expected["sources"]
     seeds = [(name, seed) for name in wanted.targets.tasks for seed in (0, 1)]
-    assert {f"{name}/{seed}": shop.own_key(name, 12, seed) for name, seed in seeds} == expected["own"]
+    assert {f"{name}/{seed}": shop.target_adapter_key(name, 12, seed) for name, seed in seeds} == expected["own"]
     assert all(plan.done(step) for step in plan.steps())
 
 

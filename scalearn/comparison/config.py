@@ -41,7 +41,11 @@ Config = TypeVar("Config", bound=Configuration)
 
 
 class RecipeChange(Frozen):
-    """What a configuration changes in a recipe; what is left out stays."""
+    """What a configuration changes in a recipe; what is left out stays.
+
+    >>> RecipeChange(epochs=3).of(Recipe(lr=1e-3)).epochs
+    3
+    """
 
     lr: float | None = None
     epochs: int | None = None
@@ -58,7 +62,7 @@ class RecipeChange(Frozen):
 
 
 class Sources(Frozen):
-    """The tasks that get a source adapter, and how they are trained."""
+    """The tasks that get a source adapter, the cap on their training rows, and what changes in their recipe."""
 
     tasks: tuple[str, ...]
     rows: int | None = None
@@ -67,27 +71,34 @@ class Sources(Frozen):
 
 
 class Targets(Frozen):
-    """The target tasks, and how little of them there is."""
+    """The target tasks, the cap on their training rows, and the seeds."""
 
     tasks: tuple[str, ...]
     rows: int | None = None
     seeds: tuple[int, ...] = (0,)
 
 
-def check_lists(config: Frozen, *paths: str) -> None:
-    """Refuses a list ("targets.tasks", say) that is empty or names something twice.
+def check_lists(config: Frozen, *paths: str, under: str = "") -> None:
+    """Refuses a list that is empty or has duplicates.
+
+    Args:
+        paths: of the lists, "targets.tasks" say. under: the path of `config` itself, where it is a part of a configuration.
 
     Raises:
         UserError: the first such list, with what it holds.
     """
     for path in paths:
-        given = attrgetter(path)(config)
-        if not given or len(set(given)) != len(given):
-            raise UserError(f"{path}: give one or more, none twice (given {list(given)})")
+        values = attrgetter(path)(config)
+        if not values or len(set(values)) != len(values):
+            raise UserError(f"{under}{path}: must be a non-empty list without duplicates (given {list(values)})")
 
 
 def configuration_file(name: str) -> Path:
-    """The file of a configuration: the name of one that comes with the package ("quickstart"), or a path."""
+    """The file of a configuration: a path, or the name of one that comes with the package.
+
+    >>> configuration_file("quickstart").name, configuration_file("scripts/mine.yaml").name
+    ('quickstart.yaml', 'mine.yaml')
+    """
     packaged = Path(__file__).parent / f"{name}.yaml"
     return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else Path(name)
 
@@ -119,6 +130,7 @@ def read_config(path: Path, kind: type[Config]) -> Config:
 
 
 def _complaint(item: Any, kind: type[Frozen]) -> str:
+    """One of pydantic's complaints as a clause: the path, what is wrong, what was given or the nearest key."""
     path = ".".join(map(str, item["loc"]))
     if item["type"] != "extra_forbidden":
         return f"{path}: {item['msg']} (given {item['input']!r})"

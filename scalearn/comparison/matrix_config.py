@@ -1,4 +1,4 @@
-"""A measured transfer matrix as a configuration: which sources, targets, methods and seeds; and the runs it names."""
+"""The configuration of a measured transfer matrix: which sources, targets, methods and seeds; and the units it names."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MatrixConfig(Configuration):
 
 @dataclass(frozen=True)
 class MatrixUnit:
-    """One run. `source` is None for the baseline."""
+    """One training of a matrix: one target by one method from one source, with one seed. `source` is None for the baseline."""
 
     target: str
     source: str | None
@@ -62,7 +62,7 @@ class MatrixUnit:
 
 
 def matrix_units(config: MatrixConfig) -> list[MatrixUnit]:
-    """Every run, seed by seed, so that a measurement that is stopped has whole seeds. A target's own source is left out."""
+    """Every unit, seed by seed, so that a stopped measurement has whole seeds. The target adapter is not among the sources."""
     return [
         MatrixUnit(target, source, method, seed)
         for seed in config.targets.seeds

@@ -153,7 +153,7 @@ def test_a_sequential_run_starts_from_the_sources_adapter(pool):
         ({"methods": ["soup-similarity"]}, "'soup-similarity' weighs several sources"),
         ({"methods": ["sequentail"]}, "did you mean 'sequential'"),
         ({"lr": {"scalern": 1.0}}, "did you mean 'scalearn'"),
-        ({"methods": []}, r"methods: give one or more, none twice \(given \[\]\)"),
+        ({"methods": []}, r"methods: must be a non-empty list without duplicates \(given \[\]\)"),
         ({"sources": {"tasks": ["rte"]}}, "no task 'rte'"),
     ],
 )

@@ -83,11 +83,11 @@ def test_a_run_stores_every_step(experiment_run, config):
     assert names(made.steps()) == STEPS
     assert to_do(made) == []
     run = RunFolder(experiment_run)
-    assert [str(unit) for unit in made.units] == run.told["plan"]
+    assert [str(unit) for unit in made.units] == run.planned
     assert run.missing == []
     assert [(row.method, row.seed) for row in run.rows] == [(unit.condition.method, unit.seed) for unit in made.units]
     assert (run.config["name"], len(run.rankings)) == ("small", 2)
-    assert run.told["versions"]["torch"]
+    assert run.provenance["versions"]["torch"]
 
 
 def test_a_row_tells_what_was_done(experiment_run):
@@ -128,8 +128,8 @@ def test_the_papers_protocol_shares_one_seeds_sources_and_rows(config, tmp_path)
 def test_the_papers_own_source_is_of_its_one_seed_and_single_adapters_of_every(config, tmp_path):
     config |= {"protocol": "paper", "methods": ["single-adapter", "scalearn-uniform"]}
     config["rank"] = {"by": "all", "own": True}
-    told = [name for name in names(plan(config, tmp_path / "run").steps()) if name.startswith("own")]
-    assert told == [f"own source of entail_kitchen with all rows, seed {seed}" for seed in (0, 1)]
+    told = [name for name in names(plan(config, tmp_path / "run").steps()) if name.startswith("target adapter")]
+    assert told == [f"target adapter of entail_kitchen with all rows, seed {seed}" for seed in (0, 1)]
     plan(config, tmp_path / "run").run()
     one, two = (row for row in RunFolder(tmp_path / "run").rows if row.method == "scalearn-uniform")
     assert one.sources == two.sources
@@ -263,8 +263,8 @@ def test_an_own_source_is_trained_again_only_where_an_unfinished_unit_asks_for_i
     shutil.rmtree(tmp_path / "run" / "store" / "own")
     assert to_do(made) == []
     unit = made.units[-1]
-    made.workshop.unit_path(unit).unlink()
-    assert to_do(made) == ["own source of entail_kitchen with 6 rows, seed 0", str(unit)]
+    made.work_store.unit_path(unit).unlink()
+    assert to_do(made) == ["target adapter of entail_kitchen with 6 rows, seed 0", str(unit)]
 
 
 def test_a_source_that_was_trained_just_so_is_the_single_adapter(quick, tmp_path):

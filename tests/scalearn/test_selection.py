@@ -76,7 +76,7 @@ def test_too_few_for_a_method_is_refused():
     ("choice", "said"),
     [
         ({"by": []}, "rank.by: give one or more"),
-        ({"top": [2, 2]}, "rank.top: give one or more, none twice"),
+        ({"top": [2, 2]}, "rank.top: must be a non-empty list without duplicates"),
         ({"by": "conectivity"}, "did you mean 'connectivity'"),
         ({"by": "all", "order": "tekst"}, "no selector 'tekst'"),
         ({"by": "text+oracle"}, "the oracle knows measured transfers"),
