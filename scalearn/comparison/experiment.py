@@ -14,7 +14,6 @@ from scalearn.comparison.config import Configuration, RecipeChange, Sources, Tar
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, as_tuple, conditions
 from tasksel.errors import UserError
-from tasksel.tasks.load import load_data
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
 
@@ -214,6 +213,8 @@ def check_experiment(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]
 
 def _check_sizes(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
     """Loads few-shot targets whose data is on this machine; those of a hub are checked when they are loaded."""
+    from tasksel.tasks.load import load_data
+
     for name in experiment.targets.tasks:
         for size in experiment.targets.sizes:
             if size != FULL and int(size) < 1:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets
-from tasksel.evaluation.transfer_matrix import SINGLE
 from tasksel.training.recipe import Recipe
 
 
@@ -63,6 +62,8 @@ class MatrixUnit:
 
 def matrix_units(config: MatrixConfig) -> list[MatrixUnit]:
     """Every unit, seed by seed, so that a stopped measurement has whole seeds. The target adapter is not among the sources."""
+    from tasksel.evaluation.transfer_matrix import SINGLE
+
     return [
         MatrixUnit(target, source, method, seed)
         for seed in config.targets.seeds

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import scalearn as sl
-from scalearn.comparison.config import RecipeChange, read_config
+from scalearn.comparison.config import RecipeChange, configuration_file, read_config
 from scalearn.comparison.experiment import Experiment, units
 from scalearn.comparison.matrix_config import MatrixConfig
 from scalearn.comparison.plan import Plan
@@ -140,7 +140,10 @@ def test_a_change_leaves_what_it_does_not_name():
     assert RecipeChange().of(recipe) == recipe
 
 
-RUNS = sorted(path for path in SCRIPTS.glob("*.yaml") if not path.stem.startswith("matrix"))
+RUNS = [
+    configuration_file("quickstart"),
+    *sorted(path for path in SCRIPTS.glob("*.yaml") if not path.stem.startswith("matrix")),
+]
 LOCAL = {"quickstart"}
 FROM_HUB = {"glue_roberta", "superglue_roberta", "humset_xlmr", "fewshot_roberta"}
 GLUE = ("glue_minilm", "glue_minilm_k", "glue_minilm_full", "glue_minilm_two", "glue_minilm_average")
