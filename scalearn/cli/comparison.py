@@ -43,7 +43,7 @@ def compare(
     from scalearn.report import show_run, write_report
 
     if plan:
-        show(str(experiment.plan(out_folder, store=store)))
+        show(f"{experiment.plan(out_folder, store=store)}; nothing was run")
         return
     run = experiment.run(out_folder, store=store, jobs=jobs)
     for ranking in run.rankings[:SHOWN_RANKINGS]:

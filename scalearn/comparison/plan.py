@@ -95,10 +95,10 @@ class Plan:
         return f"Plan({self.experiment.name!r}, {str(self.out)!r}, {len(self.steps())} steps)"
 
     def __str__(self) -> str:
-        """The steps, numbered, done or to do, as `scalearn compare --plan` prints them."""
+        """The steps, numbered, done or to do, as `scalearn compare --plan` lists them."""
         steps = [(step, self.done(step)) for step in self.steps()]
         lines = [f"{number:>4}  {'done ' if done else 'to do'}  {step}" for number, (step, done) in enumerate(steps, 1)]
-        return "\n".join([*lines, f"{len(steps)} steps, {sum(done for _, done in steps)} done; nothing was run"])
+        return "\n".join([*lines, f"{len(steps)} steps, {sum(done for _, done in steps)} done"])
 
     def _claim(self) -> None:
         """Refuses a folder that holds something else."""

@@ -74,7 +74,7 @@ def test_a_plan_prints_what_is_done_and_what_is_to_do(own_run, config, no_traini
     to_do = [f"{len(STEPS) - 2:>4}  to do  {STEPS[-3]}"]
     assert [line for line in lines if "  to do  " in line] == to_do
     assert lines[0] == f"   1  done   {STEPS[0]}"
-    assert lines[-1] == f"{len(STEPS)} steps, {len(STEPS) - 1} done; nothing was run"
+    assert lines[-1] == f"{len(STEPS)} steps, {len(STEPS) - 1} done"
     assert repr(made) == f"Plan('small', {str(own_run)!r}, {len(STEPS)} steps)"
 
 
