@@ -69,6 +69,7 @@ SCALINGS = {
     "scalearn-mean": Scaling("vector", False, 0.0, "mean"),
     "scalearn-softmax": Scaling("vector", False, 0.0, "softmax"),
 }
+"""The forms of omega that are learned, by the name of their transfer method."""
 # ours: one scalar per source, 1/n until another is set or searched
 SET = Scaling("scalar", True, 0.0, learned_by="nothing")
 SEARCHED = Scaling("scalar", True, 0.0, learned_by="search")

@@ -7,10 +7,10 @@
     frozen sources under an omega           scalearn and its forms (learned), average and fixed-grid (set), search (searched)
     frozen sources under attention          fusion
 
-docs/reference/transfer_methods.md has the table; docs/guides/add_a_transfer_method.md shows how to add a row. The learning rates are the authors' (arXiv:2310.01217,
-their scripts): 6e-3 for omega, 3e-4 for an adapter, 5e-5 for AdapterFusion; 3e-3 is Compacter's, 2e-5 the usual one for a whole encoder. Ours:
-3e-3 where only the head trains, and one patience for all methods (`Recipe`'s, 5), so that none is stopped earlier than another (the authors give
-ScaLearn none, adapters and AdapterFusion 5).
+docs/reference/transfer_methods.md has the table; docs/guides/add_a_transfer_method.md shows how to add a row. The learning rates are the
+authors' (arXiv:2310.01217, their scripts): 6e-3 for omega, 3e-4 for an adapter, 5e-5 for AdapterFusion; 3e-3 is Compacter's, 2e-5 the usual
+one for a whole encoder. Ours: 3e-3 where only the head trains, and one patience for all methods (`Recipe`'s, 5), so that none is stopped
+earlier than another (the authors give ScaLearn none, adapters and AdapterFusion 5).
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _METHODS: tuple[TransferMethod, ...] = (
     Fusion(name="fusion", recipe=Recipe(lr=5e-5)),
 )
 METHODS: dict[str, TransferMethod] = {method.name: method for method in _METHODS}
+"""Every transfer method by its name; `register_method` adds others."""
 
 
 def get_method(name: str) -> TransferMethod:

@@ -126,6 +126,6 @@ def searched(
 
     first, start = train(model), time.perf_counter()
     set_omega(model, agreed(minimise(objective, count, seed=seed)))
-    searched_for = time.perf_counter() - start
+    search_seconds = time.perf_counter() - start
     second = train(model)
-    return replace(second, steps=first.steps + second.steps, seconds=first.seconds + searched_for + second.seconds)
+    return replace(second, steps=first.steps + second.steps, seconds=first.seconds + search_seconds + second.seconds)

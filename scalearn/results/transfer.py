@@ -159,7 +159,7 @@ def _similarities(
         return None
     if similarities is None:
         raise UserError(
-            f"method '{method.name}' weighs the sources by their similarity to the target, and there is none: "
+            f"method '{method.name}' weighs the sources by their similarity to the target, and none is given: "
             "let a ranking choose the sources, pass similarities=[...], or use 'soup', which weighs all alike"
         )
     method.check_similarities(similarities)
