@@ -75,7 +75,7 @@ def test_too_few_for_a_method_is_refused():
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ({"by": []}, "rank.by: give one or more"),
+        ({"by": []}, "rank.by: must be a non-empty list"),
         ({"top": [2, 2]}, "rank.top: must be a non-empty list without duplicates"),
         ({"by": "conectivity"}, "did you mean 'connectivity'"),
         ({"by": "all", "order": "tekst"}, "no selector 'tekst'"),
