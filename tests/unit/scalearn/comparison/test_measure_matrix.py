@@ -11,7 +11,7 @@ from scalearn import AdapterPool
 from scalearn.cli.main import main
 from scalearn.comparison.config import read_config
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
-from scalearn.comparison.measure_matrix import MatrixMeasurement
+from scalearn.comparison.measure_matrix import MatrixMeasurement, measure_matrix
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
 from scalearn.methods import METHODS
@@ -101,6 +101,14 @@ def test_two_jobs_measure_what_one_measures(measured, own, tiny):
     assert untimed(own) == untimed(measured)
 
 
+def test_in_code_a_matrix_is_measured_and_given(measured, own, tiny):
+    lines = (own / "matrix.jsonl").read_text().splitlines(keepends=True)
+    (own / "matrix.jsonl").write_text("".join(lines[:-1]))
+    matrix = measure_matrix(config(tiny), str(own))
+    assert untimed(own) == untimed(measured)
+    assert len(matrix.rows) == len(lines)
+
+
 def test_more_seeds_may_be_added_but_nothing_else_may_differ(own, tiny):
     more = config(tiny, targets={**TOLD["targets"], "seeds": [0, 1, 2]})
     assert {unit.seed for unit in MatrixMeasurement(more, own).todo()} == {2}
@@ -145,7 +153,7 @@ def test_a_sequential_run_starts_from_the_sources_adapter(pool):
         ({"methods": ["soup-similarity"]}, "'soup-similarity' weighs several sources"),
         ({"methods": ["sequentail"]}, "did you mean 'sequential'"),
         ({"lr": {"scalern": 1.0}}, "did you mean 'scalearn'"),
-        ({"methods": []}, r"methods: give one or more, none twice \(given \[\]\)"),
+        ({"methods": []}, r"methods: must be a non-empty list without duplicates \(given \[\]\)"),
         ({"sources": {"tasks": ["rte"]}}, "no task 'rte'"),
     ],
 )

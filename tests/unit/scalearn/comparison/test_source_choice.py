@@ -75,8 +75,8 @@ def test_too_few_for_a_method_is_refused():
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ({"by": []}, "rank.by: give one or more"),
-        ({"top": [2, 2]}, "rank.top: give one or more, none twice"),
+        ({"by": []}, "rank.by: must be a non-empty list"),
+        ({"top": [2, 2]}, "rank.top: must be a non-empty list without duplicates"),
         ({"by": "conectivity"}, "did you mean 'connectivity'"),
         ({"by": "all", "order": "tekst"}, "no selector 'tekst'"),
         ({"by": "text+oracle"}, "the oracle knows measured transfers"),
