@@ -70,7 +70,7 @@ def register_method(method: TransferMethod) -> TransferMethod:
 
     Registering the same row again changes nothing, so that a module may be imported twice.
 
-    >>> register(HeadOnly(name="head-only", recipe=HEAD_RECIPE)).name
+    >>> register_method(HeadOnly(name="head-only", recipe=HEAD_RECIPE)).name
     'head-only'
 
     Raises:
