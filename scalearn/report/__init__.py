@@ -17,43 +17,39 @@ from pathlib import Path
 from typing import Any
 
 from scalearn.comparison.records import RunFolder, name_of
-from scalearn.report.drawing import file_name
-from scalearn.report.page import write_page
-from scalearn.report.pictures import draw_all, prefix
-from scalearn.report.sheet import Sheet, latex, listed, markdown, plain
+from scalearn.report.figures.gallery import draw_gallery, prefix
+from scalearn.report.page.page import write_page
 from scalearn.report.statistics import Comparison, comparisons, rows_words
 from scalearn.report.tables import rankings_sheet, sheets, table
-from tasksel.errors import UserError
+from tasksel.display.figures import file_name
+from tasksel.display.tables import Sheet, latex, listed, markdown, plain
 from tasksel.storage.atomic import write_text
 
 FOLDER = "report"
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
+def write_report(folder: Path, out: Path | None = None) -> Path:
     """Writes the report and gives its page.
 
     Args:
-        out: its folder; by default RUN/report.
+        folder: of the run. out: of the report; by default RUN/report.
 
     Raises:
         UserError: no run there, or rows that this version does not read.
     """
-    found, out = RunFolder(run), out or run / FOLDER
-    made = comparisons(found.rows, found.config)
-    for one in made:
+    run, out = RunFolder(folder), out or folder / FOLDER
+    compared = comparisons(run.rows, run.config)
+    for one in compared:
         for size in one.sizes:
             for sheet in sheets(one, size):
-                _write(sheet, out / "tables", prefix(one, made))
-    ranked = rankings_sheet(found.rankings)
+                _write(sheet, out / "tables", prefix(one, compared))
+    ranked = rankings_sheet(run.rankings)
     if ranked:
         _write(ranked, out / "tables", "")
-    try:
-        drawn, why_not = draw_all(found, made, out / "pictures"), ""
-    except UserError as error:
-        drawn, why_not = [], str(error)
-    named = [path.relative_to(out) for path in drawn if path.suffix == ".svg"]
-    write_text(out / "report.md", markdown_report(found, made, named, why_not))
-    return write_page(found, made, out / "report.html")
+    gallery = draw_gallery(run, compared)
+    drawn = [path.relative_to(out) for path in gallery.save(out / "pictures") if path.suffix == ".svg"]
+    write_text(out / "report.md", markdown_report(run, compared, drawn, gallery.missing))
+    return write_page(run, compared, gallery, out / "report.html")
 
 
 def _write(sheet: Sheet, folder: Path, before: str) -> None:
@@ -62,33 +58,34 @@ def _write(sheet: Sheet, folder: Path, before: str) -> None:
     write_text(path.with_name(path.name + ".tex"), latex(sheet))
 
 
-def show_run(run: Path) -> list[Any]:
+def show_run(folder: Path) -> list[Any]:
     """What a terminal shows of a run: the main tables of each base and protocol, and what is missing.
 
     Raises:
         UserError: no run there, or rows that this version does not read.
     """
-    found = RunFolder(run)
-    made = comparisons(found.rows, found.config)
+    run = RunFolder(folder)
     blocks: list[Any] = []
-    for one in made:
-        blocks += [_title(one), table(one), *missing_lines(found, one)]
-    return blocks or [_nothing_yet(found)]
+    for one in comparisons(run.rows, run.config):
+        blocks += [_title(one), table(one), *missing_lines(run, one)]
+    return blocks or [_nothing_yet(run)]
 
 
-def markdown_report(run: RunFolder, made: Sequence[Comparison], drawn: Sequence[Path] = (), why_not: str = "") -> str:
+def markdown_report(
+    run: RunFolder, compared: Sequence[Comparison], drawn: Sequence[Path] = (), missing: str = ""
+) -> str:
     """The whole report as Markdown.
 
     Args:
-        drawn: pictures, as the report names them. why_not: why there are none.
+        drawn: pictures, as the report names them. missing: which are not there, and why.
     """
     parts = [f"# {plain(run.config['name'])}", "\n".join(_state(run))]
-    if not made:
+    if not compared:
         parts.append(_nothing_yet(run))
-    for one in made:
+    for one in compared:
         parts += [f"## {plain(_title(one))}", *_section(run, one)]
-    if why_not:
-        parts.append(f"No pictures: {plain(why_not)}")
+    if missing:
+        parts.append(plain(missing))
     if drawn:
         parts += ["## Pictures", *(f"![{path.stem.replace('-', ' ')}]({path.as_posix()})" for path in drawn)]
     ranked = rankings_sheet(run.rankings)

@@ -1,6 +1,6 @@
 """The tables of a comparison: scores, differences with a paired test, costs, and what each source gives alone.
 
-Lines are ways, in the three blocks of the ScaLearn paper's tables (arXiv:2310.01217): without sources, with sources, ScaLearn's own scalings.
+Lines are conditions, in the three blocks of the ScaLearn paper's tables (arXiv:2310.01217): without sources, with sources, ScaLearn's own scalings.
 Columns are targets. Scores are in percent; what is not finished is named, never left out.
 """
 
@@ -16,30 +16,32 @@ from rich.text import Text
 
 from scalearn.comparison.records import RankingRecord
 from scalearn.methods import METHODS
-from scalearn.report.sheet import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
-from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Way, rows_words
+from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Condition, rows_words
+from tasksel.display.tables import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
 
 BLOCKS = ("without sources", "with sources", "ScaLearn")
 AGAINST = ("single-adapter", "fusion")
 SAME = 1e-12  # means closer than this are the same
 
 
-def block_of(way: Way) -> int:
-    """Which of the BLOCKS a way stands in. ScaLearn's are the mixes whose omega is learned by gradient."""
-    method = METHODS.get(way.method)
+def block_of(condition: Condition) -> int:
+    """Which of the BLOCKS a condition stands in. ScaLearn's are the mixes whose omega is learned by gradient."""
+    method = METHODS.get(condition.method)
     if method is None:  # an older version's
-        return int(way.by is not None)
+        return int(condition.by is not None)
     if not method.takes_sources:
         return 0
     return 2 if method.learns_omega else 1
 
 
-def blocks_of(comparison: Comparison) -> Iterator[tuple[str, list[Way]]]:
-    """The blocks that there are, each with its ways. What each source gives alone stands in none."""
+def blocks_of(comparison: Comparison) -> Iterator[tuple[str, list[Condition]]]:
+    """The blocks that there are, each with its conditions. What each source gives alone stands in none."""
     for number, name in enumerate(BLOCKS):
-        ways = [way for way in comparison.ways if way.by != EACH and block_of(way) == number]
-        if ways:
-            yield name, ways
+        conditions = [
+            condition for condition in comparison.conditions if condition.by != EACH and block_of(condition) == number
+        ]
+        if conditions:
+            yield name, conditions
 
 
 def score(cell: Cell | None, seeds: int) -> str:
@@ -57,20 +59,20 @@ def score(cell: Cell | None, seeds: int) -> str:
 
 
 def main_sheet(comparison: Comparison, size: int | str) -> Sheet:
-    """Each way on each target with one number of rows, their average, and what the transfer learns."""
+    """Each condition on each target with one number of rows, their average, and what the transfer learns."""
     columns = [*comparison.targets, *([AVERAGE] if len(comparison.targets) > 1 else [])]
     seeds = {target: len(comparison.seeds(target)) for target in columns}
     marks = {target: _marks(comparison, target, size) for target in columns}
     blocks = []
-    for name, ways in blocks_of(comparison):
+    for name, conditions in blocks_of(comparison):
         lines = []
-        for way in ways:
-            cells = [comparison.cell(target, size, way) for target in columns]
+        for condition in conditions:
+            cells = [comparison.cell(target, size, condition) for target in columns]
             scores = [
-                Item(score(cell, seeds[target]), marks[target].get(way, ""))
+                Item(score(cell, seeds[target]), marks[target].get(condition, ""))
                 for target, cell in zip(columns, cells, strict=True)
             ]
-            lines.append(items(comparison.label(way), *scores, _learned(comparison, size, way)))
+            lines.append(items(comparison.label(condition), *scores, _learned(comparison, size, condition)))
         blocks.append(Block(name, tuple(lines)))
     metrics = _metrics(comparison, size)
     head = [f"{target}\n{metrics[target]}".strip() for target in comparison.targets] + columns[
@@ -85,26 +87,30 @@ def main_sheet(comparison: Comparison, size: int | str) -> Sheet:
     )
 
 
-def _marks(comparison: Comparison, target: str, size: int | str) -> dict[Way, Mark]:
+def _marks(comparison: Comparison, target: str, size: int | str) -> dict[Condition, Mark]:
     """The best and the second of a column, with those that have the very same mean."""
-    ways = [way for way in comparison.ways if way.by != EACH]
-    means = {way: cell.mean for way in ways if (cell := comparison.cell(target, size, way)) and cell.scores}
-    found: dict[Way, Mark] = {}
+    conditions = [condition for condition in comparison.conditions if condition.by != EACH]
+    means = {
+        condition: cell.mean
+        for condition in conditions
+        if (cell := comparison.cell(target, size, condition)) and cell.scores
+    }
+    found: dict[Condition, Mark] = {}
     marks: tuple[Mark, Mark] = ("second", "best")  # the best last, so that it stays where both have the same mean
     for best, mark in zip(reversed(comparison.best(target, size)), marks, strict=True):
         if best is not None:
-            found |= {way: mark for way, mean in means.items() if abs(mean - means[best]) < SAME}
+            found |= {condition: mark for condition, mean in means.items() if abs(mean - means[best]) < SAME}
     return found
 
 
-def _learned(comparison: Comparison, size: int | str, way: Way) -> str:
+def _learned(comparison: Comparison, size: int | str, condition: Condition) -> str:
     """Learned numbers of the transfer, a mean over the targets that are there."""
-    there = _there(comparison, size, way)
+    there = _there(comparison, size, condition)
     return f"{sum(cell.transfer_parameters for cell in there) / len(there):,.0f}" if there else NOTHING
 
 
-def _there(comparison: Comparison, size: int | str, way: Way) -> list[Cell]:
-    return [cell for target in comparison.targets if (cell := comparison.cell(target, size, way))]
+def _there(comparison: Comparison, size: int | str, condition: Condition) -> list[Cell]:
+    return [cell for target in comparison.targets if (cell := comparison.cell(target, size, condition))]
 
 
 def _metrics(comparison: Comparison, size: int | str) -> dict[str, str]:
@@ -137,23 +143,23 @@ def _main_notes(comparison: Comparison, size: int | str) -> Iterator[str]:
 
 def _counts(comparison: Comparison, size: int | str) -> Iterator[str]:
     for target in comparison.targets:
-        cells = [cell for way in comparison.ways if (cell := comparison.cell(target, size, way))]
+        cells = [cell for condition in comparison.conditions if (cell := comparison.cell(target, size, condition))]
         if cells:
             yield f"{target} {max(cell.rows for cell in cells):,} / {max(cell.test_rows for cell in cells):,}"
 
 
 def _gaps(comparison: Comparison, size: int | str) -> Iterator[str]:
-    """What is not finished and what diverged, by way and target."""
+    """What is not finished and what diverged, by condition and target."""
     missing, diverged = [], []
-    for _, ways in blocks_of(comparison):
-        for way in ways:
+    for _, conditions in blocks_of(comparison):
+        for condition in conditions:
             for target in comparison.targets:
-                cell, asked = comparison.cell(target, size, way), len(comparison.seeds(target))
+                cell, asked = comparison.cell(target, size, condition), len(comparison.seeds(target))
                 done = len(cell.scores) + cell.diverged if cell else 0
                 if done < asked:
-                    missing.append(f"{comparison.label(way)} on {target} ({done} of {asked} seeds)")
+                    missing.append(f"{comparison.label(condition)} on {target} ({done} of {asked} seeds)")
                 if cell and cell.diverged:
-                    diverged.append(f"{comparison.label(way)} on {target} ({cell.diverged} of {done} seeds)")
+                    diverged.append(f"{comparison.label(condition)} on {target} ({cell.diverged} of {done} seeds)")
     if missing:
         yield f"{NOTHING} Not finished: {listed(missing)}"
     if diverged:
@@ -161,16 +167,16 @@ def _gaps(comparison: Comparison, size: int | str) -> Iterator[str]:
 
 
 def paired_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
-    """Each way against a new adapter and against AdapterFusion; None where neither is there."""
+    """Each condition against a new adapter and against AdapterFusion; None where neither is there."""
     others = [name for name in AGAINST if name in comparison.methods]
     if not others:
         return None
     holm = {name: comparison.holm(size, name) for name in others}
     blocks = []
-    for name, ways in blocks_of(comparison):
+    for name, conditions in blocks_of(comparison):
         lines = [
-            items(comparison.label(way), *(part for other in others for part in _against(comparison, size, way, other, holm[other])))
-            for way in ways
+            items(comparison.label(condition), *(part for other in others for part in _against(comparison, size, condition, other, holm[other])))
+            for condition in conditions
         ]  # fmt: skip
         blocks.append(Block(name, tuple(lines)))
     head = [part for name in others for part in (f"minus\n{name}", "p", "p\n(Holm)", "w / t / l")]
@@ -185,17 +191,17 @@ def paired_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
 
 
 def _against(
-    comparison: Comparison, size: int | str, way: Way, other: str, holm: dict[Way, float]
+    comparison: Comparison, size: int | str, condition: Condition, other: str, holm: dict[Condition, float]
 ) -> tuple[str, str, str, str]:
     """Difference, p, corrected p, and the targets won, tied and lost."""
-    found = comparison.paired(size, way, other)
-    single = [comparison.paired(size, way, other, target) for target in comparison.targets]
+    found = comparison.paired(size, condition, other)
+    single = [comparison.paired(size, condition, other, target) for target in comparison.targets]
     verdicts = [one.verdict for one in single if one is not None]
     counts = " / ".join(str(verdicts.count(name)) for name in ("win", "tie", "loss")) if verdicts else NOTHING
     if found is None:
         return NOTHING, NOTHING, NOTHING, counts
     interval = "" if math.isnan(found.low) else f" [{signed(found.low)}, {signed(found.high)}]"
-    corrected = probability(holm[way]) if way in holm else NOTHING
+    corrected = probability(holm[condition]) if condition in holm else NOTHING
     return f"{signed(found.difference)}{interval}", probability(found.p), corrected, counts
 
 
@@ -221,17 +227,17 @@ def probability(p: float | None) -> str:
 
 
 def costs_sheet(comparison: Comparison, size: int | str) -> Sheet:
-    """What each way learns, stores and takes: means over the targets that are there, and seeds."""
+    """What each condition learns, stores and takes: means over the targets that are there, and seeds."""
     blocks = []
-    for name, ways in blocks_of(comparison):
+    for name, conditions in blocks_of(comparison):
         lines = []
-        for way in ways:
-            there = _there(comparison, size, way)
+        for condition in conditions:
+            there = _there(comparison, size, condition)
             lines.append(
                 items(
-                    comparison.label(way),
+                    comparison.label(condition),
                     f"{len(there)} of {len(comparison.targets)}",
-                    _learned(comparison, size, way),
+                    _learned(comparison, size, condition),
                     _average([cell.head_parameters for cell in there], "{:,.0f}"),
                     _size([cell.bytes for cell in there]),
                     _average([cell.seconds for cell in there], "{:,.1f}"),
@@ -265,20 +271,20 @@ def _size(values: Sequence[float | None]) -> str:
 
 def sources_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
     """What each source gives alone, by method; None where none was tried."""
-    ways = [way for way in comparison.ways if way.by == EACH]
-    if not ways:
+    conditions = [condition for condition in comparison.conditions if condition.by == EACH]
+    if not conditions:
         return None
     seeds = {target: len(comparison.seeds(target)) for target in comparison.targets}
     blocks = []
-    for method in dict.fromkeys(way.method for way in ways):
+    for method in dict.fromkeys(condition.method for condition in conditions):
         lines = [
             items(
-                str(way.source),
+                str(condition.source),
                 method,
-                *(score(comparison.cell(target, size, way), seeds[target]) for target in comparison.targets),
+                *(score(comparison.cell(target, size, condition), seeds[target]) for target in comparison.targets),
             )
-            for way in ways
-            if way.method == method
+            for condition in conditions
+            if condition.method == method
         ]
         blocks.append(Block(method, tuple(lines)))
     head = ("source", "method", *comparison.targets)
@@ -290,7 +296,9 @@ def sources_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
 
 def sheets(comparison: Comparison, size: int | str) -> list[Sheet]:
     """All the tables of one number of rows."""
-    if not any(comparison.cell(target, size, way) for target in comparison.targets for way in comparison.ways):
+    if not any(
+        comparison.cell(target, size, condition) for target in comparison.targets for condition in comparison.conditions
+    ):
         return []
     found = (sheet(comparison, size) for sheet in (main_sheet, paired_sheet, costs_sheet, sources_sheet))
     return [sheet for sheet in found if sheet is not None]

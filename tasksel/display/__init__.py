@@ -1,0 +1,1 @@
+"""What both packages show: tables and figures."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tasksel.errors import UserError
+from tasksel.display.figures import BLUE, GREEN, GREY, INK, ORANGE, check_ending, look, save_figure
+from tasksel.display.layout import settle
+from tasksel.display.tables import NOTHING, markdown_table
 from tasksel.gain.predictor import GainEvaluation
 from tasksel.gain.tradeoff import Curve, Point
-from tasksel.storage.atomic import PARTIAL, write_json, write_text
+from tasksel.storage.atomic import write_json, write_text
 
 TITLES = {
     "gain": "predicted gain",
@@ -22,12 +24,12 @@ TITLES = {
     "oracle": "oracle: measured gain",
 }
 LOOKS: dict[str, dict[str, Any]] = {
-    "gain": {"color": "C0", "linewidth": 2.2, "zorder": 4},
-    "sign": {"color": "C0", "linestyle": (0, (4, 1.5)), "zorder": 3},
-    "cosine": {"color": "C2"},
-    "largest": {"color": "C1"},
-    "random": {"color": "0.55"},
-    "oracle": {"color": "0.15", "linestyle": ":"},
+    "gain": {"color": BLUE, "linewidth": 2.2, "zorder": 4},
+    "sign": {"color": BLUE, "linestyle": (0, (4, 1.5)), "zorder": 3},
+    "cosine": {"color": GREEN},
+    "largest": {"color": ORANGE},
+    "random": {"color": GREY},
+    "oracle": {"color": INK, "linestyle": ":"},
 }
 
 
@@ -60,7 +62,7 @@ def _points(loss: float) -> str:
 
 
 def markdown(found: GainEvaluation) -> str:
-    """The report: the sentence, how well gains are predicted, and what each way saves and loses."""
+    """The report: the sentence, how well gains are predicted, and what each order saves and loses."""
     targets, sources = ({getattr(pair, what) for pair in found.pairs} for what in ("target", "source"))
     pays = np.mean([pair.gain > 0 for pair in found.pairs])
     facts = f"{len(found.pairs)} transfers, {len(targets)} targets, {len(sources)} sources; {100 * pays:.0f} % of the transfers gain."
@@ -79,38 +81,36 @@ def markdown(found: GainEvaluation) -> str:
 
 
 def _quality_table(found: GainEvaluation) -> str:
+    head = ("prediction", "AUC, pooled", "AUC, mean of targets", "Spearman, pooled", "Spearman, mean of targets")
     lines = [
-        "| prediction | AUC, pooled | AUC, mean of targets | Spearman, pooled | Spearman, mean of targets |",
-        "|---|--:|--:|--:|--:|",
+        [TITLES[order], *(NOTHING if value is None else f"{value:.2f}" for value in asdict(quality).values())]
+        for order, quality in found.quality.items()
     ]
-    for way, quality in found.quality.items():
-        values = ["–" if value is None else f"{value:.2f}" for value in asdict(quality).values()]
-        lines.append(f"| {TITLES[way]} | " + " | ".join(values) + " |")
-    return "\n".join(lines)
+    return markdown_table(head, lines, bare=True)
 
 
 def _saving_table(found: GainEvaluation) -> str:
-    lines = ["| transfers chosen by | threshold | run | time saved | lost | random |", "|---|---|--:|--:|--:|--:|"]
-    for way, curve in found.curves.items():
+    head, lines = ("transfers chosen by", "threshold", "run", "time saved", "lost", "random"), []
+    for order, curve in found.curves.items():
         rows = [(f"fixed: {curve.fixed.threshold:g}", curve.fixed)] if curve.fixed else []
         rows.append((f"at most {_points(found.max_loss)} lost", curve.most_saved(found.max_loss)))
-        if way == "gain" and found.nested:
+        if order == "gain" and found.nested:
             rows.append(("from the other targets", found.nested))
         for rule, point in rows:
-            cells = [TITLES[way], rule, f"{point.run:.0f}", f"{100 * point.saved:.0f} %", f"{100 * point.lost:.2f}"]
-            lines.append(f"| {' | '.join(cells)} | {_random(found, way, point)} |")
-    return "\n".join(lines)
+            cells = [TITLES[order], rule, f"{point.run:.0f}", f"{100 * point.saved:.0f} %", f"{100 * point.lost:.2f}"]
+            lines.append([*cells, _random(found, order, point)])
+    return markdown_table(head, lines, words=2, bare=True)
 
 
-def _random(found: GainEvaluation, way: str, point: Point) -> str:
-    if way == "random":
-        return "–"
+def _random(found: GainEvaluation, order: str, point: Point) -> str:
+    if order == "random":
+        return NOTHING
     lost = found.curves["random"].lost_at(point.saved)
     return f"{100 * lost:.2f} ({100 * found.draws.no_worse(point):.0f} %)"
 
 
 def draw(found: GainEvaluation, path: Path) -> None:
-    """Time saved against points lost, a line a way; of the predicted gain, a dot at threshold 0 and a ring at `nested`.
+    """Time saved against points lost, one line per order; of the predicted gain, a dot at threshold 0 and a ring at `nested`.
 
     Args:
         path: .svg (the same bytes for the same numbers) or .png; whole or not there.
@@ -118,34 +118,22 @@ def draw(found: GainEvaluation, path: Path) -> None:
     Raises:
         UserError: another ending, or matplotlib is not installed.
     """
-    if path.suffix not in (".svg", ".png"):
-        raise UserError(f"{path}: cannot draw '{path.suffix}'; allowed: .svg, .png")
-    try:
-        import matplotlib
+    check_ending(path)
+    with look("benefit"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError('a picture needs matplotlib: pip install "scalearn[plot]"') from error
-    with matplotlib.rc_context(
-        {"svg.hashsalt": "benefit", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    ):
+
         figure = Figure(figsize=(7.6, 3.6), layout="constrained")
         _panel(found, figure.subplots())
-        figure.legend(frameon=False, loc="outside right center")  # outside: the lines may run anywhere
-        partial = path.with_name(PARTIAL + path.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            metadata = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(partial, format=path.suffix[1:], dpi=150, metadata=metadata)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        figure.legend(loc="outside right center")  # outside: the lines may run anywhere
+        settle(figure)
+        save_figure(figure, path, "Training time saved against score lost")
 
 
 def _panel(found: GainEvaluation, panel: Any) -> None:
-    panel.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    for way, curve in found.curves.items():
-        panel.plot(*zip(*map(_at, curve.points), strict=True), label=TITLES[way], **LOOKS[way])
-    marks = {"markersize": 7, "markeredgewidth": 1.8, "color": "C0", "linestyle": "none", "zorder": 6, "clip_on": False}
+    panel.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+    for order, curve in found.curves.items():
+        panel.plot(*zip(*map(_at, curve.points), strict=True), label=TITLES[order], **LOOKS[order])
+    marks = {"markersize": 7, "markeredgewidth": 1.8, "color": BLUE, "linestyle": "none", "zorder": 6, "clip_on": False}
     fixed = found.curves["gain"].fixed
     if fixed is not None:
         panel.plot(*_at(fixed), "o", label="run where predicted gain ≥ 0", **marks)
@@ -154,7 +142,7 @@ def _panel(found: GainEvaluation, panel: Any) -> None:
     panel.set_xlabel("training time saved [%]")
     panel.set_title(f"points of {found.metric} lost (lower right is better)", loc="left")
     panel.set_xlim(left=0)
-    panel.grid(alpha=0.25)
+    panel.grid(visible=True, axis="both")
 
 
 def _at(point: Point) -> tuple[float, float]:
@@ -167,14 +155,14 @@ def told(found: GainEvaluation) -> dict[str, Any]:
         {"target": pair.target, "source": pair.source, "metric": pair.metric, "gain": pair.gain} for pair in found.pairs
     ]
     for i, pair in enumerate(pairs):
-        pair["predicted"] = {way: float(values[i]) for way, values in found.predicted.items()}
+        pair["predicted"] = {order: float(values[i]) for order, values in found.predicted.items()}
     return {
         "trees": asdict(found.trees),
         "max_loss": found.max_loss,
-        "quality": {way: asdict(quality) for way, quality in found.quality.items()},
+        "quality": {order: asdict(quality) for order, quality in found.quality.items()},
         "pairs": pairs,
-        "curves": {way: [_point(point) for point in curve.points] for way, curve in found.curves.items()},
-        "fixed": {way: _point(curve.fixed) for way, curve in found.curves.items() if curve.fixed},
+        "curves": {order: [_point(point) for point in curve.points] for order, curve in found.curves.items()},
+        "fixed": {order: _point(curve.fixed) for order, curve in found.curves.items() if curve.fixed},
         "nested": found.nested and _point(found.nested),
         "notes": list(found.notes),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import scale, step
+from benchmarks import scale, startup, step
 from benchmarks.models import CONTENDERS, TASK, UNTRAINED, Setting
 from scalearn.layers.mix import bottleneck_layers
 
@@ -144,3 +144,9 @@ def test_the_commands_in_the_document_are_valid():
     assert len(commands) >= 2
     for command in commands:
         step.parse(command.split("#")[0].split())
+
+
+def test_the_start_up_benchmark_has_a_row_for_every_command(monkeypatch):
+    monkeypatch.setattr(startup, "seconds", lambda arguments: (0.25, 0.5))
+    lines = startup.table(startup.measure(2)).splitlines()
+    assert lines[2:] == [f"| `{name}` | 0.25 (0.25 to 0.25) | 0.50 |" for name in startup.COMMANDS]

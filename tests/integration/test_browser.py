@@ -6,7 +6,8 @@ import pytest
 from run_rows import make_run
 
 from scalearn.comparison.records import RunFolder
-from scalearn.report.page import write_page
+from scalearn.report.figures.gallery import draw_gallery
+from scalearn.report.page.page import write_page
 from scalearn.report.statistics import comparisons
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -19,7 +20,8 @@ FIRST, AVERAGE, OVER = 1, 2, 3  # columns
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     run = RunFolder(make_run(tmp_path_factory.mktemp("browser") / "run", partial=True))
-    return write_page(run, comparisons(run.rows, run.config), run.folder / "report.html")
+    compared = comparisons(run.rows, run.config)
+    return write_page(run, compared, draw_gallery(run, compared), run.folder / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -179,12 +181,12 @@ class TestWithout:
         assert page.locator("tr.details").count() > 40
         assert page.locator("figure").count() > 10
 
-    def test_print_shows_what_is_folded(self, opened):
+    def test_print_shows_every_figure_and_only_the_lines_that_are_open(self, opened):
         page = opened(794)
-        details = page.locator("tr.details").first
-        assert not details.is_visible()
+        page.locator("table.main").first.locator("button.fold").first.click()
         page.emulate_media(media="print")
-        assert details.is_visible()
+        assert [details.is_visible() for details in page.locator("tr.details").all()[:3]] == [True, False, False]
+        assert all(figure.is_visible() for figure in page.locator("figure").all())
         assert page.locator("#config").is_visible()
         wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert wide[0] <= wide[1]

@@ -9,10 +9,10 @@ from run_rows import VERSIONS, made_rows, make_run
 
 from scalearn.comparison.records import RunFolder, name_of
 from scalearn.report import markdown_report, show_run, write_report
-from scalearn.report.sheet import latex, markdown
 from scalearn.report.statistics import comparisons
 from scalearn.report.tables import rankings_sheet, sheets
 from tasksel import UserError
+from tasksel.display.tables import latex, markdown
 from tasksel.storage.jsonl import append_line
 
 
@@ -192,7 +192,8 @@ def test_a_broken_map_is_said_and_keeps_nothing_else_away(tmp_path):
     (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
     (run / "map.json").write_text('{"names": ["a"]}')
     text = written(run)
-    assert "No pictures: " in text
+    assert "No map of the tasks: " in text
+    assert "(pictures/costs.svg)" in text
     assert "map.json: not a map of tasks" in text.replace("\\", "")
     assert "| head-only |" in text
     assert "not a map of tasks" in (run / "report" / "report.html").read_text()

@@ -10,7 +10,8 @@ import yaml
 from scalearn import AdapterPool
 from scalearn.cli.main import main
 from scalearn.comparison.config import read_config
-from scalearn.comparison.measure_matrix import MatrixConfig, MatrixMeasurement, Unit, units
+from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
+from scalearn.comparison.measure_matrix import MatrixMeasurement
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
 from scalearn.methods import METHODS
@@ -51,23 +52,23 @@ def untimed(folder):
 
 
 def test_the_units_are_the_baseline_and_each_source_but_the_targets_own_by_each_method(tiny):
-    found = units(config(tiny, targets={**TOLD["targets"], "seeds": [7]}))
+    found = matrix_units(config(tiny, targets={**TOLD["targets"], "seeds": [7]}))
     assert found == [
-        Unit("sentiment_phones", None, "single-adapter", 7),
-        Unit("sentiment_phones", "sentiment_films", "sequential", 7),
-        Unit("sentiment_phones", "entail_travel", "sequential", 7),
-        Unit("sentiment_phones", "sentiment_films", "scalearn", 7),
-        Unit("sentiment_phones", "entail_travel", "scalearn", 7),
-        Unit("entail_travel", None, "single-adapter", 7),
-        Unit("entail_travel", "sentiment_films", "sequential", 7),
-        Unit("entail_travel", "sentiment_films", "scalearn", 7),
+        MatrixUnit("sentiment_phones", None, "single-adapter", 7),
+        MatrixUnit("sentiment_phones", "sentiment_films", "sequential", 7),
+        MatrixUnit("sentiment_phones", "entail_travel", "sequential", 7),
+        MatrixUnit("sentiment_phones", "sentiment_films", "scalearn", 7),
+        MatrixUnit("sentiment_phones", "entail_travel", "scalearn", 7),
+        MatrixUnit("entail_travel", None, "single-adapter", 7),
+        MatrixUnit("entail_travel", "sentiment_films", "sequential", 7),
+        MatrixUnit("entail_travel", "sentiment_films", "scalearn", 7),
     ]
 
 
 def test_a_measurement_holds_every_unit_once(measured, tiny):
     rows = read_matrix(measured).rows
     assert sorted((r.target, str(r.source), r.method, r.seed) for r in rows) == sorted(
-        (u.target, str(u.source), u.method, u.seed) for u in units(config(tiny))
+        (u.target, str(u.source), u.method, u.seed) for u in matrix_units(config(tiny))
     )
     assert all(0 <= row.score <= 1 and row.steps == 2 and row.seconds > 0 for row in rows)
 
@@ -229,7 +230,7 @@ def test_a_published_matrix_is_whole_and_of_the_configuration_beside_it(folder, 
     assert seeds == list(range(len(seeds)))
     measured = told.model_copy(update={"targets": told.targets.model_copy(update={"seeds": tuple(seeds)})})
     assert {(r.target, r.source, r.method, r.seed) for r in rows} == {
-        (u.target, u.source, u.method, u.seed) for u in units(measured)
+        (u.target, u.source, u.method, u.seed) for u in matrix_units(measured)
     }
     assert MatrixConfig.model_validate(provenance["config"]) == told
     assert provenance["adapters"].keys() == set(told.sources.tasks)

@@ -16,16 +16,16 @@ import pytest
 from run_rows import BASES, SOURCES, TARGETS, config, made_rows, make_run
 
 from scalearn.comparison.records import RunFolder, name_of
-from scalearn.report import markup, page_words
-from scalearn.report.markup import Html, el, join
-from scalearn.report.page import page, write_page
-from scalearn.report.page_details import source_words
-from scalearn.report.page_words import lead_words, summary
+from scalearn.report.figures.gallery import draw_gallery
+from scalearn.report.page import sentences
+from scalearn.report.page.details import source_words
+from scalearn.report.page.page import page, write_page
+from scalearn.report.page.sentences import gain_words, summary
 from scalearn.report.statistics import Paired, comparisons
 from tasksel.storage.atomic import write_json
 
 VOID = {"meta", "path", "use", "rect"}
-EVIL = "<script>alert('x')</script>\" onclick=\"{{body}}"
+EVIL = "<script>alert('x')</script>\" onclick=\"{{name}}"
 
 
 class Parsed(HTMLParser):
@@ -60,11 +60,17 @@ class Parsed(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
+def drawn(run, config=None):
+    """The page of a run, whatever its rows are by now."""
+    compared = comparisons(run.rows, run.config if config is None else config)
+    return page(run, compared, draw_gallery(run, compared))
+
+
 def page_of(folder, rows=None, **made):
     run = RunFolder(make_run(folder, **made))
     if rows is not None:
         run.rows = rows
-    return page(run, comparisons(run.rows, run.config))
+    return drawn(run)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +94,7 @@ def evil(tmp_path_factory):
     told = {"names": [EVIL, "b", "c"], "suites": {EVIL: EVIL}, "by": EVIL, "base": EVIL}
     write_json(folder / "map.json", told | {"similarity": [[1, 0.5, 0.2], [0.5, 1, 0.1], [0.2, 0.1, 1]]})
     run.told = {"experiment": {"name": EVIL}, "plan": [name_of(rows[0]), EVIL], "command": EVIL, "versions": {EVIL: EVIL}, "machine": {"x": EVIL}}  # fmt: skip
-    return page(run, comparisons(run.rows, {}))
+    return drawn(run, {})
 
 
 @pytest.fixture
@@ -96,15 +102,9 @@ def no_pictures(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
-class TestMarkup:
-    def test_what_is_not_html_becomes_text(self):
-        assert el("p", "<b>", title='"') == '<p title="&quot;">&lt;b&gt;</p>'
-        assert el("p", Html("<b>x</b>"), None) == "<p><b>x</b></p>"
-        assert join(["<", Html("<i></i>")], "&") == "&lt;&amp;<i></i>"
-
-    @pytest.mark.parametrize("module", [markup, page_words])
-    def test_examples_hold(self, module):
-        assert doctest.testmod(module).failed == 0
+class TestSentences:
+    def test_examples_hold(self):
+        assert doctest.testmod(sentences).failed == 0
 
 
 class TestPage:
@@ -137,7 +137,8 @@ class TestPage:
 
     def test_writes_a_whole_file(self, tmp_path, no_pictures):
         run = RunFolder(make_run(tmp_path / "run"))
-        path = write_page(run, comparisons(run.rows, run.config), tmp_path / "deep" / "report.html")
+        compared = comparisons(run.rows, run.config)
+        path = write_page(run, compared, draw_gallery(run, compared), tmp_path / "deep" / "report.html")
         assert path == tmp_path / "deep" / "report.html"
         assert path.read_text(encoding="utf-8").endswith("</html>\n")
         assert [other.name for other in path.parent.iterdir()] == ["report.html"]
@@ -146,21 +147,21 @@ class TestPage:
         folder = importlib.util.find_spec("scalearn").submodule_search_locations[0]
         told = (Path(folder).parent / "pyproject.toml").read_text()
         packed = json.loads(re.search(r"^scalearn = (\[.*\"py.typed\"\])$", told, re.M)[1])
-        assert {"report/page.css", "report/page.js", "report/page_template.html"} <= set(packed)
+        assert {"report/page/*.css", "report/page/*.js", "report/page/*.html"} <= set(packed)
 
 
 class TestSummary:
-    def test_says_the_best_at_each_size_and_its_lead(self):
+    def test_says_the_best_at_each_size_and_its_gain(self):
         (compared,) = comparisons(made_rows(), config())
         told = summary(compared)
         best, _ = compared.best("average", "full")
-        lead = compared.paired("full", best, "single-adapter")
+        gain = compared.paired("full", best, "single-adapter")
         assert told[0].startswith(
             f"With all rows, {compared.label(best)} has the highest average over the 3 targets: 81.8."
         )
-        assert f"{100 * lead.difference:.1f} points above single-adapter, more than the noise" in told[0]
+        assert f"{100 * gain.difference:.1f} points above single-adapter, more than the noise" in told[0]
         assert [line.split(",")[0] for line in told[:3]] == ["With all rows", "With 16 rows", "With 4 rows"]
-        assert "The best of 18 ways" in told[3]
+        assert "The best of 18 conditions" in told[3]
 
     @pytest.mark.parametrize(
         ("found", "words"),
@@ -173,7 +174,7 @@ class TestSummary:
         ],
     )  # fmt: skip
     def test_is_honest_about_noise(self, found, words):
-        assert words in lead_words(found)
+        assert words in gain_words(found)
 
     def test_says_so_where_no_sources_are_best(self):
         rows = [
@@ -185,7 +186,7 @@ class TestSummary:
 
     def test_says_so_where_there_is_no_average(self):
         rows = [row for row in made_rows() if row.target != "stsb"]
-        assert "no way has finished on every target" in summary(comparisons(rows, config())[0])[0]
+        assert "no condition has finished on every target" in summary(comparisons(rows, config())[0])[0]
 
     def test_one_target_needs_no_average(self):
         rows = [row for row in made_rows() if row.target == "rte"]
@@ -201,7 +202,7 @@ class TestTables:
         (compared,) = comparisons(made_rows(), config())
         for target in TARGETS:
             for size in compared.sizes:
-                cell = compared.cell(target, size, compared.ways[2])
+                cell = compared.cell(target, size, compared.conditions[2])
                 low, high = cell.interval
                 assert f"{100 * cell.mean:.1f} {100 * low:.1f}–{100 * high:.1f}" in parsed.text
 
@@ -249,7 +250,7 @@ class TestTables:
 class TestWhatIsMissing:
     def test_a_partial_run_names_what_is_missing_and_what_diverged(self, tmp_path, no_pictures):
         run = RunFolder(make_run(tmp_path / "run", partial=True))
-        told = Parsed(page(run, comparisons(run.rows, run.config))).text
+        told = Parsed(drawn(run)).text
         assert f"{len(run.missing)} of 1,035 planned units are not finished" in told
         assert "stsb with 4 rows by scalearn from 3 sources by connectivity, seeds 0, 1, 2, 3, 4" in told
         assert "1 finished unit has no score" in told

@@ -6,15 +6,15 @@ import pytest
 from run_rows import BASES, TOP, config, made_rows
 from scipy import stats
 
-from scalearn.report.statistics import Comparison, Way, comparisons, paired, rows_words
+from scalearn.report.statistics import Comparison, Condition, comparisons, paired, rows_words
 
 SCORES = {0: 0.50, 1: 0.60, 2: 0.55, 3: 0.65, 4: 0.70}
 OTHERS = {0: 0.48, 1: 0.55, 2: 0.54, 3: 0.60, 4: 0.66}
-HEAD, ADAPTER = Way("head-only"), Way("single-adapter")
+HEAD, ADAPTER = Condition("head-only"), Condition("single-adapter")
 
 
-def way(method, k=2, by="connectivity", own=False):
-    return Way(method, by, k, own)
+def condition(method, k=2, by="connectivity", own=False):
+    return Condition(method, by, k, own)
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +134,10 @@ def test_order_is_the_configurations_whatever_the_rows_is(rows):
     found = Comparison(rows[::-1], config())
     assert (found.targets, found.sizes) == (["rte", "mrpc", "stsb"], ["full", 16, 4])
     assert found.methods == config()["methods"]
-    alone = [one.source for one in found.ways if one.by == "each"]
+    alone = [one.source for one in found.conditions if one.by == "each"]
     assert alone == config()["sources"]["tasks"]
-    assert [one.k for one in found.ways if one.method == "fusion"] == [*TOP, 5]
-    assert found.ways[-len(alone) :] == [one for one in found.ways if one.by == "each"]
+    assert [one.k for one in found.conditions if one.method == "fusion"] == [*TOP, 5]
+    assert found.conditions[-len(alone) :] == [one for one in found.conditions if one.by == "each"]
 
 
 def test_without_a_configuration_the_order_is_the_rows_and_full_stands_first(rows):
@@ -153,7 +153,7 @@ def test_a_label_says_no_more_than_tells_ways_apart(rows):
 
     def told(some):
         found = Comparison(some, config())
-        return [found.label(one) for one in found.ways]
+        return [found.label(one) for one in found.conditions]
 
     two = labels(k=(0, 2))
     assert told(two) == ["head-only", "fusion"]
@@ -166,19 +166,19 @@ def test_a_label_says_no_more_than_tells_ways_apart(rows):
 
 
 def test_all_and_single_sources_are_named(comparison):
-    labels = [comparison.label(one) for one in comparison.ways if one.method == "scalearn"]
+    labels = [comparison.label(one) for one in comparison.conditions if one.method == "scalearn"]
     assert labels[:4] == [*(f"scalearn ({k} by connectivity)" for k in TOP), "scalearn (all 5)"]
     assert labels[4] == "scalearn (from qnli)"
-    assert len(set(map(comparison.label, comparison.ways))) == len(comparison.ways)
+    assert len(set(map(comparison.label, comparison.conditions))) == len(comparison.conditions)
 
 
 def test_all_sources_are_one_way_though_a_target_among_them_has_one_fewer(rows):
     some = [row for row in rows if row.method == "fusion" and row.by == "all"]
     fewer = [row.model_copy(update={"k": 4}) if row.target == "rte" else row for row in some]
     found = Comparison(fewer, config())
-    assert found.ways == [way("fusion", 5, "all")]
-    assert found.mean_cell("full", found.ways[0]) is not None
-    assert found.label(found.ways[0]) == "fusion"
+    assert found.conditions == [condition("fusion", 5, "all")]
+    assert found.mean_cell("full", found.conditions[0]) is not None
+    assert found.label(found.conditions[0]) == "fusion"
 
 
 def test_all_sources_in_an_order_are_one_way_too(rows):
@@ -188,26 +188,26 @@ def test_all_sources_in_an_order_are_one_way_too(rows):
     told["rank"]["top"] = [2]
     some = one([row for row in rows if row.method == "fusion" and row.k == 5 and row.by == "connectivity"], method="soup-similarity")  # fmt: skip
     six = [row if row.target == "rte" else row.model_copy(update={"k": 6}) for row in some]
-    assert Comparison(six, told).ways == [way("soup-similarity", 6)]
+    assert Comparison(six, told).conditions == [condition("soup-similarity", 6)]
     told["rank"]["top"] = [5, 6]  # asked for by number, 5 of 5 and 6 of 6 are different choices
-    assert len(Comparison(six, told).ways) == 2
+    assert len(Comparison(six, told).conditions) == 2
 
 
 def test_the_other_side_has_the_same_sources_or_is_the_only_one(comparison, rows):
-    assert comparison.counterpart(way("scalearn", 3), "fusion") == way("fusion", 3)
-    assert comparison.counterpart(way("scalearn", 3), "single-adapter") == ADAPTER
+    assert comparison.counterpart(condition("scalearn", 3), "fusion") == condition("fusion", 3)
+    assert comparison.counterpart(condition("scalearn", 3), "single-adapter") == ADAPTER
     assert comparison.counterpart(HEAD, "fusion") is None  # four of them
     assert comparison.counterpart(HEAD, "full") is None  # none
     single = Comparison([row for row in rows if row.method != "fusion" or row.k == 2], config())
-    assert single.counterpart(HEAD, "fusion") == way("fusion", 2)
-    assert single.counterpart(way("scalearn", 3), "fusion") == way("fusion", 2)
+    assert single.counterpart(HEAD, "fusion") == condition("fusion", 2)
+    assert single.counterpart(condition("scalearn", 3), "fusion") == condition("fusion", 2)
 
 
 def test_a_way_is_paired_on_a_target_or_on_the_averages(comparison):
     for target in ("mrpc", "average"):
-        ours, theirs = (comparison.cell(target, 16, one) for one in (way("scalearn"), way("fusion")))
+        ours, theirs = (comparison.cell(target, 16, one) for one in (condition("scalearn"), condition("fusion")))
         expected = stats.ttest_rel(list(ours.scores.values()), list(theirs.scores.values()))
-        found = comparison.paired(16, way("scalearn"), "fusion", None if target == "average" else target)
+        found = comparison.paired(16, condition("scalearn"), "fusion", None if target == "average" else target)
         assert found.p == pytest.approx(expected.pvalue)
         assert found.against == "fusion (2 by connectivity)"
     assert comparison.paired(16, ADAPTER, "single-adapter") is None
@@ -215,21 +215,23 @@ def test_a_way_is_paired_on_a_target_or_on_the_averages(comparison):
 
 
 def test_holms_correction_is_a_worked_one(comparison, monkeypatch):
-    given = {HEAD: 0.01, way("scalearn"): 0.04, way("fusion"): 0.03, way("average"): 0.005}
+    given = {HEAD: 0.01, condition("scalearn"): 0.04, condition("fusion"): 0.03, condition("average"): 0.005}
 
     def fixed(_self, _size, one, _against, _target=None):
         return None if one not in given else paired(SCORES, OTHERS, "x").__class__("x", 0.1, 0.0, 0.2, given[one], 5)
 
     monkeypatch.setattr(Comparison, "paired", fixed)
     corrected = comparison.holm("full", "single-adapter")
-    assert corrected == pytest.approx({way("average"): 0.02, HEAD: 0.03, way("fusion"): 0.06, way("scalearn"): 0.06})
+    assert corrected == pytest.approx(
+        {condition("average"): 0.02, HEAD: 0.03, condition("fusion"): 0.06, condition("scalearn"): 0.06}
+    )
 
 
 def test_best_and_second_are_by_mean_and_never_a_source_alone(rows):
     raised = [row.model_copy(update={"score": 0.99}) if row.by == "each" else row for row in rows]
     found = Comparison(raised, config())
-    assert found.best("average", "full") == (way("scalearn", 2), way("scalearn", 3))
-    means = {one: found.cell("rte", 4, one).mean for one in found.ways if one.by != "each"}
+    assert found.best("average", "full") == (condition("scalearn", 2), condition("scalearn", 3))
+    means = {one: found.cell("rte", 4, one).mean for one in found.conditions if one.by != "each"}
     assert list(found.best("rte", 4)) == sorted(means, key=means.get, reverse=True)[:2]
 
 

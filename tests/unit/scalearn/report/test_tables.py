@@ -9,8 +9,7 @@ from run_rows import BASES, GAINS, SOURCES, TARGETS, config, made_rankings, made
 
 from scalearn.comparison.records import RunFolder
 from scalearn.methods import METHODS
-from scalearn.report.sheet import Block, Item, Sheet, Terminal, items, latex, listed, markdown, plain, tex
-from scalearn.report.statistics import Comparison, Way, comparisons
+from scalearn.report.statistics import Comparison, Condition, comparisons
 from scalearn.report.tables import (  # fmt: skip
     block_of,
     costs_sheet,
@@ -24,8 +23,9 @@ from scalearn.report.tables import (  # fmt: skip
     sources_sheet,
     table,
 )
+from tasksel.display.tables import Block, Item, Sheet, Terminal, items, latex, listed, markdown, plain, tex
 
-HEAD, ADAPTER, FUSION = Way("head-only"), Way("single-adapter"), Way("fusion", "connectivity", 2)
+HEAD, ADAPTER, FUSION = Condition("head-only"), Condition("single-adapter"), Condition("fusion", "connectivity", 2)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,11 @@ def printed(shown, width):
 def test_a_line_holds_the_means_of_its_way_in_percent(comparison):
     for size in comparison.sizes:
         sheet = main_sheet(comparison, size)
-        for way in comparison.ways:
-            if way.by == "each":
+        for condition in comparison.conditions:
+            if condition.by == "each":
                 continue
-            line = line_of(sheet, comparison.label(way))
-            cells = [comparison.cell(target, size, way) for target in (*TARGETS, "average")]
+            line = line_of(sheet, comparison.label(condition))
+            cells = [comparison.cell(target, size, condition) for target in (*TARGETS, "average")]
             assert [item.text for item in line[1:-1]] == [
                 f"{100 * cell.mean:.1f} ± {100 * cell.std:.1f}" for cell in cells
             ]
@@ -120,15 +120,13 @@ def test_ways_with_the_very_same_mean_share_a_mark():
 
 
 def test_blocks_follow_what_a_method_is():
-    expected = {
+    assert {name: block_of(Condition(name)) for name in METHODS if name != "joint"} == {
         **dict.fromkeys(("head-only", "full", "single-adapter", "compacter++"), 0),
         **dict.fromkeys(("sequential", "average", "fixed-grid", "search", "soup", "soup-similarity", "fusion"), 1),
         **dict.fromkeys(("scalearn", "scalearn-uniform", "scalearn++", "scalearn-uniform++"), 2),
         **dict.fromkeys(("scalearn-mean", "scalearn-softmax"), 2),
     }
-    assert {name: block_of(Way(name)) for name in expected} == expected
-    assert all(block_of(Way(name)) == 0 for name, method in METHODS.items() if not method.takes_sources)
-    assert (block_of(Way("of-an-older-version")), block_of(Way("of-an-older-version", "all", 3))) == (0, 1)
+    assert (block_of(Condition("of-an-older-version")), block_of(Condition("of-an-older-version", "all", 3))) == (0, 1)
 
 
 def test_blocks_stand_in_the_papers_order(comparison):
@@ -144,7 +142,7 @@ def test_what_each_source_gives_stands_in_its_own_table(comparison):
     sheet = sources_sheet(comparison, 4)
     lines = [line for block in sheet.blocks for line in block.lines]
     assert [line[0].text for line in lines] == list(SOURCES)
-    cell = comparison.cell("mrpc", 4, Way("scalearn", "each", 1, False, "qqp"))
+    cell = comparison.cell("mrpc", 4, Condition("scalearn", "each", 1, False, "qqp"))
     assert lines[1][3].text == score(cell, 5)
     assert sources_sheet(Comparison(made_rows()[:5]), "full") is None
 
@@ -197,12 +195,12 @@ def test_rows_trained_on_and_scored_are_told(comparison):
 
 def test_differences_are_the_comparisons(comparison):
     sheet, holm = paired_sheet(comparison, 4), comparison.holm(4, "fusion")
-    way = Way("average", "connectivity", 2)
-    line = [item.text for item in line_of(sheet, comparison.label(way))]
-    found = comparison.paired(4, way, "fusion")
+    condition = Condition("average", "connectivity", 2)
+    line = [item.text for item in line_of(sheet, comparison.label(condition))]
+    found = comparison.paired(4, condition, "fusion")
     assert found.difference < 0
     interval = f"−{-100 * found.difference:.1f} [−{-100 * found.low:.1f}, −{-100 * found.high:.1f}]"
-    assert line[5:] == [interval, probability(found.p), probability(holm[way]), "0 / 0 / 3"]
+    assert line[5:] == [interval, probability(found.p), probability(holm[condition]), "0 / 0 / 3"]
     assert line_of(sheet, "single-adapter")[1:5] == items("–", "–", "–", "–")
 
 
@@ -235,8 +233,8 @@ def test_the_tests_limits_are_said_where_it_is_shown(comparison):
 
 
 def test_costs_are_means_over_targets(comparison):
-    way = Way("scalearn", "connectivity", 3)
-    line = [item.text for item in line_of(costs_sheet(comparison, "full"), comparison.label(way))]
+    condition = Condition("scalearn", "connectivity", 3)
+    line = [item.text for item in line_of(costs_sheet(comparison, "full"), comparison.label(condition))]
     assert line[1:] == [
         "3 of 3",
         "384",

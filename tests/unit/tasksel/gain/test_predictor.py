@@ -300,11 +300,11 @@ class TestReport:
     def test_draws_png_and_refuses_others(self, found, tmp_path):
         draw(found, tmp_path / "b.png")
         assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
-        with pytest.raises(UserError, match=r"cannot draw '.pdf'; allowed: .svg, .png"):
+        with pytest.raises(UserError, match=r"cannot draw 'b.pdf': the ending must be .svg or .png"):
             draw(found, tmp_path / "b.pdf")
         assert [p.name for p in tmp_path.iterdir()] == ["b.png"]
 
     def test_says_what_to_install_without_matplotlib(self, found, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        with pytest.raises(UserError, match=r"a picture needs matplotlib: pip install"):
+        with pytest.raises(UserError, match=r"pictures need matplotlib: pip install"):
             draw(found, tmp_path / "b.svg")

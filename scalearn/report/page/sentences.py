@@ -1,4 +1,4 @@
-"""What a comparison says, in sentences: which way is best, whether its lead is more than noise, and what is missing."""
+"""What a comparison says, in sentences: which condition is best, whether its gain is more than noise, and what is missing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Iterable
 
-from scalearn.report.score_pictures import REFERENCE, ascending, main_ways
-from scalearn.report.statistics import AVERAGE, Comparison, Paired, Way, rows_words
+from scalearn.report.figures.shown import REFERENCE, ascending, main_conditions
+from scalearn.report.statistics import AVERAGE, Comparison, Condition, Paired, rows_words
 from scalearn.report.tables import signed
 
 SEED = re.compile(r"(.*), seed (-?\d+)")
@@ -26,10 +26,10 @@ def between(low: float, high: float) -> str:
 def summary(comparison: Comparison) -> list[str]:
     """A sentence or two for each size, fewest rows last, and how to take them."""
     told = [_best_words(comparison, size) for size in reversed(ascending(comparison.sizes))]
-    ways = len(main_ways(comparison))
-    if ways > 2:
+    conditions = len(main_conditions(comparison))
+    if conditions > 2:
         told.append(
-            f"The best of {ways} ways is named after all scores are known, which flatters it a little; intervals are over seeds, "
+            f"The best of {conditions} conditions is named after all scores are known, which flatters it a little; intervals are over seeds, "
             "not over other targets."
         )
     return told
@@ -41,25 +41,27 @@ def _best_words(comparison: Comparison, size: int | str) -> str:
     best, second = comparison.best(target, size)
     rows = f"With {rows_words(size)}"
     if best is None:
-        return f"{rows}, no way has finished on every target with the same seeds yet, so that there is no average."
+        return (
+            f"{rows}, no condition has finished on every target with the same seeds yet, so that there is no average."
+        )
     cell = comparison.cell(target, size, best)
     where = f"score on {target}" if alone else f"average over the {len(comparison.targets)} targets"
     told = f"{rows}, {comparison.label(best)} has the highest {where}: {score(cell.mean if cell else math.nan)}"
     if best.method == REFERENCE:
         return f"{told}. It takes no sources: {_nearest(comparison, target, size, best, second)}."
-    return f"{told}. {lead_words(comparison.paired(size, best, REFERENCE, target))}"
+    return f"{told}. {gain_words(comparison.paired(size, best, REFERENCE, target))}"
 
 
-def _nearest(comparison: Comparison, target: str, size: int | str, best: Way, second: Way | None) -> str:
+def _nearest(comparison: Comparison, target: str, size: int | str, best: Condition, second: Condition | None) -> str:
     if second is None:
         return "nothing else is finished there"
     first, other = comparison.cell(target, size, best), comparison.cell(target, size, second)
     behind = (first.mean if first else math.nan) - (other.mean if other else math.nan)
-    return f"none of the ways that do is above it, and {comparison.label(second)} comes nearest, {score(behind)} points below"
+    return f"none of the conditions that do is above it, and {comparison.label(second)} comes nearest, {score(behind)} points below"
 
 
-def lead_words(found: Paired | None) -> str:
-    """Whether a lead over the reference is more than the noise between seeds."""
+def gain_words(found: Paired | None) -> str:
+    """Whether a gain over the reference is more than the noise between seeds."""
     if found is None:
         return f"Whether that is more than noise cannot be said: there are not two seeds of it and of {REFERENCE} to compare."
     gap = f"{score(abs(found.difference))} points {'above' if found.difference >= 0 else 'below'} {found.against}"

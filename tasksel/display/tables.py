@@ -99,14 +99,31 @@ class Terminal:
 
 def markdown(sheet: Sheet, *, level: int = 3) -> str:
     """As Markdown, under a heading. It has no rule between lines: each block begins with its name."""
-    signs = [":--" if place < sheet.words else "--:" for place in range(len(sheet.head))]
-    lines = [_row(map(plain, sheet.head)), _row(signs)]
+    lines: list[Iterable[str]] = []
     for block in sheet.blocks:
         if len(sheet.blocks) > 1:
-            lines.append(_row([f"*{plain(block.name)}*", *[""] * (len(sheet.head) - 1)]))
-        lines += [_row(map(_marked, line)) for line in block.lines]
+            lines.append([f"*{plain(block.name)}*", *[""] * (len(sheet.head) - 1)])
+        lines += [map(_marked, line) for line in block.lines]
     notes = [f"{plain(note)}  " for note in sheet.notes]
-    return "\n".join([f"{'#' * level} {plain(sheet.title)}", "", *lines, "", *notes]).rstrip() + "\n"
+    table = markdown_table(map(plain, sheet.head), lines, words=sheet.words)
+    return "\n".join([f"{'#' * level} {plain(sheet.title)}", "", table, "", *notes]).rstrip() + "\n"
+
+
+def markdown_table(head: Iterable[str], lines: Iterable[Iterable[str]], *, words: int = 1, bare: bool = False) -> str:
+    """Cells that are Markdown already, as a table; the first `words` columns stand to the left, the others to the right.
+
+    Args:
+        bare: the rule below the head without spaces, as published gain reports have it.
+
+    >>> print(markdown_table(["task", "score"], [["rte", "0.62"]]))
+    | task | score |
+    | :-- | --: |
+    | rte | 0.62 |
+    """
+    head = list(head)
+    signs = [":--" if place < words else "--:" for place in range(len(head))]
+    rule = f"|{'|'.join(signs)}|".replace(":--", "---") if bare else _row(signs)
+    return "\n".join([_row(head), rule, *map(_row, lines)])
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from scalearn.report.drawing import (
+from scalearn.report.figures.projection import distances, plane
+from tasksel.display.figures import (
     BLUE,
     GREEN,
     GRID,
@@ -17,15 +18,13 @@ from scalearn.report.drawing import (
     PURPLE,
     SKY,
     VERMILION,
+    WIDTH,
     YELLOW,
-    Picture,
     Style,
     file_name,
-    label_points,
-    panels,
-    settle,
 )
-from scalearn.report.projection import distances, plane
+from tasksel.display.layout import label_points, panels, settle, shortened
+from tasksel.display.picture import Picture
 
 MARKERS = "osD^v<>PXphd8H*"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, INK, YELLOW)
@@ -91,7 +90,7 @@ def _tree_picture(names: list[str], similarity: np.ndarray, of: str, name: str) 
     ax = drawn.axes[0]
     for at, apart in zip(tree["icoord"], tree["dcoord"], strict=True):
         ax.plot(apart, at, color=BLUE, linewidth=1.0, solid_joinstyle="miter")
-    ax.set_yticks(5 + 10 * np.arange(len(names)), [names[leaf] for leaf in tree["leaves"]])
+    ax.set_yticks(5 + 10 * np.arange(len(names)), [shortened(names[leaf], 0.5 * 72 * WIDTH) for leaf in tree["leaves"]])
     ax.set_ylim(10 * len(names), 0)
     ax.set_xlim(left=0)
     ax.grid(visible=False)
