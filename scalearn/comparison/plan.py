@@ -27,7 +27,7 @@ from scalearn.comparison.work_store import OWN, WorkStore
 from scalearn.comparison.workers import workers
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
-from tasksel.processes import accelerator, is_main
+from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
@@ -171,11 +171,10 @@ class Plan:
         # here a base that cannot be loaded is refused, before anything is written
         say(f"{self.experiment.name} on {self.workshop.base}")
         todo = [step for step in self.steps() if not self.done(step)]
-        accelerator().wait_for_everyone()  # all have looked before one writes
         total = len(self.steps())
         if len(todo) < total:
             say(f"{total - len(todo)} of {total} steps are done already")
-        self._record()
+        main_writes(self._record)
         with bar(self.experiment.name, len(todo)) as advance, workers(self._worker(jobs), jobs) as work:
             for wave in WAVES:
                 for step, row, seconds in work([step for step in todo if step.wave == wave]):
@@ -186,9 +185,8 @@ class Plan:
                     advance(str(step))
         if self.experiment.map and not (self.out / "map.json").is_file():
             told = self.workshop.task_map()
-            if is_main():
-                write_json(self.out / "map.json", told)
-        self._record()
+            main_writes(write_json, self.out / "map.json", told)
+        main_writes(self._record)
 
     def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
         """Gives what does a step: by this plan, or, with several jobs, by one like it."""
@@ -207,19 +205,17 @@ class Plan:
 
     def _record(self) -> None:
         """Writes down what is run, and every finished row."""
-        if is_main():
-            told = self.experiment.model_dump(mode="json")
-            made = {"experiment": told, "key": value_hash(told), "plan": [str(unit) for unit in self.units]}
-            made |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
-            made["machine"] = {
-                "processor": platform.machine(),
-                "device": _device(),
-                "threads": torch.get_num_threads(),
-            }
-            write_json(self.out / EXPERIMENT, made)
-            write_lines(self.out / ROWS, self.rows())
-            write_lines(self.out / RANKINGS, self.rankings())
-        accelerator().wait_for_everyone()
+        told = self.experiment.model_dump(mode="json")
+        made = {"experiment": told, "key": value_hash(told), "plan": [str(unit) for unit in self.units]}
+        made |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
+        made["machine"] = {
+            "processor": platform.machine(),
+            "device": _device(),
+            "threads": torch.get_num_threads(),
+        }
+        write_json(self.out / EXPERIMENT, made)
+        write_lines(self.out / ROWS, self.rows())
+        write_lines(self.out / RANKINGS, self.rankings())
 
 
 def _device() -> str:

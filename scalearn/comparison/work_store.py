@@ -34,7 +34,7 @@ from tasksel.adapters.pool import AdapterPool, Source
 from tasksel.adapters.train import source_key, train_source
 from tasksel.display.progress import say
 from tasksel.model.base import Base, describe, load_base
-from tasksel.processes import accelerator, is_main
+from tasksel.processes import is_main, main_writes
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.ranking import rank
 from tasksel.storage.atomic import read_json, value_hash, write_json
@@ -224,9 +224,7 @@ class WorkStore:
             key=path.stem, target=target, size=size, seed=seed, by=by,
             names=ranking.names, scores=ranking.scores, seconds=ranking.provenance["seconds"],
         )  # fmt: skip
-        if is_main():
-            write_json(path, row.model_dump(mode="json"))
-        accelerator().wait_for_everyone()
+        main_writes(write_json, path, row.model_dump(mode="json"))
 
     # units
 
@@ -256,9 +254,7 @@ class WorkStore:
         path = self.unit_path(unit)
         made = self._own_row(unit) if unit.condition.method == OWN else self._transferred(unit, path.stem)
         row = UnitRecord(key=path.stem, **self._told(unit), **made)
-        if is_main():
-            write_json(path, row.model_dump(mode="json"))
-        accelerator().wait_for_everyone()
+        main_writes(write_json, path, row.model_dump(mode="json"))
         return row
 
     def _told(self, unit: Unit) -> dict[str, Any]:
@@ -361,6 +357,4 @@ def _folder(kept: Path | None) -> Iterator[Path]:
     try:
         yield made
     finally:
-        accelerator().wait_for_everyone()
-        if is_main():
-            shutil.rmtree(made, ignore_errors=True)
+        main_writes(shutil.rmtree, made, ignore_errors=True)
