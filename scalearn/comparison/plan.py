@@ -27,7 +27,7 @@ from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
-from tasksel.processes import accelerator, is_main
+from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
@@ -197,11 +197,10 @@ class Plan:
         # a base that cannot be loaded is refused here, before anything is written
         say(f"{self.experiment.name} on {self.work_store.base}")
         todo = [step for step in self.steps() if not self.done(step)]
-        accelerator().wait_for_everyone()  # all have looked before one writes
         total = len(self.steps())
         if len(todo) < total:
             say(f"{total - len(todo)} of {total} steps are done already")
-        self._record()
+        main_writes(self._record)
         with bar(self.experiment.name, len(todo)) as advance, workers(self._worker(jobs), jobs) as work:
             for wave in WAVES:
                 for step, row, seconds in work([step for step in todo if step.wave == wave]):
@@ -212,9 +211,8 @@ class Plan:
                     advance(str(step))
         if self.experiment.map and not (self.out / "map.json").is_file():
             task_map = self.work_store.task_map()
-            if is_main():
-                write_json(self.out / "map.json", task_map)
-        self._record()
+            main_writes(write_json, self.out / "map.json", task_map)
+        main_writes(self._record)
         return RunFolder(self.out)
 
     def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
@@ -234,19 +232,17 @@ class Plan:
 
     def _record(self) -> None:
         """Writes the configuration with its provenance, every finished row and every ranking."""
-        if is_main():
-            config = self.experiment.model_dump(mode="json")
-            provenance = {"experiment": config, "key": value_hash(config), "plan": [str(unit) for unit in self.units]}
-            provenance |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
-            provenance["machine"] = {
-                "processor": platform.machine(),
-                "device": _device(),
-                "threads": torch.get_num_threads(),
-            }
-            write_json(self.out / EXPERIMENT_FILE, provenance)
-            write_lines(self.out / ROWS_FILE, self.rows())
-            write_lines(self.out / RANKINGS_FILE, self.rankings())
-        accelerator().wait_for_everyone()
+        config = self.experiment.model_dump(mode="json")
+        provenance = {"experiment": config, "key": value_hash(config), "plan": [str(unit) for unit in self.units]}
+        provenance |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
+        provenance["machine"] = {
+            "processor": platform.machine(),
+            "device": _device(),
+            "threads": torch.get_num_threads(),
+        }
+        write_json(self.out / EXPERIMENT_FILE, provenance)
+        write_lines(self.out / ROWS_FILE, self.rows())
+        write_lines(self.out / RANKINGS_FILE, self.rankings())
 
 
 def _device() -> str:

@@ -34,7 +34,7 @@ from tasksel.adapters.pool import AdapterPool, Source
 from tasksel.adapters.train import source_key, train_source
 from tasksel.display.progress import say
 from tasksel.model.base import Base, describe, load_base
-from tasksel.processes import accelerator, is_main
+from tasksel.processes import is_main, main_writes
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.ranking import rank
 from tasksel.storage.atomic import read_json, value_hash, write_json
@@ -230,9 +230,7 @@ class WorkStore:
             key=path.stem, target=target, size=size, seed=seed, by=by,
             names=ranking.names, scores=ranking.scores, seconds=ranking.provenance["seconds"],
         )  # fmt: skip
-        if is_main():
-            write_json(path, record.model_dump(mode="json"))
-        accelerator().wait_for_everyone()
+        main_writes(write_json, path, record.model_dump(mode="json"))
 
     # units
 
@@ -262,9 +260,7 @@ class WorkStore:
         single = unit.condition.method == SINGLE_ADAPTER
         outcome = self._target_adapter_outcome(unit) if single else self._transfer_outcome(unit, path.stem)
         record = UnitRecord(key=path.stem, **self._known_fields(unit), **outcome)
-        if is_main():
-            write_json(path, record.model_dump(mode="json"))
-        accelerator().wait_for_everyone()
+        main_writes(write_json, path, record.model_dump(mode="json"))
         return record
 
     def _known_fields(self, unit: Unit) -> dict[str, Any]:
@@ -368,6 +364,4 @@ def _result_folder(kept: Path | None) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        accelerator().wait_for_everyone()
-        if is_main():
-            shutil.rmtree(temporary, ignore_errors=True)
+        main_writes(shutil.rmtree, temporary, ignore_errors=True)

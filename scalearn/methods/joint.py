@@ -32,7 +32,7 @@ from tasksel.adapters.pool import Source
 from tasksel.adapters.train import adapter_model
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.processes import accelerator
+from tasksel.processes import accelerator, main_writes
 from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.load import Data, load_data
@@ -217,9 +217,7 @@ def train_joint(
         if (folder / RECORD).is_file():
             return _read(folder)
         training = _train(ordered, base, recipe, decisive, label, rescue)
-        if accelerator().is_main_process:
-            _write(folder, training)
-        accelerator().wait_for_everyone()
+        main_writes(_write, folder, training)
     return training
 
 

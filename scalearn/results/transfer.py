@@ -20,7 +20,7 @@ from tasksel.adapters.pool import Source
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base
-from tasksel.processes import accelerator
+from tasksel.processes import main_writes
 from tasksel.storage.atomic import file_hash, value_hash, whole_folder, write_json
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import load_data
@@ -118,11 +118,8 @@ def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
             if not (spec.folder / f"seed-{seed}" / "seed.json").is_file():
                 _train_seed(spec, seed)
             advance("")
-    world = accelerator()
-    if world.is_main_process:
-        finished = {int(path.parent.name.removeprefix("seed-")) for path in spec.folder.glob("seed-*/seed.json")}
-        write_json(spec.folder / "result.json", {"seeds": sorted(finished)})
-    world.wait_for_everyone()
+    finished = {int(path.parent.name.removeprefix("seed-")) for path in spec.folder.glob("seed-*/seed.json")}
+    main_writes(write_json, spec.folder / "result.json", {"seeds": sorted(finished)})
     return TransferResult.load(spec.folder)
 
 
@@ -181,12 +178,13 @@ def _begin(spec: TransferSpec) -> None:
             )
     elif spec.folder.is_file() or (spec.folder.is_dir() and any(spec.folder.iterdir())):
         raise UserError(f"{spec.folder} is not empty and holds no transfer: choose another --out")
-    resumed, world = path.is_file(), accelerator()
-    world.wait_for_everyone()  # all have looked before one writes
-    if not resumed and world.is_main_process:
-        with whole_folder(spec.folder) as partial:
-            write_json(partial / "run.json", _record(spec, partial).model_dump(mode="json"))
-    world.wait_for_everyone()
+    else:
+        main_writes(_write_record, spec)
+
+
+def _write_record(spec: TransferSpec) -> None:
+    with whole_folder(spec.folder) as partial:
+        write_json(partial / "run.json", _record(spec, partial).model_dump(mode="json"))
 
 
 def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
@@ -250,10 +248,7 @@ def _train_seed(spec: TransferSpec, seed: int) -> None:
     )
     trained = spec.method.train(training)
     scores = evaluate_all(trained.model, spec.target, data, spec.base.tokenizer, max_length=spec.recipe.max_length)
-    world = accelerator()
-    if world.is_main_process:
-        _store_seed(spec, seed, data.fingerprint, trained, scores)
-    world.wait_for_everyone()
+    main_writes(_store_seed, spec, seed, data.fingerprint, trained, scores)
 
 
 def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel, scores: dict[str, float]) -> None:
