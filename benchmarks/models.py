@@ -146,7 +146,7 @@ def fusion(setting: Setting) -> Any:
 
 
 def exported(setting: Setting) -> Any:
-    """The new mix as `scalearn.results.export` writes it: one ordinary adapter of the summed width, and the same head."""
+    """The untrained mix as `scalearn.results.export` writes it: one ordinary adapter of the summed width, and the same head."""
     mixed = by_method("scalearn", setting)
     model = load_base(setting.base).model()
     add_head(model, TASK, name=TASK.name)
