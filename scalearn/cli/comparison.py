@@ -1,4 +1,4 @@
-"""Commands about many transfers: compare, report, matrix."""
+"""Commands about many transfers: compare, report, measure-matrix."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def report(
         show(f"the report: {write_report(run, out_folder)}")
 
 
-def matrix(
+def measure_matrix(
     config: Folder, out_folder: Out, jobs: Jobs = 1, plan: bool = False,
     measured: Annotated[MatrixConfig, tyro.conf.arg(name="")] = NO_MATRIX,
 ) -> None:  # fmt: skip
@@ -84,8 +84,8 @@ def matrix(
     Every key of the file is an option.
 
     For example:
-      scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
-      scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
+      scalearn measure-matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
+      scalearn measure-matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
     """
     from scalearn.comparison.matrix_config import matrix_units
     from scalearn.comparison.measure_matrix import MatrixMeasurement
@@ -112,7 +112,7 @@ def with_configuration(arguments: Sequence[str]) -> dict[str, Callable[..., None
     """
     commands: dict[str, tuple[Callable[..., None], str, type[Any]]] = {
         "compare": (compare, "experiment", Experiment),
-        "matrix": (matrix, "measured", MatrixConfig),
+        "measure-matrix": (measure_matrix, "measured", MatrixConfig),
     }
     if not arguments or arguments[0] not in commands:
         return {}

@@ -20,7 +20,7 @@ from tasksel.training.recipe import Recipe
 if TYPE_CHECKING:  # a configuration is read, and its mistakes are named, before torch is imported
     from scalearn.comparison.plan import Plan
     from scalearn.comparison.records import RunFolder
-    from scalearn.methods import TransferMethod
+    from scalearn.methods.registry import TransferMethod
 
 Size = int | Literal["full"]
 
@@ -117,7 +117,7 @@ class Experiment(Configuration):
     @property
     def source_recipe(self) -> Recipe:
         """The recipe of stage 1, which trains the sources."""
-        from scalearn.methods import get_method
+        from scalearn.methods.registry import get_method
 
         return self.sources.recipe.of(self.rules.recipe(get_method("single-adapter"), few=False))
 
@@ -162,7 +162,7 @@ def units(experiment: Experiment) -> list[Unit]:
     Raises:
         UserError: a choice that gives a target or a method too few sources.
     """
-    from scalearn.methods import get_method
+    from scalearn.methods.registry import get_method
 
     seeds = dict.fromkeys(seed for target in experiment.targets.tasks for seed in experiment.seeds(target))
     planned = [
@@ -189,7 +189,7 @@ def check_experiment(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]
         UserError: an unknown method, protocol or selector, an empty list or one with duplicates, a size that the data cannot give, a
             choice that gives too few sources.
     """
-    from scalearn.methods import get_method
+    from scalearn.methods.registry import get_method
 
     check_lists(experiment, "sources.tasks", "targets.tasks", "targets.seeds", "targets.sizes", "methods")
     for name in (*experiment.methods, *experiment.lr):

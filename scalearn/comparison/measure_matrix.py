@@ -23,7 +23,7 @@ import numpy as np
 from scalearn.comparison.config import check_lists
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.workers import workers
-from scalearn.methods import METHODS, get_method
+from scalearn.methods.registry import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
 from tasksel.adapters.train import SOURCE_RECIPE, train_source
 from tasksel.display.progress import bar, say
@@ -42,7 +42,7 @@ from tasksel.training.predict import encode_split, evaluate
 
 
 def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> TransferMatrix:
-    """Measures a transfer matrix, as `scalearn matrix` does, and gives it; what is done already is skipped.
+    """Measures a transfer matrix, as `scalearn measure-matrix` does, and gives it; what is done already is skipped.
 
     Args:
         out: the folder of `matrix.jsonl`, its provenance and the sources' pool. jobs: processes that share the runs.

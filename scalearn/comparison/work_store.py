@@ -27,7 +27,7 @@ from accelerate.utils import broadcast_object_list
 from scalearn.comparison.condition import EACH, FULL, Condition
 from scalearn.comparison.experiment import Experiment, Size, Unit
 from scalearn.comparison.records import RankingRecord, UnitRecord, parse_record, read_unit
-from scalearn.methods import METHODS, get_method
+from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
 from scalearn.results.transfer import transfer
 from tasksel.adapters.pool import AdapterPool, Source

@@ -8,7 +8,7 @@
     train     the training procedure: once, for every cell of a grid, around a search, together with the sources' tasks, …
     export    the trained slot as one ordinary adapter, or the reason why there is none
 
-A method is a row of values over a class (`scalearn.methods.METHODS`); docs/guides/add_a_transfer_method.md shows how to add one.
+A method is a row of values over a class (`scalearn.methods.registry.METHODS`); docs/guides/add_a_transfer_method.md shows how to add one.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
-from scalearn.methods import METHODS, get_method
+from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
 from tasksel.errors import UserError

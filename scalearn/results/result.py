@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from scalearn.methods import get_method
+from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
 from tasksel.adapters.bottleneck import Bottlenecks

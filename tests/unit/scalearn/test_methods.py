@@ -16,9 +16,9 @@ import pytest
 from scalearn import METHODS, TransferResult, transfer
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
-from scalearn.methods import get_method, register_method
 from scalearn.methods.base import HEAD_RECIPE, TransferMethod
 from scalearn.methods.head_only import HeadOnly
+from scalearn.methods.registry import get_method, register_method
 from scalearn.methods.training import SeedTraining
 from scalearn.report import write_report
 from scalearn.results.transfer import TransferSpec

@@ -14,7 +14,7 @@ from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_u
 from scalearn.comparison.measure_matrix import MatrixMeasurement, measure_matrix
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel import UserError, get_task
 from tasksel.evaluation.transfer_matrix import read_matrix
 

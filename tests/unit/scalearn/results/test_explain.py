@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from scalearn import METHODS, TransferResult
-from scalearn.comparison.find import find_result
+from scalearn.comparison.find_result import find_result
 from scalearn.comparison.records import RunFolder
 from scalearn.results.explain import Explanation, LeftOut, explain, paired_intervals
 from scalearn.results.explain_table import explanation_tables, strip
