@@ -193,13 +193,13 @@ def test_the_command_plans_and_runs(tiny, tmp_path, capsys):
     path, out = tmp_path / "small.yaml", tmp_path / "run"
     targets = {**TOLD["targets"], "seeds": [0], "tasks": ["sentiment_phones"]}
     path.write_text(yaml.safe_dump({**TOLD, "targets": targets, "base": tiny}))
-    assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out), "--plan"]) == 0
     assert "5 runs, 0 done; about" in capsys.readouterr().out
     assert not out.exists()
-    assert main(["matrix", str(path), "--out", str(out)]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out)]) == 0
     assert len(read_matrix(out).rows) == 5
     assert AdapterPool(out / "pool").names == ["entail_travel", "sentiment_films"]
-    assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out), "--plan"]) == 0
     assert "5 runs, 5 done; about 0 minutes" in capsys.readouterr().out
     assert read_config(path, MatrixConfig).lr == {"sequential": 1.0e-3}
 
