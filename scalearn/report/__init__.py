@@ -37,6 +37,8 @@ def write_report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | N
 
     Raises:
         UserError: no run there, or rows that this version does not read.
+
+    >>> write_report(experiment.run("runs/quickstart"))  # doctest: +SKIP
     """
     run = RunFolder(folder)
     out = Path(out) if out else run.folder / FOLDER
