@@ -1,8 +1,8 @@
 """The contenders: one frozen base and one head, with different things in the adapter slot of each layer.
 
-    head       nothing: the frozen forward pass, and a head that learns
-    floor      one learned vector a slot: what any method pays that learns something in every layer
-    single     one fresh ordinary adapter, the unit of every ratio
+    head       nothing: the frozen forward pass, and a trainable head
+    floor      one trainable vector per slot: the least cost of a method that trains something in every layer
+    single     one new ordinary adapter, the unit of every ratio
     scalearn   n frozen sources under omega, as `scalearn.layers.mix.add_mix` puts them there
     loop       the same sum, source by source (`scalearn.layers.scaling.loop`)
     fusion     AdapterFusion of the `adapters` library over the same n sources
@@ -56,7 +56,7 @@ class Setting:
 
 
 class Floor(Adapter):
-    """A slot that adds one learned vector: beneath it the model is frozen, above it every activation needs a gradient."""
+    """A slot that adds one trainable vector: below it the model is frozen, above it every activation needs a gradient."""
 
     def __init__(self, slot: Adapter) -> None:
         nn.Module.__init__(self)
@@ -64,7 +64,7 @@ class Floor(Adapter):
         self.shift = nn.Parameter(torch.zeros(slot.input_size))
 
     def forward(self, x: Tensor, residual_input: Tensor, output_gating: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """As the library's: output, and twice what stands for its inner states."""
+        """As the library's: output, and two placeholders for its inner states."""
         return residual_input + self.shift, x, x
 
 
@@ -72,7 +72,7 @@ class LoopMix(ScaledMix):
     """The mix by its definition: n bottlenecks one after the other, their outputs stored, scaled and summed."""
 
     def forward(self, x: Tensor, residual_input: Tensor, output_gating: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """As the library's: output, and twice what stands for its inner states."""
+        """As the library's: output, and two placeholders for its inner states."""
         n, r, d = self.up.shape
         down, down_bias = self.down.view(n, r, d), self.down_bias.view(n, r)
         y = loop(x, residual_input, down, down_bias, self.up, self.up_bias, self.omega(), self.non_linearity)
@@ -80,7 +80,7 @@ class LoopMix(ScaledMix):
 
 
 def slot_paths(base: Base) -> list[str]:
-    """Where a seq_bn adapter sits, read from a copy of the model that has no weights."""
+    """The paths of seq_bn adapters, read from a copy of the model without weights."""
     with torch.device("meta"):
         empty = AutoAdapterModel.from_config(base.config)
     layers = (item for item in empty.named_modules() if isinstance(item[1], BottleneckLayer))
@@ -101,7 +101,7 @@ def draw_sources(setting: Setting) -> dict[str, Bottlenecks]:
 
 
 def by_method(name: str, setting: Setting) -> Any:
-    """What the package itself trains for a row of `scalearn.methods`."""
+    """The model that the package itself trains for a transfer method."""
     method = METHODS[name]
     sources = draw_sources(setting) if method.mixes else {}
     return method.build(load_base(setting.base), TASK, sources, SeqBnConfig().to_dict(), seed=0)
@@ -146,7 +146,7 @@ def fusion(setting: Setting) -> Any:
 
 
 def exported(setting: Setting) -> Any:
-    """The fresh mix as `scalearn.results.export` writes it: one ordinary adapter of the summed width, and the same head."""
+    """The untrained mix as `scalearn.results.export` writes it: one ordinary adapter of the summed width, and the same head."""
     mixed = by_method("scalearn", setting)
     model = load_base(setting.base).model()
     add_head(model, TASK, name=TASK.name)

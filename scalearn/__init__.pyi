@@ -1,6 +1,11 @@
 """The public names of scalearn, each from the module that defines it."""
 
 from scalearn.comparison.experiment import Experiment as Experiment
+from scalearn.comparison.matrix_config import MatrixConfig as MatrixConfig
+from scalearn.comparison.measure_matrix import measure_matrix as measure_matrix
+from scalearn.comparison.plan import Plan as Plan
+from scalearn.comparison.records import RunFolder as RunFolder
+from scalearn.comparison.records import load_run as load_run
 from scalearn.layers.scaling import SCALINGS as SCALINGS
 from scalearn.layers.scaling import Scaling as Scaling
 from scalearn.methods import METHODS as METHODS

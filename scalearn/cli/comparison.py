@@ -40,24 +40,19 @@ def compare(
       scalearn compare scripts/glue_roberta.yaml --data hub --out runs/glue --plan
       scalearn compare quickstart --out runs/small --targets.sizes 16 100 --recipe.epochs 2
     """
-    from scalearn.comparison.plan import Plan
     from scalearn.report import show_run, write_report
 
-    planned = Plan(experiment, out_folder, store=store)
     if plan:
-        steps = [(step, planned.done(step)) for step in planned.steps()]
-        for number, (step, done) in enumerate(steps, 1):
-            show(f"{number:>4}  {'done ' if done else 'to do'}  {step}")
-        show(f"{len(steps)} steps, {sum(done for _, done in steps)} done; nothing was run")
+        show(f"{experiment.plan(out_folder, store=store)}; nothing was run")
         return
-    planned.run(jobs=jobs)
-    for ranking in planned.rankings()[:SHOWN_RANKINGS]:
+    run = experiment.run(out_folder, store=store, jobs=jobs)
+    for ranking in run.rankings[:SHOWN_RANKINGS]:
         near = ", ".join(f"{name} {score:.3f}" for name, score in zip(ranking.names, ranking.scores, strict=True))
         show(f"sources for {ranking.target} by {ranking.by}, seed {ranking.seed}: {near}")
     for block in show_run(out_folder):
         show(block)
     if is_main():
-        show(f"the report: {write_report(out_folder)}")
+        show(f"the report: {write_report(run)}")
 
 
 def report(

@@ -160,13 +160,13 @@ def explain(
     """
     from scalearn.comparison.find import find_result
     from scalearn.results.explain import explain as explain_result
-    from scalearn.results.explain_table import explained
+    from scalearn.results.explain_table import explanation_tables
     from tasksel.storage.atomic import write_json
 
     if out_file and out_file.suffix != ".json":
         raise UserError(f"{out_file}: cannot write '{out_file.suffix}'; allowed: .json")
     explanation = explain_result(find_result(folder, target, method, seed=seed, size=size), seed=seed, rows=rows)
-    show(explained(explanation))
+    show(explanation_tables(explanation))
     if out_file and is_main():
         write_json(out_file, explanation.to_json())
         show(f"written to {out_file}")

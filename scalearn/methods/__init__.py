@@ -1,4 +1,4 @@
-"""The transfer methods: how sources are used for a target, each a row of values over a class of a file of its own.
+"""The transfer methods: how sources are used for a target; each is a row of values over a class, one class per file.
 
     in the adapter slot                     methods
     nothing                                 head-only, full
@@ -7,10 +7,10 @@
     frozen sources under an omega           scalearn and its forms (learned), average and fixed-grid (set), search (searched)
     frozen sources under attention          fusion
 
-docs/transfer.md has the table; docs/guides/add_a_transfer_method.md shows how to add a row. The learning rates are the authors' (arXiv:2310.01217,
-their scripts): 6e-3 for omega, 3e-4 for an adapter, 5e-5 for AdapterFusion; 3e-3 is Compacter's, 2e-5 the usual one for a whole encoder. Ours:
-3e-3 where only the head trains, and one patience for all methods (`Recipe`'s, 5), so that none is stopped earlier than another (the authors give
-ScaLearn none, adapters and AdapterFusion 5).
+docs/reference/transfer_methods.md has the table; docs/guides/add_a_transfer_method.md shows how to add a row. The learning rates are the
+authors' (arXiv:2310.01217, their scripts): 6e-3 for omega, 3e-4 for an adapter, 5e-5 for AdapterFusion; 3e-3 is Compacter's, 2e-5 the usual
+one for a whole encoder. Ours: 3e-3 where only the head trains, and one patience for all methods (`Recipe`'s, 5), so that none is stopped
+earlier than another (the authors give ScaLearn none, adapters and AdapterFusion 5).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tasksel.adapters.train import SOURCE_RECIPE
 from tasksel.errors import UserError, unknown
 from tasksel.training.recipe import Recipe
 
-ROWS: tuple[TransferMethod, ...] = (
+_METHODS: tuple[TransferMethod, ...] = (
     HeadOnly(name="head-only", recipe=HEAD_RECIPE),
     FullFineTuning(name="full", recipe=Recipe(lr=2e-5)),
     SingleAdapter(name="single-adapter", recipe=SOURCE_RECIPE),
@@ -48,7 +48,8 @@ ROWS: tuple[TransferMethod, ...] = (
     SimilaritySoup(name="soup-similarity", recipe=HEAD_RECIPE),
     Fusion(name="fusion", recipe=Recipe(lr=5e-5)),
 )
-METHODS: dict[str, TransferMethod] = {method.name: method for method in ROWS}
+METHODS: dict[str, TransferMethod] = {method.name: method for method in _METHODS}
+"""Every transfer method by its name; `register_method` adds others."""
 
 
 def get_method(name: str) -> TransferMethod:
@@ -66,18 +67,20 @@ def get_method(name: str) -> TransferMethod:
 
 
 def register_method(method: TransferMethod) -> TransferMethod:
-    """Adds a transfer method from outside: from now on its name works wherever a method's name does, in this process.
+    """Adds a transfer method of one's own: in this process its name then works wherever a method's name does.
 
     Registering the same row again changes nothing, so that a module may be imported twice.
 
-    >>> register(HeadOnly(name="head-only", recipe=HEAD_RECIPE)).name
+    >>> register_method(HeadOnly(name="head-only", recipe=HEAD_RECIPE)).name
     'head-only'
 
     Raises:
-        UserError: something that is no `TransferMethod`; a name that another method has.
+        UserError: a value that is not a `TransferMethod`; the name of another method.
     """
     if not isinstance(method, TransferMethod):
-        raise UserError(f"{method!r} is no transfer method: derive its class from scalearn.methods.base.TransferMethod")
+        raise UserError(
+            f"{method!r} is not a transfer method: derive its class from scalearn.methods.base.TransferMethod"
+        )
     if METHODS.setdefault(method.name, method) != method:
-        raise UserError(f"there is a method '{method.name}' already: give yours another name")
+        raise UserError(f"method '{method.name}' is registered with other values: give yours another name")
     return method

@@ -10,6 +10,7 @@ Where no picture can be drawn (no matplotlib, say), the rest is written, and say
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,22 @@ from tasksel.storage.atomic import write_text
 FOLDER = "report"
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
+def write_report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
     """Writes the report of a run and returns the path of its page; after a run, or while it goes on.
 
     Args:
-        folder: of the run: what `scalearn compare --out` wrote.
+        folder: of the run: what `scalearn compare --out` wrote, or the `RunFolder` that `Experiment.run` and `load_run` give.
         out: of the report; by default RUN/report.
 
     Raises:
         UserError: no run there, or rows that this version does not read.
 
-    >>> from pathlib import Path
     >>> import scalearn as sl
-    >>> sl.write_report(Path("runs/quickstart"))  # doctest: +SKIP
+    >>> sl.write_report("runs/quickstart")  # doctest: +SKIP
     PosixPath('runs/quickstart/report/report.html')
     """
-    run, out = RunFolder(folder), out or folder / FOLDER
+    run = RunFolder(folder)
+    out = Path(out) if out else run.folder / FOLDER
     compared = comparisons(run.rows, run.config)
     for comparison in compared:
         for size in comparison.sizes:
@@ -56,7 +57,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     return write_page(run, compared, gallery, out / "report.html")
 
 
-def show_run(folder: Path) -> list[Any]:
+def show_run(folder: str | os.PathLike[str]) -> list[Any]:
     """What a terminal shows of a run: the main tables of each base and protocol, and what is missing.
 
     Returns:
@@ -65,10 +66,9 @@ def show_run(folder: Path) -> list[Any]:
     Raises:
         UserError: no run there, or rows that this version does not read.
 
-    >>> from pathlib import Path
     >>> import rich
     >>> from scalearn.report import show_run
-    >>> rich.print(*show_run(Path("docs/results/glue_minilm")), sep="\\n")  # doctest: +SKIP
+    >>> rich.print(*show_run("docs/results/glue_minilm"), sep="\\n")  # doctest: +SKIP
     Base minilm, protocol sound
     ...
     """

@@ -44,13 +44,13 @@ def title(comparison: Comparison) -> str:
 
 def nothing_finished(run: RunFolder) -> str:
     """The sentence of a run without a row."""
-    return f"No finished unit yet, of {len(run.told['plan']):,} planned: {listed(run.missing)}."
+    return f"No finished unit yet, of {len(run.planned):,} planned: {listed(run.missing)}."
 
 
 def missing_lines(run: RunFolder, comparison: Comparison) -> list[str]:
     """Which planned units this base and protocol lack, the first of them by name, and how many rows are replaced."""
     done = {name_of(row) for row in comparison.rows}
-    missing = [name for name in run.told["plan"] if name not in done]
+    missing = [name for name in run.planned if name not in done]
     lines = [f"Not finished: {listed(missing)}"] if missing else []
     unseen = [name for name in run.config.get("methods", ()) if name not in comparison.methods]
     lines += [f"Nothing yet by {', '.join(unseen)}"] if unseen else []
@@ -62,7 +62,7 @@ def missing_lines(run: RunFolder, comparison: Comparison) -> list[str]:
 
 
 def _state(run: RunFolder) -> Iterator[str]:
-    missing, planned = run.missing, len(run.told["plan"])
+    missing, planned = run.missing, len(run.planned)
     yield f"{planned - len(missing):,} of {planned:,} planned units are finished."
     if missing:
         yield f"Started again, the run goes on: `scalearn compare` with the same configuration and `--out {run.folder.name}`."
@@ -77,7 +77,7 @@ def _section(run: RunFolder, comparison: Comparison) -> Iterator[str]:
 
 
 def _provenance(run: RunFolder) -> Iterator[str]:
-    stored, config = run.told, run.config
+    stored, config = run.provenance, run.config
     yield from (_fenced(str(stored.get("command", "the command is not stored")), "text"), "")
     yield f"- Versions: {_pairs(stored.get('versions', {}))}"
     yield f"- Machine: {_pairs(stored.get('machine', {}))}"

@@ -39,17 +39,17 @@ def evaluate(
     from rich.console import Console
 
     from tasksel.evaluation.leaderboard import evaluate_selectors
-    from tasksel.evaluation.leaderboard_figure import picture
+    from tasksel.evaluation.leaderboard_figure import draw_leaderboard
     from tasksel.evaluation.score_records import FILE
-    from tasksel.evaluation.score_selectors import missing, named_methods, score_all
+    from tasksel.evaluation.score_selectors import append_scores, missing_scores, selector_names
     from tasksel.evaluation.transfer_matrix import beside, read_matrix
     from tasksel.storage.atomic import write_text
 
     measured, path = read_matrix(matrix).only(targets), beside(matrix, FILE)
-    wanted = named_methods(by)
-    todo = missing(wanted, measured.targets, seeds or (0,), path)
+    wanted = selector_names(by)
+    todo = missing_scores(wanted, measured.targets, seeds or (0,), path)
     if todo and pool:
-        score_all(sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), todo, path)
+        append_scores(sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), todo, path)
     scores = [one for one in stored_scores(wanted, path) if not seeds or one.seed in seeds]
     if wanted and not scores:
         raise UserError(
@@ -64,7 +64,7 @@ def evaluate(
     wide.print(leaderboard.table())
     if out_folder:
         write_text(out_folder / "judge.md", leaderboard.markdown() + "\n" + leaderboard.per_target_markdown())
-        picture(leaderboard, out_folder / "judge.svg")
+        draw_leaderboard(leaderboard, out_folder / "judge.svg")
         out.print(f"judge.md and judge.svg lie in {out_folder}", highlight=False)
 
 
@@ -75,9 +75,9 @@ def stored_scores(wanted: Sequence[str], path: Path) -> list[SelectorScores]:
         UserError: none at all.
     """
     from tasksel.evaluation.score_records import read_scores
-    from tasksel.evaluation.score_selectors import at_hand
+    from tasksel.evaluation.score_selectors import available_scores
 
-    scores = at_hand(wanted, read_scores(path))
+    scores = available_scores(wanted, read_scores(path))
     if wanted and not scores:
         raise UserError(
             f"no scores by {', '.join(wanted[:3])}{', …' if len(wanted) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"

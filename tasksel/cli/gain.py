@@ -32,27 +32,32 @@ def predict_gain(
       tasksel predict-gain runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --out runs/gain
     """
     from tasksel.evaluation.score_records import FILE as SCORES
-    from tasksel.evaluation.score_selectors import named_methods
+    from tasksel.evaluation.score_selectors import selector_names
     from tasksel.evaluation.transfer_matrix import beside, read_matrix
     from tasksel.gain.pair_features import FILE as PAIRS
-    from tasksel.gain.pair_features import attribute, read_pairs, rows_with_features, with_scores
+    from tasksel.gain.pair_features import (
+        append_pair_features,
+        read_pair_features,
+        rows_with_features,
+        with_selector_scores,
+    )
     from tasksel.gain.predictor import evaluate_gain_prediction
-    from tasksel.gain.report import markdown, write
+    from tasksel.gain.report import markdown, write_gain_report
     from tasksel.gain.tradeoff import measured_pairs
 
     measured, path = read_matrix(matrix), beside(matrix, PAIRS)
     if pool:
-        attribute(
+        append_pair_features(
             sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), measured.targets, path, seed=seed
         )
-    known = read_pairs(path)
+    known = read_pair_features(path)
     if not known:
         raise UserError(
             f"no features of pairs in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
         )
-    columns = named_methods(also)
+    columns = selector_names(also)
     scores = stored_scores(columns, beside(matrix, SCORES)) if columns else []
-    features = with_scores(known, scores, columns, seed=seed)
+    features = with_selector_scores(known, scores, columns, seed=seed)
     runs, lost = rows_with_features(measured.rows, features, method=method)
     if lost:
         say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(lost)}")
@@ -60,10 +65,10 @@ def predict_gain(
     for name in diverged:
         say(f"left out, as it diverged under every seed: {name}")
     sizes = {pair.source: pair.source_rows for pair in known.values()}
-    assessment = evaluate_gain_prediction(pairs, sizes=sizes, max_loss=max_loss)
+    evaluation = evaluate_gain_prediction(pairs, sizes=sizes, max_loss=max_loss)
     if not is_main():
         return
-    out.print(markdown(assessment), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
+    out.print(markdown(evaluation), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
     if out_folder:
-        write(assessment, out_folder)
+        write_gain_report(evaluation, out_folder)
         out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)

@@ -1,4 +1,4 @@
-"""Task embedders by name, one method per file; a variant is a row of settings."""
+"""Task embedders by name, one method per file, a variant is a row of settings; imports from `adapters` down."""
 
 from __future__ import annotations
 
@@ -40,13 +40,18 @@ EMBEDDERS: dict[str, Callable[..., Embedder]] = {
     "sentence": partial(Text, encoder="sentence"),
     "vocabulary": Vocabulary,
 }
+"""Constructors of embedders by name; each takes its settings by keyword.
+
+>>> EMBEDDERS["text"](rows=100)
+Text(encoder='base', rows=100, max_length=128)
+"""
 
 
 def get_embedder(name: str, **settings: Any) -> Embedder:
-    """The embedder of that name.
+    """The embedder of that name; use it to embed tasks yourself, `rank` to rank by it.
 
     Args:
-        settings: of the method, by keyword; a variant's own stand in its row of `EMBEDDERS`.
+        name: one of `EMBEDDERS`. settings: of the method, by keyword; they override those of the variant's row.
 
     Raises:
         UserError: unknown name or setting (with the nearest one).
@@ -60,18 +65,18 @@ def get_embedder(name: str, **settings: Any) -> Embedder:
     return EMBEDDERS[name](**settings)
 
 
-def check_settings(name: str, make: Callable[..., Any], settings: dict[str, Any]) -> None:
+def check_settings(name: str, constructor: Callable[..., Any], settings: dict[str, Any]) -> None:
     """Refuses a setting that a method does not have, or a value of another type than its default's.
 
     Raises:
-        UserError: with the nearest name, or the type that is wanted.
+        UserError: with the nearest name, or the type that is needed.
     """
-    known = inspect.signature(make).parameters
+    known = inspect.signature(constructor).parameters
     for setting, value in settings.items():
         if setting not in known:
             raise unknown(f"setting of '{name}'", setting, known)
         default = known[setting].default
-        wanted = (int, float) if isinstance(default, float) else type(default)
-        plain = isinstance(default, bool | int | float | str)
-        if plain and (not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool)):
+        needed = (int, float) if isinstance(default, float) else type(default)
+        checked = isinstance(default, bool | int | float | str)
+        if checked and (not isinstance(value, needed) or isinstance(value, bool) != isinstance(default, bool)):
             raise UserError(f"{setting}={value!r} of '{name}': give a {type(default).__name__}, like {default!r}")

@@ -1,4 +1,4 @@
-"""What embedders of tokens share: their embeddings are compared token by token, one pair or a whole pool at a time."""
+"""The base class of embedders whose embeddings are token matrices, compared token by token, one pair or a whole pool at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES, Index, check
 
 
 class TokenEmbedder(Embedder):
-    """The comparing half of an embedder whose embeddings hold an array `tokens` [m, d].
+    """An embedder whose embeddings hold an array `tokens` [m, d]; it leaves `arrays` to write.
 
     Attributes:
         similarity_by: how two sets of tokens are compared, a name of `tasksel.embeddings.token_similarity.TOKEN_SIMILARITIES`.
