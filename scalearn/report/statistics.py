@@ -183,7 +183,10 @@ class Comparison:
         else:
             parts = [*([str(condition.others)] if k else []), *([f"by {condition.by}"] if by else [])]
         told = ", ".join(
-            [*([" ".join(parts)] if parts else []), *(["with own"] if target and condition.include_target else [])]
+            [
+                *([" ".join(parts)] if parts else []),
+                *(["with target adapter"] if target and condition.include_target else []),
+            ]
         )
         return f"{condition.method} ({told})" if told else condition.method
 

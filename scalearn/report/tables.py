@@ -59,7 +59,7 @@ def score(cell: Cell | None, seeds: int) -> str:
 
 
 def main_sheet(comparison: Comparison, size: int | str) -> Sheet:
-    """Each condition on each target with one number of rows, their average, and what the transfer learns."""
+    """Each condition on each target with one number of rows, their average, and the trainable parameters of the transfer."""
     columns = [*comparison.targets, *([AVERAGE] if len(comparison.targets) > 1 else [])]
     seeds = {target: len(comparison.seeds(target)) for target in columns}
     marks = {target: _marks(comparison, target, size) for target in columns}
@@ -72,7 +72,7 @@ def main_sheet(comparison: Comparison, size: int | str) -> Sheet:
                 Item(score(cell, seeds[target]), marks[target].get(condition, ""))
                 for target, cell in zip(columns, cells, strict=True)
             ]
-            lines.append(items(comparison.label(condition), *scores, _learned(comparison, size, condition)))
+            lines.append(items(comparison.label(condition), *scores, _trainable(comparison, size, condition)))
         blocks.append(Block(name, tuple(lines)))
     metrics = _metrics(comparison, size)
     head = [f"{target}\n{metrics[target]}".strip() for target in comparison.targets] + columns[
@@ -81,7 +81,7 @@ def main_sheet(comparison: Comparison, size: int | str) -> Sheet:
     return Sheet(
         f"main-{size}",
         f"Scores in %, {rows_words(size)}",
-        ("way", *head, "learned"),
+        ("condition", *head, "trainable\nparameters"),
         tuple(blocks),
         (*legend(comparison), *_main_notes(comparison, size)),
     )
@@ -103,8 +103,8 @@ def _marks(comparison: Comparison, target: str, size: int | str) -> dict[Conditi
     return found
 
 
-def _learned(comparison: Comparison, size: int | str, condition: Condition) -> str:
-    """Learned numbers of the transfer, a mean over the targets that are there."""
+def _trainable(comparison: Comparison, size: int | str, condition: Condition) -> str:
+    """Trainable parameters of the transfer without its head, a mean over the targets that are there."""
     there = _there(comparison, size, condition)
     return f"{sum(cell.transfer_parameters for cell in there) / len(there):,.0f}" if there else NOTHING
 
@@ -131,7 +131,7 @@ def legend(comparison: Comparison) -> Iterator[str]:
         yield f"Mean ± standard deviation over seeds ({told})"
     else:
         yield f"One seed ({told}): no spread is known"
-    yield "Best of a column bold, second underlined; [n]: so many seeds only; learned: numbers that the transfer learns, without the head"
+    yield "Best of a column bold, second underlined; [n]: n seeds only; trainable parameters: of the transfer, without its head"
     if len(seeds) > 1:
         yield f"average: over the {len(seeds)} targets seed by seed, ± is the spread of those averages"
 
@@ -179,15 +179,15 @@ def paired_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
             for condition in conditions
         ]  # fmt: skip
         blocks.append(Block(name, tuple(lines)))
-    head = [part for name in others for part in (f"minus\n{name}", "p", "p\n(Holm)", "w / t / l")]
+    head = [part for name in others for part in (f"gain over\n{name}", "p", "p\n(Holm)", "w / t / l")]
     notes = (
-        "Difference of the averages over targets, in points of percent, seed by seed, with its 95 % t interval",
-        "p: paired t test over seeds, two-sided, not corrected for the number of comparisons; p (Holm): corrected over this column's ways. "
+        "Gain: difference of the averages over targets, in points of percent, seed by seed, with its 95 % t interval",
+        "p: paired t test over seeds, two-sided, not corrected for the number of comparisons; p (Holm): corrected for all conditions in this column. "
         "With few seeds only large differences are found",
         "w / t / l: targets won, tied and lost; won: the 95 % interval of the difference on that target lies above 0; not corrected either",
-        "The other side has the same choice of sources, or is the only one of its method there is",
+        "The other condition has the same choice of sources, or is the only one of its method",
     )
-    return Sheet(f"paired-{size}", f"Differences, {rows_words(size)}", ("way", *head), tuple(blocks), notes)
+    return Sheet(f"paired-{size}", f"Gains, {rows_words(size)}", ("condition", *head), tuple(blocks), notes)
 
 
 def _against(
@@ -227,7 +227,7 @@ def probability(p: float | None) -> str:
 
 
 def costs_sheet(comparison: Comparison, size: int | str) -> Sheet:
-    """What each condition learns, stores and takes: means over the targets that are there, and seeds."""
+    """What each condition trains, stores and takes: means over the targets that are there, and seeds."""
     blocks = []
     for name, conditions in blocks_of(comparison):
         lines = []
@@ -237,7 +237,7 @@ def costs_sheet(comparison: Comparison, size: int | str) -> Sheet:
                 items(
                     comparison.label(condition),
                     f"{len(there)} of {len(comparison.targets)}",
-                    _learned(comparison, size, condition),
+                    _trainable(comparison, size, condition),
                     _average([cell.head_parameters for cell in there], "{:,.0f}"),
                     _size([cell.bytes for cell in there]),
                     _average([cell.seconds for cell in there], "{:,.1f}"),
@@ -246,11 +246,11 @@ def costs_sheet(comparison: Comparison, size: int | str) -> Sheet:
             )
         blocks.append(Block(name, tuple(lines)))
     notes = (
-        "Means over targets and seeds. learned: numbers of the transfer, and of the head beside it; stored: the files that a target adds, "
-        "head included, without the sources' own; seconds: a seed's training; memory: the most held while training",
+        "Means over targets and seeds. trainable parameters: of the transfer, and of the head beside it; stored: the files per target, "
+        "head included, without the sources' own; seconds: training per seed; memory: the peak while training",
         "Training the sources is not counted: it is done once for all targets",
     )
-    head = ("way", "targets", "learned", "head", "stored", "seconds", "memory")
+    head = ("condition", "targets", "trainable\nparameters", "head\nparameters", "stored", "seconds", "memory")
     return Sheet(f"costs-{size}", f"Costs, {rows_words(size)}", head, tuple(blocks), notes)
 
 
@@ -305,7 +305,7 @@ def sheets(comparison: Comparison, size: int | str) -> list[Sheet]:
 
 
 def rankings_sheet(rankings: Sequence[RankingRecord]) -> Sheet | None:
-    """Each target's sources, nearest first, by their mean score over seeds; None without a ranking."""
+    """Each target's sources, highest mean score over seeds first; None without a ranking."""
     found: dict[tuple[str, str, int | str], dict[int, RankingRecord]] = {}
     for row in rankings:
         found.setdefault((row.by, row.target, row.size), {})[row.seed] = row
@@ -322,14 +322,19 @@ def rankings_sheet(rankings: Sequence[RankingRecord]) -> Sheet | None:
     if not lines:
         return None
     blocks = tuple(Block(by, tuple(told)) for by, told in lines.items())
-    note = "The score of each way of choosing is its own; a mean over the seeds that have the source"
+    note = "Each selector has a scale of its own; scores are means over the seeds that rank the source"
     return Sheet(
-        "rankings", "Sources, nearest first", ("by", "target", "rows", "seeds", "sources"), blocks, (note,), words=5
+        "rankings",
+        "Sources, highest score first",
+        ("selector", "target", "rows", "seeds", "sources and scores"),
+        blocks,
+        (note,),
+        words=5,
     )
 
 
 def table(comparison: Comparison) -> Any:
-    """The main tables for a terminal, one a number of rows; what they have in common is said once, below."""
+    """The main tables for a terminal, one per number of rows; what they have in common is said once, below."""
     common, shown = tuple(legend(comparison)), [main_sheet(comparison, size) for size in comparison.sizes]
     own = [replace(sheet, notes=tuple(note for note in sheet.notes if note not in common)) for sheet in shown]
     return Group(*map(Terminal, own), *(Text(note, style="dim") for note in common))

@@ -8,7 +8,7 @@ import pytest
 from scalearn.comparison.config import read_config
 from scalearn.comparison.experiment import Experiment, units
 from scalearn.comparison.records import RunFolder
-from scalearn.report import markdown_report
+from scalearn.report.markdown import markdown_report
 from scalearn.report.statistics import comparisons
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""The ranking of the sources beside what each of them gains alone: did the selector foresee it?
+"""The ranking of the sources beside what each of them gains alone: did the selector predict it?
 
 x   the selector's score, mean over seeds        y   gain of the source alone over single-adapter in points, 95 % paired interval over seeds
 """
@@ -95,7 +95,7 @@ def _picture(found: Sequence[SourceGains], by: str, method: str, size: int | str
     caption = (
         f"Each point is one source: its score by {by}, and what {method} from it alone gains over {REFERENCE} with "
         f"{rows_words(size)} (lines: 95 % paired intervals over seeds). Spearman's rho, mean over {len(known)} target"
-        f"{'s' if len(known) != 1 else ''}: {mean}; each panel has its own. Right and high: the selector foresaw a gain."
+        f"{'s' if len(known) != 1 else ''}: {mean}; each panel has its own. Right and high: the selector predicted a gain."
     )
     each = "; ".join(f"{one.target}: rho {_rho(one.rho)}, most from {_most(one)}" for one in found)
     alt = f"Score by {by} against the measured gain of each source alone, with {rows_words(size)}. {each}."

@@ -59,7 +59,7 @@ def _parameter_point(ax: Any, cell: Cell, look: Style, ticks: Sequence[int], num
         ax.plot([x, x], [100 * low, 100 * high], color=look.colour, linewidth=0.9, alpha=0.6, zorder=2)
     ax.plot([x], [mean], color=look.colour, marker=look.marker, markerfacecolor=look.face, linestyle="", zorder=3)
     if numbered:
-        mark = f"{cell.condition.k}{'+own' if cell.condition.include_target else ''}"
+        mark = f"{cell.condition.k}{'+target' if cell.condition.include_target else ''}"
         ax.annotate(mark, (x, mean), xytext=(4, 0), textcoords="offset points", fontsize=6, va="center")
 
 

@@ -12,7 +12,7 @@ for (const button of document.querySelectorAll("button.fold")) {
   button.addEventListener("click", () => set(button.getAttribute("aria-expanded") === "false"));
 }
 
-// A body is a line with its details: they move together. Cells without a value stay last, whichever way is sorted.
+// A body is a line with its details: they move together. Cells without a value stay last, up or down.
 const sort = (table, column, down) => {
   const value = (body) => body.rows[0].cells[column].dataset.sort;
   const compare = (a, b) => {

@@ -8,7 +8,8 @@ from rich.console import Console
 from run_rows import VERSIONS, made_rows, make_run
 
 from scalearn.comparison.records import RunFolder, name_of
-from scalearn.report import markdown_report, show_run, write_report
+from scalearn.report import show_run, write_report
+from scalearn.report.markdown import markdown_report
 from scalearn.report.statistics import comparisons
 from scalearn.report.tables import rankings_sheet, sheets
 from tasksel import UserError
@@ -98,8 +99,8 @@ def test_rows_of_other_versions_are_counted(tmp_path):
     run = make_run(tmp_path)
     append_line(run / "rows.jsonl", made_rows()[0].model_copy(update={"versions": {**VERSIONS, "torch": "2.7.1"}}))
     text = text_of(run)
-    assert "Rows made with python 3.12.0, scalearn 0.1.0, torch 2.6.0: 1,035\n" in text
-    assert "Rows made with python 3.12.0, scalearn 0.1.0, torch 2.7.1: 1\n" in text
+    assert "Rows computed with python 3.12.0, scalearn 0.1.0, torch 2.6.0: 1,035\n" in text
+    assert "Rows computed with python 3.12.0, scalearn 0.1.0, torch 2.7.1: 1\n" in text
     assert "Rows that a later one of the same target, size, way and seed replaces: 1\n" in text
 
 

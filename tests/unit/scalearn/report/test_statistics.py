@@ -161,8 +161,8 @@ def test_a_label_says_no_more_than_tells_ways_apart(rows):
     other = [*two, *one([row for row in two if row.k], by="random")]
     assert told(other) == ["head-only", "fusion (by connectivity)", "fusion (by random)"]
     with_own = [*two, *one([row for row in two if row.k], k=3, own=True)]
-    assert told(with_own) == ["head-only", "fusion", "fusion (with own)"]
-    assert told([*with_own, *labels(k=(3,))])[1:] == ["fusion (2)", "fusion (2, with own)", "fusion (3)"]
+    assert told(with_own) == ["head-only", "fusion", "fusion (with target adapter)"]
+    assert told([*with_own, *labels(k=(3,))])[1:] == ["fusion (2)", "fusion (2, with target adapter)", "fusion (3)"]
 
 
 def test_all_and_single_sources_are_named(comparison):

@@ -44,7 +44,7 @@ def partial(tmp_path_factory):
 def odd():
     """A sheet with every sign that a form could trip over."""
     lines = (items("a|b_c", Item("50 % ± 1", "best")), items("<i> & $x$ #1 {y} ~^\\", Item("[3]", "second")))
-    return Sheet("odd", "A title with 5 % & more", ("way", "score"), (Block("one", lines[:1]), Block("two", lines[1:])), ("Note <b> here",))  # fmt: skip
+    return Sheet("odd", "A title with 5 % & more", ("condition", "score"), (Block("one", lines[:1]), Block("two", lines[1:])), ("Note <b> here",))  # fmt: skip
 
 
 def line_of(sheet, label):
@@ -86,18 +86,18 @@ def test_a_line_holds_the_means_of_its_way_in_percent(comparison):
 
 def test_the_head_names_targets_with_their_metrics(comparison):
     assert main_sheet(comparison, 16).head == (
-        "way",
+        "condition",
         "rte\naccuracy",
         "mrpc\nf1",
         "stsb\npearson",
         "average",
-        "learned",
+        "trainable\nparameters",
     )
 
 
 def test_one_target_has_no_average(comparison):
     rows = [row for row in made_rows() if row.target == "rte"]
-    assert main_sheet(Comparison(rows), 16).head == ("way", "rte\naccuracy", "learned")
+    assert main_sheet(Comparison(rows), 16).head == ("condition", "rte\naccuracy", "trainable\nparameters")
 
 
 def test_best_and_second_of_each_column_are_marked_once(comparison):
@@ -319,7 +319,7 @@ def test_latex_shows_signs_as_they_are(odd):
 
 
 def test_a_terminal_has_bold_and_underline_and_takes_no_name_for_a_style():
-    sheet = Sheet("x", "t", ("way", "score"), (Block("", (items("[red]name", Item("9.0", "best")), items("b", Item("8.0", "second")))),))  # fmt: skip
+    sheet = Sheet("x", "t", ("condition", "score"), (Block("", (items("[red]name", Item("9.0", "best")), items("b", Item("8.0", "second")))),))  # fmt: skip
     out = io.StringIO()
     Console(file=out, width=60, force_terminal=True, color_system="standard").print(Terminal(sheet))
     assert "\x1b[1m9.0\x1b[0m" in out.getvalue()
