@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import tyro
 
 from scalearn.comparison.config import Config, Sources, configuration_file, read_config
-from scalearn.comparison.experiment import Experiment, SizedTargets
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.experiment_config import SizedTargets
 from scalearn.comparison.matrix_config import MatrixConfig, ScoredTargets
 from tasksel.cli.app import show
 from tasksel.cli.arguments import Folder

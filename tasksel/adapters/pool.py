@@ -19,14 +19,14 @@ from typing import Any
 
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
-from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
+from tasksel.adapters.importing import load_outside_adapter
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
 from tasksel.storage.provenance import versions
+from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
-
-WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
 
 
 def entry_name(name: str) -> str:
@@ -220,7 +220,7 @@ class AdapterPool:
         rows: int | None = None,
         same_base: bool = False,
     ) -> Source:
-        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; see `import_adapter`.
+        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; it is checked, and saved anew.
 
         Args:
             name: the entry's name, by default the adapter's own.
@@ -232,9 +232,19 @@ class AdapterPool:
         Raises:
             UserError: another base, width or kind of adapter; no safetensors (pickles are never read); a name that is taken.
         """
-        from tasksel.adapters.importing import import_adapter
+        wanted = name or (task.name if task else None)
+        if wanted:
+            self._need_new(entry_name(wanted))  # before anything is loaded
+        outside = load_outside_adapter(origin, self.base, same_base=same_base)
+        name = entry_name(wanted or outside.name)
+        self._need_new(name)
+        card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
+        card["data"] = load_data(task, rows=rows).fingerprint if task else None
+        return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}", **card)
 
-        return import_adapter(self, origin, name=name, task=task, rows=rows, same_base=same_base)
+    def _need_new(self, name: str) -> None:
+        if name in self:
+            raise UserError(f"the pool already holds '{name}'; give another name (--name)")
 
     def store(self, model: Any, adapter: str, **card: Any) -> Source:
         """Saves an adapter of `model`, and the head of its name, as an entry; one of that name is replaced.

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from tasksel.errors import unknown
 from tasksel.tasks import builtin_words as words
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Kind, Task
+from tasksel.tasks.infer import DEFAULT_METRIC
+from tasksel.tasks.task import BuiltinSource, Kind, Task
 
 Row = dict[str, Any]
 Draw = Callable[

@@ -20,14 +20,6 @@ from tasksel.tasks.infer import Columns, Kind, Texts
 from tasksel.tasks.metrics import METRICS
 from tasksel.tasks.row_sources import BuiltinSource, FileSource, HubSource
 
-DEFAULT_METRIC: dict[str, str] = {
-    "single_sentence_classification": "accuracy",
-    "pair_classification": "accuracy",
-    "regression": "pearson_spearman",
-    "multi_label": "macro_f1",
-    "multiple_choice": "accuracy",
-}
-
 
 class Subsample(Frozen):
     """Which of a task's rows are used, where that is not all of them.
@@ -172,7 +164,7 @@ class Task(Frozen):
         """
         from tasksel.tasks.from_data import task_from_data
 
-        return task_from_data(data, options)
+        return task_from_data(cls, data, options)
 
     @classmethod
     def from_file(
@@ -191,7 +183,7 @@ class Task(Frozen):
         from tasksel.tasks.from_data import task_from_file
 
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_file(path, columns, validation=validation, name=name, metric=metric)
+        return task_from_file(cls, path, columns, validation=validation, name=name, metric=metric)
 
     from_csv = from_file
 
@@ -202,9 +194,9 @@ class Task(Frozen):
         Raises:
             UserError: no `task.json`, a broken one, or no training file.
         """
-        from tasksel.tasks.registry import task_from_folder
+        from tasksel.tasks.from_data import task_from_folder
 
-        return task_from_folder(Path(folder))
+        return task_from_folder(cls, Path(folder))
 
     @classmethod
     def from_hub(
@@ -232,7 +224,7 @@ class Task(Frozen):
             source = source.model_copy(update={"splits": dict(splits)})
         name = name or slug("_".join([path.split("/")[-1], *([config] if config else [])]))
         columns = Columns.of(text, label, choices, kind)
-        return task_from_hub(source, columns, splits=splits, name=name, metric=metric)
+        return task_from_hub(cls, source, columns, splits=splits, name=name, metric=metric)
 
     @classmethod
     def from_pandas(
@@ -262,7 +254,9 @@ class Task(Frozen):
 
         need_container(frame, "DataFrame", "from_pandas")
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_memory(with_validation(frame, validation), columns, name=name, metric=metric, folder=folder)
+        return task_from_memory(
+            cls, with_validation(frame, validation), columns, name=name, metric=metric, folder=folder
+        )
 
     @classmethod
     def from_dicts(
@@ -285,7 +279,9 @@ class Task(Frozen):
 
         need_container(rows, "list", "from_dicts")
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_memory(with_validation(rows, validation), columns, name=name, metric=metric, folder=folder)
+        return task_from_memory(
+            cls, with_validation(rows, validation), columns, name=name, metric=metric, folder=folder
+        )
 
     @classmethod
     def from_dataset(
@@ -304,7 +300,7 @@ class Task(Frozen):
 
         columns = Columns.of(text, label, choices, kind, labels)
         return task_from_dataset(
-            data, columns, validation=validation, splits=splits, name=name, metric=metric, folder=folder
+            cls, data, columns, validation=validation, splits=splits, name=name, metric=metric, folder=folder
         )
 
     def one_label(self, label: str) -> Task:

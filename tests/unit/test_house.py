@@ -71,3 +71,33 @@ def test_tests_lie_in_three_folders():
     found = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert found == {"unit", "integration", "support"}
     assert [path.name for path in (ROOT / "tests").glob("test_*.py")] == []
+
+
+def _imports(tree):
+    """The names of modules and `module.name` that a module imports when it runs; what only type checkers import is left out."""
+    typing_only = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for part in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
+            for name in node.names:
+                yield from (f"{node.module}.{name.name}", node.module)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports inside functions count too."""
+    trees = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
+        for package in ("tasksel", "scalearn")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    left = {
+        name: {other for other in _imports(tree) if other in trees and other != name} for name, tree in trees.items()
+    }
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert sorted(left) == [], "each of these stands in a circle, or imports one that does"

@@ -6,8 +6,9 @@ import pytest
 
 from tasksel.errors import UserError
 from tasksel.tasks.builtin import builtin_tasks
+from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import load_data, read_splits
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task, TaskSet
+from tasksel.tasks.task import BuiltinSource, FileSource, HubSource, Task, TaskSet
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"
 KINDS = {

@@ -16,9 +16,10 @@ from tasksel.errors import UserError
 from tasksel.model.base import load_base, weights_fingerprint
 from tasksel.model.heads import add_head, loss_sum
 from tasksel.tasks.examples import Split
+from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
+from tasksel.tasks.task import BuiltinSource, Task
 from tasksel.training import loop as training
 from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
 from tasksel.training.predict import encode_split, evaluate, evaluate_all, logits_of, predict
