@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec
 
 from tasksel.errors import UserError, one_line
 
 if TYPE_CHECKING:  # seconds of import, which a command that only prints does not pay
     from accelerate import Accelerator
 
+P = ParamSpec("P")
+
 
 def is_main() -> bool:
     """Whether this process is the one that writes and speaks (rank 0 of a launch, or the only one)."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def main_writes(write: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Calls `write` in the main process alone; every process of a launch must come here.
+
+    They enter together, so all have looked at what is stored before one writes, and leave together, so all may read it.
+
+    >>> stored = []
+    >>> main_writes(stored.append, "result.json")
+    >>> stored
+    ['result.json']
+    """
+    world = accelerator()
+    world.wait_for_everyone()
+    if world.is_main_process:
+        write(*args, **kwargs)
+    world.wait_for_everyone()
 
 
 def accelerator(log_with: str | None = None, *, unused: bool = False) -> Accelerator:
@@ -26,18 +46,20 @@ def accelerator(log_with: str | None = None, *, unused: bool = False) -> Acceler
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    here = torch.accelerator.is_available()
+    has_device = torch.accelerator.is_available()
     kwargs = [
         DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)
     ]  # buffers are frozen, or set alike by every process
     try:
-        made = Accelerator(
-            cpu=not here, kwargs_handlers=kwargs, log_with=log_with, project_dir="runs" if log_with else None
+        world = Accelerator(
+            cpu=not has_device, kwargs_handlers=kwargs, log_with=log_with, project_dir="runs" if log_with else None
         )
     except ValueError as error:
         raise UserError(f"log_with '{log_with}', or the launch itself, cannot be set up: {one_line(error)}") from error
-    if log_with and not made.log_with:  # accelerate leaves out a tracker that is not installed without a word
+    if log_with and not world.log_with:  # accelerate leaves out a tracker that is not installed without a word
         raise UserError(f"tracker '{log_with}' is not installed: pip install {log_with}, or train without log_with")
-    if not here and "LOCAL_WORLD_SIZE" in os.environ:  # two processes with all threads each slow each other tenfold
+    if (
+        not has_device and "LOCAL_WORLD_SIZE" in os.environ
+    ):  # two processes with all threads each slow each other tenfold
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"])))
-    return made
+    return world

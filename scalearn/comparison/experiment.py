@@ -1,25 +1,26 @@
-"""A comparison as a configuration: which sources, targets, sizes, methods, choices, seeds, under which protocol; and the units it names."""
+"""The configuration of a comparison: which sources, targets, sizes, methods, choices and seeds, under which protocol; and its units."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from scalearn.comparison.condition import FULL, Condition, unit_name
-from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lists
+from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets, check_lists
 from scalearn.comparison.protocols import Protocol, get_protocol
-from scalearn.comparison.source_choice import Choice, conditions, several
+from scalearn.comparison.source_choice import Choice, as_tuple, conditions
 from tasksel.errors import UserError
-from tasksel.storage.frozen import Frozen
-from tasksel.tasks.load import load_data
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
 
-if TYPE_CHECKING:  # a configuration is read, and its mistakes are told, before torch is imported
-    from scalearn.methods import TransferMethod
+if TYPE_CHECKING:  # a configuration is read, and its mistakes are named, before torch is imported
+    from scalearn.comparison.plan import Plan
+    from scalearn.comparison.records import RunFolder
+    from scalearn.methods.registry import TransferMethod
 
 Size = int | Literal["full"]
 
@@ -28,22 +29,38 @@ class SizedTargets(Targets):
     """The target tasks.
 
     Attributes:
-        rows: the cap that "full" has.
+        rows: the cap on the training rows of size "full".
         sizes: "full", or numbers of training rows (few-shot). seeds_of: other seeds for single targets.
     """
 
-    sizes: Annotated[tuple[Size, ...], BeforeValidator(several)] = (FULL,)
+    sizes: Annotated[tuple[Size, ...], BeforeValidator(as_tuple)] = (FULL,)
     seeds_of: dict[str, tuple[int, ...]] = Field(default_factory=dict)
 
 
-class Experiment(Frozen):
-    """One configuration file. `data` is a folder of task folders, "hub", or None for the built-in suite.
+class Experiment(Configuration):
+    """A comparison of transfer methods, as `scalearn compare` runs it: in code, or `Experiment.from_yaml(path)`.
 
     Attributes:
-        test_rows: at most so many rows of each validation set are scored, the same ones always.
-        recipe: what changes in every method's recipe; few_shot: further, at few-shot sizes; lr: the learning rate of single methods.
+        data: a folder of task folders, "hub", or None for the built-in suite.
+        test_rows: at most so many rows of each validation set are scored, the same ones for every unit.
+        recipe: what changes in every method's recipe. few_shot: what else changes at few-shot sizes. lr: learning rates of single methods.
         keep: whether trained models are kept, for `explain`, `export` and `predict`; scores, costs and omegas always are.
         map: the embedding that the task map is drawn by; none where empty.
+
+    Raises:
+        UserError: every wrong field at once, each with its path and the nearest key.
+
+    >>> experiment = Experiment(
+    ...     name="phones",
+    ...     sources={"tasks": ["sentiment_films", "grammar_garden"], "rows": 600},
+    ...     targets={"tasks": ["sentiment_phones"], "sizes": [50], "seeds": [0, 1]},
+    ...     rank={"by": "text", "top": 1},
+    ...     methods=["scalearn", "single-adapter"],
+    ... )
+    >>> [str(unit) for unit in units(experiment)][:2]
+    ['sentiment_phones with 50 rows by scalearn from 1 source by text, seed 0', 'sentiment_phones with 50 rows by single-adapter, seed 0']
+    >>> run = experiment.run("runs/phones")  # doctest: +SKIP
+    >>> {(row.method, row.seed): row.score for row in run.rows}  # doctest: +SKIP
     """
 
     name: str
@@ -61,13 +78,37 @@ class Experiment(Frozen):
     keep: bool = True
     map: str = ""
 
+    def plan(self, out: str | Path, *, store: str | Path | None = None) -> Plan:
+        """The steps that this comparison takes in a run folder; `print(experiment.plan(out))` lists them, `.run()` does them.
+
+        Args:
+            store: where the work is kept; by default `out/store`. Runs that name the same one share it.
+
+        Raises:
+            UserError: what would fail later and can be seen now; see `Plan`.
+        """
+        from scalearn.comparison.plan import Plan
+
+        return Plan(self, out, store=store)
+
+    def run(self, out: str | Path, *, store: str | Path | None = None, jobs: int = 1) -> RunFolder:
+        """Runs the comparison and gives its run folder; what is done already is skipped, and a stopped run goes on.
+
+        Args:
+            store: see `plan`. jobs: processes that share the work.
+
+        Raises:
+            UserError: see `Plan` and `Plan.run`.
+        """
+        return self.plan(out, store=store).run(jobs=jobs)
+
     @property
     def rules(self) -> Protocol:
-        """The protocol."""
+        """The protocol, by its name."""
         return get_protocol(self.protocol)
 
     def recipe_of(self, method: TransferMethod, size: Size) -> Recipe:
-        """The recipe that a method is trained by here."""
+        """The recipe of a method at a size: its own, changed by the protocol, `recipe`, `few_shot` and `lr`, in this order."""
         few = size != FULL
         recipe = self.recipe.of(self.rules.recipe(method, few=few))
         recipe = self.few_shot.of(recipe) if few else recipe
@@ -75,8 +116,8 @@ class Experiment(Frozen):
 
     @property
     def source_recipe(self) -> Recipe:
-        """The recipe that sources are trained by."""
-        from scalearn.methods import get_method
+        """The recipe of stage 1, which trains the sources."""
+        from scalearn.methods.registry import get_method
 
         return self.sources.recipe.of(self.rules.recipe(get_method("single-adapter"), few=False))
 
@@ -89,18 +130,22 @@ class Experiment(Frozen):
         return self.targets.seeds_of.get(target, self.targets.seeds)
 
     def drawn(self, task: Task, size: Size) -> Task:
-        """A target with the rows that are used of it at a size."""
+        """A target with the rows that a size draws from it."""
         shots = None if size == FULL else int(size)
         return self.rules.drawn(task, shots=shots, test_rows=self.test_rows)
 
     def others(self, target: str) -> list[str]:
-        """The sources but for the target's own."""
+        """The sources without the target adapter."""
         return [name for name in self.sources.tasks if name != target]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One target under one condition, with one number of rows and one seed."""
+    """One target under one condition, with one number of rows and one seed.
+
+    >>> str(Unit("rte", 16, Condition("head-only"), 0))
+    'rte with 16 rows by head-only, seed 0'
+    """
 
     target: str
     size: Size
@@ -112,15 +157,15 @@ class Unit:
 
 
 def units(experiment: Experiment) -> list[Unit]:
-    """Every unit, size by size and seed by seed, so that what is stopped has whole seeds.
+    """Every unit, size by size and seed by seed, so that a stopped run has whole seeds.
 
     Raises:
         UserError: a choice that gives a target or a method too few sources.
     """
-    from scalearn.methods import get_method
+    from scalearn.methods.registry import get_method
 
     seeds = dict.fromkeys(seed for target in experiment.targets.tasks for seed in experiment.seeds(target))
-    every = [
+    planned = [
         Unit(target, size, condition, seed)
         for size in experiment.targets.sizes
         for seed in seeds
@@ -129,21 +174,22 @@ def units(experiment: Experiment) -> list[Unit]:
         for name in experiment.methods
         for condition in conditions(experiment.rank, get_method(name), target, experiment.others(target))
     ]
-    if not every:
-        raise UserError(
-            "methods: none of them has a turn with these sources; name others, or choose otherwise (rank.by)"
-        )
-    return every
+    if not planned:
+        raise UserError("methods: none of them can use these sources; name other methods, or change rank.by")
+    return planned
 
 
-def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
-    """Refuses what could only fail later.
+def check_experiment(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
+    """Refuses what would fail later.
+
+    Args:
+        tasks: of every source and target, by name.
 
     Raises:
-        UserError: an unknown task, method, protocol or way of choosing, a list given twice, a size that the data cannot give, a choice
-            that gives too few sources.
+        UserError: an unknown method, protocol or selector, an empty list or one with duplicates, a size that the data cannot give, a
+            choice that gives too few sources.
     """
-    from scalearn.methods import get_method
+    from scalearn.methods.registry import get_method
 
     check_lists(experiment, "sources.tasks", "targets.tasks", "targets.seeds", "targets.sizes", "methods")
     for name in (*experiment.methods, *experiment.lr):
@@ -155,18 +201,19 @@ def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
     for name in experiment.targets.seeds_of:
         if name not in experiment.targets.tasks:
             raise UserError(
-                f"targets.seeds_of: '{name}' is none of the targets ({', '.join(experiment.targets.tasks)})"
+                f"targets.seeds_of: '{name}' is not one of the targets ({', '.join(experiment.targets.tasks)})"
             )
     if experiment.map and experiment.rank.selector(experiment.map).embedder is None:
         raise UserError(
-            f"map: '{experiment.map}' embeds no tasks: choose a way that does (connectivity, text, …), or none"
+            f"map: '{experiment.map}' embeds no tasks: choose a selector that does (connectivity, text, …), or leave map out"
         )
     units(experiment)
     _check_sizes(experiment, tasks)
 
 
 def _check_sizes(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
-    """Loads few-shot targets whose data is at hand; a hub's are checked when they are loaded."""
+    """Loads few-shot targets whose data is on this machine; those of a hub are checked when they are loaded."""
+    from tasksel.tasks.load import load_data
 
     for name in experiment.targets.tasks:
         for size in experiment.targets.sizes:

@@ -11,6 +11,7 @@ Where no picture can be drawn (no matplotlib, say), the rest is written, and say
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,16 +29,19 @@ from tasksel.storage.atomic import write_text
 FOLDER = "report"
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
+def write_report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
     """Writes the report and gives its page.
 
     Args:
-        folder: of the run. out: of the report; by default RUN/report.
+        folder: of the run, or the `RunFolder` that `Experiment.run` and `load_run` give. out: of the report; by default RUN/report.
 
     Raises:
         UserError: no run there, or rows that this version does not read.
+
+    >>> write_report(experiment.run("runs/quickstart"))  # doctest: +SKIP
     """
-    run, out = RunFolder(folder), out or folder / FOLDER
+    run = RunFolder(folder)
+    out = Path(out) if out else run.folder / FOLDER
     compared = comparisons(run.rows, run.config)
     for one in compared:
         for size in one.sizes:
@@ -99,20 +103,20 @@ def _title(comparison: Comparison) -> str:
 
 
 def _state(run: RunFolder) -> Iterator[str]:
-    missing, planned = run.missing, len(run.told["plan"])
+    missing, planned = run.missing, len(run.planned)
     yield f"{planned - len(missing):,} of {planned:,} planned units are finished."
     if missing:
         yield f"Started again, the run goes on: `scalearn compare` with the same configuration and `--out {run.folder.name}`."
 
 
 def _nothing_yet(run: RunFolder) -> str:
-    return f"No finished unit yet, of {len(run.told['plan']):,} planned: {listed(run.missing)}."
+    return f"No finished unit yet, of {len(run.planned):,} planned: {listed(run.missing)}."
 
 
 def missing_lines(run: RunFolder, comparison: Comparison) -> list[str]:
     """What this base and protocol lack of the plan, the first of it by name; what stands twice."""
     done = {name_of(row) for row in comparison.rows}
-    missing = [name for name in run.told["plan"] if name not in done]
+    missing = [name for name in run.planned if name not in done]
     lines = [f"Not finished: {listed(missing)}"] if missing else []
     nothing = [name for name in run.config.get("methods", ()) if name not in comparison.methods]
     lines += [f"Nothing yet by {', '.join(nothing)}"] if nothing else []
@@ -130,10 +134,10 @@ def _section(run: RunFolder, comparison: Comparison) -> Iterator[str]:
 
 
 def _provenance(run: RunFolder) -> Iterator[str]:
-    told, config = run.told, run.config
-    yield from (_fenced(str(told.get("command", "the command is not told")), "text"), "")
-    yield f"- Versions: {_pairs(told.get('versions', {}))}"
-    yield f"- Machine: {_pairs(told.get('machine', {}))}"
+    provenance, config = run.provenance, run.config
+    yield from (_fenced(str(provenance.get("command", "the command is not told")), "text"), "")
+    yield f"- Versions: {_pairs(provenance.get('versions', {}))}"
+    yield f"- Machine: {_pairs(provenance.get('machine', {}))}"
     for text in dict.fromkeys(_pairs(row.versions) for row in run.rows):
         count = sum(_pairs(row.versions) == text for row in run.rows)
         yield f"- Rows made with {text}: {count:,}"
@@ -152,5 +156,5 @@ def _fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _pairs(told: dict[str, Any]) -> str:
-    return plain(", ".join(f"{name} {value}" for name, value in told.items()) or "not told")
+def _pairs(values: dict[str, Any]) -> str:
+    return plain(", ".join(f"{name} {value}" for name, value in values.items()) or "not told")

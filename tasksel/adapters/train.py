@@ -21,7 +21,7 @@ from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.base import Base, quiet
 from tasksel.model.heads import add_head
-from tasksel.processes import accelerator
+from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import value_hash, whole_folder, write_json
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
@@ -115,19 +115,18 @@ def train_adapter(
     """
     key = value_hash([data.fingerprint, base.fingerprint, recipe.model_dump(mode="json"), seed])
     stored = AdapterCheckpoint(folder / f"adapter-{key}", task.name)
-    there, world = (stored.folder / RECORD).is_file(), accelerator()
-    world.wait_for_everyone()  # all have looked before one writes
-    if there:
+    if (stored.folder / RECORD).is_file():
         return stored
-    if world.is_main_process:
-        say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows, and kept")
+    say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows, and kept")
     model, done = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
-    if world.is_main_process:
-        with whole_folder(stored.folder) as partial:
-            model.save_adapter(str(partial), task.name, with_head=True, use_safetensors=True)
-            write_json(partial / RECORD, {"task": task.name, "dev": done.score, "seconds": done.seconds})
-    world.wait_for_everyone()
+    main_writes(_store, stored, model, done)
     return stored
+
+
+def _store(checkpoint: AdapterCheckpoint, model: Any, fitted: FitResult) -> None:
+    with whole_folder(checkpoint.folder) as partial:
+        model.save_adapter(str(partial), checkpoint.adapter, with_head=True, use_safetensors=True)
+        write_json(partial / RECORD, {"task": checkpoint.adapter, "dev": fitted.score, "seconds": fitted.seconds})
 
 
 def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) -> str:
@@ -191,11 +190,8 @@ def _train(
     scores = evaluate_all(model, task, data, pool.base.tokenizer, max_length=recipe.max_length)
     card["scores"] = {"dev": done.score or 0.0, **scores}
     card |= {"name": name, "key": key, "task": task, "data": data.fingerprint, "rows": rows, "seed": seed}
-    world = accelerator()
-    if world.is_main_process:
-        pool.store(model, task.name, recipe=recipe, **card)
-    world.wait_for_everyone()
-    if not world.is_main_process:
+    main_writes(pool.store, model, task.name, recipe=recipe, **card)
+    if not is_main():
         pool.reread()
     return pool[name]
 

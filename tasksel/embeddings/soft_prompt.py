@@ -27,8 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.embeddings.base import TaskInput
+from tasksel.embeddings.token_embedder import TokenEmbedder
 from tasksel.embeddings.token_similarity import Index
-from tasksel.embeddings.tokenwise import TokenEmbedder
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import Encoded

@@ -13,7 +13,7 @@ from tasksel.adapters.train import train_adapter
 from tasksel.embeddings.base import Embedder, TaskEmbedding
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.processes import accelerator, is_main
+from tasksel.processes import main_writes
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 
@@ -123,9 +123,7 @@ class TaskOnBase:
                 return stored
         embedding = embedder.embed(rows_of.task, rows_of.data, self.base, seed=self.seed, trained=trained)
         if path:
-            if is_main():
-                embedding.save(path)
-            accelerator().wait_for_everyone()
+            main_writes(embedding.save, path)
         return embedding
 
 

@@ -39,7 +39,7 @@ from tasksel.tasks.task import Task
 from tasksel.training.predict import encode_split
 
 Measure = Literal["logme", "leep", "nce", "knn", "probe"]
-Pool = Literal["first", "mean"]
+Pooling = Literal["first", "mean"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 HEADS = ("classification", "multilabel_classification")  # heads that give each text its own logits
 CACHED_PASSES, CACHED_ROWS = 64, 2000  # 64 x 2,000 x 768 numbers are 400 MB
@@ -250,7 +250,7 @@ def first_token(model: Any, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def pooled(model: Any, encoded: Encoded, *, pool: Pool, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def pooled(model: Any, encoded: Encoded, *, pool: Pooling, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """The last hidden states, pooled over tokens, and the active head's logits; float32, in the order of the rows.
 
     Args:
@@ -280,7 +280,7 @@ def pooled(model: Any, encoded: Encoded, *, pool: Pool, batch: int = 64) -> tupl
     return np.concatenate(hidden)[back], np.concatenate(logits).astype(np.float32)[back]
 
 
-def _pool(state: Tensor, mask: Tensor, pool: Pool) -> Tensor:
+def _pool(state: Tensor, mask: Tensor, pool: Pooling) -> Tensor:
     """[b, t, d] -> [b, d]"""
     if pool == "first":
         return state[:, 0]

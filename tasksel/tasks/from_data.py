@@ -23,7 +23,7 @@ from tasksel.tasks.files import ENDINGS, Row, read_rows
 from tasksel.tasks.hub import COMMIT, held_commit, load_hub, plain_rows
 from tasksel.tasks.in_memory import Container, Table, container_of, read_table
 from tasksel.tasks.infer import Columns, declared_kind, feature_type, infer_shape
-from tasksel.tasks.sources import FileSource, HubSource
+from tasksel.tasks.row_sources import FileSource, HubSource
 from tasksel.tasks.stored_rows import keep_text, rows_path, rows_text
 from tasksel.tasks.task import DEFAULT_METRIC, Task
 

@@ -18,7 +18,7 @@ from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.infer import Columns, Kind, Texts
 from tasksel.tasks.metrics import METRICS
-from tasksel.tasks.sources import BuiltinSource, FileSource, HubSource
+from tasksel.tasks.row_sources import BuiltinSource, FileSource, HubSource
 
 DEFAULT_METRIC: dict[str, str] = {
     "single_sentence_classification": "accuracy",

@@ -30,7 +30,7 @@ from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded, length_batches
 from tasksel.model.heads import loss_sum
-from tasksel.processes import accelerator
+from tasksel.processes import accelerator, main_writes
 from tasksel.tasks.task import Task
 from tasksel.training.predict import checked, logits_of
 from tasksel.training.recipe import Recipe
@@ -326,9 +326,8 @@ class _Loop:
         lr = self.schedule.get_last_lr()[0]
         kept = ""
         if self.rescue is not None:
-            if self.world.is_main_process:
-                self.rescue.parent.mkdir(parents=True, exist_ok=True)
-                save_file(trained_state(self.bare), self.rescue)
+            self.rescue.parent.mkdir(parents=True, exist_ok=True)
+            main_writes(save_file, trained_state(self.bare), self.rescue)
             kept = f"; the last good state is in {self.rescue}"
         self.close()
         raise Diverged(

@@ -25,7 +25,7 @@ def test_there_are_published_comparisons():
 def test_a_published_run_is_of_its_configuration_and_has_every_unit(folder):
     told, run = read_config(ROOT / "scripts" / f"{folder.name}.yaml", Experiment), RunFolder(folder)
     assert Experiment.model_validate(run.config) == told.model_copy(update={"data": "tasks"})
-    assert run.told["plan"] == [str(unit) for unit in units(told)]
+    assert run.planned == [str(unit) for unit in units(told)]
     assert not run.missing
 
 

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from scalearn import METHODS, AdapterPool, Recipe, TransferResult, train_source, transfer
 from scalearn.comparison.config import read_config
 from scalearn.comparison.experiment import Experiment
-from scalearn.comparison.find import find_result
+from scalearn.comparison.find_result import find_result
 from scalearn.comparison.measure_matrix import MatrixConfig, MatrixMeasurement
 from scalearn.comparison.plan import Plan
 from scalearn.comparison.records import RunFolder, name_of
@@ -203,7 +203,7 @@ def test_a_plain_adapter_is_adopted_as_it_was(own):
 def test_a_ranking_takes_the_stored_embeddings_and_the_stored_adapter_of_the_target(own, no_step):
     pool, before = AdapterPool("pool", base=BASE), files_of(own)
     for by, expected in EXPECTED["rankings"].items():
-        options = {"by": by, "base": pool.base, "rows": ROWS, "store": Path("targets")}
+        options = {"by": by, "base": pool.base, "rows": ROWS, "cache_dir": Path("targets")}
         ranking = rank(get_task("sentiment_phones"), pool, **options)
         close({"names": list(ranking.names), "scores": list(ranking.scores)}, expected)
     assert files_of(own) == before
@@ -215,7 +215,7 @@ def test_every_stored_embedding_is_read(stored):
         one = TaskEmbedding.load(path)
         arrays = {name: [str(a.dtype), list(a.shape), float(a.astype(float).sum())] for name, a in one.arrays.items()}
         kept = EXPECTED["embeddings"][path.name]["made"].keys()
-        actual[path.name] = {"arrays": arrays, "made": {name: one.made[name] for name in kept}}
+        actual[path.name] = {"arrays": arrays, "made": {name: one.provenance[name] for name in kept}}
     close(actual, EXPECTED["embeddings"], 4)
     assert {one["made"]["key"] for one in actual.values()} == {get_embedder(name).key for name in EMBEDDERS}
 
@@ -292,12 +292,12 @@ def test_a_stored_run_is_read_whole(stored):
 
 def test_the_units_sources_and_rankings_of_a_stored_run_have_the_keys_they_had(stored):
     plan, expected = stored_plan(), EXPECTED["run"]
-    shop, wanted = plan.workshop, plan.experiment
+    shop, wanted = plan.work_store, plan.experiment
     assert {str(unit): shop.key(unit) for unit in plan.units} == expected["units"]
     seeds = [(name, seed) for name in wanted.sources.tasks for seed in (0, 1)]
     assert {f"{name}/{seed}": shop.source_key(name, seed) for name, seed in seeds} == expected["sources"]
     seeds = [(name, seed) for name in wanted.targets.tasks for seed in (0, 1)]
-    assert {f"{name}/{seed}": shop.own_key(name, 12, seed) for name, seed in seeds} == expected["own"]
+    assert {f"{name}/{seed}": shop.target_adapter_key(name, 12, seed) for name, seed in seeds} == expected["own"]
     assert all(plan.done(step) for step in plan.steps())
 
 
@@ -312,7 +312,7 @@ def test_a_unit_that_is_lost_is_made_again_from_the_stored_joint_training(own, n
     before = files_of("run/store/joint")
     assert {name.split("/")[0] for name in before if name.endswith(".json")} == set(expected["joint"])
     for unit in plan.units:
-        if unit.method == "joint":
+        if unit.condition.method == "joint":
             key = expected["units"][str(unit)]
             Path(f"run/store/units/{key}.json").unlink()
             shutil.rmtree(f"run/store/results/{key}")

@@ -49,7 +49,7 @@ class Gallery:
 
 def draw_gallery(run: RunFolder, comparisons: Sequence[Comparison]) -> Gallery:
     """Every picture that the run has rows for. Without matplotlib there is none; without a whole map.json there is no map; both say why."""
-    results = run.folder / str(run.told.get("store", "store")) / "results"
+    results = run.folder / str(run.provenance.get("store", "store")) / "results"
     try:
         groups = tuple(
             tuple(comparison_pictures(one, run.rankings, prefix(one, comparisons), results)) for one in comparisons

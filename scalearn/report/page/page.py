@@ -66,7 +66,7 @@ def _file(name: str) -> str:
 
 def _finished(run: RunFolder, comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """How much is finished, what is missing by name, and what diverged."""
-    missing, planned = run.missing, len(run.told["plan"])
+    missing, planned = run.missing, len(run.planned)
     of = [_title(one) for one in comparisons] or ["no finished unit"]
     diverged = [
         f"{one.base}: {row.target}, {rows_words(row.size)}, {one.label(one.condition(row))}, seed {row.seed}"
@@ -134,8 +134,8 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
     """Command, versions, machine, data and the configuration."""
     facts = {
         "Run": run.folder.name,
-        "Versions": _pairs(run.told.get("versions")),
-        "Machine": _pairs(run.told.get("machine")),
+        "Versions": _pairs(run.provenance.get("versions")),
+        "Machine": _pairs(run.provenance.get("machine")),
         "Bases": ", ".join(sorted({f"{row.base['name']} ({row.base['fingerprint']})" for row in run.rows})),
     }
     prints: dict[str, list[str]] = {}
@@ -143,7 +143,7 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
         prints.setdefault(target, []).append(data)
     return {
         "data": [f"{target}: {', '.join(some)}" for target, some in prints.items()],
-        "command": run.told.get("command") or "the command was not kept",
+        "command": run.provenance.get("command") or "the command was not kept",
         "provenance": [(name, value) for name, value in facts.items() if value],
         "config": json.dumps(run.config, indent=2, ensure_ascii=False),
     }

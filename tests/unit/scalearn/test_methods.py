@@ -16,9 +16,9 @@ import pytest
 from scalearn import METHODS, TransferResult, transfer
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
-from scalearn.methods import get_method, register_method
 from scalearn.methods.base import HEAD_RECIPE, TransferMethod
 from scalearn.methods.head_only import HeadOnly
+from scalearn.methods.registry import get_method, register_method
 from scalearn.methods.training import SeedTraining
 from scalearn.report import write_report
 from scalearn.results.transfer import TransferSpec
@@ -107,12 +107,14 @@ class TestRegister:
         assert register_method(HeadOnly(name="head-twice", recipe=HEAD_RECIPE)) == row
 
     def test_a_name_that_is_taken_is_refused(self, registry):
-        with pytest.raises(UserError, match="there is a method 'scalearn' already: give yours another name"):
+        with pytest.raises(
+            UserError, match="method 'scalearn' is registered with other values: give yours another name"
+        ):
             register_method(HeadOnly(name="scalearn", recipe=HEAD_RECIPE))
         assert get_method("scalearn").mixes
 
     def test_what_is_no_method_is_refused(self, registry):
-        with pytest.raises(UserError, match=r"'scalearn' is no transfer method: derive its class from"):
+        with pytest.raises(UserError, match=r"'scalearn' is not a transfer method: derive its class from"):
             register_method("scalearn")
 
 

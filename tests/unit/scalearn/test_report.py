@@ -165,7 +165,7 @@ def test_several_bases_have_a_section_and_files_each(tmp_path, text_only):
     )
     assert first < second
     assert "Not finished" not in text[first:second]
-    assert f"- Not finished: {RunFolder(run).told['plan'][-5]}; " in text[second:]
+    assert f"- Not finished: {RunFolder(run).planned[-5]}; " in text[second:]
     files = {path.name for path in (run / "report" / "tables").iterdir()}
     assert {"minilm-sound-main-full.md", "roberta-base-sound-main-full.md"} <= files
     assert "main-full.md" not in files

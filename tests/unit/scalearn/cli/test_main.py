@@ -30,7 +30,7 @@ COMMANDS = (
     ["push"],
     ["compare"],
     ["report"],
-    ["matrix"],
+    ["measure-matrix"],
     ["doctor"],
 )
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scalearn.comparison.config import RecipeChange, read_config
+import scalearn as sl
+from scalearn.comparison.config import RecipeChange, configuration_file, read_config
 from scalearn.comparison.experiment import Experiment, units
+from scalearn.comparison.matrix_config import MatrixConfig
 from scalearn.comparison.plan import Plan
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel import UserError
 from tasksel.training.recipe import Recipe
 
@@ -43,17 +45,17 @@ def write(tmp_path):
         ("targets.sizes", [0], "targets.sizes: 0; give 'full' or numbers of rows from 1 on"),
         ("targets.sizes", [1], "1 rows for .entail_kitchen., which has 2 classes"),
         ("targets.sizes", ["full", 100000], "100000 rows of 'entail_kitchen', which has"),
-        ("targets.sizes", [16, 16], "targets.sizes: give one or more, none twice"),
-        ("targets.seeds_of", {"entail_kichen": [1]}, "targets.seeds_of: 'entail_kichen' is none of the targets"),
+        ("targets.sizes", [16, 16], "targets.sizes: must be a non-empty list without duplicates"),
+        ("targets.seeds_of", {"entail_kichen": [1]}, "targets.seeds_of: 'entail_kichen' is not one of the targets"),
         ("lr", {"scalern": 1.0}, "no method 'scalern'; did you mean 'scalearn'"),
         ("rank.top", 4, "rank.top is 4, but there are 3 sources for 'entail_kitchen': choose 1 to 3"),
         ("rank.top", 0, "rank.top is 0, but there are 3 sources for 'entail_kitchen': choose 1 to 3"),
         ("targets.tasks", ["entail_travel"], "rank.top is 3, but there are 2 sources for 'entail_travel'"),
-        ("targets.seeds", [], r"targets.seeds: give one or more, none twice"),
-        ("targets.seeds", [1, 1], r"targets.seeds: give one or more, none twice"),
-        ("sources.tasks", ["sentiment_films"] * 4, r"sources.tasks: give one or more, none twice"),
-        ("targets.tasks", [], r"targets.tasks: give one or more, none twice"),
-        ("methods", [], r"methods: give one or more, none twice"),
+        ("targets.seeds", [], r"targets.seeds: must be a non-empty list without duplicates"),
+        ("targets.seeds", [1, 1], r"targets.seeds: must be a non-empty list without duplicates"),
+        ("sources.tasks", ["sentiment_films"] * 4, r"sources.tasks: must be a non-empty list without duplicates"),
+        ("targets.tasks", [], r"targets.tasks: must be a non-empty list without duplicates"),
+        ("methods", [], r"methods: must be a non-empty list without duplicates"),
         ("data", "no/such/folder", "no folder no/such/folder"),
     ],
 )
@@ -138,7 +140,10 @@ def test_a_change_leaves_what_it_does_not_name():
     assert RecipeChange().of(recipe) == recipe
 
 
-RUNS = sorted(path for path in SCRIPTS.glob("*.yaml") if not path.stem.startswith("matrix"))
+RUNS = [
+    configuration_file("quickstart"),
+    *sorted(path for path in SCRIPTS.glob("*.yaml") if not path.stem.startswith("matrix")),
+]
 LOCAL = {"quickstart"}
 FROM_HUB = {"glue_roberta", "superglue_roberta", "humset_xlmr", "fewshot_roberta"}
 GLUE = ("glue_minilm", "glue_minilm_k", "glue_minilm_full", "glue_minilm_two", "glue_minilm_average")
@@ -208,3 +213,43 @@ def test_what_changes_in_a_recipe_is_layered(config):
     assert (full.epochs, full.max_steps, full.lr, full.select) == (7, None, 0.5, "metric")
     assert (few.epochs, few.max_steps, few.lr, few.select, few.patience) == (7, 5, 0.5, "metric-loss", 20)
     assert experiment.recipe_of(METHODS["head-only"], 16).lr == METHODS["head-only"].recipe.lr
+
+
+def test_an_experiment_in_code_is_the_one_in_the_file_and_mappings_stand_for_its_parts(write, config):
+    assert Experiment(**config) == Experiment.from_yaml(write(config)) == read_config(write(config), Experiment)
+    assert Experiment(**config).sources.recipe == RecipeChange(lr=1e-3, epochs=1, batch=8, max_length=24)
+
+
+def test_an_experiment_that_comes_with_the_package_is_read_by_name():
+    assert Experiment.from_yaml("quickstart").targets.tasks == ("sentiment_phones",)
+
+
+@pytest.mark.parametrize("kind", [Experiment, MatrixConfig])
+def test_in_code_every_wrong_field_is_said_in_one_line_with_the_nearest_key(kind, config):
+    told = {"name": "a", "sources": {"tasks": ["rte"], "row": 3}, "targets": {"tasks": ["sst2"]}, "method": ["full"]}
+    with pytest.raises(UserError) as caught:
+        kind(**told, lr={"scalearn": "fast"})
+    message = str(caught.value)
+    assert "sources.row: no key 'row'; did you mean 'rows'" in message
+    assert "method: no key 'method'; did you mean 'methods'" in message
+    assert "lr.scalearn: Input should be a valid number" in message
+    assert "\n" not in message
+
+
+def test_a_key_that_is_no_word_is_refused(write):
+    with pytest.raises(UserError, match="a configuration is a mapping"):
+        read_config(write("1: 2\nname: a\n"), Experiment)
+
+
+def test_in_code_an_experiment_is_planned_run_and_reported(config, tmp_path):
+    config |= {"methods": ["head-only"], "targets": {"tasks": ["entail_kitchen"], "rows": 24, "seeds": [0]}}
+    experiment, out, store = sl.Experiment(**config), tmp_path / "run", tmp_path / "store"
+    run = experiment.run(str(out), store=str(store))
+    assert isinstance(run, sl.RunFolder)
+    assert [(row.method, row.target) for row in run.rows] == [("head-only", "entail_kitchen")]
+    assert (run.missing, run.config["name"]) == ([], "small")
+    assert {path.name for path in (out, store) if path.is_dir()} == {"run", "store"}
+    assert not (out / "store").exists()
+    assert sl.write_report(run) == sl.write_report(out) == out / "report" / "report.html"
+    assert sl.load_run(out).rows == sl.load_run(str(out)).rows == run.rows
+    assert repr(run) == f"RunFolder({str(out)!r}, 1 of 1 units finished)"

@@ -11,10 +11,10 @@ from scalearn import AdapterPool
 from scalearn.cli.main import main
 from scalearn.comparison.config import read_config
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
-from scalearn.comparison.measure_matrix import MatrixMeasurement
+from scalearn.comparison.measure_matrix import MatrixMeasurement, measure_matrix
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel import UserError, get_task
 from tasksel.evaluation.transfer_matrix import read_matrix
 
@@ -101,6 +101,14 @@ def test_two_jobs_measure_what_one_measures(measured, own, tiny):
     assert untimed(own) == untimed(measured)
 
 
+def test_in_code_a_matrix_is_measured_and_given(measured, own, tiny):
+    lines = (own / "matrix.jsonl").read_text().splitlines(keepends=True)
+    (own / "matrix.jsonl").write_text("".join(lines[:-1]))
+    matrix = measure_matrix(config(tiny), str(own))
+    assert untimed(own) == untimed(measured)
+    assert len(matrix.rows) == len(lines)
+
+
 def test_more_seeds_may_be_added_but_nothing_else_may_differ(own, tiny):
     more = config(tiny, targets={**TOLD["targets"], "seeds": [0, 1, 2]})
     assert {unit.seed for unit in MatrixMeasurement(more, own).todo()} == {2}
@@ -145,7 +153,7 @@ def test_a_sequential_run_starts_from_the_sources_adapter(pool):
         ({"methods": ["soup-similarity"]}, "'soup-similarity' weighs several sources"),
         ({"methods": ["sequentail"]}, "did you mean 'sequential'"),
         ({"lr": {"scalern": 1.0}}, "did you mean 'scalearn'"),
-        ({"methods": []}, r"methods: give one or more, none twice \(given \[\]\)"),
+        ({"methods": []}, r"methods: must be a non-empty list without duplicates \(given \[\]\)"),
         ({"sources": {"tasks": ["rte"]}}, "no task 'rte'"),
     ],
 )
@@ -185,13 +193,13 @@ def test_the_command_plans_and_runs(tiny, tmp_path, capsys):
     path, out = tmp_path / "small.yaml", tmp_path / "run"
     targets = {**TOLD["targets"], "seeds": [0], "tasks": ["sentiment_phones"]}
     path.write_text(yaml.safe_dump({**TOLD, "targets": targets, "base": tiny}))
-    assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out), "--plan"]) == 0
     assert "5 runs, 0 done; about" in capsys.readouterr().out
     assert not out.exists()
-    assert main(["matrix", str(path), "--out", str(out)]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out)]) == 0
     assert len(read_matrix(out).rows) == 5
     assert AdapterPool(out / "pool").names == ["entail_travel", "sentiment_films"]
-    assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out), "--plan"]) == 0
     assert "5 runs, 5 done; about 0 minutes" in capsys.readouterr().out
     assert read_config(path, MatrixConfig).lr == {"sequential": 1.0e-3}
 

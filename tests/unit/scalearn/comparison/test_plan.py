@@ -66,16 +66,28 @@ def test_a_plan_lists_every_step_and_leaves_no_trace(config, tmp_path, no_traini
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_prints_what_is_done_and_what_is_to_do(own_run, config, no_training):
+    made = plan(config, own_run)
+    row = next(row for row in RunFolder(own_run).rows if row.method == "head-only")
+    (own_run / "store" / "units" / f"{row.key}.json").unlink()
+    lines = str(made).splitlines()
+    to_do = [f"{len(STEPS) - 2:>4}  to do  {STEPS[-3]}"]
+    assert [line for line in lines if "  to do  " in line] == to_do
+    assert lines[0] == f"   1  done   {STEPS[0]}"
+    assert lines[-1] == f"{len(STEPS)} steps, {len(STEPS) - 1} done"
+    assert repr(made) == f"Plan('small', {str(own_run)!r}, {len(STEPS)} steps)"
+
+
 def test_a_run_stores_every_step(experiment_run, config):
     made = plan(config, experiment_run)
     assert names(made.steps()) == STEPS
     assert to_do(made) == []
     run = RunFolder(experiment_run)
-    assert [str(unit) for unit in made.units] == run.told["plan"]
+    assert [str(unit) for unit in made.units] == run.planned
     assert run.missing == []
     assert [(row.method, row.seed) for row in run.rows] == [(unit.condition.method, unit.seed) for unit in made.units]
     assert (run.config["name"], len(run.rankings)) == ("small", 2)
-    assert run.told["versions"]["torch"]
+    assert run.provenance["versions"]["torch"]
 
 
 def test_a_row_tells_what_was_done(experiment_run):
@@ -116,8 +128,8 @@ def test_the_papers_protocol_shares_one_seeds_sources_and_rows(config, tmp_path)
 def test_the_papers_own_source_is_of_its_one_seed_and_single_adapters_of_every(config, tmp_path):
     config |= {"protocol": "paper", "methods": ["single-adapter", "scalearn-uniform"]}
     config["rank"] = {"by": "all", "own": True}
-    told = [name for name in names(plan(config, tmp_path / "run").steps()) if name.startswith("own")]
-    assert told == [f"own source of entail_kitchen with all rows, seed {seed}" for seed in (0, 1)]
+    told = [name for name in names(plan(config, tmp_path / "run").steps()) if name.startswith("target adapter")]
+    assert told == [f"target adapter of entail_kitchen with all rows, seed {seed}" for seed in (0, 1)]
     plan(config, tmp_path / "run").run()
     one, two = (row for row in RunFolder(tmp_path / "run").rows if row.method == "scalearn-uniform")
     assert one.sources == two.sources
@@ -251,8 +263,8 @@ def test_an_own_source_is_trained_again_only_where_an_unfinished_unit_asks_for_i
     shutil.rmtree(tmp_path / "run" / "store" / "own")
     assert to_do(made) == []
     unit = made.units[-1]
-    made.workshop.unit_path(unit).unlink()
-    assert to_do(made) == ["own source of entail_kitchen with 6 rows, seed 0", str(unit)]
+    made.work_store.unit_path(unit).unlink()
+    assert to_do(made) == ["target adapter of entail_kitchen with 6 rows, seed 0", str(unit)]
 
 
 def test_a_source_that_was_trained_just_so_is_the_single_adapter(quick, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scalearn.comparison.records import UnitRecord, name_of, parse, read_lines
+from scalearn.comparison.records import UnitRecord, name_of, parse_record, read_lines
 from tasksel import UserError
 from tasksel.storage.jsonl import append_line, write_lines
 
@@ -43,13 +43,13 @@ def test_any_other_broken_line_is_named(tmp_path):
 
 def test_a_row_of_a_newer_version_is_refused_by_that():
     with pytest.raises(UserError, match=r"here: written by a newer version \(format 2, this one reads 1\)"):
-        parse({**TOLD, "format": 2, "colour": "red"}, UnitRecord, "here")
+        parse_record({**TOLD, "format": 2, "colour": "red"}, UnitRecord, "here")
 
 
 @pytest.mark.parametrize(("change", "said"), [({"colour": "red"}, "colour"), ({"score": "high"}, "score")])
 def test_a_row_of_other_fields_is_refused_with_the_field(change, said):
     with pytest.raises(UserError, match=rf"here: not a row that this version reads \({said}"):
-        parse({**TOLD, **change}, UnitRecord, "here")
+        parse_record({**TOLD, **change}, UnitRecord, "here")
 
 
 def test_a_unit_is_told_in_words():

@@ -4,7 +4,7 @@ import pytest
 
 from scalearn.comparison.condition import Condition
 from scalearn.comparison.source_choice import Choice, conditions
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel import UserError
 
 OTHERS = ["a", "b", "c"]
@@ -75,8 +75,8 @@ def test_too_few_for_a_method_is_refused():
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ({"by": []}, "rank.by: give one or more"),
-        ({"top": [2, 2]}, "rank.top: give one or more, none twice"),
+        ({"by": []}, "rank.by: must be a non-empty list"),
+        ({"top": [2, 2]}, "rank.top: must be a non-empty list without duplicates"),
         ({"by": "conectivity"}, "did you mean 'connectivity'"),
         ({"by": "all", "order": "tekst"}, "no selector 'tekst'"),
         ({"by": "text+oracle"}, "the oracle knows measured transfers"),

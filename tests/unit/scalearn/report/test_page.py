@@ -93,7 +93,7 @@ def evil(tmp_path_factory):
     run.rows, run.rankings = rows, []
     told = {"names": [EVIL, "b", "c"], "suites": {EVIL: EVIL}, "by": EVIL, "base": EVIL}
     write_json(folder / "map.json", told | {"similarity": [[1, 0.5, 0.2], [0.5, 1, 0.1], [0.2, 0.1, 1]]})
-    run.told = {"experiment": {"name": EVIL}, "plan": [name_of(rows[0]), EVIL], "command": EVIL, "versions": {EVIL: EVIL}, "machine": {"x": EVIL}}  # fmt: skip
+    run.provenance = {"experiment": {"name": EVIL}, "plan": [name_of(rows[0]), EVIL], "command": EVIL, "versions": {EVIL: EVIL}, "machine": {"x": EVIL}}  # fmt: skip
     return drawn(run, {})
 
 

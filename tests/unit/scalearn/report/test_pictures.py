@@ -12,7 +12,7 @@ import pytest
 from run_rows import SIMILARITY, SOURCES, TARGETS, made_map, made_rankings, made_rows, make_run
 
 from scalearn.comparison.records import RunFolder
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from scalearn.report.figures import cost, heat, projection
 from scalearn.report.figures.cost import costs_picture
 from scalearn.report.figures.curves import few_shot_picture, gain_picture, in_colour

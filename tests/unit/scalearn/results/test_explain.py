@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from scalearn import METHODS, TransferResult
-from scalearn.comparison.find import find_result
+from scalearn.comparison.find_result import find_result
 from scalearn.comparison.records import RunFolder
 from scalearn.results.explain import Explanation, LeftOut, explain, paired_intervals
-from scalearn.results.explain_table import explained, strip
+from scalearn.results.explain_table import explanation_tables, strip
 from tasksel import UserError, get_task, load_data
 from tasksel.tasks.metrics import score
 from tasksel.training.predict import predict
@@ -28,7 +28,7 @@ def found(results):
 
 def shown(explanation, width=80, **options):
     out = io.StringIO()
-    Console(file=out, width=width, **options).print(explained(explanation))
+    Console(file=out, width=width, **options).print(explanation_tables(explanation))
     return out.getvalue()
 
 

@@ -398,7 +398,7 @@ class TestRank:
     @pytest.mark.parametrize(
         ("arguments", "answer"),
         [
-            (["entail_kitchen", *SOURCES, "--by", "oracle"], "the oracle needs a measured matrix: scalearn matrix CONFIG measures one (--matrix)"),
+            (["entail_kitchen", *SOURCES, "--by", "oracle"], "the oracle needs a measured matrix: scalearn measure-matrix CONFIG measures one (--matrix)"),
             (["entail_kitchen", "--by", "oracle", "--matrix", "none"], "no file none"),
             (["rating_hotels", "--by", "oracle", "--matrix", "m"], "no target in the matrix 'rating_hotels'"),
             (["entail_kitchen", "rating_hotels", "--by", "oracle", "--matrix", "m"], "no measured source for 'entail_kitchen' 'rating_hotels'"),
@@ -455,8 +455,8 @@ class TestIndex:
         assert [line.split() for line in lines[2:]] == [["1", "same", "1.0000"], ["2", "near", "0.8000"]]
 
     def test_embedded_tasks_are_found_again(self, capsys, tiny, tmp_path, monkeypatch):
-        monkeypatch.setattr("tasksel.embeddings.EMBEDDERS", {"connectivity": _quick_connectivity})
-        monkeypatch.setattr("tasksel.embeddings.get_embedder", lambda by: _quick_connectivity())
+        monkeypatch.setattr("tasksel.embeddings.embedders.EMBEDDERS", {"connectivity": _quick_connectivity})
+        monkeypatch.setattr("tasksel.embeddings.embedders.get_embedder", lambda by: _quick_connectivity())
         run(capsys, "embed", "entail_travel", "grammar_garden", "--base", tiny, "--rows", "20", "--out", "made")
         files = sorted((tmp_path / "made").glob("*.safetensors"))
         assert len(files) == 2

@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from refusals import not_refused
 
 from tasksel import UserError
 from tasksel.evaluation.ranking_metrics import (
@@ -62,43 +64,56 @@ def over_all_orders(name, predicted, truth):
     return sum(naive(name, order, truth) for order in orders) / len(orders)
 
 
-@pytest.mark.parametrize("name", MEASURES)
-class TestEveryMeasure:
-    def test_equals_loops_on_orders_without_ties(self, name):
-        rng = np.random.default_rng(0)
-        for n in (1, 2, 5, 12):
-            truth, predicted = rng.random(n), rng.normal(size=n)
-            wanted = naive(name, list(np.argsort(-predicted)), list(truth))
-            assert MEASURES[name](predicted, truth) == pytest.approx(wanted)
+def measured(predicted, truth):
+    """The value of every measure, by name."""
+    return {name: measure(predicted, truth) for name, measure in MEASURES.items()}
 
-    def test_ties_are_the_mean_over_every_order(self, name):
+
+def differing(values, wanted):
+    """The names of what is not as wanted: value and wanted value."""
+    return {name: (values[name], right) for name, right in wanted.items() if values[name] != pytest.approx(right)}
+
+
+class TestEveryMeasure:
+    """One test per fact; what fails lists every measure that offends."""
+
+    @pytest.mark.parametrize("n", [1, 2, 5, 12])
+    def test_equals_loops_on_orders_without_ties(self, n):
+        rng = np.random.default_rng(n)
+        truth, predicted = rng.random(n), rng.normal(size=n)
+        order = list(np.argsort(-predicted))
+        assert differing(measured(predicted, truth), {name: naive(name, order, list(truth)) for name in MEASURES}) == {}
+
+    def test_ties_are_the_mean_over_every_order(self):
         rng = np.random.default_rng(1)
         for _ in range(15):
             predicted = rng.integers(0, 3, 5).astype(float)
             truth = rng.choice([-0.2, 0.1, 0.3, 0.35, 0.6], 5)
-            wanted = over_all_orders(name, list(predicted), list(truth))
-            assert MEASURES[name](predicted, truth) == pytest.approx(wanted)
+            orders = {name: over_all_orders(name, list(predicted), list(truth)) for name in MEASURES}
+            assert differing(measured(predicted, truth), orders) == {}
 
-    def test_random_is_the_mean_over_all_24_orders(self, name):
+    def test_random_is_the_mean_over_all_24_orders(self):
         truth = [0.5, 0.2, 0.9, 0.4]
-        assert MEASURES[name](np.zeros(4), np.array(truth)) == pytest.approx(over_all_orders(name, [0] * 4, truth))
+        orders = {name: over_all_orders(name, [0] * 4, truth) for name in MEASURES}
+        assert differing(measured(np.zeros(4), np.array(truth)), orders) == {}
 
-    def test_many_at_once_equal_one_at_a_time(self, name):
+    def test_many_at_once_equal_one_at_a_time(self):
         rng = np.random.default_rng(2)
         truth, predicted = rng.integers(-2, 9, (3, 6)) / 10, rng.integers(0, 4, (3, 6)).astype(float)
-        pairs = [MEASURES[name](predicted[i], truth[i]) for i in range(3)]
-        assert MEASURES[name](predicted, truth) == pytest.approx(pairs)
-        crossed = [[MEASURES[name](p, t) for t in truth] for p in predicted]
-        np.testing.assert_allclose(MEASURES[name](predicted[:, None], truth), crossed)
-        np.testing.assert_allclose(MEASURES[name](predicted[0], truth), crossed[0])
-        np.testing.assert_allclose(MEASURES[name](predicted, truth[0]), [row[0] for row in crossed])
+        for measure in MEASURES.values():
+            pairs = [measure(predicted[i], truth[i]) for i in range(3)]
+            assert measure(predicted, truth) == pytest.approx(pairs)
+            crossed = [[measure(p, t) for t in truth] for p in predicted]
+            np.testing.assert_allclose(measure(predicted[:, None], truth), crossed)
+            np.testing.assert_allclose(measure(predicted[0], truth), crossed[0])
+            np.testing.assert_allclose(measure(predicted, truth[0]), [row[0] for row in crossed])
 
-    def test_only_the_order_of_the_predicted_scores_counts(self, name):
+    def test_only_the_order_of_the_predicted_scores_counts(self):
         rng = np.random.default_rng(3)
         truth, predicted = rng.random(8), rng.integers(0, 5, 8).astype(float)
-        assert MEASURES[name](np.exp(9 * predicted), truth) == MEASURES[name](predicted, truth)
-        shuffle = rng.permutation(8)
-        assert MEASURES[name](predicted[shuffle], truth[shuffle]) == pytest.approx(MEASURES[name](predicted, truth))
+        plain, shuffle = measured(predicted, truth), rng.permutation(8)
+        assert measured(np.exp(9 * predicted), truth) == plain
+        assert differing(measured(predicted[shuffle], truth[shuffle]), plain) == {}
 
     @pytest.mark.parametrize(
         ("predicted", "truth", "message"),
@@ -110,16 +125,16 @@ class TestEveryMeasure:
             ([1, 2], [61.2, 50.0], "a true score of 61.2: true scores are fractions up to 1, not percent"),
         ],
     )
-    def test_what_is_no_score_is_refused(self, name, predicted, truth, message):
-        with pytest.raises(UserError, match=message):
-            MEASURES[name](np.array(predicted), np.array(truth))
+    def test_what_is_no_score_is_refused(self, predicted, truth, message):
+        scores = np.array(predicted), np.array(truth)
+        assert not_refused({name: partial(measure, *scores) for name, measure in MEASURES.items()}, message) == {}
 
 
 class TestNdcg:
-    @pytest.mark.parametrize("convention", CONVENTIONS)
     @pytest.mark.parametrize("truth", [[0.3, 0.9, 0.5, -0.1], [0.5, 0.5, 0.2], [0.0, 0.0], [-0.3, -0.2], [0.4]])
-    def test_the_oracle_has_one(self, convention, truth):
-        assert ndcg(np.array(truth), np.array(truth), convention) == pytest.approx(1.0)
+    def test_the_oracle_has_one(self, truth):
+        values = {convention: ndcg(np.array(truth), np.array(truth), convention) for convention in CONVENTIONS}
+        assert differing(values, dict.fromkeys(CONVENTIONS, 1.0)) == {}
 
     def test_taskweb_by_hand(self):
         # gold ranks 1, 2, 3 of N = 3: rel 2, 1, 0, gains 3, 1, 0; the worst order meets 0, 1, 3

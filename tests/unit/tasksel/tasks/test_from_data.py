@@ -17,7 +17,7 @@ from tasksel.tasks.in_memory import container_of
 from tasksel.tasks.infer import class_names, feature_type
 from tasksel.tasks.load import load_data, read_splits
 from tasksel.tasks.registry import suites
-from tasksel.tasks.sources import FileSource
+from tasksel.tasks.row_sources import FileSource
 from tasksel.tasks.stored_rows import cache_folder, plain
 from tasksel.tasks.task import Task, TaskSet
 

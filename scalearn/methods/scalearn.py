@@ -23,14 +23,13 @@ from tasksel.model.heads import add_head
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
-OMEGA_RECIPE = Recipe(
-    lr=6e-3
-)  # the authors' scripts; ours: the patience of all methods, 5, where they give ScaLearn none
+# 6e-3: the authors' scripts; ours: the patience of all methods, 5, where they give ScaLearn none
+OMEGA_RECIPE = Recipe(lr=6e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScaledSources(TransferMethod):
-    """Mixes frozen sources in one slot under an omega; the head trains, and omega where its scaling says "gradient".
+    """Mixes frozen sources in one slot under an omega; the head trains, and omega if its scaling is learned by "gradient".
 
     Attributes:
         scaling: whether omega_s is a vector or a scalar, shared by the layers or not, with what dropout, and what learns it.
@@ -45,16 +44,16 @@ class ScaledSources(TransferMethod):
 
     @property
     def learns_omega(self) -> bool:
-        """Whether a gradient learns it."""
+        """Whether omega is learned by gradient."""
         return self.scaling.learned_by == "gradient"
 
     @property
     def shares_omega(self) -> bool:
-        """Whether it is the same in all layers."""
+        """Whether omega is the same in all layers."""
         return self.scaling.shared
 
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
-        """The sources under an omega."""
+        """The stacked sources under an omega."""
         add_mix(model, name, layers, self.scaling, adapter_config)
 
     def export(self, trained: Any, base: Base, task: Task, adapter_config: dict[str, Any]) -> Any:
@@ -68,11 +67,11 @@ class ScaledSources(TransferMethod):
         return model
 
     def omega_weights(self, omega: Tensor) -> Tensor:
-        """Normalised as the scaling says; the mean over the hidden size."""
+        """The mean over the hidden size of omega, normalised as the scaling says."""
         return normalised(omega, self.scaling.normalise).mean(-1)
 
     def source_weights(self, trained: Any, name: str) -> list[float]:
-        """The mean over layers and hidden size of omega as it scales in eval mode."""
+        """The mean over layers and hidden size of omega in eval mode."""
         slots = [layer.adapters[name].eval() for _, layer in bottleneck_layers(trained, name)]
         with torch.no_grad():
             weights: list[float] = torch.stack([slot.omega().mean(-1) for slot in slots]).mean(0).tolist()

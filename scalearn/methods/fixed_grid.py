@@ -1,4 +1,4 @@
-"""Fixed weights for a pair of sources, probed on a grid: no omega is learned (after a probe of Frohmann et al., arXiv:2310.01217).
+"""Fixed weights for a pair of sources, the best on a grid: no omega is learned (after a probe of Frohmann et al., arXiv:2310.01217).
 
     y = residual + a * o_1 + b * o_2        the same (a, b) in every layer
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from scalearn.layers.mix import set_omega
 from scalearn.layers.scaling import SET, Scaling
-from scalearn.methods.scaled import ScaledSources
+from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.training.loop import FitResult
 from tasksel.training.state import load_trained, trained_state
@@ -25,7 +25,7 @@ CELLS = [cell for cell in product((0.0, 0.5, 1.0), repeat=2) if any(cell)]
 
 @dataclass(frozen=True, kw_only=True)
 class FixedGrid(ScaledSources):
-    """Tries eight pairs of weights for the first two sources. To see whether learned weights miss a simple optimum.
+    """Evaluates eight pairs of weights for the first two sources. To see whether learned weights miss a simple optimum.
 
     >>> transfer(task, sources[:2], method="fixed-grid")  # doctest: +SKIP
     """
@@ -35,7 +35,7 @@ class FixedGrid(ScaledSources):
     most: int | None = 2
 
     def train(self, training: SeedTraining) -> TrainedModel:
-        """The head for every cell; steps and seconds count all of them."""
+        """Trains the head for every cell; steps and seconds count all of them."""
         model = self.new_model(training)
         return training.finished(model, *best_of_grid(model, training.fit))
 
@@ -44,7 +44,7 @@ def best_of_grid(model: Any, train: Callable[[Any], FitResult]) -> tuple[FitResu
     """Trains the model's head for every cell and leaves the model with the best cell and its head.
 
     Args:
-        model: a mix of two sources with an omega that is set. train: trains it, and gives its dev score.
+        model: a mix of two sources with an omega that is set. train: trains its head.
 
     Returns:
         The best cell's fit, with the steps and seconds of all, and every cell as {"a", "b", "dev"}.

@@ -1,0 +1,73 @@
+"""How the code is kept: short files, short functions, a caption in front, nothing printed, and a test folder as the packages are."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 50
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """Each module of both packages: its text, and what it parses to, by its path."""
+    paths = [path for package in ("tasksel", "scalearn") for path in sorted((ROOT / package).rglob("*.py"))]
+    texts = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+    return {name: (text, ast.parse(text)) for name, text in texts.items()}
+
+
+def nodes(modules, *kinds):
+    """Every piece of syntax of some kinds, with the path and line where it stands."""
+    return [
+        (f"{name}:{node.lineno}", node)
+        for name, (_, tree) in modules.items()
+        for node in ast.walk(tree)
+        if isinstance(node, kinds)
+    ]
+
+
+def test_no_file_is_long(modules):
+    lengths = {name: len(text.splitlines()) for name, (text, _) in modules.items()}
+    assert {name: length for name, length in lengths.items() if length > LINES_OF_A_FILE} == {}
+
+
+def test_no_function_is_long(modules):
+    lengths = {
+        f"{place} {node.name}": node.end_lineno - node.lineno + 1
+        for place, node in nodes(modules, ast.FunctionDef, ast.AsyncFunctionDef)
+    }
+    assert {name: length for name, length in lengths.items() if length > LINES_OF_A_FUNCTION} == {}
+
+
+def test_every_file_begins_with_a_caption(modules):
+    assert [
+        name for name, (text, tree) in modules.items() if not (text.startswith('"""') and ast.get_docstring(tree))
+    ] == []
+
+
+def test_nothing_is_printed(modules):
+    calls = nodes(modules, ast.Call)
+    assert [place for place, node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"] == []
+
+
+def test_no_except_catches_everything_unnamed(modules):
+    assert [place for place, node in nodes(modules, ast.ExceptHandler) if node.type is None] == []
+
+
+def test_every_unit_test_is_named_after_the_module_or_folder_that_it_tests():
+    """`unit/tasksel/tasks/test_load_subsample.py` tests `tasksel/tasks/load.py`; one of a folder's face stands beside the folder."""
+    strays = []
+    for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")):
+        folder, name = ROOT / path.parent.relative_to(ROOT / "tests" / "unit"), path.stem.removeprefix("test_")
+        words = name.split("_")
+        stems = ["_".join(words[:end]) for end in range(len(words), 0, -1)]
+        if folder != ROOT and not any((folder / f"{stem}.py").is_file() or (folder / stem).is_dir() for stem in stems):
+            strays.append(str(path.relative_to(ROOT)))
+    assert strays == []
+
+
+def test_tests_lie_in_three_folders():
+    found = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert found == {"unit", "integration", "support"}
+    assert [path.name for path in (ROOT / "tests").glob("test_*.py")] == []
