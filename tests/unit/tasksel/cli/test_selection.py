@@ -421,7 +421,7 @@ class TestEmbed:
         arguments = ["embed", "sentiment_phones", "--by", "weights", "--base", tiny, "--rows", "20", "--out", "made"]
         run(capsys, *arguments)
         [path] = (tmp_path / "made").glob("*.safetensors")
-        assert TaskEmbedding.load(path).made["adapter"]
+        assert TaskEmbedding.load(path).provenance["adapter"]
         monkeypatch.setattr("tasksel.adapters.train.fit", lambda *args, **kwargs: pytest.fail("trained again"))
         run(capsys, *arguments)
 

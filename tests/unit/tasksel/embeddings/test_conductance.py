@@ -321,7 +321,7 @@ class TestOnTheTargetsRows:
         other = TaskEmbedding(own.arrays, {**own.provenance, "data": "other", "task": "rte"})
         assert self.form.similarity(own, own) == pytest.approx(1.0)
         with pytest.raises(
-            UserError, match="on rows of 'rte', the other on rows of 'sentiment_films'; with inputs='target'"
+            UserError, match="of rows of 'rte', the other of rows of 'sentiment_films'; with inputs='target'"
         ):
             self.form.similarity(other, own)
 
