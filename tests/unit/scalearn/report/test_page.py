@@ -74,8 +74,8 @@ def page_of(folder, rows=None, **made):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return page_of(tmp_path_factory.mktemp("page") / "run")
+def whole(reported):
+    return reported[1].read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -116,10 +116,11 @@ class TestLooks:
 
 
 class TestFiles:
-    def test_writes_each_picture_twice_and_the_same_again(self, run, tmp_path):
-        compared = comparisons(run.rows, run.config)
-        first, second = (draw_gallery(run, compared).save(tmp_path / name) for name in "ab")
-        assert {path.name for path in first} == {path.name for path in (tmp_path / "a").iterdir()}
+    def test_writes_each_picture_twice_and_the_same_again(self, run, reported, tmp_path):
+        second = draw_gallery(run, comparisons(run.rows, run.config)).save(tmp_path / "again")
+        assert {path.name for path in second} == {path.name for path in (tmp_path / "again").iterdir()}
+        first = [reported[0] / "report" / "pictures" / path.name for path in second]
+        assert {path.name for path in first} == {path.name for path in first[0].parent.iterdir()}
         assert {"parameters.svg", "parameters.png", "few-shot.svg", "gain.png", "sources.svg", "costs.svg"} <= {p.name for p in first}  # fmt: skip
         assert {"map.svg", "tree.svg", "weights-rte.svg", "source-gain-connectivity-scalearn-16.svg"} <= {p.name for p in first}  # fmt: skip
         for one, other in zip(first, second, strict=True):
