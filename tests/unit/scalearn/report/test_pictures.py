@@ -1,6 +1,5 @@
 """The pictures: what is drawn from which rows, told apart without colour, the same bytes each time, each with its words."""
 
-import doctest
 import itertools
 import math
 import sys
@@ -13,7 +12,7 @@ from run_rows import SIMILARITY, SOURCES, TARGETS, made_map, made_rankings, made
 
 from scalearn.comparison.records import RunFolder
 from scalearn.methods import METHODS
-from scalearn.report.figures import cost, heat, projection
+from scalearn.report.figures import heat
 from scalearn.report.figures.cost import costs_picture
 from scalearn.report.figures.curves import few_shot_picture, gain_picture, in_colour
 from scalearn.report.figures.gain import source_gain_pictures
@@ -94,10 +93,6 @@ class TestLooks:
         assert found["scalearn"] == STYLES["scalearn"]
         assert found["new"] == SPARE[0]
         assert found["newer"] == SPARE[1]
-
-    @pytest.mark.parametrize("module", [figures, layout, cost, heat, projection])  # fmt: skip
-    def test_examples_hold(self, module):
-        assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
 
     def test_labels_cover_no_point_and_each_other_not(self):
         with look("labels"):
