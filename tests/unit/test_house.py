@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 50
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 50  # a function's without its docstring
+SPEAKS = "tasksel/cli/app.py:"  # the command line, which prints for all others
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +34,25 @@ def test_no_file_is_long(modules):
 
 
 def test_no_function_is_long(modules):
-    lengths = {
-        f"{place} {node.name}": node.end_lineno - node.lineno + 1
-        for place, node in nodes(modules, ast.FunctionDef, ast.AsyncFunctionDef)
+    def length(node):
+        documented = node.body[0] if ast.get_docstring(node) else None
+        lines = documented.end_lineno - documented.lineno + 1 if documented else 0
+        return node.end_lineno - node.lineno + 1 - lines
+
+    functions = nodes(modules, ast.FunctionDef, ast.AsyncFunctionDef)
+    lengths = {f"{place} {node.name}": length(node) for place, node in functions}
+    assert {name: lines for name, lines in lengths.items() if lines > LINES_OF_A_FUNCTION} == {}
+
+
+def test_every_file_with_code_begins_with_a_caption(modules):
+    begins = {
+        name: text.startswith('"""') and bool(ast.get_docstring(tree)) for name, (text, tree) in modules.items() if text
     }
-    assert {name: length for name, length in lengths.items() if length > LINES_OF_A_FUNCTION} == {}
+    assert [name for name, captioned in begins.items() if not captioned] == []
 
 
-def test_every_file_begins_with_a_caption(modules):
-    assert [
-        name for name, (text, tree) in modules.items() if not (text.startswith('"""') and ast.get_docstring(tree))
-    ] == []
-
-
-def test_nothing_is_printed(modules):
-    calls = nodes(modules, ast.Call)
+def test_nothing_is_printed_but_by_the_command_line(modules):
+    calls = [(place, node) for place, node in nodes(modules, ast.Call) if not place.startswith(SPEAKS)]
     assert [place for place, node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"] == []
 
 

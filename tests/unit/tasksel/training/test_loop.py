@@ -1,8 +1,7 @@
 """Tests of the training loop: what it changes and what it must not, when it stops, and that a seed decides everything."""
 
-import os
+import json
 import random
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -328,11 +327,18 @@ def test_a_state_comes_back(tiny):
 
 
 BF16 = """
+import json
+import os
 import sys
-import torch
-from test_training import QUICK, TOY, encoded, fit, fresh, load_base, load_trained, predict, trained_state
 
-folder, seen = sys.argv[1], []
+here, folder = json.load(sys.stdin)
+os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
+sys.path.insert(0, here)
+
+import torch
+from test_loop import QUICK, TOY, encoded, fit, fresh, load_base, load_trained, predict, trained_state
+
+seen = []
 model, rows = fresh(folder), encoded(folder)
 probe = model.bert.encoder.layer[0].output.dense.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
 plain = model.forward
@@ -349,13 +355,9 @@ print("well")
 """
 
 
-def test_mixed_precision_trains_and_is_taken_off_afterwards(make_base, python, tmp_path):
-    env = {**os.environ, "ACCELERATE_MIXED_PRECISION": "bf16", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    env["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), str(Path(__file__).parent)])
-    done = subprocess.run(
-        [python, "-c", BF16, make_base()], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.stdout.strip().endswith("well"), done.stdout + done.stderr
+def test_mixed_precision_trains_and_is_taken_off_afterwards(make_base, fresh_process):
+    asked = json.dumps([str(Path(__file__).parent), make_base()])
+    assert fresh_process(BF16, asked, ours=True).strip().endswith("well")
 
 
 def test_default_metrics_are_of_every_kind():
@@ -509,7 +511,7 @@ class TestParts:
         monkeypatch.setattr(
             training._Loop, "_update", lambda self: setattr(self, "step", self.step + 1)
         )  # only the draws
-        monkeypatch.setattr("tasksel.training.predict.logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
+        monkeypatch.setattr(training, "logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
         rows = {"few": 10, "some": 40, "many": 160}
         recipe = QUICK.model_copy(update={"batch": 10, "epochs": 60})
         parts = [Part(part.task, part.train, None) for part in parts_of(tiny, **rows)]
