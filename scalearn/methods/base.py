@@ -173,7 +173,8 @@ class TransferMethod:
         The head is drawn first, so that at one seed every method starts from the same head.
 
         Args:
-            layers, adapter_config: from `prepare`.
+            layers: the sources' projections, from `prepare`.
+            adapter_config: theirs, from `prepare`.
 
         Raises:
             UserError: fewer sources than the method needs.
@@ -193,7 +194,8 @@ class TransferMethod:
         """Adds the contents of the adapter slot under this name, and makes them active; by default nothing.
 
         Args:
-            layers, adapter_config: from `prepare`.
+            layers: the sources' projections, from `prepare`.
+            adapter_config: theirs, from `prepare`.
         """
 
     def trains(self, parameter: str) -> bool:

@@ -224,7 +224,8 @@ class AdapterPool:
 
         Args:
             name: the entry's name, by default the adapter's own.
-            task, rows: what it was trained on, so that selectors that read rows can rank it.
+            task: what it was trained on, so that selectors that read rows can rank it.
+            rows: at most so many of the task's training rows.
             same_base: you know that it was trained on the pool's base though its file names another.
 
         >>> pool.add("path/to/adapter", task=get_task("rte", data="path/to/tasks"))  # doctest: +SKIP
