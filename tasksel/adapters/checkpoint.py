@@ -55,10 +55,12 @@ class AdapterCheckpoint:
             UserError: a file that is missing or cut short.
         """
         try:
-            found = load_file(self.folder / WEIGHTS)
+            weights = load_file(self.folder / WEIGHTS)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{self.folder / WEIGHTS} cannot be read ({one_line(error)}); train it again") from error
-        return {name.replace(f".adapters.{self.adapter}.", "."): found[name] for name in sorted(found, key=_by_layer)}
+        return {
+            name.replace(f".adapters.{self.adapter}.", "."): weights[name] for name in sorted(weights, key=_by_layer)
+        }
 
     def model(self, base: Base) -> Any:
         """The base with this adapter and its head active, everything frozen, in eval mode.

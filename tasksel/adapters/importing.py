@@ -72,10 +72,10 @@ def _check(origin: str, folder: Path, config: dict[str, Any], base: Base, same_b
             f"{origin}: no {WEIGHTS}; pickled weights are never read: save the adapter again with use_safetensors=True"
         )
     for what in ("model_type", "hidden_size"):
-        ours, theirs = getattr(base.config, what), config.get(what)
-        if theirs is not None and theirs != ours:
+        wanted, trained_on = getattr(base.config, what), config.get(what)
+        if trained_on is not None and trained_on != wanted:
             raise UserError(
-                f"{origin}: trained on a base with {what} {theirs}; the pool's base '{base.name}' has {ours}"
+                f"{origin}: trained on a base with {what} {trained_on}; the pool's base '{base.name}' has {wanted}"
             )
     problem = unfoldable(config.get("config") or {})
     if problem:

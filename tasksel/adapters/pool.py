@@ -108,10 +108,10 @@ class Source:
         Raises:
             UserError: with both bases.
         """
-        theirs = self.card.base
-        if theirs.get("fingerprint") != base.fingerprint:
+        trained_on = self.card.base
+        if trained_on.get("fingerprint") != base.fingerprint:
             raise UserError(
-                f"source '{self.name}' in {self.folder.parent} was trained on base '{theirs.get('name')}' ({theirs.get('fingerprint')}), "
+                f"source '{self.name}' in {self.folder.parent} was trained on base '{trained_on.get('name')}' ({trained_on.get('fingerprint')}), "
                 f"not on '{base.name}' ({base.fingerprint}): use that base, or another pool"
             )
 
@@ -175,9 +175,9 @@ class AdapterPool:
             source.check_base(self.base)
 
     def _read(self) -> None:
-        found = {path.parent.name: path for path in cards_in(self.folder)}
+        cards = {path.parent.name: path for path in cards_in(self.folder)}
         self._sources = {
-            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in found.items()
+            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
         }
 
     def __getitem__(self, name: str) -> Source:
@@ -256,11 +256,11 @@ class AdapterPool:
             UserError: a name that cannot name a folder.
         """
         name = entry_name(card["name"])
-        with whole_folder(self.folder / name) as fresh:
-            model.save_adapter(str(fresh), adapter, with_head=adapter in model.heads, use_safetensors=True)
-            files = {path.name: file_hash(path) for path in sorted(fresh.iterdir())}
-            made = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
-            write_json(fresh / FILE, made.model_dump(mode="json"))
+        with whole_folder(self.folder / name) as partial:
+            model.save_adapter(str(partial), adapter, with_head=adapter in model.heads, use_safetensors=True)
+            files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+            stored_card = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
+            write_json(partial / FILE, stored_card.model_dump(mode="json"))
         self._read()  # in name order, as every other process of a launch reads it
         return self[name]
 
@@ -287,7 +287,7 @@ def pool_sources(folder: Path, base: Base, *, tasks: Mapping[str, Task] | None =
     Raises:
         UserError: no source there, a card that cannot be read, a source of another base.
     """
-    found = list(AdapterPool(folder, base=base, tasks=tasks))
-    if not found:
+    sources = list(AdapterPool(folder, base=base, tasks=tasks))
+    if not sources:
         raise UserError(f"no sources in {folder}: a pool has a folder with a card.json for each (scalearn pool ls)")
-    return found
+    return sources

@@ -132,10 +132,10 @@ def run_command(
         if isinstance(error, OSError) and error.filename is None:  # no file or folder of the user's: a fault of ours
             raise
         if is_main():
-            print(f"error: {_said(error)}", file=sys.stderr)  # noqa: T201 (the command line speaks)
+            sys.stderr.write(f"error: {_said(error)}\n")
         return USAGE
     except KeyboardInterrupt:
-        print("interrupted: what is finished is stored; the same command goes on from there", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("interrupted: what is finished is stored; the same command goes on from there\n")
         return INTERRUPTED
     return 0
 

@@ -92,8 +92,8 @@ class Terminal:
             shown.add_column(Text(self.sheet.head[column]), justify="left" if words else "right", no_wrap=not words)
         for block in self.sheet.blocks:
             for number, line in enumerate(block.lines, 1):
-                found = [Text.assemble((line[column].text, STYLES[line[column].mark])) for column in columns]
-                shown.add_row(*found, end_section=number == len(block.lines))
+                cells = [Text.assemble((line[column].text, STYLES[line[column].mark])) for column in columns]
+                shown.add_row(*cells, end_section=number == len(block.lines))
         return shown
 
 

@@ -72,8 +72,8 @@ class Base:
 
     def model(self) -> Any:
         """A new `AutoAdapterModel` with every parameter frozen, in eval mode, with no adapter and no head."""
-        model, told = self._read(AutoAdapterModel, use_safetensors=True, output_loading_info=True)
-        missing = sorted(name for name in told["missing_keys"] if "pooler" not in name)
+        model, loading = self._read(AutoAdapterModel, use_safetensors=True, output_loading_info=True)
+        missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:  # the library would draw them at random, and say so in a warning only
             raise UserError(
                 f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {missing[0]}"

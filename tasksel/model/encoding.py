@@ -18,7 +18,7 @@ from tasksel.tasks.examples import Split
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of a split. A row is one sequence, or one a choice.
+    """Token ids of a split. A row is one sequence, or one per choice.
 
     ids, types   [rows][sequences][tokens]; `types` (segments of a pair) where the tokenizer has them
     """

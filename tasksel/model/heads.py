@@ -1,4 +1,4 @@
-"""The loss of each kind of task, from logits.
+"""A head for each kind of task, and its loss from logits.
 
 classes, choices    cross-entropy (a choice that a row does not have gets no probability)
 numbers             squared error

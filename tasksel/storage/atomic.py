@@ -66,19 +66,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 left.replace(path)  # killed between the two renames below: what was there comes back
             else:
                 shutil.rmtree(left, ignore_errors=True)
-    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
-    fresh.chmod(0o755)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
+    partial.chmod(0o755)
     try:
-        yield fresh
+        yield partial
         if path.exists():
-            old = fresh.with_name(fresh.name + "-old")
+            old = partial.with_name(partial.name + "-old")
             path.replace(old)
-            fresh.replace(path)
+            partial.replace(path)
             shutil.rmtree(old)
         else:
-            fresh.replace(path)
+            partial.replace(path)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

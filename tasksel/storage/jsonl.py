@@ -54,16 +54,16 @@ def read_records(path: Path, kind: type[T], *, key: Callable[[T], Hashable]) -> 
     lines, cut = whole_lines(path)
     seen: dict[Hashable, tuple[str, T]] = {}
     for where, values in lines:
-        found = _record(kind, values, where)
-        first, same = seen.setdefault(key(found), (where, found))
-        if same != found:
+        record = _record(kind, values, where)
+        first, same = seen.setdefault(key(record), (where, record))
+        if same != record:
             raise UserError(
-                f"{where}: {key(found)} stands at {first} already, with other values; remove the one that is wrong"
+                f"{where}: {key(record)} duplicates {first} with different values; remove the one that is wrong"
             )
     complaint = (
         f"{cut[0]}: the last line is cut short (a killed run) and is left out; {len(seen)} whole rows" if cut else None
     )
-    return [found for _, found in seen.values()], complaint
+    return [record for _, record in seen.values()], complaint
 
 
 def whole_lines(path: Path) -> tuple[list[tuple[str, Any]], tuple[str, int] | None]:
@@ -72,21 +72,21 @@ def whole_lines(path: Path) -> tuple[list[tuple[str, Any]], tuple[str, int] | No
         raise UserError(f"no file {path}")
     lines = path.read_bytes().splitlines(keepends=True)
     last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
-    found: list[tuple[str, Any]] = []
+    values: list[tuple[str, Any]] = []
     offset = 0
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         try:
             if line.strip():
-                found.append((where, json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)))
+                values.append((where, json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)))
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             if number == last:
-                return found, (where, offset)
+                return values, (where, offset)
             raise UserError(f"{where}: broken JSON in the middle of the file; restore or remove the line") from error
         offset += len(line)
-    return found, None
+    return values, None
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -106,8 +106,8 @@ def _record(kind: type[T], values: Any, where: str) -> T:
         if name not in values:
             raise UserError(f"{where}: field '{name}' is missing; needed: {', '.join(names)}")
         if not _fits(values[name], hints[name]):
-            told = getattr(hints[name], "__name__", str(hints[name])) if not get_args(hints[name]) else hints[name]
-            raise UserError(f"{where}: {name} must be {told}, given {json.dumps(values[name])}")
+            expected = getattr(hints[name], "__name__", str(hints[name])) if not get_args(hints[name]) else hints[name]
+            raise UserError(f"{where}: {name} must be {expected}, given {json.dumps(values[name])}")
     try:
         return kind(**values)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What a pool entry says of itself: base, task, rows, settings, scores, versions, and a hash of every file."""
+"""What made a stored thing: the versions of all packages that decide a number, and the command."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PACKAGES = ("scalearn", "torch", "transformers", "adapters", "datasets", "accele
 
 def versions() -> dict[str, str]:
     """The versions that made something."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def command() -> str:

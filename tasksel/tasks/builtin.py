@@ -1,4 +1,4 @@
-"""The built-in suite: generated English tasks with known kinship, the default when neither hub nor data is at hand.
+"""The built-in suite: generated English tasks that are related in known ways, the default when neither hub nor data is at hand.
 
     opinions   praise and blame under negation and contrast: three reviews, a rating, a list of complaints
     pairs      does the second sentence follow from, repeat or resemble the first?
@@ -6,7 +6,7 @@
     questions  what kind of answer is asked for?
     endings    what happened next?
 
-A task is a row of values over one generator; kin are rows of the same generator over disjoint nouns, so that what
+A task is a row of values over one generator; related tasks are rows of the same generator over disjoint nouns, so that what
 carries over from one to the other is the skill. Words are drawn alike for every label: no single word gives it away.
 """
 
@@ -170,9 +170,9 @@ def _similarity(rng: Random, turn: int) -> Row:
     same = set(rng.sample(range(4), turn % 5))
     first, second = [], []
     for place, table in enumerate(tables):
-        mine, other = rng.sample(table, 2)
-        first.append(rng.choice(mine))
-        second.append(rng.choice(mine if place in same else other))
+        same_meaning, other_meaning = rng.sample(table, 2)
+        first.append(rng.choice(same_meaning))
+        second.append(rng.choice(same_meaning if place in same else other_meaning))
     score = float(sum(weights[place] for place in same))
     return {"sentence1": _sentence(" ".join(first)), "sentence2": _sentence(" ".join(second)), "label": score}
 

@@ -1,6 +1,6 @@
-"""From a task to rows, splits, token ids and batches.
+"""From a task to the rows that are trained on and scored.
 
-    rows -> Split (texts, labels) -> train | dev | test -> Encoded (token ids) -> batches of like length
+    rows -> Split (texts, labels) -> train | dev | test        `tasksel.model.encoding` makes token ids of them
 
 `dev` is a seeded, stratified tenth of train, for choosing checkpoints; `test` is the public validation set and is only ever scored.
 """

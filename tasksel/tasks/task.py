@@ -114,7 +114,7 @@ class Task(Frozen):
         if self.among and (len(self.labels) != 2 or self.labels[1] not in self.among):
             raise UserError(f"task '{self.name}': `among` needs two labels, the second one of {list(self.among)}")
         if len(set(self.labels)) != len(self.labels):
-            raise UserError(f"task '{self.name}': a label name stands twice in {list(self.labels)}")
+            raise UserError(f"task '{self.name}': duplicate label names in {list(self.labels)}")
         return self
 
     def _metrics(self) -> set[str]:

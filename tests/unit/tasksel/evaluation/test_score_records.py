@@ -47,7 +47,7 @@ def test_the_same_ranking_twice_must_be_the_same(tmp_path):
         append_row(tmp_path / "scores.jsonl", told)
     assert list(read_scores(tmp_path).values()) == [one]
     append_row(tmp_path / "scores.jsonl", dataclasses.replace(one, seconds=9.0))
-    with pytest.raises(UserError, match=r":3: \('a', 'target_0', 0\) stands at .*:1 already"):
+    with pytest.raises(UserError, match=r":3: \('a', 'target_0', 0\) duplicates .*:1 with different values"):
         read_scores(tmp_path)
 
 
