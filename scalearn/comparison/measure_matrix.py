@@ -30,6 +30,7 @@ from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
 from tasksel.model.base import load_base
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
 from tasksel.storage.jsonl import append_row, mend
@@ -38,7 +39,7 @@ from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
 from tasksel.tasks.registry import find_tasks
 from tasksel.training.loop import Diverged, fit
-from tasksel.training.predict import encode_split, evaluate
+from tasksel.training.predict import evaluate
 
 
 def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> TransferMatrix:

@@ -21,11 +21,12 @@ from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
+from tasksel.model.encoding import encode_split
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, load_data, stratified
 from tasksel.tasks.metrics import score
-from tasksel.training.predict import encode_split, predict
+from tasksel.training.predict import predict
 
 DEV_ROWS, DRAWS, LEVEL = 200, 1000, 0.95  # ours
 

@@ -31,10 +31,9 @@ from tasksel.embeddings.token_embedder import TokenEmbedder
 from tasksel.embeddings.token_similarity import Index
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import add_head
 from tasksel.training.loop import fit
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 INIT_SEED = 0  # draws the common initialisation of every prompt; any number does, as long as it is the same

@@ -27,12 +27,11 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import quiet
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.source_features import Pooling, all_finite, labels_of, one_text, pooled, training_rows
 from tasksel.selection.transferability import logme
-from tasksel.training.predict import encode_split
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.processes import accelerator
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
@@ -36,7 +36,6 @@ from tasksel.storage.atomic import value_hash
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, stratified
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split
 
 Measure = Literal["logme", "leep", "nce", "knn", "probe"]
 Pooling = Literal["first", "mean"]

@@ -163,7 +163,8 @@ def test_the_head_of_every_kind_goes_with_the_export(kinds, tmp_path):
         model = load_base(result.base.path).model()
         folder = result.export(tmp_path / kind.replace(" ", "-"))
         model.set_active_adapters(model.load_adapter(str(folder), use_safetensors=True))
-        from tasksel.training.predict import encode_split, predict
+        from tasksel.model.encoding import encode_split
+        from tasksel.training.predict import predict
 
         plain = predict(
             model.eval(), encode_split(split, get_task(result.task.name), result.base.tokenizer, max_length=32)

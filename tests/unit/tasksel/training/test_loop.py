@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tasksel.adapters.train import add_new_adapter, freeze_base
 from tasksel.errors import UserError
 from tasksel.model.base import load_base, weights_fingerprint
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head, loss_sum
 from tasksel.tasks.examples import Split
 from tasksel.tasks.infer import DEFAULT_METRIC
@@ -21,7 +22,7 @@ from tasksel.tasks.metrics import score
 from tasksel.tasks.task import BuiltinSource, Task
 from tasksel.training import loop as training
 from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
-from tasksel.training.predict import encode_split, evaluate, evaluate_all, logits_of, predict
+from tasksel.training.predict import evaluate, evaluate_all, logits_of, predict
 from tasksel.training.predict import predict as prediction
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
