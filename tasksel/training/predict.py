@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import loss_sum, masked
 from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
