@@ -1,7 +1,7 @@
 """Python processes that have imported the big libraries and nothing of ours: forked from one that waits, they cost no import.
 
 What a test shows in "another process" is shown just as well by one that was forked from an interpreter in which only torch,
-transformers and adapters were imported: no module, no cache and no object of the test's own process is there.
+transformers and adapters were imported and used: no module, no cache and no object of the test's own process is there.
 """
 
 import json
@@ -12,8 +12,12 @@ import pytest
 
 SERVER = """
 import json, os, sys, traceback
-import torch, transformers, adapters
+import accelerate, safetensors.torch, scipy.stats, sklearn.metrics, torch
+from adapters import AutoAdapterModel, SeqBnConfig
+from transformers import AutoTokenizer, BertConfig
 torch.set_num_threads(1)
+small = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+AutoAdapterModel.from_config(small).add_adapter("any", SeqBnConfig(reduction_factor=2))  # imports what is imported late
 assert not {"scalearn", "tasksel"} & sys.modules.keys()
 print("ready", flush=True)
 for line in sys.stdin:

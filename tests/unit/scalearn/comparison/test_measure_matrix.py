@@ -89,15 +89,11 @@ def test_a_killed_measurement_goes_on_to_the_same_rows(measured, own, tiny):
     assert untimed(own) == untimed(measured)
 
 
-def test_a_measurement_that_was_killed_in_its_first_row_goes_on(measured, own, tiny):
+def test_one_that_was_killed_in_its_first_row_goes_on_and_two_jobs_measure_what_one_measures(measured, own, tiny):
     (own / "matrix.jsonl").write_text((own / "matrix.jsonl").read_text()[:10])
-    MatrixMeasurement(config(tiny), own).run()
-    assert untimed(own) == untimed(measured)
-
-
-def test_two_jobs_measure_what_one_measures(measured, own, tiny):
-    (own / "matrix.jsonl").unlink()
-    MatrixMeasurement(config(tiny), own).run(jobs=2)
+    run = MatrixMeasurement(config(tiny), own)
+    assert len(run.todo()) == len(untimed(measured))
+    run.run(jobs=2)
     assert untimed(own) == untimed(measured)
 
 

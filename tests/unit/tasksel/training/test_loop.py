@@ -514,10 +514,10 @@ class TestParts:
         )  # only the draws
         monkeypatch.setattr(training, "logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
         rows = {"few": 10, "some": 40, "many": 160}
-        recipe = QUICK.model_copy(update={"batch": 10, "epochs": 60})
+        recipe = QUICK.model_copy(update={"batch": 10, "epochs": 20})
         parts = [Part(part.task, part.train, None) for part in parts_of(tiny, **rows)]
         run = fit_parts(many_headed(tiny), parts, recipe, seed=0, temperature=temperature)
-        assert run.steps == len(trodden) == 60 * (1 + 4 + 16)
+        assert run.steps == len(trodden) == 20 * (1 + 4 + 16)
         wanted = sampling_shares(list(rows.values()), temperature)
         for name, share in zip(rows, wanted, strict=True):
             spread = (share * (1 - share) / run.steps) ** 0.5
