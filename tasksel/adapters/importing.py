@@ -1,4 +1,4 @@
-"""Takes in an adapter that somebody trained with plain `adapters`, from a folder or a hub id."""
+"""Imports an adapter that somebody trained with plain `adapters`, from a folder or a hub id."""
 
 from __future__ import annotations
 
@@ -27,30 +27,15 @@ HEAD = "model_head.safetensors"
 
 
 def import_adapter(
-    pool: AdapterPool,
-    origin: str | Path,
-    *,
-    name: str | None = None,
-    task: Task | None = None,
-    rows: int | None = None,
-    same_base: bool = False,
+    pool: AdapterPool, origin: str | Path, *, name: str | None, task: Task | None, rows: int | None, same_base: bool
 ) -> Source:
-    """Stores an outside adapter in a pool, checked and saved anew in the pool's own form.
-
-    Args:
-        name: the entry's name, by default the adapter's own.
-        task, rows: what it was trained on, so that embedders that need data can rank it.
-        same_base: you know that it was trained on the pool's base though its file names another.
-
-    Raises:
-        UserError: another base, width or kind of adapter; no safetensors (pickles are never read); a name that is taken.
-    """
+    """Stores an outside adapter in a pool, checked and saved again in the pool's own form; see `AdapterPool.add`."""
     folder = _fetch(str(origin))
-    told = read_json(folder / CONFIG)
-    name = entry_name(name or (task and task.name) or told.get("name") or folder.name)
+    config = read_json(folder / CONFIG)
+    name = entry_name(name or (task and task.name) or config.get("name") or folder.name)
     if name in pool:
         raise UserError(f"the pool already holds '{name}'; give another name (--name)")
-    _check(str(origin), folder, told, pool.base, same_base)
+    _check(str(origin), folder, config, pool.base, same_base)
     model = pool.base.model()
     try:
         adapter = model.load_adapter(str(folder), with_head=(folder / HEAD).is_file(), use_safetensors=True)
@@ -59,35 +44,37 @@ def import_adapter(
     with safe_open(
         folder / WEIGHTS, framework="pt"
     ) as file:  # the library leaves out, or leaves random, what does not match
-        theirs = sum(".adapters." in key for key in file.keys())  # noqa: SIM118 (not a mapping)
-    ours = sum(f".adapters.{adapter}." in key for key in model.state_dict())
-    if theirs != ours:
-        raise UserError(f"{origin}: {theirs} weights, where the layers of '{pool.base.name}' take {ours}: another base")
+        stored = sum(".adapters." in key for key in file.keys())  # noqa: SIM118 (not a mapping)
+    loaded = sum(f".adapters.{adapter}." in key for key in model.state_dict())
+    if stored != loaded:
+        raise UserError(
+            f"{origin}: {stored} weights, where the layers of '{pool.base.name}' take {loaded}: it was trained on another base"
+        )
     data = load_data(task, rows=rows).fingerprint if task else None
     card: dict[str, Any] = {"key": file_hash(folder / WEIGHTS)[:16], "task": task, "rows": rows, "data": data}
     return pool.store(model, adapter, name=name, origin=f"added from {origin}", **card)
 
 
-def _check(origin: str, folder: Path, told: dict[str, Any], base: Base, same_base: bool) -> None:
+def _check(origin: str, folder: Path, config: dict[str, Any], base: Base, same_base: bool) -> None:
     """Refuses what cannot be a source of this pool."""
     if not (folder / WEIGHTS).is_file():
         raise UserError(
             f"{origin}: no {WEIGHTS}; pickled weights are never read: save the adapter again with use_safetensors=True"
         )
     for what in ("model_type", "hidden_size"):
-        ours, theirs = getattr(base.config, what), told.get(what)
-        if theirs is not None and theirs != ours:
+        needed, trained_on = getattr(base.config, what), config.get(what)
+        if trained_on is not None and trained_on != needed:
             raise UserError(
-                f"{origin}: trained on a base with {what} {theirs}; the pool's base '{base.name}' has {ours}"
+                f"{origin}: trained on a base with {what} {trained_on}; the pool's base '{base.name}' has {needed}"
             )
-    problem = unfoldable(told.get("config") or {})
+    problem = unfoldable(config.get("config") or {})
     if problem:
         raise UserError(f"{origin}: cannot be used as a source: {problem}")
-    claimed = told.get("model_name")
-    known = {base.name, base.path, getattr(base.config, "_name_or_path", None)}
-    if claimed and claimed not in known and not same_base:
+    trained_on = config.get("model_name")
+    names = {base.name, base.path, getattr(base.config, "_name_or_path", None)}
+    if trained_on and trained_on not in names and not same_base:
         raise UserError(
-            f"{origin}: trained on base '{claimed}', the pool's is '{base.name}'; "
+            f"{origin}: trained on base '{trained_on}', the pool's is '{base.name}'; "
             "if you know that they are the same, say --same-base"
         )
 

@@ -3,7 +3,7 @@
     pool/<name>/adapter_config.json, adapter.safetensors      the library's
     pool/<name>/head_config.json, model_head.safetensors      the library's (where a head was trained)
     pool/<name>/card.json                                     base, task, rows, settings, scores, versions, a hash of every file
-    pool/<name>/embeddings/*.safetensors                      task embeddings, made when first asked for
+    pool/<name>/embeddings/*.safetensors                      task embeddings, computed when first needed
 
 An entry appears all at once; a folder without a card is not an entry.
 """
@@ -33,7 +33,7 @@ def entry_name(name: str) -> str:
     """The name, if it can name an entry.
 
     Raises:
-        UserError: a name that is no plain folder name.
+        UserError: a name that is not a plain folder name.
     """
     if not re.fullmatch(r"[\w+-][\w.+-]*", name):
         raise UserError(f"'{name}' cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
@@ -45,7 +45,10 @@ class Source:
     """One source adapter of a pool, every file of which can be checked: a `tasksel.selection.candidate.Candidate`.
 
     Attributes:
-        moved_task: its task, where the caller says that its data lies elsewhere now than the card has it.
+        moved_task: its task, where its data lies elsewhere now than the card says.
+
+    >>> source = AdapterPool("pools/mine")["rte"]  # doctest: +SKIP
+    >>> source.card.scores, source.bottlenecks().keys()  # doctest: +SKIP
     """
 
     folder: Path
@@ -108,10 +111,10 @@ class Source:
         Raises:
             UserError: with both bases.
         """
-        theirs = self.card.base
-        if theirs.get("fingerprint") != base.fingerprint:
+        trained_on = self.card.base
+        if trained_on.get("fingerprint") != base.fingerprint:
             raise UserError(
-                f"source '{self.name}' in {self.folder.parent} was trained on base '{theirs.get('name')}' ({theirs.get('fingerprint')}), "
+                f"source '{self.name}' in {self.folder.parent} was trained on base '{trained_on.get('name')}' ({trained_on.get('fingerprint')}), "
                 f"not on '{base.name}' ({base.fingerprint}): use that base, or another pool"
             )
 
@@ -136,7 +139,7 @@ class Source:
 
 
 def cards_in(folder: Path) -> list[Path]:
-    """The cards of a pool in name order; what is still being written is none of it."""
+    """The cards of a pool in name order, without entries that are still being written."""
     return [path for path in sorted(folder.glob(f"*/{FILE}")) if not path.parent.name.startswith(PARTIAL)]
 
 
@@ -149,12 +152,16 @@ def pool_base(folder: Path) -> str | None:
 class AdapterPool:
     """Source adapters by name, in a folder.
 
-    Iterating gives the sources in name order. The folder is made when the first adapter is stored.
+    Iterating gives the sources in name order. The folder is created when the first adapter is stored.
 
     Args:
         folder: where the pool lies.
         base: alias, hub id or folder of the base model, or the model; by default the one its adapters were trained on.
         tasks: by source name, tasks whose data lies elsewhere now than a card says.
+
+    >>> pool = AdapterPool("pools/mine", base="minilm")  # doctest: +SKIP
+    >>> pool.names, pool["rte"]  # doctest: +SKIP
+    (['mrpc', 'rte'], Source('rte': dev 0.641, accuracy 0.632))
 
     Raises:
         UserError: the pool belongs to another base model; a card that cannot be read.
@@ -175,9 +182,9 @@ class AdapterPool:
             source.check_base(self.base)
 
     def _read(self) -> None:
-        found = {path.parent.name: path for path in cards_in(self.folder)}
         self._sources = {
-            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in found.items()
+            path.parent.name: Source(path.parent, read_card(path), self._tasks.get(path.parent.name))
+            for path in cards_in(self.folder)
         }
 
     def __getitem__(self, name: str) -> Source:
@@ -203,12 +210,12 @@ class AdapterPool:
         """These sources, in this order.
 
         Raises:
-            UserError: an unknown name (with the nearest one), a name given twice.
+            UserError: an unknown name (with the nearest one), a name that is repeated.
         """
         chosen = list(names)
-        twice = sorted({name for name in chosen if chosen.count(name) > 1})
-        if twice:
-            raise UserError(f"source '{twice[0]}' is chosen twice")
+        repeated = sorted({name for name in chosen if chosen.count(name) > 1})
+        if repeated:
+            raise UserError(f"source '{repeated[0]}' is chosen more than once; name each source once")
         return [self[name] for name in chosen]
 
     def add(
@@ -220,7 +227,7 @@ class AdapterPool:
         rows: int | None = None,
         same_base: bool = False,
     ) -> Source:
-        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; see `import_adapter`.
+        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id.
 
         Args:
             name: the entry's name, by default the adapter's own.
@@ -245,16 +252,16 @@ class AdapterPool:
             UserError: a name that cannot name a folder.
         """
         name = entry_name(card["name"])
-        with whole_folder(self.folder / name) as fresh:
-            model.save_adapter(str(fresh), adapter, with_head=adapter in model.heads, use_safetensors=True)
-            files = {path.name: file_hash(path) for path in sorted(fresh.iterdir())}
-            made = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
-            write_json(fresh / FILE, made.model_dump(mode="json"))
+        with whole_folder(self.folder / name) as partial:
+            model.save_adapter(str(partial), adapter, with_head=adapter in model.heads, use_safetensors=True)
+            files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+            stored_card = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
+            write_json(partial / FILE, stored_card.model_dump(mode="json"))
         self._read()  # in name order, as every other process of a launch reads it
         return self[name]
 
     def reread(self) -> None:
-        """Looks at the folder again (another process may have written)."""
+        """Reads the folder again (another process may have written)."""
         self._read()
 
     def verify(self) -> None:
@@ -276,7 +283,7 @@ def pool_sources(folder: Path, base: Base, *, tasks: Mapping[str, Task] | None =
     Raises:
         UserError: no source there, a card that cannot be read, a source of another base.
     """
-    found = list(AdapterPool(folder, base=base, tasks=tasks))
-    if not found:
+    sources = list(AdapterPool(folder, base=base, tasks=tasks))
+    if not sources:
         raise UserError(f"no sources in {folder}: a pool has a folder with a card.json for each (scalearn pool ls)")
-    return found
+    return sources
