@@ -31,8 +31,9 @@ def compare(
     config: Folder, out_folder: Out, store: Store = None, jobs: Jobs = 1, plan: bool = False,
     experiment: Annotated[Experiment, tyro.conf.arg(name="")] = NO_EXPERIMENT,
 ) -> None:  # fmt: skip
-    """Compare transfer methods: sources, rankings, transfers, report; what is done is skipped. --plan only lists the steps.
+    """Compare transfer methods as a configuration says.
 
+    Trains sources, ranks them, transfers, and writes a report; steps that are done are skipped, and --plan only lists them.
     CONFIG is a YAML file, or 'quickstart'. Every key of the file is an option.
 
     For example:
@@ -62,7 +63,9 @@ def report(
         Path | None, tyro.conf.arg(name="out", help="the report's folder; by default RUN/report")
     ] = None,
 ) -> None:
-    """Write what a run stored as one HTML page, pictures, and Markdown and LaTeX tables; finished or not.
+    """Write a run's report: an HTML page, figures, tables.
+
+    The run may be unfinished. Tables come as Markdown and LaTeX too.
 
     For example:
       scalearn report runs/quickstart
@@ -80,8 +83,9 @@ def measure_matrix(
     config: Folder, out_folder: Out, jobs: Jobs = 1, plan: bool = False,
     measured: Annotated[MatrixConfig, tyro.conf.arg(name="")] = NO_MATRIX,
 ) -> None:  # fmt: skip
-    """Measure what each source gives each target: one stored row per run; what is done is skipped. --plan only says how long.
+    """Measure the transfer from each source to each target.
 
+    One row is stored per run; runs that are done are skipped, and --plan only says how long the others take.
     Every key of the file is an option.
 
     For example:

@@ -27,7 +27,9 @@ class Check:
 
 
 def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = None) -> None:
-    """Check what this machine has: versions, devices, threads, the packaged encoder, a pool.
+    """Check what this machine has, and what it lacks.
+
+    Versions, devices, threads, disk, the packaged encoder and, with --pool, a pool.
 
     Example: scalearn doctor --pool pools/mine
     """

@@ -1,4 +1,4 @@
-"""scalearn: train sources, choose among them for a target, learn to scale them, keep and ship the result."""
+"""scalearn: train source adapters, combine selected ones for a target, compare transfer methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OWN = {"--own": "--include-target"}
 
 app = Commands("scalearn", __doc__)
 app.command("train-source")(pool.train_source)
-pools = app.group("pool")
+pools = app.group("pool", "List, show, add and check the sources of a pool.")
 pools.command("ls")(pool.ls)
 pools.command("show")(pool.show)
 pools.command("add")(pool.add)

@@ -23,7 +23,9 @@ def train_source(
     tasks: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, data: Data = None, rows: Rows = None, seed: int = 0, name: str | None = None,
     text: Text = (), label: Label = "label", overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
 ) -> None:  # fmt: skip
-    """Train one source adapter per task and store it in the pool; what the pool holds is skipped.
+    """Train one source adapter per task, into a pool.
+
+    Sources that the pool holds already are skipped.
 
     For example:
       scalearn train-source entail_travel sentiment_films --pool pools/mine --base minilm
@@ -89,7 +91,9 @@ def add(
     origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
     rows: Rows = None, text: Text = (), label: Label = "label", same_base: bool = False,
 ) -> None:  # fmt: skip
-    """Add an adapter that was trained with plain `adapters`, from a folder or a hub id.
+    """Add an adapter trained with plain `adapters`.
+
+    ORIGIN is a folder or a hub id.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks

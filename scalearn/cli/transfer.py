@@ -31,7 +31,9 @@ def transfer(
     data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), text: Text = (), label: Label = "label", validation: str | None = None,
     recipe: RecipeChange = RecipeChange(),
 ) -> None:  # fmt: skip
-    """Rank the pool's sources for a target, learn to scale the best, score the validation set, store the result.
+    """Combine sources of a pool for a target; store the result.
+
+    Sources are ranked for the target unless --sources names them; the result is scored on the validation set.
 
     For example:
       scalearn transfer entail_kitchen --pool pools/mine --top 4 --out out/entail
@@ -80,7 +82,7 @@ def _sources(
 
 
 def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")], seed: int | None = None) -> None:
-    """Write a result as one ordinary adapter that plain `adapters` loads.
+    """Write a result as one adapter that plain `adapters` loads.
 
     Example: scalearn export out/rte --out out/rte-adapter
     """
@@ -97,7 +99,9 @@ def predict(
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="JSONL or CSV")] = None,
     seed: int | None = None,
 ) -> None:
-    """Predict a file's rows, or one text, with a result or an export; with labels in the file, score them too.
+    """Predict a file's rows, or one text.
+
+    MODEL is a result's folder or an export. Where the file has labels, the predictions are scored.
 
     For example:
       scalearn predict out/rte new.jsonl --out predictions.jsonl
@@ -149,9 +153,9 @@ def explain(
     rows: Annotated[int | None, tyro.conf.arg(help="score at most so many validation rows")] = None,
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="also write it as JSON")] = None,
 ) -> None:
-    """Show which sources a stored mix draws on, in which layers, and its score without each.
+    """Show which sources a stored mix draws on, by layer.
 
-    FOLDER is a result's folder, or a run's folder followed by one of its targets.
+    Also its score without each source. FOLDER is a result's folder, or a run's folder followed by one of its targets.
 
     For example:
       scalearn explain out/reviews
@@ -178,7 +182,9 @@ def push(
     private: Annotated[bool, tyro.conf.arg(help="a repository that only you see")] = False,
     yes: Annotated[bool, tyro.conf.arg(help="send; without it, only say what would be sent")] = False,
 ) -> None:
-    """Upload an export to the hub; without --yes, list what would be sent where, and send nothing.
+    """Upload an export to the hub.
+
+    Without --yes, lists what would be sent where, and sends nothing.
 
     For example:
       scalearn push out/rte-adapter --to me/rte-adapter

@@ -1,8 +1,8 @@
-"""A task's trained adapter and head, in the `adapters` library's own format: what some methods compare or run.
+"""A task's trained adapter and head, in the `adapters` library's own format: what some selectors compare or run.
 
     <folder>/adapter_config.json, adapter.safetensors, head_config.json, model_head.safetensors
 
-A source's comes from its pool; a target's is trained on the rows that the target has (`tasksel.adapters.train`).
+A source's comes from its pool; a target's is trained on the target's own rows (`tasksel.adapters.train`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ HEAD, RECORD = "model_head.safetensors", "trained.json"
 
 @dataclass(frozen=True)
 class AdapterCheckpoint:
-    """An adapter's folder, and the adapter's name inside its files."""
+    """An adapter's folder, and the adapter's name inside its files.
+
+    >>> AdapterCheckpoint(Path("pools/mine/rte"), "rte").model(load_base("minilm"))  # doctest: +SKIP
+    """
 
     folder: Path
     adapter: str
@@ -43,7 +46,7 @@ class AdapterCheckpoint:
 
     @property
     def seconds(self) -> float:
-        """The seconds that training it here took; 0 for one that was there already."""
+        """The seconds that its training here took; 0 for one that was not trained here."""
         record = self.folder / RECORD
         return float(read_json(record)["seconds"]) if record.is_file() else 0.0
 
@@ -70,7 +73,7 @@ class AdapterCheckpoint:
         """
         if not (self.folder / HEAD).is_file():
             raise UserError(
-                f"{self.folder} has no head ({HEAD}): this method needs one; train the adapter with its task"
+                f"{self.folder} has no head ({HEAD}): this selector needs one; train the adapter with its task"
             )
         model = base.model()
         try:

@@ -34,11 +34,11 @@ from tasksel.training.recipe import Recipe
 REDUCTION_FACTOR = 16  # the authors' and the library's default for seq_bn
 Existing = Literal["only-missing", "always", "never"]
 SOURCE_RECIPE = Recipe(lr=3e-4, patience=5)  # the authors' scripts of arXiv:2310.01217
-TARGET_RECIPE = Recipe(lr=1e-3, epochs=10, max_length=64, micro_batch=32)  # ours: few rows want a larger step than 3e-4
+TARGET_RECIPE = Recipe(lr=1e-3, epochs=10, max_length=64, micro_batch=32)  # ours: few rows need a larger step than 3e-4
 
 
 def add_new_adapter(model: Any, name: str) -> None:
-    """Gives the model one new, ordinary `seq_bn` adapter and makes it active.
+    """Adds one new, ordinary `seq_bn` adapter to the model and makes it active.
 
     >>> add_new_adapter(model, "rte")  # doctest: +SKIP
     """
@@ -71,7 +71,7 @@ def adapter_model(base: Base, tasks: Sequence[Task], name: str, *, seed: int) ->
 
 
 def trainable_parameters(model: Any) -> dict[str, int]:
-    """How many numbers train: those of the head ("head"), and those beside it ("transfer").
+    """The number of trainable parameters: of the head ("head"), and of all else ("transfer").
 
     >>> trainable_parameters(model)  # doctest: +SKIP
     {'transfer': 894528, 'head': 592130}
@@ -95,7 +95,7 @@ def fit_adapter(
     Raises:
         Diverged: the loss became NaN.
 
-    >>> model, done = fit_adapter(task, load(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
+    >>> model, fitted = fit_adapter(task, load(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
     """
     model = adapter_model(base, [task], task.name, seed=seed)
     train, dev = (
@@ -118,9 +118,9 @@ def train_adapter(
     stored = AdapterCheckpoint(folder / f"adapter-{key}", task.name)
     if (stored.folder / RECORD).is_file():
         return stored
-    say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows, and kept")
-    model, done = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
-    main_writes(_store, stored, model, done)
+    say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
+    model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
+    main_writes(_store, stored, model, fitted)
     return stored
 
 
@@ -161,13 +161,13 @@ def train_source(
     Args:
         name: the entry's name, by default the task's.
         rows: at most so many training rows (a seeded, stratified draw).
-        overwrite: "only-missing" gives back an entry that was made just so and refuses one that was made otherwise; "always" trains
-            anew; "never" gives back whatever has the name.
+        overwrite: "only-missing" returns an entry that was trained with the same data and settings and refuses one that was not;
+            "always" trains again; "never" returns whatever entry has the name.
 
     >>> train_source(get_task("sentiment_films"), AdapterPool("pools/mine", base="minilm"))  # doctest: +SKIP
 
     Raises:
-        UserError: the name holds an adapter made otherwise, or cannot name a folder; bad data (see `tasksel.tasks.load.load_data`).
+        UserError: the name holds an adapter trained with other data or settings, or cannot name a folder; bad data (see `tasksel.tasks.load.load_data`).
         Diverged: the loss became NaN; the last good state is kept beside the pool's entries.
     """
     name = entry_name(name or task.name)
@@ -176,7 +176,7 @@ def train_source(
     data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
-        return _held(pool, name, key)
+        return _stored_entry(pool, name, key)
     return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
 
 
@@ -185,11 +185,11 @@ def _train(
 ) -> Source:
     """Trains, scores and stores an entry."""
     peak, rescue = PeakMemory(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
-    model, done = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
-    card: dict[str, Any] = {"seconds": done.seconds, "steps": done.steps, "epoch": done.epoch}
+    model, fitted = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
+    card: dict[str, Any] = {"seconds": fitted.seconds, "steps": fitted.steps, "epoch": fitted.epoch}
     card |= {"peak_memory": peak.bytes(), "parameters": trainable_parameters(model)}
     scores = evaluate_all(model, task, data, pool.base.tokenizer, max_length=recipe.max_length)
-    card["scores"] = {"dev": done.score or 0.0, **scores}
+    card["scores"] = {"dev": fitted.score or 0.0, **scores}
     card |= {"name": name, "key": key, "task": task, "data": data.fingerprint, "rows": rows, "seed": seed}
     main_writes(pool.store, model, task.name, recipe=recipe, **card)
     if not is_main():
@@ -197,17 +197,17 @@ def _train(
     return pool[name]
 
 
-def _held(pool: AdapterPool, name: str, key: str) -> Source:
-    """The entry of that name, if it was made just so and is whole."""
-    held = pool[name]
-    if held.card.key != key:
+def _stored_entry(pool: AdapterPool, name: str, key: str) -> Source:
+    """The entry of that name, if it was trained with the same data and settings and is whole."""
+    stored = pool[name]
+    if stored.card.key != key:
         raise UserError(
-            f"the pool {pool.folder} holds '{name}' made with other data or settings ({_settings(held)}); "
+            f"the pool {pool.folder} holds '{name}' trained with other data or settings ({_settings(stored)}); "
             "give another name (--name) or replace it (--overwrite always)"
         )
-    held.verify()
+    stored.verify()
     say(f"{name}: in the pool already")
-    return held
+    return stored
 
 
 def _settings(source: Source) -> str:

@@ -28,7 +28,9 @@ def evaluate(
     targets: Annotated[tuple[str, ...], tyro.conf.arg(help="evaluate on these alone")] = (), cache_dir: CacheDir = CACHE_DIR,
     out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for judge.md and judge.svg")] = None,
 ) -> None:  # fmt: skip
-    """Evaluate selectors on a measured matrix. Scores that are not there yet are computed from --pool and --data.
+    """Evaluate selectors on a measured transfer matrix.
+
+    Scores that are not stored yet are computed from --pool and --data.
 
     For example:
       tasksel evaluate docs/results/matrix

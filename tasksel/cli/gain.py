@@ -28,9 +28,9 @@ def predict_gain(
     pool: PoolFolder = None, data: Data = None, base: BaseName = None, rows: Rows = None, seed: int = 0, cache_dir: CacheDir = CACHE_DIR,
     out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for benefit.md, .json and .svg")] = None,
 ) -> None:  # fmt: skip
-    """Predict from attributions which transfers gain, and say what leaving the others out saves and costs.
+    """Predict from attributions which transfers gain.
 
-    Features that are not there yet are computed from --pool and --data.
+    Also says what leaving the other transfers out saves and costs. Features that are not stored yet are computed from --pool and --data.
 
     For example:
       tasksel predict-gain docs/results/matrix

@@ -36,7 +36,9 @@ def rank(
     pool: PoolFolder = None, matrix: Annotated[Path | None, tyro.conf.arg(help="for --by oracle: the measured transfer matrix")] = None,
     cache_dir: CacheDir = CACHE_DIR, text: Text = (), label: Label = "label",
 ) -> None:  # fmt: skip
-    """Rank tasks, or the trained sources of a pool, for a target. Without SOURCES, all other tasks of the same place.
+    """Rank source tasks, or a pool's sources, for a target.
+
+    Without SOURCES, all other tasks of the same place, or the whole pool.
 
     For example:
       tasksel rank entail_travel

@@ -32,7 +32,7 @@ def ls(data: Data = None, suite: str | None = None) -> None:
 
 
 def show(task: Name, data: Data = None, text: Text = (), label: Label = "label", rows: Rows = None) -> None:
-    """Show a task: what it is, how many rows each split has, its first rows.
+    """Show a task: its fields, the size of each split, its first rows.
 
     For example:
       tasksel show entail_travel

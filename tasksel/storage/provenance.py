@@ -1,4 +1,4 @@
-"""What made a stored thing: the versions of all packages that decide a number, and the command."""
+"""Provenance: the package versions and the command line that produced a stored result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ PACKAGES = ("scalearn", "torch", "transformers", "adapters", "datasets", "accele
 
 
 def versions() -> dict[str, str]:
-    """The versions that made something."""
+    """The versions of Python and of the packages that decide a result.
+
+    >>> sorted(versions())[:2]
+    ['accelerate', 'adapters']
+    """
     installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -23,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def command() -> str:
-    """What was called to make something, in this run's own folder; never part of what is published."""
+    """The command line of this process. It may hold paths of this machine, so it stays in a run's own folder and is never published."""
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     launch = [] if precision == "no" else ["accelerate", "launch", "--mixed_precision", precision, "-m"]
     return shlex.join([*launch, "scalearn", *sys.argv[1:]])

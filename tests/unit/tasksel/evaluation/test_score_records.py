@@ -22,7 +22,7 @@ def test_what_is_appended_is_read(tmp_path):
     ("changes", "message"),
     [
         ({"scores": {"sst2": "0.7"}}, r':1: scores must be dict\[str, float\], given {"sst2": "0.7"}'),
-        ({"scores": {"sst2": float("inf")}}, ":1: Infinity is no number"),
+        ({"scores": {"sst2": float("inf")}}, ":1: Infinity is not a number"),
         ({"seed": None}, ":1: seed must be int, given null"),
         ({"byte": 3}, "no field at .*scores.jsonl:1: 'byte'; did you mean 'bytes'"),
     ],

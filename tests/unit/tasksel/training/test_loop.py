@@ -597,7 +597,7 @@ class TestParts:
             value, loss = told[at][which][0], losses[at][which]
             return value, {"metric": (value,), "loss": (-loss,), "metric-loss": (value, -loss)}[select]
 
-        monkeypatch.setattr(training, "checked", scripted)
+        monkeypatch.setattr(training, "dev_score", scripted)
         recipe = QUICK.model_copy(update={"epochs": 3, "select": select})
         assert fit_parts(many_headed(tiny), parts_of(tiny, few=16, many=16), recipe, seed=0).epoch == epoch
 
@@ -615,5 +615,5 @@ class TestParts:
 
     def test_no_part_and_one_twice_are_refused(self, tiny):
         for parts in ([], parts_of(tiny, few=8) * 2):
-            with pytest.raises(ValueError, match="give one or more, none of them twice"):
+            with pytest.raises(ValueError, match="must be a non-empty list without duplicates"):
                 fit_parts(many_headed(tiny), parts, QUICK, seed=0)
