@@ -1,1 +1,1 @@
-"""Adapters of the `adapters` library: how one is trained, and what its weights are."""
+"""Source adapters: trained, stored in a pool, imported. Imports training, model, tasks and what is below them."""

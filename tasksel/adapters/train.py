@@ -1,4 +1,4 @@
-"""Trains one new adapter and a head on a frozen base: the one trainer of a pool's sources and of a target's own adapter.
+"""Trains one new adapter and a head on a frozen base: the one trainer of a pool's sources and of target adapters.
 
     h <- h + up f(down h)        in every layer; what trains is down, up and the head (`seq_bn`, Pfeiffer et al. 2021, arXiv:2005.00247)
 
@@ -106,7 +106,7 @@ def fit_adapter(
 def train_adapter(
     task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
 ) -> AdapterCheckpoint:
-    """A task's own adapter and head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
+    """A target adapter with its head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
 
     Raises:
         Diverged: the loss became NaN.

@@ -48,17 +48,17 @@ def evaluate(
     from tasksel.storage.atomic import write_text
 
     measured, path = read_matrix(matrix).only(targets), beside(matrix, FILE)
-    wanted = named_methods(by)
-    todo = missing(wanted, measured.targets, seeds or (0,), path)
+    selectors = named_methods(by)
+    todo = missing(selectors, measured.targets, seeds or (0,), path)
     if todo and pool:
         score_all(sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), todo, path)
-    scores = [one for one in stored_scores(wanted, path) if not seeds or one.seed in seeds]
-    if wanted and not scores:
+    scores = [scored for scored in stored_scores(selectors, path) if not seeds or scored.seed in seeds]
+    if selectors and not scores:
         raise UserError(
             f"no scores under seed {', '.join(map(str, seeds))} in {path}: compute them (--pool POOL, --data TASKS)"
         )
     leaderboard = evaluate_selectors(
-        measured, [one for one in scores if not targets or one.target in targets], method=method
+        measured, [scored for scored in scores if not targets or scored.target in targets], method=method
     )
     if not is_main():
         return
@@ -67,33 +67,33 @@ def evaluate(
     if out_folder:
         write_text(out_folder / "judge.md", leaderboard.markdown() + "\n" + leaderboard.per_target_markdown())
         picture(leaderboard, out_folder / "judge.svg")
-        out.print(f"judge.md and judge.svg lie in {out_folder}", highlight=False)
+        out.print(f"judge.md and judge.svg are in {out_folder}", highlight=False)
 
 
-def stored_scores(wanted: Sequence[str], path: Path) -> list[SelectorScores]:
-    """The wanted selectors' scores in a file; those that it has none of are said.
+def stored_scores(selectors: Sequence[str], path: Path) -> list[SelectorScores]:
+    """These selectors' scores in a file; selectors without scores are left out, with a note to the user.
 
     Raises:
-        UserError: none at all.
+        UserError: no scores at all.
     """
     from tasksel.evaluation.score_records import read_scores
     from tasksel.evaluation.score_selectors import at_hand
 
-    scores = at_hand(wanted, read_scores(path))
-    if wanted and not scores:
+    scores = at_hand(selectors, read_scores(path))
+    if selectors and not scores:
         raise UserError(
-            f"no scores by {', '.join(wanted[:3])}{', …' if len(wanted) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
+            f"no scores by {', '.join(selectors[:3])}{', …' if len(selectors) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
         )
-    have = {one.by for one in scores}
-    if lost := [by for by in wanted if by not in have]:
-        say(f"left out, as {path} has no scores by them (--pool and --data compute them): {', '.join(lost)}")
+    scored_by = {scored.by for scored in scores}
+    if without := [by for by in selectors if by not in scored_by]:
+        say(f"left out, as {path} has no scores by them (--pool and --data compute them): {', '.join(without)}")
     return scores
 
 
 def sources_and_targets(
     targets: Sequence[str], pool: Path, data: str | None, base: str | None, rows: int | None, cache_dir: Path
 ) -> ScoringSetup:
-    """What scores and features are computed from: a pool's sources and the tasks of a place."""
+    """What scores and features are computed from: a pool's sources and the tasks of one place."""
     from tasksel.adapters.pool import pool_sources
     from tasksel.evaluation.score_selectors import ScoringSetup
 

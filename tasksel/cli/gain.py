@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,7 @@ def predict_gain(
     from tasksel.evaluation.score_selectors import named_methods
     from tasksel.evaluation.transfer_matrix import beside, read_matrix
     from tasksel.gain.pair_features import FILE as PAIRS
-    from tasksel.gain.pair_features import attribute, read_pairs, rows_with_features, with_scores
+    from tasksel.gain.pair_features import attribute, rows_with_features
     from tasksel.gain.predictor import evaluate_gain_prediction
     from tasksel.gain.report import markdown, write
     from tasksel.gain.tradeoff import measured_pairs
@@ -45,25 +46,37 @@ def predict_gain(
         attribute(
             sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), measured.targets, path, seed=seed
         )
-    known = read_pairs(path)
-    if not known:
-        raise UserError(
-            f"no features of pairs in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
-        )
-    columns = named_methods(also)
-    scores = stored_scores(columns, beside(matrix, SCORES)) if columns else []
-    features = with_scores(known, scores, columns, seed=seed)
-    runs, lost = rows_with_features(measured.rows, features, method=method)
-    if lost:
-        say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(lost)}")
+    features, sizes = _features(path, named_methods(also), beside(matrix, SCORES), seed=seed)
+    runs, without = rows_with_features(measured.rows, features, method=method)
+    if without:
+        say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(without)}")
     pairs, diverged = measured_pairs(map(asdict, runs), features, method=method)
     for name in diverged:
         say(f"left out, as it diverged under every seed: {name}")
-    sizes = {pair.source: pair.source_rows for pair in known.values()}
     assessment = evaluate_gain_prediction(pairs, sizes=sizes, max_loss=max_loss)
     if not is_main():
         return
     out.print(markdown(assessment), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
     if out_folder:
         write(assessment, out_folder)
-        out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)
+        out.print(f"benefit.md, benefit.json and benefit.svg are in {out_folder}", highlight=False)
+
+
+def _features(
+    path: Path, selectors: Sequence[str], scores_file: Path, *, seed: int
+) -> tuple[dict[tuple[str, str], dict[str, float]], dict[str, int]]:
+    """Stored features by (target, source), the scores of these selectors among them; and training rows by source.
+
+    Raises:
+        UserError: no features stored.
+    """
+    from tasksel.gain.pair_features import read_pairs, with_scores
+
+    pairs = read_pairs(path)
+    if not pairs:
+        raise UserError(
+            f"no features of pairs in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
+        )
+    scores = stored_scores(selectors, scores_file) if selectors else []
+    sizes = {pair.source: pair.source_rows for pair in pairs.values()}
+    return with_scores(pairs, scores, selectors, seed=seed), sizes

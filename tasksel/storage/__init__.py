@@ -1,0 +1,1 @@
+"""Whole files, JSON lines, frozen records, provenance. Imports `errors` alone."""

@@ -1,0 +1,1 @@
+"""The one training loop, and prediction. Imports model, tasks and what is below them."""

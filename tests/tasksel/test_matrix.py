@@ -212,7 +212,9 @@ class TestFile:
         write(path, plain(), plain(seed=1), plain())
         assert read_whole_rows(path) == ([row(), row(seed=1)], None)
         write(path, plain(), plain(seed=1), plain(score=0.41))
-        with pytest.raises(UserError, match=r"matrix.jsonl:3: .*'sst5', 'sst2'.* duplicates .*matrix.jsonl:1 with different values"):
+        with pytest.raises(
+            UserError, match=r"matrix.jsonl:3: .*'sst5', 'sst2'.* duplicates .*matrix.jsonl:1 with different values"
+        ):
             read_whole_rows(path)
 
     def test_no_file_and_no_rows_are_refused(self, path):

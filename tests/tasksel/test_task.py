@@ -63,7 +63,7 @@ def test_a_task_cannot_be_changed():
         (SINGLE, {"labels": ("one",)}, "1 label names ['one']"),
         (PAIR, {"labels": ()}, "0 label names"),
         ("multi_label", {"labels": ("one",)}, "needs two or more"),
-        (SINGLE, {"labels": ("a", "b", "a")}, "a label name stands twice"),
+        (SINGLE, {"labels": ("a", "b", "a")}, "must be a list without duplicates"),
         (SINGLE, {"choices": "options", "num_choices": 3}, "`choices` belongs to multiple choice"),
         ("multiple_choice", {"choices": None}, "`choices` belongs to multiple choice"),
         ("multiple_choice", {"num_choices": None}, "multiple choice needs `num_choices`"),
