@@ -94,7 +94,7 @@ def fit_adapter(
     Raises:
         Diverged: the loss became NaN.
 
-    >>> model, fitted = fit_adapter(task, load(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
+    >>> model, fitted = fit_adapter(task, load_data(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
     """
     model = adapter_model(base, [task], task.name, seed=seed)
     train, dev = (
@@ -111,7 +111,7 @@ def train_adapter(
     Raises:
         Diverged: the loss became NaN.
 
-    >>> train_adapter(task, load(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
+    >>> train_adapter(task, load_data(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
     """
     key = value_hash([data.fingerprint, base.fingerprint, recipe.model_dump(mode="json"), seed])
     stored = AdapterCheckpoint(folder / f"adapter-{key}", task.name)

@@ -156,9 +156,8 @@ def _check_options(command: Callable[..., Any], arguments: Sequence[str], prog: 
     Raises:
         UserError: the first such option, with the nearest one.
     """
-    shown = io.TextIOWrapper(
-        io.BytesIO(), encoding="utf-8"
-    )  # tyro draws boxes around options where these can be encoded
+    # UTF-8, because tyro draws boxes around options only where these can be encoded
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         tyro.cli(_deferred(command), prog=prog, args=["--help"])
     shown.seek(0)
