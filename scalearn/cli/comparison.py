@@ -16,13 +16,13 @@ from tasksel.cli.app import show
 from tasksel.cli.arguments import Folder
 from tasksel.processes import is_main
 
-SHOWN_RANKINGS = 8  # of a run, in the terminal; the report has all
+SHOWN_RANKINGS = 8  # in the terminal; the report has all of a run
 NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=SizedTargets(tasks=()))
 NO_MATRIX = MatrixConfig(name="matrix", sources=Sources(tasks=()), targets=ScoredTargets(tasks=()))
 Out = Annotated[Path, tyro.conf.arg(name="out", help="the run's folder")]
 Store = Annotated[
     Path | None,
-    tyro.conf.arg(help="where the work is kept; runs that name the same one share it; by default OUT/store"),
+    tyro.conf.arg(help="where work is stored; runs with the same store share it; by default OUT/store"),
 ]
 Jobs = Annotated[int, tyro.conf.arg(help="processes that share the work")]
 
@@ -127,8 +127,8 @@ def with_configuration(arguments: Sequence[str]) -> dict[str, Callable[..., None
 
 
 def _configuration(arguments: Sequence[str], kind: type[Config]) -> Config | None:
-    """The configuration file among a command's arguments, wherever it stands; None where there is none."""
-    file = next((one for one in arguments if one.endswith((".yaml", ".yml"))), (*arguments, "-")[0])
+    """The configuration file among a command's arguments, at any place; None where there is none."""
+    file = next((word for word in arguments if word.endswith((".yaml", ".yml"))), (*arguments, "-")[0])
     return None if file.startswith("-") else read_config(configuration_file(file), kind)
 
 
@@ -138,7 +138,7 @@ def _with_default(command: Callable[..., None], parameter: str, value: object) -
     import inspect
 
     signature = inspect.signature(command)
-    parameters = [one.replace(default=value) if one.name == parameter else one for one in signature.parameters.values()]
+    parameters = [p.replace(default=value) if p.name == parameter else p for p in signature.parameters.values()]
 
     @functools.wraps(command)
     def configured(*args: Any, **kwargs: Any) -> None:

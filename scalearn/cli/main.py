@@ -8,7 +8,7 @@ from typing import Any
 from scalearn.cli import comparison, doctor, pool, transfer
 from tasksel.cli.app import Commands, run_command
 
-OWN = {"--own": "--include-target"}
+WAS_OWN = {"--own": "--include-target"}
 
 app = Commands("scalearn", __doc__)
 app.command("train-source")(pool.train_source)
@@ -17,7 +17,7 @@ pools.command("ls")(pool.ls)
 pools.command("show")(pool.show)
 pools.command("add")(pool.add)
 pools.command("verify")(pool.verify)
-app.command("transfer", formerly_options=OWN)(transfer.transfer)
+app.command("transfer", formerly_options=WAS_OWN)(transfer.transfer)
 app.command("explain")(transfer.explain)
 app.command("predict")(transfer.predict)
 app.command("export")(transfer.export)

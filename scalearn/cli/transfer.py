@@ -27,7 +27,7 @@ def transfer(
     method: Annotated[str, tyro.conf.arg(help=METHOD)] = "scalearn",
     sources: Annotated[tuple[str, ...], tyro.conf.arg(help="sources by name, or 'all'; without it, the top k of a ranking")] = (),
     top: Annotated[int, tyro.conf.arg(help="how many sources the ranking gives")] = 4, by: By = "connectivity",
-    include_target: Annotated[bool, tyro.conf.arg(help="the target's own adapter may be among the sources")] = False,
+    include_target: Annotated[bool, tyro.conf.arg(help="the target adapter may be among the sources")] = False,
     data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), text: Text = (), label: Label = "label", validation: str | None = None,
     recipe: RecipeChange = RecipeChange(),
 ) -> None:  # fmt: skip
@@ -45,17 +45,20 @@ def transfer(
     from tasksel.adapters.pool import AdapterPool
     from tasksel.tasks.registry import resolve_task
 
-    chosen, task = get_method(method), resolve_task(target, data=data, text=text, label=label, validation=validation)
+    task = resolve_task(target, data=data, text=text, label=label, validation=validation)
+    transfer_method = get_method(method)
     pool = AdapterPool(pool_folder)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
-    if chosen.takes_sources:
+    if transfer_method.takes_sources:
         seed = seeds[0] if seeds else 0
         selected, similarities = _sources(
             pool, task, sources, top=top, by=by, include_target=include_target, rows=rows, seed=seed
         )
-    options = {"rows": rows, "recipe": recipe.of(chosen.recipe), "base": pool.base, "similarities": similarities}
-    result = run_transfer(task, selected, method=method, seeds=seeds, out=out_folder, **options)  # type: ignore[arg-type]
+    result = run_transfer(
+        task, selected, method=method, rows=rows, recipe=recipe.of(transfer_method.recipe), seeds=seeds, base=pool.base,
+        similarities=similarities, out=out_folder,
+    )  # fmt: skip
     show(f"{result}\nstored in {result.folder}")
 
 
@@ -94,8 +97,8 @@ def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")
 def predict(
     model: Folder,
     file: tyro.conf.Positional[Path | None] = None,
-    text: Annotated[OneText, tyro.conf.arg(help="one text instead of a file; --text twice for a pair")] = (),
-    choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once each choice")] = (),
+    text: Annotated[OneText, tyro.conf.arg(help="a text instead of a file; --text twice for a pair")] = (),
+    choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once per choice")] = (),
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="JSONL or CSV")] = None,
     seed: int | None = None,
 ) -> None:
@@ -131,7 +134,7 @@ def predict(
 def _predict_text(
     model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, seed: int | None
 ) -> None:
-    """What `scalearn predict --text` does."""
+    """Predicts one text and prints it, or writes it to a file."""
     from scalearn.results.predict import predict_text, prediction_lines, write_predictions
 
     prediction = predict_text(model, text, choices=choice, seed=seed)

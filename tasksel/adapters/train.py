@@ -1,4 +1,4 @@
-"""Trains one new adapter and a head on a frozen base: the one trainer of a pool's sources and of a target's own adapter.
+"""Trains one new adapter and a head on a frozen base: the one trainer of a pool's sources and of target adapters.
 
     h <- h + up f(down h)        in every layer; what trains is down, up and the head (`seq_bn`, Pfeiffer et al. 2021, arXiv:2005.00247)
 
@@ -95,7 +95,7 @@ def fit_adapter(
     Raises:
         Diverged: the loss became NaN.
 
-    >>> model, fitted = fit_adapter(task, load(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
+    >>> model, fitted = fit_adapter(task, load_data(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
     """
     model = adapter_model(base, [task], task.name, seed=seed)
     train, dev = (
@@ -107,12 +107,12 @@ def fit_adapter(
 def train_adapter(
     task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
 ) -> AdapterCheckpoint:
-    """A task's own adapter and head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
+    """A target adapter with its head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
 
     Raises:
         Diverged: the loss became NaN.
 
-    >>> train_adapter(task, load(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
+    >>> train_adapter(task, load_data(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
     """
     key = value_hash([data.fingerprint, base.fingerprint, recipe.model_dump(mode="json"), seed])
     stored = AdapterCheckpoint(folder / f"adapter-{key}", task.name)

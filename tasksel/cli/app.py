@@ -20,11 +20,11 @@ from tasksel.errors import UserError, one_line, unknown
 from tasksel.processes import is_main
 
 USAGE, INTERRUPTED = 2, 130
-out = Console()  # results; what is said on the way goes to standard error
+out = Console()  # results; progress goes to standard error
 
 
 def show(result: object) -> None:
-    """Prints a result (a text whole, whatever the terminal's width; or a table), from the main process only."""
+    """Prints a result from the main process only: a text without line breaks of its own, or a table."""
     if is_main():
         out.print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
 
@@ -157,9 +157,8 @@ def _check_options(command: Callable[..., Any], arguments: Sequence[str], prog: 
     Raises:
         UserError: the first such option, with the nearest one.
     """
-    shown = io.TextIOWrapper(
-        io.BytesIO(), encoding="utf-8"
-    )  # tyro draws boxes around options where these can be encoded
+    # UTF-8, because tyro draws boxes around options only where these can be encoded
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         tyro.cli(_deferred(command), prog=prog, args=["--help"])
     shown.seek(0)
@@ -201,34 +200,34 @@ def run_command(
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:  # no file or folder of the user's: a fault of ours
+        if isinstance(error, OSError) and error.filename is None:  # not about a user's file: a fault of this package
             raise
         if is_main():
-            sys.stderr.write(f"error: {_said(error)}\n")
+            sys.stderr.write(f"error: {_one_line(error)}\n")
         return USAGE
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: what is finished is stored; the same command goes on from there\n")
+        sys.stderr.write("interrupted: finished work is stored; the same command goes on from there\n")
         return INTERRUPTED
     return 0
 
 
-def _said(error: UserError | OSError) -> str:
-    """A mistake in one line."""
+def _one_line(error: UserError | OSError) -> str:
+    """The error as one line."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}; give another path, or make room there"
     return one_line(error)
 
 
 def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[str]) -> Callable[[], Any]:
-    """tyro's parser, with its boxed complaint put into one line."""
-    complaint = io.StringIO()
+    """tyro's parser, with its boxed message as one line."""
+    message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(message):
             return parse(arguments)
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise UserError(_flat(complaint.getvalue())) from error
+        raise UserError(_flat(message.getvalue())) from error
 
 
 def _flat(box: str) -> str:

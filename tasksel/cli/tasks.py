@@ -20,12 +20,12 @@ def ls(data: Data = None, suite: str | None = None) -> None:
     """
     from rich.table import Table
 
-    shown = Table("task", "suite", "kind", "outputs", "metric", "licence")
+    table = Table("task", "suite", "kind", "outputs", "metric", "licence")
     for task in find_tasks(data):
         if suite is None or suite in task.suite.split("+"):
             kind = task.kind.replace("_", " ")
-            shown.add_row(task.name, task.suite, kind, str(task.outputs), task.metric, task.licence)
-    out.print(shown)
+            table.add_row(task.name, task.suite, kind, str(task.outputs), task.metric, task.licence)
+    out.print(table)
     if data is None:
         published = ", ".join(suites())
         out.print(f"the built-in suite; published suites ({published}): tasksel ls --data hub", highlight=False)

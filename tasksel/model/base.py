@@ -49,8 +49,7 @@ class Base:
 
     >>> Base("minilm")  # doctest: +SKIP
     Base('minilm': bert, 6 layers, 384 wide)
-    >>> Base("FacebookAI/roberta-base@main").fingerprint  # doctest: +SKIP
-    '5a1e7d0c3b9f2468'
+    >>> Base("FacebookAI/roberta-base@main").model()  # doctest: +SKIP
 
     Raises:
         UserError: the model cannot be found or read (no network, no such id, no safetensors, an architecture without adapters).

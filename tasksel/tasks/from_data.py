@@ -1,11 +1,11 @@
-"""Tasks from one's own data; the constructors of `Task` call these.
+"""Tasks from a user's own data; the constructors of `Task` call these functions.
 
     file        Task.from_file      kind and label names from its rows; the file stays where it is
     folder      Task.from_folder    what its task.json says
     hub id      Task.from_hub       what the features say, pinned to a commit
-    memory      Task.from_pandas, from_dicts, from_dataset      rows are kept once in a file named after their content
+    memory      Task.from_pandas, from_dicts, from_dataset      rows are stored once in a file named after their content
 
-Every row in memory is checked before it is kept, so that a complaint names the row that the user has at hand.
+Every row in memory is checked before it is stored, so that an error names the row of the user's own object.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def task_from_file(
 ) -> Task:
     """See `Task.from_file`."""
     if validation is not None and container_of(validation) != "path":
-        raise UserError(f"validation rows as {type(validation).__name__} beside the file {path}; give a file too")
+        raise UserError(
+            f"validation rows as {type(validation).__name__} beside the file {path}; give a validation file"
+        )
     shape = infer_shape(read_rows(Path(path)), columns)
     files = {"train": str(Path(path).resolve())}
     if validation:
@@ -127,7 +129,7 @@ def task_from_memory(
         to_split(task, table.rows)
     for split, path in paths.items():
         if keep_text(path, texts[split]):
-            say(f"{name}: keeps {len(tables[split].rows)} {split} rows in {path}")
+            say(f"{name}: {len(tables[split].rows)} {split} rows are stored in {path}")
     return task
 
 
@@ -159,7 +161,7 @@ def task_from_dataset(
         if validation is not None:
             raise UserError(f"task '{name}': a DatasetDict has its own validation split; say which with splits=")
         names = pick_splits(data, splits, f"task '{name}'")
-        picked = {ours: data[theirs] for ours, theirs in names.items() if ours != "test"}
+        picked = {split: data[name_in_data] for split, name_in_data in names.items() if split != "test"}
     else:
         need_container(data, "Dataset", "from_dataset")
         if splits is not None:
@@ -174,12 +176,18 @@ def with_validation(train: Any, validation: Any) -> dict[str, Any]:
 
 
 def need_container(data: Any, container: Container, constructor: str) -> None:
-    """Refuses data that another constructor reads."""
+    """Refuses data that another constructor reads.
+
+    Raises:
+        UserError: names what this constructor reads.
+    """
     if container_of(data) != container:
-        what = {"list": "a list of dicts", "Dataset": "a datasets.Dataset or DatasetDict"}.get(
+        readable = {"list": "a list of dicts", "Dataset": "a datasets.Dataset or DatasetDict"}.get(
             container, f"a {container}"
         )
-        raise UserError(f"Task.{constructor} reads {what}, given {type(data).__name__}; Task.from_data reads either")
+        raise UserError(
+            f"Task.{constructor} reads {readable}, given {type(data).__name__}; Task.from_data reads either"
+        )
 
 
 def task_from_hub(
@@ -219,18 +227,21 @@ def _hub_shape(train: Dataset, columns: Columns, where: str) -> dict[str, Any]:
 
 
 def pick_splits(known: Iterable[str], splits: Mapping[str, str] | None, where: str) -> dict[str, str]:
-    """The data's own names for our splits: as the user says, or `train`, and `validation` where there is one.
+    """The data's own name for each of our splits: as the user says, or `train`, and `validation` where there is one.
+
+    >>> pick_splits(["train", "validation", "test"], None, "task 'rte'")
+    {'train': 'train', 'validation': 'validation'}
 
     Raises:
-        UserError: a split that is not there, or none to train on.
+        UserError: a split that the data does not have, or none to train on.
     """
     known = list(known)
     picked: dict[str, str] = dict(splits or {})
     if not splits:
         picked = {name: name for name in known if name in ("train", "validation")}
-    for theirs in picked.values():
-        if theirs not in known:
-            raise unknown("split", theirs, known, where)
+    for name in picked.values():
+        if name not in known:
+            raise unknown("split", name, known, where)
     if "train" not in picked:
         raise UserError(f"{where}: no split to train on; name one of {', '.join(known)} with splits={{'train': ...}}")
     if not splits and "validation" not in picked and len(known) > 1:
@@ -284,7 +295,7 @@ def _constructor(cls: type[Task], data: Any) -> Callable[..., Task]:
         return in_memory[container]
     if container != "path":
         raise UserError(
-            f"no task can be made from {type(data).__name__}; give a file, a task folder, a hub id, a pandas DataFrame, "
+            f"no task can be read from {type(data).__name__}; give a file, a task folder, a hub id, a pandas DataFrame, "
             "a list of dicts, a datasets.Dataset or DatasetDict (not streamed), or a dict of splits"
         )
     path = Path(data)
@@ -295,7 +306,11 @@ def _constructor(cls: type[Task], data: Any) -> Callable[..., Task]:
 
 
 def slug(name: str) -> str:
-    """A name for a task from that of a file or a data set."""
+    """A task's name from that of a file or a data set.
+
+    >>> slug("my reviews (2024)")
+    'my_reviews_2024_'
+    """
     return re.sub(r"[^\w+-]+", "_", name)
 
 

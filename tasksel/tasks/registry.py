@@ -1,4 +1,4 @@
-"""Where tasks are looked up by name: the built-in suite, a folder of task folders, or the catalogues of published suites.
+"""Looks tasks up by name: in the built-in suite, in a folder of task folders, or in the catalogues of published suites.
 
 A catalogue is data: one YAML file per suite in `tasksel/tasks/suites/`, each entry the fields of `Task`.
 """
@@ -25,7 +25,11 @@ def _suite(path: Path) -> TaskSet:
 
 
 def suites() -> dict[str, TaskSet]:
-    """Every published suite that has a catalogue file, by name."""
+    """Every published suite that has a catalogue file, by name.
+
+    >>> "glue" in suites()
+    True
+    """
     return {path.stem: _suite(path) for path in sorted(CATALOG.glob("*.yaml"))}
 
 
@@ -39,6 +43,9 @@ def _folder_set(root: Path) -> TaskSet:
 def find_tasks(data: str | Path | None = None) -> TaskSet:
     """All tasks of one place: None or "builtin" the built-in suite, "hub" every catalogue, anything else a folder.
 
+    >>> find_tasks().names[:2]
+    ['sentiment_films', 'sentiment_restaurants']
+
     Raises:
         UserError: the folder is not there or holds no task.
     """
@@ -48,7 +55,7 @@ def find_tasks(data: str | Path | None = None) -> TaskSet:
         by_name: dict[str, Task] = {}
         for suite in suites().values():
             for task in suite:
-                by_name.setdefault(task.name, task)  # RTE stands in GLUE and SuperGLUE, with the same rows
+                by_name.setdefault(task.name, task)  # RTE is in GLUE and SuperGLUE, with the same rows
         return TaskSet(by_name.values(), origin="the catalogues of published suites")
     if not Path(data).is_dir():
         raise UserError(f"no folder {data}; data is a folder of task folders, 'hub' or 'builtin'")
@@ -58,6 +65,9 @@ def find_tasks(data: str | Path | None = None) -> TaskSet:
 def get_task(name: str, *, data: str | Path | None = None) -> Task:
     """One task by name, or by the path of its folder.
 
+    >>> print(get_task("entail_travel"))
+    entail_travel (builtin; pair classification; 2 outputs; accuracy)
+
     Raises:
         UserError: unknown name (with the nearest one).
     """
@@ -66,6 +76,9 @@ def get_task(name: str, *, data: str | Path | None = None) -> Task:
 
 def get_tasks(suite: str, *, data: str | Path | None = None) -> TaskSet:
     """The tasks of one suite, e.g. `get_tasks("glue", data="hub")` or `get_tasks("glue", data="a/folder")`.
+
+    >>> get_tasks("glue", data="hub").names[:2]
+    ['cola', 'sst2']
 
     Raises:
         UserError: unknown suite (with the nearest one).
@@ -96,7 +109,7 @@ def read_task_file(path: Path) -> Task:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: broken YAML ({one_line(error)})") from error
     if not isinstance(described, dict):
-        raise UserError(f"{path}: a task file holds the fields of a task, given {type(described).__name__}")
+        raise UserError(f"{path}: a task file must hold the fields of a task, given {type(described).__name__}")
     try:
         return Task(**described)
     except UserError as error:
@@ -104,7 +117,7 @@ def read_task_file(path: Path) -> Task:
 
 
 def resolve_task(
-    named: str,
+    name: str,
     *,
     data: str | Path | None = None,
     text: tuple[str, ...] = (),
@@ -114,15 +127,15 @@ def resolve_task(
     """The task that a user names: a known name, a task folder, a task file (YAML or JSON), or a data file with its columns.
 
     Raises:
-        UserError: unknown name (with the nearest one), a data file without `text`, a column that is not there.
+        UserError: unknown name (with the nearest one), a data file without `text`, a column that is missing.
     """
-    path = Path(named)
+    path = Path(name)
     if path.suffix in (".yaml", ".yml", ".json"):
         return read_task_file(path)
     if path.suffix in ENDINGS:
         if not text:
             raise UserError(
-                f"{named}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
+                f"{name}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
             )
         return Task.from_file(path, text=text, label=label, validation=validation)
-    return get_task(named, data=data)
+    return get_task(name, data=data)

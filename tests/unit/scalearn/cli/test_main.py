@@ -391,7 +391,7 @@ def test_a_command_misspelt_is_answered_with_the_nearest(refuse):
         (["train-source", "sentimnt_films"], "no task 'sentimnt_films'; did you mean 'sentiment_films'?"),
         (
             ["train-source", "entail_travel", "grammar_garden", "--name", "one"],
-            "--name goes with one task; 2 are given",
+            "--name goes with one task; 2 are named",
         ),
         (["train-source"], "name at least one task"),
         (["train-source", "entail_travel", "--recipe.epoch", "3"], "--recipe.epochs"),

@@ -122,7 +122,7 @@ class TestJudge:
 
     def test_out_holds_the_tables_and_the_picture(self, capsys, scored, tmp_path):
         shown, _ = run(capsys, "evaluate", scored, "--by", "text", "--out", "judged")
-        assert "judge.md and judge.svg lie in judged" in shown
+        assert "judge.md and judge.svg are in judged" in shown
         assert sorted(path.name for path in (tmp_path / "judged").iterdir()) == ["judge.md", "judge.svg"]
         told = (tmp_path / "judged" / "judge.md").read_text()
         assert re.search(r"^\| text +\| 1.000 ", told, re.MULTILINE)
@@ -253,7 +253,7 @@ class TestBenefit:
     def test_says_what_is_saved_and_writes_it(self, capsys, told, tmp_path):
         shown, said = run(capsys, "predict-gain", told, "--out", "b")
         assert "12 transfers, 4 targets, 3 sources" in shown
-        assert "benefit.md, benefit.json and benefit.svg lie in b" in shown
+        assert "benefit.md, benefit.json and benefit.svg are in b" in shown
         assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["benefit.json", "benefit.md", "benefit.svg"]
         assert (tmp_path / "b" / "benefit.md").read_text().strip() in shown
         json.loads((tmp_path / "b" / "benefit.json").read_text())
