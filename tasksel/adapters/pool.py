@@ -46,6 +46,10 @@ class Source:
 
     Attributes:
         moved_task: its task, where the caller says that its data lies elsewhere now than the card has it.
+
+    >>> source = AdapterPool("pools/mine")["rte"]  # doctest: +SKIP
+    >>> source.card.scores  # doctest: +SKIP
+    {'dev': 0.61, 'accuracy': 0.58}
     """
 
     folder: Path
@@ -155,6 +159,9 @@ class AdapterPool:
         folder: where the pool lies.
         base: alias, hub id or folder of the base model, or the model; by default the one its adapters were trained on.
         tasks: by source name, tasks whose data lies elsewhere now than a card says.
+
+    >>> pool = AdapterPool("pools/mine", base="minilm")  # doctest: +SKIP
+    >>> pool.names, pool.select(["rte", "mrpc"])  # doctest: +SKIP
 
     Raises:
         UserError: the pool belongs to another base model; a card that cannot be read.
