@@ -21,9 +21,9 @@ from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import BuiltinSource, Task
 from tasksel.training import loop as training
+from tasksel.training import predict as prediction
 from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
 from tasksel.training.predict import evaluate, evaluate_all, logits_of, predict
-from tasksel.training.predict import predict as prediction
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
 
