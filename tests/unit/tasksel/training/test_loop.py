@@ -387,7 +387,7 @@ class TestSelecting:
             return np.stack([-signs, signs], axis=1).astype(np.float32)
 
         told.calls = 0
-        monkeypatch.setattr("tasksel.training.predict", told)
+        monkeypatch.setattr(prediction, "predict", told)
         dev = encode_split(Split([("a",)] * 4, None, labels), TOY, load_base(tiny).tokenizer, max_length=8)
         recipe = QUICK.model_copy(update={"epochs": len(epochs), "select": select})
         run = fit(fresh(tiny), TOY, encoded(tiny, 8), dev, recipe, seed=0)
