@@ -1,4 +1,4 @@
-"""Time and memory of one training step and one inference pass, against the alternatives (contenders: `benchmarks.models`).
+"""Time and memory of one training step and one inference pass, against the alternatives (contenders: `benchmarks.contenders`).
 
     python -m benchmarks.step                              8 sources, batch 32, length 64, 2 threads
     python -m benchmarks.step --scale                      1 to 64 sources, written as step.md and step.svg into docs/results/costs
@@ -29,7 +29,7 @@ import adapters
 import torch
 from torch import Tensor
 
-from benchmarks.models import CONTENDERS, UNTRAINED, Setting
+from benchmarks.contenders import CONTENDERS, UNTRAINED, Setting
 from benchmarks.scale import COUNTS, SCALED, Measurement, write_scaling
 from tasksel.model.base import load_base
 from tasksel.model.heads import loss_sum

@@ -1,4 +1,4 @@
-"""Which of your tasks will help this one? Tasks, their embeddings, and rankings by them.
+"""Select source tasks for a target: tasks, task embeddings, rankings, and their evaluation.
 
 The public names, with their types, are listed in `__init__.pyi`.
 """

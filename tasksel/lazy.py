@@ -22,14 +22,14 @@ def attach(package: str, folder: str) -> tuple[Callable[[str], Any], Callable[[]
     (True, 'tasksel.tasks.task')
     """
     tree = ast.parse((Path(folder).parent / "__init__.pyi").read_text(encoding="utf-8"))
-    home = {name.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    modules = {name.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
 
     def __getattr__(name: str) -> Any:
-        if name not in home:
+        if name not in modules:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        value = getattr(importlib.import_module(str(home[name])), name)
-        setattr(sys.modules[package], name, value)  # asked for once
+        value = getattr(importlib.import_module(str(modules[name])), name)
+        setattr(sys.modules[package], name, value)  # the next access does not come here
         return value
 
-    names = sorted(home)
+    names = sorted(modules)
     return __getattr__, lambda: names, names

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from tasksel.errors import UserError, one_line
 
-if TYPE_CHECKING:  # seconds of import, which a command that only prints does not pay
+if TYPE_CHECKING:  # accelerate takes seconds to import, and a command that only prints does not need it
     from accelerate import Accelerator
 
 P = ParamSpec("P")
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes and speaks (rank 0 of a launch, or the only one)."""
+    """Whether this process is the one that writes and speaks: rank 0 of a launch, or the only one.
+
+    >>> is_main()  # in a single process
+    True
+    """
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -40,7 +44,14 @@ def accelerator(log_with: str | None = None, *, unused: bool = False) -> Acceler
     """This process's accelerator, as `accelerate launch` set it up; on a machine without one, the CPU ("gloo" for several processes).
 
     Args:
-        unused: whether a step may leave some parameters without a gradient, for which several processes must look each time.
+        log_with: an accelerate tracker ("tensorboard", "wandb", …).
+        unused: whether a step may leave some parameters without a gradient, which several processes must search for at each step.
+
+    Raises:
+        UserError: a tracker that is unknown or not installed, or a launch that cannot be set up.
+
+    >>> accelerator().num_processes
+    1
     """
     import torch
     from accelerate import Accelerator

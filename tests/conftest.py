@@ -5,4 +5,13 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before a hub client is imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-pytest_plugins = ["shared", "model_fixtures", "selection_fixtures", "transfer_fixtures"]
+collect_ignore = ["support"]  # no tests, but files that version 0.1 stored, with the scripts that made them
+pytest_plugins = [
+    "doctest_fixtures",
+    "fresh_process",
+    "model_fixtures",
+    "report_fixtures",
+    "selection_fixtures",
+    "shared",
+    "transfer_fixtures",
+]

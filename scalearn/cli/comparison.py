@@ -1,4 +1,4 @@
-"""Commands about many transfers: compare, report, matrix."""
+"""Commands about many transfers: compare, report, measure-matrix."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Annotated, Any
 import tyro
 
 from scalearn.comparison.config import Config, Sources, configuration_file, read_config
-from scalearn.comparison.experiment import Experiment, SizedTargets
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.experiment_config import SizedTargets
 from scalearn.comparison.matrix_config import MatrixConfig, ScoredTargets
 from tasksel.cli.app import show
 from tasksel.cli.arguments import Folder
 from tasksel.processes import is_main
 
-SHOWN_RANKINGS = 8  # of a run, in the terminal; the report has all
+SHOWN_RANKINGS = 8  # in the terminal; the report has all of a run
 NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=SizedTargets(tasks=()))
 NO_MATRIX = MatrixConfig(name="matrix", sources=Sources(tasks=()), targets=ScoredTargets(tasks=()))
 Out = Annotated[Path, tyro.conf.arg(name="out", help="the run's folder")]
 Store = Annotated[
     Path | None,
-    tyro.conf.arg(help="where the work is kept; runs that name the same one share it; by default OUT/store"),
+    tyro.conf.arg(help="where work is stored; runs with the same store share it; by default OUT/store"),
 ]
 Jobs = Annotated[int, tyro.conf.arg(help="processes that share the work")]
 
@@ -30,8 +31,9 @@ def compare(
     config: Folder, out_folder: Out, store: Store = None, jobs: Jobs = 1, plan: bool = False,
     experiment: Annotated[Experiment, tyro.conf.arg(name="")] = NO_EXPERIMENT,
 ) -> None:  # fmt: skip
-    """Compare transfer methods: sources, rankings, transfers, report; what is done is skipped. --plan only lists the steps.
+    """Compare transfer methods as a configuration says.
 
+    Trains sources, ranks them, transfers, and writes a report; steps that are done are skipped, and --plan only lists them.
     CONFIG is a YAML file, or 'quickstart'. Every key of the file is an option.
 
     For example:
@@ -61,7 +63,9 @@ def report(
         Path | None, tyro.conf.arg(name="out", help="the report's folder; by default RUN/report")
     ] = None,
 ) -> None:
-    """Write what a run stored as one HTML page, pictures, and Markdown and LaTeX tables; finished or not.
+    """Write a run's report: an HTML page, figures, tables.
+
+    The run may be unfinished. Tables come as Markdown and LaTeX too.
 
     For example:
       scalearn report runs/quickstart
@@ -75,17 +79,18 @@ def report(
         show(f"the report: {write_report(run, out_folder)}")
 
 
-def matrix(
+def measure_matrix(
     config: Folder, out_folder: Out, jobs: Jobs = 1, plan: bool = False,
     measured: Annotated[MatrixConfig, tyro.conf.arg(name="")] = NO_MATRIX,
 ) -> None:  # fmt: skip
-    """Measure what each source gives each target: one stored row per run; what is done is skipped. --plan only says how long.
+    """Measure the transfer from each source to each target.
 
+    One row is stored per run; runs that are done are skipped, and --plan only says how long the others take.
     Every key of the file is an option.
 
     For example:
-      scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
-      scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
+      scalearn measure-matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
+      scalearn measure-matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
     """
     from scalearn.comparison.matrix_config import matrix_units
     from scalearn.comparison.measure_matrix import MatrixMeasurement
@@ -112,7 +117,7 @@ def with_configuration(arguments: Sequence[str]) -> dict[str, Callable[..., None
     """
     commands: dict[str, tuple[Callable[..., None], str, type[Any]]] = {
         "compare": (compare, "experiment", Experiment),
-        "matrix": (matrix, "measured", MatrixConfig),
+        "measure-matrix": (measure_matrix, "measured", MatrixConfig),
     }
     if not arguments or arguments[0] not in commands:
         return {}
@@ -122,8 +127,8 @@ def with_configuration(arguments: Sequence[str]) -> dict[str, Callable[..., None
 
 
 def _configuration(arguments: Sequence[str], kind: type[Config]) -> Config | None:
-    """The configuration file among a command's arguments, wherever it stands; None where there is none."""
-    file = next((one for one in arguments if one.endswith((".yaml", ".yml"))), (*arguments, "-")[0])
+    """The configuration file among a command's arguments, at any place; None where there is none."""
+    file = next((word for word in arguments if word.endswith((".yaml", ".yml"))), (*arguments, "-")[0])
     return None if file.startswith("-") else read_config(configuration_file(file), kind)
 
 
@@ -133,7 +138,7 @@ def _with_default(command: Callable[..., None], parameter: str, value: object) -
     import inspect
 
     signature = inspect.signature(command)
-    parameters = [one.replace(default=value) if one.name == parameter else one for one in signature.parameters.values()]
+    parameters = [p.replace(default=value) if p.name == parameter else p for p in signature.parameters.values()]
 
     @functools.wraps(command)
     def configured(*args: Any, **kwargs: Any) -> None:

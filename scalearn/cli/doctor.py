@@ -1,4 +1,4 @@
-"""What this machine has, and what is missing, before hours are spent on it."""
+"""Checks what this machine has and lacks, before hours are spent on it."""
 
 from __future__ import annotations
 
@@ -19,52 +19,56 @@ NEEDED_GB = 2.0  # a base, a pool and a run of the size of BERT fit into this
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
-    found: str
+    result: str
 
 
 def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = None) -> None:
-    """Check what this machine has: versions, devices, threads, the packaged encoder, a pool.
+    """Check what this machine has, and what it lacks.
+
+    Versions, devices, threads, disk, the packaged encoder and, with --pool, a pool.
 
     Example: scalearn doctor --pool pools/mine
     """
     from rich.table import Table
 
-    shown = Table("check", "state", "result")
+    table = Table("check", "state", "result")
     results = checks(pool_folder)
     for check in results:
-        shown.add_row(check.name, "ok" if check.ok else "PROBLEM", check.found)
-    show(shown)
-    wrong = [check.name for check in results if not check.ok]
-    if wrong:
-        raise UserError(f"{len(wrong)} problem(s): {', '.join(wrong)}; see the table")
+        table.add_row(check.name, "ok" if check.ok else "PROBLEM", check.result)
+    show(table)
+    failed = [check.name for check in results if not check.ok]
+    if failed:
+        raise UserError(f"{len(failed)} problem(s): {', '.join(failed)}; see the table")
 
 
 def checks(pool: Path | None) -> list[Check]:
-    """Versions, device, threads, disk, the packaged encoder and, where one is named, a pool."""
+    """The checks of versions, device, threads, disk, the packaged encoder and, where one is named, a pool."""
     import torch
 
     from tasksel.model.base import load_base
     from tasksel.storage.provenance import versions
 
-    found = [Check("packages", True, ", ".join(f"{name} {version}" for name, version in versions().items()))]
+    results = [Check("packages", True, ", ".join(f"{name} {version}" for name, version in versions().items()))]
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    found.append(Check("device", True, f"{device.type} x {torch.accelerator.device_count()}" if device else "CPU only"))
-    found.append(Check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} cores"))
+    results.append(
+        Check("device", True, f"{device.type} x {torch.accelerator.device_count()}" if device else "CPU only")
+    )
+    results.append(Check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} cores"))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    found.append(Check("disk", free > NEEDED_GB, f"{free:.1f} GB free here, {NEEDED_GB:.0f} needed"))
-    found.append(
+    results.append(Check("disk", free > NEEDED_GB, f"{free:.1f} GB free here, {NEEDED_GB:.0f} needed"))
+    results.append(
         _try("packaged encoder", lambda: f"{load_base('minilm')!r}, weights {load_base('minilm').fingerprint}")
     )
     if pool is not None:
-        found.append(_try("pool", lambda: _verified(pool)))
-    return found
+        results.append(_try("pool", lambda: _verify_pool(pool)))
+    return results
 
 
-def _verified(folder: Path) -> str:
+def _verify_pool(folder: Path) -> str:
     from tasksel.adapters.pool import AdapterPool
 
     pool = AdapterPool(folder)
@@ -72,8 +76,8 @@ def _verified(folder: Path) -> str:
     return f"{pool!r}, every file as it was stored"
 
 
-def _try(name: str, look: Callable[[], str]) -> Check:
+def _try(name: str, describe: Callable[[], str]) -> Check:
     try:
-        return Check(name, True, look())
+        return Check(name, True, describe())
     except UserError as error:
         return Check(name, False, str(error))

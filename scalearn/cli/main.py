@@ -1,4 +1,4 @@
-"""scalearn: train sources, choose among them for a target, learn to scale them, keep and ship the result."""
+"""scalearn: train source adapters, combine selected ones for a target, compare transfer methods."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 from scalearn.cli import comparison, doctor, pool, transfer
 from tasksel.cli.app import Commands, run_command
 
-OWN = {"--own": "--include-target"}
+WAS_OWN = {"--own": "--include-target"}
 
 app = Commands("scalearn", __doc__)
 app.command("train-source")(pool.train_source)
-pools = app.group("pool")
+pools = app.group("pool", "List, show, add and check the sources of a pool.")
 pools.command("ls")(pool.ls)
 pools.command("show")(pool.show)
 pools.command("add")(pool.add)
 pools.command("verify")(pool.verify)
-app.command("transfer", formerly_options=OWN)(transfer.transfer)
+app.command("transfer", formerly_options=WAS_OWN)(transfer.transfer)
 app.command("explain")(transfer.explain)
 app.command("predict")(transfer.predict)
 app.command("export")(transfer.export)
 app.command("push")(transfer.push)
 app.command("compare", formerly="run")(comparison.compare)
 app.command("report")(comparison.report)
-app.command("matrix")(comparison.matrix)
+app.command("measure-matrix", formerly="matrix")(comparison.measure_matrix)
 app.command("doctor")(doctor.doctor)
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], Any]:
-    """Parses; `compare` and `matrix` take the configuration that they are given as the defaults of their options."""
+    """Parses; `compare` and `measure-matrix` take the configuration that they are given as the defaults of their options."""
     for name, command in comparison.with_configuration(arguments).items():
         app.command(name)(command)
     return app.parse(arguments)

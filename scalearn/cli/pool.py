@@ -23,7 +23,9 @@ def train_source(
     tasks: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, data: Data = None, rows: Rows = None, seed: int = 0, name: str | None = None,
     text: Text = (), label: Label = "label", overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
 ) -> None:  # fmt: skip
-    """Train one source adapter per task and store it in the pool; what the pool holds is skipped.
+    """Train one source adapter per task, into a pool.
+
+    Sources that the pool holds already are skipped.
 
     For example:
       scalearn train-source entail_travel sentiment_films --pool pools/mine --base minilm
@@ -38,11 +40,11 @@ def train_source(
     if not tasks:
         raise UserError("name at least one task (see them: tasksel ls)")
     if name and len(tasks) > 1:
-        raise UserError(f"--name goes with one task; {len(tasks)} are given")
-    named = [resolve_task(task, data=data, text=text, label=label) for task in tasks]
-    pool, changed = open_pool(pool_folder, base), recipe.of(SOURCE_RECIPE)
-    for task in named:
-        source = train(task, pool, name=name, rows=rows, seed=seed, recipe=changed, overwrite=overwrite)
+        raise UserError(f"--name goes with one task; {len(tasks)} are named")
+    resolved = [resolve_task(task, data=data, text=text, label=label) for task in tasks]
+    pool, source_recipe = open_pool(pool_folder, base), recipe.of(SOURCE_RECIPE)
+    for task in resolved:
+        source = train(task, pool, name=name, rows=rows, seed=seed, recipe=source_recipe, overwrite=overwrite)
         show_result(repr(source))
 
 
@@ -63,16 +65,16 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
     from tasksel.adapters.pool import AdapterPool
 
     pool = AdapterPool(pool_folder)
-    shown = Table(title=repr(pool.base), title_justify="left")
-    shown.add_column("source", no_wrap=True)  # a name must be whole to be of use
+    table = Table(title=repr(pool.base), title_justify="left")
+    table.add_column("source", no_wrap=True)  # a name is copied whole
     for column in ("kind", "rows", "scores", "seconds", "origin"):
-        shown.add_column(column)
+        table.add_column(column)
     for source in pool:
         card = source.card
         scores = ", ".join(f"{metric} {value:.3f}" for metric, value in card.scores.items())
         kind = card.task.kind.replace("_", " ") if card.task else "not known"
-        shown.add_row(source.name, kind, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
-    show_result(shown)
+        table.add_row(source.name, kind, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
+    show_result(table)
 
 
 def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL) -> None:
@@ -89,11 +91,13 @@ def add(
     origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
     rows: Rows = None, text: Text = (), label: Label = "label", same_base: bool = False,
 ) -> None:  # fmt: skip
-    """Add an adapter that was trained with plain `adapters`, from a folder or a hub id.
+    """Add an adapter trained with plain `adapters`.
+
+    ORIGIN is a folder or a hub id.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
-      scalearn pool add someone/their-adapter --name theirs
+      scalearn pool add someone/their-adapter --name imported
     """
     from tasksel.tasks.registry import resolve_task
 

@@ -27,33 +27,38 @@ def transfer(
     method: Annotated[str, tyro.conf.arg(help=METHOD)] = "scalearn",
     sources: Annotated[tuple[str, ...], tyro.conf.arg(help="sources by name, or 'all'; without it, the top k of a ranking")] = (),
     top: Annotated[int, tyro.conf.arg(help="how many sources the ranking gives")] = 4, by: By = "connectivity",
-    include_target: Annotated[bool, tyro.conf.arg(help="the target's own adapter may be among the sources")] = False,
+    include_target: Annotated[bool, tyro.conf.arg(help="the target adapter may be among the sources")] = False,
     data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), text: Text = (), label: Label = "label", validation: str | None = None,
     recipe: RecipeChange = RecipeChange(),
 ) -> None:  # fmt: skip
-    """Rank the pool's sources for a target, learn to scale the best, score the validation set, store the result.
+    """Combine sources of a pool for a target; store the result.
+
+    Sources are ranked for the target unless --sources names them; the result is scored on the validation set.
 
     For example:
       scalearn transfer entail_kitchen --pool pools/mine --top 4 --out out/entail
       scalearn transfer reviews.csv --text body --label stars --pool pools/mine --method scalearn-uniform --seeds 0 1 2 --out out/reviews
       scalearn transfer rte --data path/to/tasks --sources mrpc qnli --out out/rte
     """
-    from scalearn.methods import get_method
+    from scalearn.methods.registry import get_method
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
     from tasksel.tasks.registry import resolve_task
 
-    chosen, task = get_method(method), resolve_task(target, data=data, text=text, label=label, validation=validation)
+    task = resolve_task(target, data=data, text=text, label=label, validation=validation)
+    transfer_method = get_method(method)
     pool = AdapterPool(pool_folder)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
-    if chosen.takes_sources:
+    if transfer_method.takes_sources:
         seed = seeds[0] if seeds else 0
         selected, similarities = _sources(
             pool, task, sources, top=top, by=by, include_target=include_target, rows=rows, seed=seed
         )
-    options = {"rows": rows, "recipe": recipe.of(chosen.recipe), "base": pool.base, "similarities": similarities}
-    result = run_transfer(task, selected, method=method, seeds=seeds, out=out_folder, **options)  # type: ignore[arg-type]
+    result = run_transfer(
+        task, selected, method=method, rows=rows, recipe=recipe.of(transfer_method.recipe), seeds=seeds, base=pool.base,
+        similarities=similarities, out=out_folder,
+    )  # fmt: skip
     show(f"{result}\nstored in {result.folder}")
 
 
@@ -80,7 +85,7 @@ def _sources(
 
 
 def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")], seed: int | None = None) -> None:
-    """Write a result as one ordinary adapter that plain `adapters` loads.
+    """Write a result as one adapter that plain `adapters` loads.
 
     Example: scalearn export out/rte --out out/rte-adapter
     """
@@ -92,12 +97,14 @@ def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")
 def predict(
     model: Folder,
     file: tyro.conf.Positional[Path | None] = None,
-    text: Annotated[OneText, tyro.conf.arg(help="one text instead of a file; --text twice for a pair")] = (),
-    choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once each choice")] = (),
+    text: Annotated[OneText, tyro.conf.arg(help="a text instead of a file; --text twice for a pair")] = (),
+    choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once per choice")] = (),
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="JSONL or CSV")] = None,
     seed: int | None = None,
 ) -> None:
-    """Predict a file's rows, or one text, with a result or an export; with labels in the file, score them too.
+    """Predict a file's rows, or one text.
+
+    MODEL is a result's folder or an export. Where the file has labels, the predictions are scored.
 
     For example:
       scalearn predict out/rte new.jsonl --out predictions.jsonl
@@ -127,7 +134,7 @@ def predict(
 def _predict_text(
     model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, seed: int | None
 ) -> None:
-    """What `scalearn predict --text` does."""
+    """Predicts one text and prints it, or writes it to a file."""
     from scalearn.results.predict import predict_text, prediction_lines, write_predictions
 
     prediction = predict_text(model, text, choices=choice, seed=seed)
@@ -149,16 +156,16 @@ def explain(
     rows: Annotated[int | None, tyro.conf.arg(help="score at most so many validation rows")] = None,
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="also write it as JSON")] = None,
 ) -> None:
-    """Show which sources a stored mix draws on, in which layers, and its score without each.
+    """Show which sources a stored mix draws on, by layer.
 
-    FOLDER is a result's folder, or a run's folder followed by one of its targets.
+    Also its score without each source. FOLDER is a result's folder, or a run's folder followed by one of its targets.
 
     For example:
       scalearn explain out/reviews
       scalearn explain out/reviews --seed 1 --rows 500 --out explained.json
       scalearn explain runs/quickstart entail_kitchen --method scalearn
     """
-    from scalearn.comparison.find import find_result
+    from scalearn.comparison.find_result import find_result
     from scalearn.results.explain import explain as explain_result
     from scalearn.results.explain_table import explanation_tables
     from tasksel.storage.atomic import write_json
@@ -178,7 +185,9 @@ def push(
     private: Annotated[bool, tyro.conf.arg(help="a repository that only you see")] = False,
     yes: Annotated[bool, tyro.conf.arg(help="send; without it, only say what would be sent")] = False,
 ) -> None:
-    """Upload an export to the hub; without --yes, list what would be sent where, and send nothing.
+    """Upload an export to the hub.
+
+    Without --yes, lists what would be sent where, and sends nothing.
 
     For example:
       scalearn push out/rte-adapter --to me/rte-adapter

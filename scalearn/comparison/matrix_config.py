@@ -39,7 +39,7 @@ class MatrixConfig(Configuration):
 
     def recipe_of(self, method: str) -> Recipe:
         """The recipe that a method is trained by here."""
-        from scalearn.methods import METHODS
+        from scalearn.methods.registry import METHODS
 
         changed = self.recipe.of(METHODS[method].recipe)
         return changed.model_copy(update={"lr": self.lr[method]} if method in self.lr else {})

@@ -23,13 +23,14 @@ import numpy as np
 from scalearn.comparison.config import check_lists
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.workers import workers
-from scalearn.methods import METHODS, get_method
+from scalearn.methods.registry import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
 from tasksel.adapters.train import SOURCE_RECIPE, train_source
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
 from tasksel.model.base import load_base
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
 from tasksel.storage.jsonl import append_row, mend
@@ -38,11 +39,11 @@ from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
 from tasksel.tasks.registry import find_tasks
 from tasksel.training.loop import Diverged, fit
-from tasksel.training.predict import encode_split, evaluate
+from tasksel.training.predict import evaluate
 
 
 def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> TransferMatrix:
-    """Measures a transfer matrix, as `scalearn matrix` does, and gives it; what is done already is skipped.
+    """Measures a transfer matrix, as `scalearn measure-matrix` does, and gives it; what is done already is skipped.
 
     Args:
         out: the folder of `matrix.jsonl`, its provenance and the sources' pool. jobs: processes that share the runs.

@@ -21,7 +21,7 @@ import torch
 from pydantic import ValidationError
 
 from scalearn.comparison.condition import FULL
-from scalearn.comparison.experiment import Experiment, Size, Unit, check_experiment, units
+from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
 from scalearn.comparison.records import EXPERIMENT_FILE, RANKINGS_FILE, ROWS_FILE, RankingRecord, RunFolder, UnitRecord
 from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
@@ -81,7 +81,7 @@ class Plan:
     >>> run = plan.run(jobs=2)  # doctest: +SKIP
     """
 
-    def __init__(self, experiment: Experiment, out: str | Path, *, store: str | Path | None = None) -> None:
+    def __init__(self, experiment: ExperimentConfig, out: str | Path, *, store: str | Path | None = None) -> None:
         self.experiment, self.out = experiment, Path(out)
         self.store = Path(store) if store else self.out / "store"
         tasks = find_tasks(experiment.data)
@@ -105,7 +105,7 @@ class Plan:
         path = self.out / EXPERIMENT_FILE
         if path.is_file():
             try:
-                old = Experiment.model_validate(read_json(path)["experiment"])
+                old = ExperimentConfig.model_validate(read_json(path)["experiment"])
             except (ValidationError, KeyError) as error:
                 raise UserError(f"{path} is not of this version: choose another --out") from error
             differing = [key for key, value in self.experiment if getattr(old, key) != value]
@@ -262,4 +262,4 @@ def _timed(plan: Plan, step: Step) -> Done:
 
 def _worker_of_equal_plan(experiment: str, out: str, store: str) -> Callable[[Step], Done]:
     """Returns the function that does a step in another process, by a plan made there."""
-    return partial(_timed, Plan(Experiment.model_validate_json(experiment), Path(out), store=Path(store)))
+    return partial(_timed, Plan(ExperimentConfig.model_validate_json(experiment), Path(out), store=Path(store)))

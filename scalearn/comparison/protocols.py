@@ -23,7 +23,7 @@ from tasksel.tasks.task import Subsample, Task
 from tasksel.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from scalearn.methods import TransferMethod
+    from scalearn.methods.registry import TransferMethod
 
 FEW = {"epochs": 1000, "max_steps": 1000, "patience": 20}
 

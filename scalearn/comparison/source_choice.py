@@ -19,7 +19,7 @@ from tasksel.errors import UserError
 from tasksel.storage.frozen import Frozen
 
 if TYPE_CHECKING:
-    from scalearn.methods import TransferMethod
+    from scalearn.methods.registry import TransferMethod
 
 
 def as_tuple(value: Any) -> Any:

@@ -25,9 +25,9 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from scalearn.comparison.condition import EACH, FULL, Condition
-from scalearn.comparison.experiment import Experiment, Size, Unit
+from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit
 from scalearn.comparison.records import RankingRecord, UnitRecord, parse_record, read_unit
-from scalearn.methods import METHODS, get_method
+from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
 from scalearn.results.transfer import transfer
 from tasksel.adapters.pool import AdapterPool, Source
@@ -59,7 +59,7 @@ class WorkStore:
     >>> WorkStore(experiment, Path("runs/store")).key(unit)  # doctest: +SKIP
     """
 
-    def __init__(self, experiment: Experiment, store: Path) -> None:
+    def __init__(self, experiment: ExperimentConfig, store: Path) -> None:
         self.experiment, self.store = experiment, store
         self.tasks = find_tasks(experiment.data)
 

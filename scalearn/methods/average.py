@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scalearn.layers.scaling import SET, Scaling
-from scalearn.methods.scaled import ScaledSources
+from scalearn.methods.scalearn import ScaledSources
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@
     train     the training procedure: once, for every cell of a grid, around a search, together with the sources' tasks, …
     export    the trained slot as one ordinary adapter, or the reason why there is none
 
-A method is a row of values over a class (`scalearn.methods.METHODS`); docs/guides/add_a_transfer_method.md shows how to add one.
+A method is a row of values over a class (`scalearn.methods.registry.METHODS`); docs/guides/add_a_transfer_method.md shows how to add one.
 """
 
 from __future__ import annotations
@@ -173,7 +173,8 @@ class TransferMethod:
         The head is drawn first, so that at one seed every method starts from the same head.
 
         Args:
-            layers, adapter_config: from `prepare`.
+            layers: the sources' projections, from `prepare`.
+            adapter_config: theirs, from `prepare`.
 
         Raises:
             UserError: fewer sources than the method needs.
@@ -193,7 +194,8 @@ class TransferMethod:
         """Adds the contents of the adapter slot under this name, and makes them active; by default nothing.
 
         Args:
-            layers, adapter_config: from `prepare`.
+            layers: the sources' projections, from `prepare`.
+            adapter_config: theirs, from `prepare`.
         """
 
     def trains(self, parameter: str) -> bool:

@@ -32,6 +32,7 @@ from tasksel.adapters.pool import Source
 from tasksel.adapters.train import adapter_model
 from tasksel.errors import UserError
 from tasksel.model.base import Base
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator, main_writes
 from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
 from tasksel.storage.frozen import Frozen
@@ -39,7 +40,6 @@ from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.loop import TEMPERATURE, FitResult, Part, fit_parts
 from tasksel.training.memory import PeakMemory
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
 

@@ -22,7 +22,7 @@ from accelerate.utils import broadcast_object_list
 
 from scalearn.layers.mix import set_omega
 from scalearn.layers.scaling import SEARCHED, Scaling
-from scalearn.methods.scaled import ScaledSources
+from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded

@@ -14,13 +14,12 @@ from typing import Any
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 

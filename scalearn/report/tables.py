@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.text import Text
 
 from scalearn.comparison.records import RankingRecord
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Condition, rows_words
 from tasksel.display.tables import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
 

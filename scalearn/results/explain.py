@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
-from scalearn.methods import METHODS, get_method
+from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
+from tasksel.model.encoding import encode_split
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, load_data, stratified
 from tasksel.tasks.metrics import score
-from tasksel.training.predict import encode_split, predict
+from tasksel.training.predict import predict
 
 DEV_ROWS, DRAWS, LEVEL = 200, 1000, 0.95  # ours
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scalearn.methods import METHODS, TransferMethod
+from scalearn.methods.registry import METHODS, TransferMethod
 from scalearn.results.model_card import ModelCard
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe

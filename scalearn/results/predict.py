@@ -17,13 +17,14 @@ from scalearn.results.export import EXPORT_FILE
 from scalearn.results.result import TransferResult
 from tasksel.errors import UserError
 from tasksel.model.base import load_base, quiet
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, write_text
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import read_rows
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import FileSource, Task
-from tasksel.training.predict import encode_split, predict
+from tasksel.training.predict import predict
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,19 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from scalearn.methods import get_method
+from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, whole_folder
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.examples import Split
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split, predict
+from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
 
 SOURCES = "sources.safetensors"

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from scalearn.methods import TransferMethod, get_method
+from scalearn.methods.registry import TransferMethod, get_method
 from scalearn.methods.state import learned_parameters, learned_state
 from scalearn.methods.training import SeedTraining, TrainedModel
 from scalearn.results.result import PROJECTIONS, SOURCES, SeedRecord, TransferRecord, TransferResult, read_record
@@ -82,7 +82,7 @@ def transfer(
     Args:
         sources: from `AdapterPool.select`, best first; of more than the method takes ("sequential" one, "fixed-grid" two) the rest is
             left out.
-        method: a name in `scalearn.methods.METHODS`.
+        method: a name in `scalearn.methods.registry.METHODS`.
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
         recipe: by default the method's own.

@@ -1,1 +1,1 @@
-"""Adapters of the `adapters` library: how one is trained, and what its weights are."""
+"""Stage 1: source adapters are trained, stored in a pool, or imported; imports from `training` down."""

@@ -1,4 +1,4 @@
-"""An adapter's projections, read once for all: which adapters are plain bottlenecks, their weights by slot, the library's width.
+"""An adapter's projections: which adapters are plain bottlenecks, their weights by slot, and the library's width.
 
     o = up f(down x + down_bias) + up_bias        times the adapter's own scaling, which is read into `up` and `up_bias`
 
@@ -37,8 +37,8 @@ REASONS = {
 class Bottlenecks:
     """The projections of n sources in one layer: down [n, r, d], down_bias [n, r], up [n, r, d], up_bias [n, d].
 
-    >>> one = Bottlenecks(torch.zeros(1, 2, 8), torch.zeros(1, 2), torch.zeros(1, 2, 8), torch.zeros(1, 8))
-    >>> Bottlenecks.stack([one, one]).down.shape
+    >>> source = Bottlenecks(torch.zeros(1, 2, 8), torch.zeros(1, 2), torch.zeros(1, 2, 8), torch.zeros(1, 8))
+    >>> Bottlenecks.stack([source, source]).down.shape
     torch.Size([2, 2, 8])
     """
 
@@ -57,11 +57,13 @@ def read_bottlenecks(weights: Path, adapter: str, config: dict[str, Any], *, own
     """One adapter's projections (n = 1) by the module path of their slot, from the file that the library wrote.
 
     Args:
-        weights: a safetensors file. adapter: the adapter's name in it. config: the adapter's configuration.
-        owner: who has it, for a message.
+        weights: a safetensors file.
+        adapter: the adapter's name in it.
+        config: the adapter's configuration.
+        owner: whose adapter it is, for a message.
 
     Raises:
-        UserError: an adapter of a form that cannot be folded (named); a weight that is no part of a plain bottleneck.
+        UserError: an adapter of a form that cannot be folded (named); a weight that is not part of a plain bottleneck.
     """
     problem = unfoldable(config)
     if problem:
@@ -104,9 +106,9 @@ def unfoldable(config: dict[str, Any]) -> str | None:
 
 
 def reduction_factor(width: int, hidden: int) -> float:
-    """The factor of which the library makes this bottleneck width.
+    """The reduction factor from which the library computes this bottleneck width.
 
-    It computes int(hidden // reduction_factor), which for hidden / width may come out one short.
+    It computes int(hidden // reduction_factor), which for hidden / width may be one too few.
 
     >>> reduction_factor(48, 768)
     16.0
@@ -118,13 +120,13 @@ def reduction_factor(width: int, hidden: int) -> float:
 def slot_config(width: int, hidden: int, config: dict[str, Any]) -> SeqBnConfig:
     """An ordinary adapter's configuration of exactly this bottleneck width, with the sources' activation and position.
 
-    The sources' own scaling is folded into their projections already; their dropout and the seed of their start are no part of a mix.
+    The sources' own scaling is folded into their projections already; their dropout and the seed of their initial weights are not part of a mix.
     """
-    own = {
+    fixed = {
         "reduction_factor": reduction_factor(width, hidden),
         "scaling": 1.0,
         "dropout": 0.0,
         "stochastic_depth": 0.0,
         "init_weights_seed": None,
     }
-    return SeqBnConfig(**{**config, **own})
+    return SeqBnConfig(**{**config, **fixed})

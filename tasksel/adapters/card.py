@@ -1,4 +1,4 @@
-"""What a pool says of a source: base, task, rows, settings, scores, versions, and a hash of every file."""
+"""The card of a source: its base, task, rows, recipe, scores, versions, and a hash of every file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A task's trained adapter and head, in the `adapters` library's own format: what some methods compare or run.
+"""A task's trained adapter and head, in the `adapters` library's own format: what some selectors compare or run.
 
     <folder>/adapter_config.json, adapter.safetensors, head_config.json, model_head.safetensors
 
-A source's comes from its pool; a target's is trained on the rows that the target has (`tasksel.adapters.train`).
+A source's comes from its pool; a target's is trained on the target's own rows (`tasksel.adapters.train`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base, quiet
 from tasksel.storage.atomic import file_hash, read_json
 
-WEIGHTS, HEAD, RECORD = "adapter.safetensors", "model_head.safetensors", "trained.json"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter.safetensors"
+HEAD, RECORD = "model_head.safetensors", "trained.json"
 
 
 @dataclass(frozen=True)
 class AdapterCheckpoint:
-    """An adapter's folder, and the adapter's name inside its files."""
+    """An adapter's folder, and the adapter's name inside its files.
+
+    >>> AdapterCheckpoint(Path("pools/mine/rte"), "rte").model(load_base("minilm"))  # doctest: +SKIP
+    """
 
     folder: Path
     adapter: str
@@ -42,7 +46,7 @@ class AdapterCheckpoint:
 
     @property
     def seconds(self) -> float:
-        """The seconds that training it here took; 0 for one that was there already."""
+        """The seconds that its training here took; 0 for one that was not trained here."""
         record = self.folder / RECORD
         return float(read_json(record)["seconds"]) if record.is_file() else 0.0
 
@@ -54,10 +58,12 @@ class AdapterCheckpoint:
             UserError: a file that is missing or cut short.
         """
         try:
-            found = load_file(self.folder / WEIGHTS)
+            weights = load_file(self.folder / WEIGHTS)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{self.folder / WEIGHTS} cannot be read ({one_line(error)}); train it again") from error
-        return {name.replace(f".adapters.{self.adapter}.", "."): found[name] for name in sorted(found, key=_by_layer)}
+        return {
+            name.replace(f".adapters.{self.adapter}.", "."): weights[name] for name in sorted(weights, key=_by_layer)
+        }
 
     def model(self, base: Base) -> Any:
         """The base with this adapter and its head active, everything frozen, in eval mode.
@@ -67,7 +73,7 @@ class AdapterCheckpoint:
         """
         if not (self.folder / HEAD).is_file():
             raise UserError(
-                f"{self.folder} has no head ({HEAD}): this method needs one; train the adapter with its task"
+                f"{self.folder} has no head ({HEAD}): this selector needs one; train the adapter with its task"
             )
         model = base.model()
         try:

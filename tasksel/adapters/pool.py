@@ -19,14 +19,14 @@ from typing import Any
 
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
-from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
+from tasksel.adapters.importing import load_outside_adapter
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
 from tasksel.storage.provenance import versions
+from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
-
-WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
 
 
 def entry_name(name: str) -> str:
@@ -46,6 +46,10 @@ class Source:
 
     Attributes:
         moved_task: its task, where the caller says that its data lies elsewhere now than the card has it.
+
+    >>> source = AdapterPool("pools/mine")["rte"]  # doctest: +SKIP
+    >>> source.card.scores  # doctest: +SKIP
+    {'dev': 0.61, 'accuracy': 0.58}
     """
 
     folder: Path
@@ -108,10 +112,10 @@ class Source:
         Raises:
             UserError: with both bases.
         """
-        theirs = self.card.base
-        if theirs.get("fingerprint") != base.fingerprint:
+        trained_on = self.card.base
+        if trained_on.get("fingerprint") != base.fingerprint:
             raise UserError(
-                f"source '{self.name}' in {self.folder.parent} was trained on base '{theirs.get('name')}' ({theirs.get('fingerprint')}), "
+                f"source '{self.name}' in {self.folder.parent} was trained on base '{trained_on.get('name')}' ({trained_on.get('fingerprint')}), "
                 f"not on '{base.name}' ({base.fingerprint}): use that base, or another pool"
             )
 
@@ -156,6 +160,9 @@ class AdapterPool:
         base: alias, hub id or folder of the base model, or the model; by default the one its adapters were trained on.
         tasks: by source name, tasks whose data lies elsewhere now than a card says.
 
+    >>> pool = AdapterPool("pools/mine", base="minilm")  # doctest: +SKIP
+    >>> pool.names, pool.select(["rte", "mrpc"])  # doctest: +SKIP
+
     Raises:
         UserError: the pool belongs to another base model; a card that cannot be read.
     """
@@ -175,9 +182,9 @@ class AdapterPool:
             source.check_base(self.base)
 
     def _read(self) -> None:
-        found = {path.parent.name: path for path in cards_in(self.folder)}
+        cards = {path.parent.name: path for path in cards_in(self.folder)}
         self._sources = {
-            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in found.items()
+            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
         }
 
     def __getitem__(self, name: str) -> Source:
@@ -220,11 +227,12 @@ class AdapterPool:
         rows: int | None = None,
         same_base: bool = False,
     ) -> Source:
-        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; see `import_adapter`.
+        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; it is checked, and saved anew.
 
         Args:
             name: the entry's name, by default the adapter's own.
-            task, rows: what it was trained on, so that selectors that read rows can rank it.
+            task: what it was trained on, so that selectors that read rows can rank it.
+            rows: at most so many of the task's training rows.
             same_base: you know that it was trained on the pool's base though its file names another.
 
         >>> pool.add("path/to/adapter", task=get_task("rte", data="path/to/tasks"))  # doctest: +SKIP
@@ -232,9 +240,19 @@ class AdapterPool:
         Raises:
             UserError: another base, width or kind of adapter; no safetensors (pickles are never read); a name that is taken.
         """
-        from tasksel.adapters.importing import import_adapter
+        wanted = name or (task.name if task else None)
+        if wanted:
+            self._need_new(entry_name(wanted))  # before anything is loaded
+        outside = load_outside_adapter(origin, self.base, same_base=same_base)
+        name = entry_name(wanted or outside.name)
+        self._need_new(name)
+        card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
+        card["data"] = load_data(task, rows=rows).fingerprint if task else None
+        return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}", **card)
 
-        return import_adapter(self, origin, name=name, task=task, rows=rows, same_base=same_base)
+    def _need_new(self, name: str) -> None:
+        if name in self:
+            raise UserError(f"the pool already holds '{name}'; give another name (--name)")
 
     def store(self, model: Any, adapter: str, **card: Any) -> Source:
         """Saves an adapter of `model`, and the head of its name, as an entry; one of that name is replaced.
@@ -245,11 +263,11 @@ class AdapterPool:
             UserError: a name that cannot name a folder.
         """
         name = entry_name(card["name"])
-        with whole_folder(self.folder / name) as fresh:
-            model.save_adapter(str(fresh), adapter, with_head=adapter in model.heads, use_safetensors=True)
-            files = {path.name: file_hash(path) for path in sorted(fresh.iterdir())}
-            made = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
-            write_json(fresh / FILE, made.model_dump(mode="json"))
+        with whole_folder(self.folder / name) as partial:
+            model.save_adapter(str(partial), adapter, with_head=adapter in model.heads, use_safetensors=True)
+            files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+            stored_card = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
+            write_json(partial / FILE, stored_card.model_dump(mode="json"))
         self._read()  # in name order, as every other process of a launch reads it
         return self[name]
 
@@ -276,7 +294,7 @@ def pool_sources(folder: Path, base: Base, *, tasks: Mapping[str, Task] | None =
     Raises:
         UserError: no source there, a card that cannot be read, a source of another base.
     """
-    found = list(AdapterPool(folder, base=base, tasks=tasks))
-    if not found:
+    sources = list(AdapterPool(folder, base=base, tasks=tasks))
+    if not sources:
         raise UserError(f"no sources in {folder}: a pool has a folder with a card.json for each (scalearn pool ls)")
-    return found
+    return sources

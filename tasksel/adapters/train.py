@@ -1,4 +1,4 @@
-"""Trains one new adapter and a head on a frozen base: the one trainer of a pool's sources and of a target's own adapter.
+"""Trains one new adapter and a head on a frozen base: the one trainer of a pool's sources and of target adapters.
 
     h <- h + up f(down h)        in every layer; what trains is down, up and the head (`seq_bn`, Pfeiffer et al. 2021, arXiv:2005.00247)
 
@@ -20,6 +20,7 @@ from tasksel.adapters.pool import AdapterPool, Source, entry_name
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.base import Base, quiet
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
 from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import value_hash, whole_folder, write_json
@@ -27,17 +28,17 @@ from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
-from tasksel.training.predict import encode_split, evaluate_all
+from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
 REDUCTION_FACTOR = 16  # the authors' and the library's default for seq_bn
 Existing = Literal["only-missing", "always", "never"]
 SOURCE_RECIPE = Recipe(lr=3e-4, patience=5)  # the authors' scripts of arXiv:2310.01217
-TARGET_RECIPE = Recipe(lr=1e-3, epochs=10, max_length=64, micro_batch=32)  # ours: few rows want a larger step than 3e-4
+TARGET_RECIPE = Recipe(lr=1e-3, epochs=10, max_length=64, micro_batch=32)  # ours: few rows need a larger step than 3e-4
 
 
 def add_new_adapter(model: Any, name: str) -> None:
-    """Gives the model one new, ordinary `seq_bn` adapter and makes it active.
+    """Adds one new, ordinary `seq_bn` adapter to the model and makes it active.
 
     >>> add_new_adapter(model, "rte")  # doctest: +SKIP
     """
@@ -70,7 +71,7 @@ def adapter_model(base: Base, tasks: Sequence[Task], name: str, *, seed: int) ->
 
 
 def trainable_parameters(model: Any) -> dict[str, int]:
-    """How many numbers train: those of the head ("head"), and those beside it ("transfer").
+    """The number of trainable parameters: of the head ("head"), and of all else ("transfer").
 
     >>> trainable_parameters(model)  # doctest: +SKIP
     {'transfer': 894528, 'head': 592130}
@@ -94,7 +95,7 @@ def fit_adapter(
     Raises:
         Diverged: the loss became NaN.
 
-    >>> model, done = fit_adapter(task, load(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
+    >>> model, fitted = fit_adapter(task, load_data(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
     """
     model = adapter_model(base, [task], task.name, seed=seed)
     train, dev = (
@@ -106,20 +107,20 @@ def fit_adapter(
 def train_adapter(
     task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
 ) -> AdapterCheckpoint:
-    """A task's own adapter and head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
+    """A target adapter with its head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
 
     Raises:
         Diverged: the loss became NaN.
 
-    >>> train_adapter(task, load(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
+    >>> train_adapter(task, load_data(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
     """
     key = value_hash([data.fingerprint, base.fingerprint, recipe.model_dump(mode="json"), seed])
     stored = AdapterCheckpoint(folder / f"adapter-{key}", task.name)
     if (stored.folder / RECORD).is_file():
         return stored
-    say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows, and kept")
-    model, done = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
-    main_writes(_store, stored, model, done)
+    say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
+    model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
+    main_writes(_store, stored, model, fitted)
     return stored
 
 
@@ -160,13 +161,13 @@ def train_source(
     Args:
         name: the entry's name, by default the task's.
         rows: at most so many training rows (a seeded, stratified draw).
-        overwrite: "only-missing" gives back an entry that was made just so and refuses one that was made otherwise; "always" trains
-            anew; "never" gives back whatever has the name.
+        overwrite: "only-missing" returns an entry that was trained with the same data and settings and refuses one that was not;
+            "always" trains again; "never" returns whatever entry has the name.
 
     >>> train_source(get_task("sentiment_films"), AdapterPool("pools/mine", base="minilm"))  # doctest: +SKIP
 
     Raises:
-        UserError: the name holds an adapter made otherwise, or cannot name a folder; bad data (see `tasksel.tasks.load.load_data`).
+        UserError: the name holds an adapter trained with other data or settings, or cannot name a folder; bad data (see `tasksel.tasks.load.load_data`).
         Diverged: the loss became NaN; the last good state is kept beside the pool's entries.
     """
     name = entry_name(name or task.name)
@@ -175,7 +176,7 @@ def train_source(
     data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
-        return _held(pool, name, key)
+        return _stored_entry(pool, name, key)
     return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
 
 
@@ -184,11 +185,11 @@ def _train(
 ) -> Source:
     """Trains, scores and stores an entry."""
     peak, rescue = PeakMemory(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
-    model, done = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
-    card: dict[str, Any] = {"seconds": done.seconds, "steps": done.steps, "epoch": done.epoch}
+    model, fitted = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
+    card: dict[str, Any] = {"seconds": fitted.seconds, "steps": fitted.steps, "epoch": fitted.epoch}
     card |= {"peak_memory": peak.bytes(), "parameters": trainable_parameters(model)}
     scores = evaluate_all(model, task, data, pool.base.tokenizer, max_length=recipe.max_length)
-    card["scores"] = {"dev": done.score or 0.0, **scores}
+    card["scores"] = {"dev": fitted.score or 0.0, **scores}
     card |= {"name": name, "key": key, "task": task, "data": data.fingerprint, "rows": rows, "seed": seed}
     main_writes(pool.store, model, task.name, recipe=recipe, **card)
     if not is_main():
@@ -196,17 +197,17 @@ def _train(
     return pool[name]
 
 
-def _held(pool: AdapterPool, name: str, key: str) -> Source:
-    """The entry of that name, if it was made just so and is whole."""
-    held = pool[name]
-    if held.card.key != key:
+def _stored_entry(pool: AdapterPool, name: str, key: str) -> Source:
+    """The entry of that name, if it was trained with the same data and settings and is whole."""
+    stored = pool[name]
+    if stored.card.key != key:
         raise UserError(
-            f"the pool {pool.folder} holds '{name}' made with other data or settings ({_settings(held)}); "
+            f"the pool {pool.folder} holds '{name}' trained with other data or settings ({_settings(stored)}); "
             "give another name (--name) or replace it (--overwrite always)"
         )
-    held.verify()
+    stored.verify()
     say(f"{name}: in the pool already")
-    return held
+    return stored
 
 
 def _settings(source: Source) -> str:

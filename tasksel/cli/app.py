@@ -20,21 +20,32 @@ from tasksel.errors import UserError, one_line, unknown
 from tasksel.processes import is_main
 
 USAGE, INTERRUPTED = 2, 130
-out = Console()  # results; what is said on the way goes to standard error
+out = Console()  # results; progress goes to standard error
 
 
 def show(result: object) -> None:
-    """Prints a result (a text whole, whatever the terminal's width; or a table), from the main process only."""
+    """Prints a result from the main process only: a text without line breaks of its own, or a table."""
     if is_main():
         out.print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
 
 
 class Commands:
-    """Functions as subcommands: parsing gives the call that is asked for, still to be made."""
+    """Functions as subcommands; parsing gives the call that the arguments ask for, which `run_command` then makes.
 
-    def __init__(self, prog: str, about: str | None) -> None:
-        self._app, self._prog, self._about = tyro.extras.SubcommandApp(), prog, about
-        self._names: dict[str, Commands | None] = {}
+    `--help` lists each command with the first line of its docstring; a command's own `--help` shows the whole.
+
+    >>> commands = Commands("demo", "A demonstration.")
+    >>> @commands.command("double")
+    ... def double(number: int) -> None:
+    ...     "Double a number."
+    ...     print(2 * number)
+    >>> commands.parse(["double", "--number", "4"])()
+    8
+    """
+
+    def __init__(self, prog: str, about: str) -> None:
+        self._prog, self._about = prog, about
+        self._commands: dict[str, Callable[..., Any] | Commands] = {}
         self._renamed: dict[str, str] = {}
         self._renamed_options: dict[str, Mapping[str, str]] = {}
 
@@ -49,12 +60,7 @@ class Commands:
         """
 
         def register(function: Callable) -> Callable:
-            @functools.wraps(function)
-            def deferred(*args: Any, **kwargs: Any) -> Callable[[], Any]:
-                return functools.partial(function, *args, **kwargs)
-
-            self._names[name] = None
-            self._app.command(name=name)(deferred)
+            self._commands[name] = function
             if formerly:
                 self._renamed[formerly] = name
             self._renamed_options[name] = formerly_options or {}
@@ -62,24 +68,50 @@ class Commands:
 
         return register
 
-    def group(self, name: str) -> Commands:
-        """Subcommands of a subcommand."""
-        inner = Commands(f"{self._prog} {name}", None)
-        self._names[name] = inner
-        self._app.command(inner._app, name=name)
+    def group(self, name: str, about: str) -> Commands:
+        """Subcommands of a subcommand; `about` is its line in the list of commands."""
+        inner = Commands(f"{self._prog} {name}", about)
+        self._commands[name] = inner
         return inner
 
     def names(self) -> list[str]:
         """Every command as it is typed, those of groups with their group's name."""
         return [
             full
-            for name, inner in self._names.items()
-            for full in ([name] if inner is None else [f"{name} {one}" for one in inner.names()])
+            for name, command in self._commands.items()
+            for full in ([f"{name} {inner}" for inner in command.names()] if isinstance(command, Commands) else [name])
         ]
 
     def parse(self, arguments: Sequence[str]) -> Callable[[], Any]:
-        """The call that these arguments ask for."""
-        return self._app.cli(prog=self._prog, description=self._about, args=arguments)
+        """The call that these arguments ask for.
+
+        Raises:
+            UserError: an unknown option (with the nearest one).
+            SystemExit: after `--help`; after any other mistake, which tyro has printed.
+        """
+        command = self._commands.get(arguments[0]) if arguments else None
+        if command is None:
+            return self._list().cli(prog=self._prog, description=self._about, args=arguments)
+        if isinstance(command, Commands):
+            return command.parse(arguments[1:])
+        prog = f"{self._prog} {arguments[0]}"
+        try:
+            return tyro.cli(_deferred(command), prog=prog, args=arguments[1:])
+        except SystemExit as error:
+            if error.code not in (0, None):
+                _check_options(command, arguments[1:], prog)
+            raise
+
+    def _list(self) -> tyro.extras.SubcommandApp:
+        """The commands as tyro lists them, each with one line."""
+        app = tyro.extras.SubcommandApp()
+        for name, command in self._commands.items():
+            if isinstance(command, Commands):
+                app.command(command._list(), name=name, help=command._about)
+            else:
+                line = (command.__doc__ or "").strip().split("\n")[0]
+                app.command(name=name, help=line)(_deferred(command))
+        return app
 
     def today(self, arguments: Sequence[str]) -> list[str]:
         """The arguments with today's names for old ones, each of which is said.
@@ -90,13 +122,13 @@ class Commands:
         if not arguments or arguments[0].startswith("-"):
             return list(arguments)
         name = self._renamed.get(arguments[0], arguments[0])
-        if name not in self._names:
-            raise unknown("command", name, self._names, f"see {self._prog} --help")
+        if name not in self._commands:
+            raise unknown("command", name, self._commands, f"see {self._prog} --help")
         if name != arguments[0]:
             say(f"'{self._prog} {arguments[0]}' is now '{self._prog} {name}'")
-        inner = self._names[name]
-        if inner is not None:
-            return [name, *inner.today(arguments[1:])]
+        command = self._commands[name]
+        if isinstance(command, Commands):
+            return [name, *command.today(arguments[1:])]
         return [name, *(self._today(name, option) for option in arguments[1:])]
 
     def _today(self, command: str, option: str) -> str:
@@ -107,6 +139,45 @@ class Commands:
             return option
         say(f"'{word}' is now '{new}'")
         return f"{new}{equals}{value}"
+
+
+def _deferred(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+    """The function with its signature and docstring, giving the call instead of making it."""
+
+    @functools.wraps(function)
+    def deferred(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+        return functools.partial(function, *args, **kwargs)
+
+    return deferred
+
+
+def _check_options(command: Callable[..., Any], arguments: Sequence[str], prog: str) -> None:
+    """Refuses an option that the command does not have.
+
+    Raises:
+        UserError: the first such option, with the nearest one.
+    """
+    # UTF-8, because tyro draws boxes around options only where these can be encoded
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        tyro.cli(_deferred(command), prog=prog, args=["--help"])
+    shown.seek(0)
+    known = options_in(shown.read())
+    for word in arguments:
+        option = word.partition("=")[0].replace("_", "-")  # tyro takes either
+        if re.fullmatch(r"--[a-z][\w.-]*", option) and option not in known:
+            raise unknown("option", word.partition("=")[0], known, f"see {prog} --help")
+
+
+def options_in(text: str) -> list[str]:
+    """The options that a command's `--help` lists, without their short forms.
+
+    >>> options_in("│ -h, --help        show this │\\n│ --plan, --no-plan  see --jobs │\\n  demo --factor 2")
+    ['--help', '--plan', '--no-plan']
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    starts = re.findall(r"^│ *((?:-\w, )?--[\w.-]+(?:, --[\w.-]+)*)", plain, flags=re.MULTILINE)
+    return [option for start in starts for option in start.split(", ") if option.startswith("--")]
 
 
 def run_command(
@@ -129,34 +200,34 @@ def run_command(
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:  # no file or folder of the user's: a fault of ours
+        if isinstance(error, OSError) and error.filename is None:  # not about a user's file: a fault of this package
             raise
         if is_main():
-            print(f"error: {_said(error)}", file=sys.stderr)  # noqa: T201 (the command line speaks)
+            sys.stderr.write(f"error: {_one_line(error)}\n")
         return USAGE
     except KeyboardInterrupt:
-        print("interrupted: what is finished is stored; the same command goes on from there", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("interrupted: finished work is stored; the same command goes on from there\n")
         return INTERRUPTED
     return 0
 
 
-def _said(error: UserError | OSError) -> str:
-    """A mistake in one line."""
+def _one_line(error: UserError | OSError) -> str:
+    """The error as one line."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}; give another path, or make room there"
     return one_line(error)
 
 
 def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[str]) -> Callable[[], Any]:
-    """tyro's parser, with its boxed complaint put into one line."""
-    complaint = io.StringIO()
+    """tyro's parser, with its boxed message as one line."""
+    message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(message):
             return parse(arguments)
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise UserError(_flat(complaint.getvalue())) from error
+        raise UserError(_flat(message.getvalue())) from error
 
 
 def _flat(box: str) -> str:

@@ -1,4 +1,4 @@
-"""Arguments that several commands take, each with its help: the commands of both packages share them."""
+"""Arguments that several commands take, each with its help; the commands of both packages share them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ By = Annotated[str, tyro.conf.arg(help="a selector; a+b fuses two (docs/referenc
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", help="the selector's settings, as name=value")]
 PoolFolder = Annotated[Path | None, tyro.conf.arg(name="pool", help="a pool of trained sources")]
 BaseName = Annotated[
-    str | None, tyro.conf.arg(name="base", help="alias, hub id or folder; by default the pool's own, or minilm")
+    str | None, tyro.conf.arg(name="base", help="alias, hub id or folder; by default that of the pool, or minilm")
 ]
 CacheDir = Annotated[Path, tyro.conf.arg(help="the folder that keeps a target's embeddings and adapter")]
 Data = Annotated[str | None, tyro.conf.arg(help="a folder of task folders, 'hub', or nothing for the built-in suite")]

@@ -16,14 +16,16 @@ def embed(
     tasks: Names, data: Data = None, by: By = "connectivity", settings: Settings = (), base: str = "minilm", rows: Rows = None, seed: int = 0,
     out_folder: Annotated[Path, tyro.conf.arg(name="out")] = Path("embeddings"), text: Text = (), label: Label = "label",
 ) -> None:  # fmt: skip
-    """Embed tasks; one safetensors file per task. A selector that compares adapters trains one per task first.
+    """Embed tasks: one safetensors file per task.
+
+    A selector that compares adapters trains one per task first.
 
     For example:
       tasksel embed entail_travel entail_kitchen
       tasksel embed rte mrpc --by fisher --data path/to/tasks --rows 1000
       tasksel embed rte --set co_train=true max_steps=40 --data path/to/tasks
     """
-    from tasksel.embeddings import get_embedder
+    from tasksel.embeddings.embedders import get_embedder
     from tasksel.model.base import load_base
     from tasksel.selection.candidate import TaskCandidate, TaskOnBase
     from tasksel.selection.selectors import parse_settings
@@ -43,7 +45,9 @@ def embed(
 def index_build(
     files: Files, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the index's folder")]
 ) -> None:
-    """Put stored embeddings into one index: connectivity patterns, or embeddings of one vector.
+    """Put stored embeddings into one index.
+
+    They are connectivity patterns, or embeddings of one vector.
 
     Example: tasksel index build embeddings/*.safetensors --out my-index
     """
@@ -55,7 +59,9 @@ def index_build(
 
 
 def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | None = None) -> None:
-    """The k tasks (10, or all where there are fewer) of an index that lie nearest to a stored embedding.
+    """Find the tasks of an index nearest to a stored embedding.
+
+    By default 10, or all where there are fewer.
 
     Example: tasksel index nearest my-index embeddings/rte-connectivity-1a2b3c4d-seed0.safetensors --k 5
     """

@@ -28,7 +28,9 @@ def evaluate(
     targets: Annotated[tuple[str, ...], tyro.conf.arg(help="evaluate on these alone")] = (), cache_dir: CacheDir = CACHE_DIR,
     out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for judge.md and judge.svg")] = None,
 ) -> None:  # fmt: skip
-    """Evaluate selectors on a measured matrix. Scores that are not there yet are computed from --pool and --data.
+    """Evaluate selectors on a measured transfer matrix.
+
+    Scores that are not stored yet are computed from --pool and --data.
 
     For example:
       tasksel evaluate docs/results/matrix
@@ -56,7 +58,7 @@ def evaluate(
             f"no scores under seed {', '.join(map(str, seeds))} in {path}: compute them (--pool POOL, --data TASKS)"
         )
     leaderboard = evaluate_selectors(
-        measured, [one for one in scores if not targets or one.target in targets], method=method
+        measured, [scored for scored in scores if not targets or scored.target in targets], method=method
     )
     if not is_main():
         return
@@ -68,30 +70,30 @@ def evaluate(
         out.print(f"judge.md and judge.svg lie in {out_folder}", highlight=False)
 
 
-def stored_scores(wanted: Sequence[str], path: Path) -> list[SelectorScores]:
-    """The wanted selectors' scores in a file; those that it has none of are said.
+def stored_scores(selectors: Sequence[str], path: Path) -> list[SelectorScores]:
+    """These selectors' scores in a file; selectors without scores are left out, with a note to the user.
 
     Raises:
-        UserError: none at all.
+        UserError: no scores at all.
     """
     from tasksel.evaluation.score_records import read_scores
     from tasksel.evaluation.score_selectors import available_scores
 
-    scores = available_scores(wanted, read_scores(path))
-    if wanted and not scores:
+    scores = available_scores(selectors, read_scores(path))
+    if selectors and not scores:
         raise UserError(
-            f"no scores by {', '.join(wanted[:3])}{', …' if len(wanted) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
+            f"no scores by {', '.join(selectors[:3])}{', …' if len(selectors) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
         )
-    have = {one.by for one in scores}
-    if lost := [by for by in wanted if by not in have]:
-        say(f"left out, as {path} has no scores by them (--pool and --data compute them): {', '.join(lost)}")
+    scored_by = {scored.by for scored in scores}
+    if without := [by for by in selectors if by not in scored_by]:
+        say(f"left out, as {path} has no scores by them (--pool and --data compute them): {', '.join(without)}")
     return scores
 
 
 def sources_and_targets(
     targets: Sequence[str], pool: Path, data: str | None, base: str | None, rows: int | None, cache_dir: Path
 ) -> ScoringSetup:
-    """What scores and features are computed from: a pool's sources and the tasks of a place."""
+    """What scores and features are computed from: a pool's sources and the tasks of one place."""
     from tasksel.adapters.pool import pool_sources
     from tasksel.evaluation.score_selectors import ScoringSetup
 

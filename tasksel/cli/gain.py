@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -15,6 +16,10 @@ from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
 
+if TYPE_CHECKING:
+    from tasksel.evaluation.transfer_matrix import TransferMatrix
+    from tasksel.gain.tradeoff import Pair
+
 
 def predict_gain(
     matrix: MatrixPath, also: Annotated[tuple[str, ...], tyro.conf.arg(help="selectors whose scores are features too")] = (),
@@ -23,9 +28,9 @@ def predict_gain(
     pool: PoolFolder = None, data: Data = None, base: BaseName = None, rows: Rows = None, seed: int = 0, cache_dir: CacheDir = CACHE_DIR,
     out_folder: Annotated[Path | None, tyro.conf.arg(name="out", help="a folder for benefit.md, .json and .svg")] = None,
 ) -> None:  # fmt: skip
-    """Predict from attributions which transfers gain, and say what leaving the others out saves and costs.
+    """Predict from attributions which transfers gain.
 
-    Features that are not there yet are computed from --pool and --data.
+    Also says what leaving the other transfers out saves and costs. Features that are not stored yet are computed from --pool and --data.
 
     For example:
       tasksel predict-gain docs/results/matrix
@@ -35,15 +40,9 @@ def predict_gain(
     from tasksel.evaluation.score_selectors import selector_names
     from tasksel.evaluation.transfer_matrix import beside, read_matrix
     from tasksel.gain.pair_features import FILE as PAIRS
-    from tasksel.gain.pair_features import (
-        append_pair_features,
-        read_pair_features,
-        rows_with_features,
-        with_selector_scores,
-    )
+    from tasksel.gain.pair_features import append_pair_features, read_pair_features, with_selector_scores
     from tasksel.gain.predictor import evaluate_gain_prediction
     from tasksel.gain.report import markdown, write_gain_report
-    from tasksel.gain.tradeoff import measured_pairs
 
     measured, path = read_matrix(matrix), beside(matrix, PAIRS)
     if pool:
@@ -58,12 +57,7 @@ def predict_gain(
     columns = selector_names(also)
     scores = stored_scores(columns, beside(matrix, SCORES)) if columns else []
     features = with_selector_scores(known, scores, columns, seed=seed)
-    runs, lost = rows_with_features(measured.rows, features, method=method)
-    if lost:
-        say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(lost)}")
-    pairs, diverged = measured_pairs(map(asdict, runs), features, method=method)
-    for name in diverged:
-        say(f"left out, as it diverged under every seed: {name}")
+    pairs = _pairs_with_gain(measured, features, method, path)
     sizes = {pair.source: pair.source_rows for pair in known.values()}
     evaluation = evaluate_gain_prediction(pairs, sizes=sizes, max_loss=max_loss)
     if not is_main():
@@ -72,3 +66,19 @@ def predict_gain(
     if out_folder:
         write_gain_report(evaluation, out_folder)
         out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)
+
+
+def _pairs_with_gain(
+    measured: TransferMatrix, features: Mapping[tuple[str, str], Mapping[str, float]], method: str, path: Path
+) -> list[Pair]:
+    """The pairs of the matrix with their gains and features; those that are left out are said."""
+    from tasksel.gain.pair_features import rows_with_features
+    from tasksel.gain.tradeoff import measured_pairs
+
+    runs, lost = rows_with_features(measured.rows, features, method=method)
+    if lost:
+        say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(lost)}")
+    pairs, diverged = measured_pairs(map(asdict, runs), features, method=method)
+    for name in diverged:
+        say(f"left out, as it diverged under every seed: {name}")
+    return pairs

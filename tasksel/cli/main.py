@@ -1,4 +1,4 @@
-"""tasksel: which of your tasks will help this one?"""
+"""tasksel: select source tasks for a target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app.command("embed")(embeddings.embed)
 app.command("rank", formerly_options=WAS_STORE)(selection.rank)
 app.command("evaluate", formerly="judge", formerly_options=WAS_STORE)(evaluation.evaluate)
 app.command("predict-gain", formerly="benefit", formerly_options=WAS_STORE)(gain.predict_gain)
-index = app.group("index")
+index = app.group("index", "Search stored embeddings for the nearest tasks.")
 index.command("build")(embeddings.index_build)
 index.command("nearest")(embeddings.index_nearest)
 

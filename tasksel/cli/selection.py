@@ -36,7 +36,9 @@ def rank(
     pool: PoolFolder = None, matrix: Annotated[Path | None, tyro.conf.arg(help="for --by oracle: the measured transfer matrix")] = None,
     cache_dir: CacheDir = CACHE_DIR, text: Text = (), label: Label = "label",
 ) -> None:  # fmt: skip
-    """Rank tasks, or the trained sources of a pool, for a target. Without SOURCES, all other tasks of the same place.
+    """Rank source tasks, or a pool's sources, for a target.
+
+    Without SOURCES, all other tasks of the same place, or the whole pool.
 
     For example:
       tasksel rank entail_travel
@@ -66,7 +68,7 @@ def rank(
 
 
 def _candidates(sources: Sequence[str], data: str | None, pool: Path | None, model: Base) -> list[Any]:
-    """The sources of a pool, or tasks, that are named; all where none is."""
+    """The tasks, or a pool's sources, of these names; all of them where no name is given."""
     from tasksel.adapters.pool import pool_sources
     from tasksel.tasks.registry import find_tasks, resolve_task
 
@@ -80,7 +82,7 @@ def _candidates(sources: Sequence[str], data: str | None, pool: Path | None, mod
 
 
 def pool_base_or_default(name: str | None, pool: Path | None) -> Base:
-    """The base of that name, else the one that a pool's sources were trained on, else MiniLM."""
+    """The base of that name; else the one that a pool's sources were trained on; else MiniLM."""
     from tasksel.adapters.pool import pool_base
     from tasksel.model.base import load_base
 
@@ -88,7 +90,7 @@ def pool_base_or_default(name: str | None, pool: Path | None) -> Base:
 
 
 def tasks_of_pool(data: str | None, pool: Path, targets: Sequence[str] = ()) -> dict[str, Task]:
-    """The tasks of a place that a pool's sources or the targets are named after."""
+    """The tasks of one place that have the name of a target or of a pool's source."""
     from tasksel.adapters.pool import cards_in
     from tasksel.tasks.registry import find_tasks
 

@@ -20,19 +20,19 @@ def ls(data: Data = None, suite: str | None = None) -> None:
     """
     from rich.table import Table
 
-    shown = Table("task", "suite", "kind", "outputs", "metric", "licence")
+    table = Table("task", "suite", "kind", "outputs", "metric", "licence")
     for task in find_tasks(data):
         if suite is None or suite in task.suite.split("+"):
             kind = task.kind.replace("_", " ")
-            shown.add_row(task.name, task.suite, kind, str(task.outputs), task.metric, task.licence)
-    out.print(shown)
+            table.add_row(task.name, task.suite, kind, str(task.outputs), task.metric, task.licence)
+    out.print(table)
     if data is None:
         published = ", ".join(suites())
         out.print(f"the built-in suite; published suites ({published}): tasksel ls --data hub", highlight=False)
 
 
 def show(task: Name, data: Data = None, text: Text = (), label: Label = "label", rows: Rows = None) -> None:
-    """Show a task: what it is, how many rows each split has, its first rows.
+    """Show a task: its fields, the size of each split, its first rows.
 
     For example:
       tasksel show entail_travel

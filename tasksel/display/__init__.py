@@ -1,1 +1,1 @@
-"""What both packages show: tables and figures."""
+"""What is shown: progress, tables, figures; imports from `storage` down."""

@@ -1,4 +1,4 @@
-"""Progress on the terminal: one live display, a bar for each thing under way, on the main process only."""
+"""Progress on the terminal: one live display with a bar for each running task, on the main process only."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tasksel.processes import is_main
 
-console = Console(stderr=True)  # results go to standard output, everything about the way there goes here
-
-
+console = Console(stderr=True)  # results go to standard output, progress goes here
 _live: list[Progress] = []
 
 
@@ -24,7 +22,12 @@ def say(message: str) -> None:
 
 @contextmanager
 def bar(label: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar. Call what it yields once a step, with a short note (a score, a loss) or an empty string."""
+    """A progress bar. Call what it yields once per step, with a short note (a score, a loss) or an empty string.
+
+    >>> with bar("rank", 2) as advance:
+    ...     advance("rte")
+    ...     advance()
+    """
     outermost = not _live
     if outermost:
         columns = (

@@ -20,8 +20,8 @@ import numpy as np
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.embeddings.base import Needs, TaskInput
+from tasksel.embeddings.token_embedder import TokenEmbedder
 from tasksel.embeddings.token_similarity import Index
-from tasksel.embeddings.tokenwise import TokenEmbedder
 from tasksel.errors import UserError
 
 

@@ -28,10 +28,11 @@ from torch import Tensor, nn
 from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split, logits_of
+from tasksel.training.predict import logits_of
 
 LAYER = r"\.layer\.\d+$"  # BERT, RoBERTa, XLM-R, DeBERTa, ELECTRA, DistilBERT
 BATCH = 16  # rows per pass; it bounds memory and changes nothing else

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import Grouping, hamming, pattern_similarity
 from tasksel.errors import UserError, unknown
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
 from tasksel.training.loop import fit
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 # where an architecture keeps its two output projections, layer by layer: (attention, FFN)

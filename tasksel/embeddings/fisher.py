@@ -31,11 +31,12 @@ from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import loss_sum
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split, logits_of
+from tasksel.training.predict import logits_of
 
 Per = Literal["example", "batch"]
 

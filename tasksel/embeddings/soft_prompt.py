@@ -27,14 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.embeddings.base import TaskInput
+from tasksel.embeddings.token_embedder import TokenEmbedder
 from tasksel.embeddings.token_similarity import Index
-from tasksel.embeddings.tokenwise import TokenEmbedder
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import add_head
 from tasksel.training.loop import fit
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 INIT_SEED = 0  # draws the common initialisation of every prompt; any number does, as long as it is the same

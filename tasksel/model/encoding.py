@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from tasksel.tasks.examples import Split
+from tasksel.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of a split. A row is one sequence, or one a choice.
+    """Token ids of a split. A row is one sequence, or one per choice.
 
     ids, types   [rows][sequences][tokens]; `types` (segments of a pair) where the tokenizer has them
     """
@@ -77,6 +78,11 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
 
     types = by_row(tokens["token_type_ids"]) if "token_type_ids" in tokens else None
     return Encoded(by_row(tokens["input_ids"]), types, split.labels, tokenizer.pad_token_id, width)
+
+
+def encode_split(split: Split, task: Task, tokenizer: Any, *, max_length: int) -> Encoded:
+    """A split of this task as token ids."""
+    return encode(split, tokenizer, max_length=max_length, width=task.outputs if task.kind == "multiple_choice" else 1)
 
 
 def length_batches(lengths: Sequence[int], size: int, *, seed: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""The loss of each kind of task, from logits.
+"""The head of each kind of task, and its loss from logits.
 
 classes, choices    cross-entropy (a choice that a row does not have gets no probability)
 numbers             squared error
@@ -26,6 +26,10 @@ def loss_sum(kind: Kind, logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: [b, outputs]
         labels: [b] indices or numbers, [b, labels] multi-hot
+
+    >>> import torch
+    >>> loss_sum("regression", torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 1.0]))
+    tensor(5.)
     """
     if kind == "regression":
         return F.mse_loss(logits[:, 0], labels, reduction="sum")
@@ -37,7 +41,7 @@ def loss_sum(kind: Kind, logits: Tensor, labels: Tensor) -> Tensor:
 def add_head(model: Any, task: Task, *, name: str) -> None:
     """Gives the model a trainable head for the task's kind and makes it the active one.
 
-    It is the `adapters` library's two-layer head (dense, tanh, output) on the first token, as in the authors' runs.
+    It is the `adapters` library's own two-layer head (dense, tanh, output) on the first token, as in the authors' runs.
     """
     names = {"id2label": dict(enumerate(task.labels))} if task.labels else {}
     if task.kind == "multiple_choice":

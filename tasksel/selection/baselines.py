@@ -91,7 +91,9 @@ class Oracle(Selector):
             UserError: a target or source that was not measured.
         """
         if not self.ground_truth:
-            raise UserError("the oracle needs a measured matrix: scalearn matrix CONFIG measures one (--matrix)")
+            raise UserError(
+                "the oracle needs a measured matrix: scalearn measure-matrix CONFIG measures one (--matrix)"
+            )
         if target.name not in self.ground_truth:
             raise unknown("measured target", target.name, self.ground_truth)
         measured = self.ground_truth[target.name]

@@ -27,12 +27,11 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import quiet
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
-from tasksel.selection.source_features import Pool, all_finite, labels_of, one_text, pooled, training_rows
+from tasksel.selection.source_features import Pooling, all_finite, labels_of, one_text, pooled, training_rows
 from tasksel.selection.transferability import logme
-from tasksel.training.predict import encode_split
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,14 @@ class Esm(Embedder, Selector):
 
     name: ClassVar[str] = "esm"
     needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
-    pool: Pool = "first"
+    pool: Pooling = "first"
     ridge: float = 1.0
     rows: int | None = None
     max_length: int = 64
 
     def __post_init__(self) -> None:
-        if self.pool not in get_args(Pool):
-            raise unknown("pool", self.pool, get_args(Pool))
+        if self.pool not in get_args(Pooling):
+            raise unknown("pool", self.pool, get_args(Pooling))
         if not self.ridge > 0:
             raise UserError(f"ridge={self.ridge}: choose a number above 0 (fewer rows than dimensions have no one map)")
 

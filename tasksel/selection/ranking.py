@@ -90,7 +90,8 @@ def rank(
         sources: a pool, or any tasks; only selectors that read the sources' adapters need trained ones.
         by: a selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
         base: the base model; by default the pool's own.
-        rows, seed: the draw of training rows of the target and of bare tasks, and the seed of their embeddings.
+        rows: at most so many training rows of the target and of bare tasks.
+        seed: of their draw, and of their embeddings.
         include_target: keep a source of the target's own name.
         cache_dir: keeps what is computed of the target and of bare tasks, so that it is computed once.
 

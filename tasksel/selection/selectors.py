@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import yaml
 
 from tasksel.display.progress import bar
-from tasksel.embeddings import EMBEDDERS, check_settings
 from tasksel.embeddings.base import Embedder, Needs
+from tasksel.embeddings.embedders import EMBEDDERS, check_settings
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
 from tasksel.selection.base import GroundTruth, ScoreName, SelectionCost, Selector

@@ -27,7 +27,7 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.processes import accelerator
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
@@ -36,10 +36,9 @@ from tasksel.storage.atomic import value_hash
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, stratified
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split
 
 Measure = Literal["logme", "leep", "nce", "knn", "probe"]
-Pool = Literal["first", "mean"]
+Pooling = Literal["first", "mean"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 HEADS = ("classification", "multilabel_classification")  # heads that give each text its own logits
 CACHED_PASSES, CACHED_ROWS = 64, 2000  # 64 x 2,000 x 768 numbers are 400 MB
@@ -250,7 +249,7 @@ def first_token(model: Any, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def pooled(model: Any, encoded: Encoded, *, pool: Pool, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def pooled(model: Any, encoded: Encoded, *, pool: Pooling, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """The last hidden states, pooled over tokens, and the active head's logits; float32, in the order of the rows.
 
     Args:
@@ -280,7 +279,7 @@ def pooled(model: Any, encoded: Encoded, *, pool: Pool, batch: int = 64) -> tupl
     return np.concatenate(hidden)[back], np.concatenate(logits).astype(np.float32)[back]
 
 
-def _pool(state: Tensor, mask: Tensor, pool: Pool) -> Tensor:
+def _pool(state: Tensor, mask: Tensor, pool: Pooling) -> Tensor:
     """[b, t, d] -> [b, d]"""
     if pool == "first":
         return state[:, 0]

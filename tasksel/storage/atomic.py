@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, hashes, JSON that says where it broke."""
+"""Files that are whole or absent: atomic writes, hashes, JSON that says where it broke."""
 
 from __future__ import annotations
 
@@ -51,43 +51,51 @@ def read_json(path: Path) -> Any:
         raise UserError(f"no file {path}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}:{getattr(error, 'lineno', 1)}: broken JSON; restore the file or make it anew"
+            f"{path}:{getattr(error, 'lineno', 1)}: broken JSON; restore the file, or delete it and run again"
         ) from error
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that appears at `path` only when the block ends well; what was there before is replaced."""
+    """A folder to fill that appears at `path` only when the block ends well, and then replaces what was at `path`.
+
+    >>> with whole_folder(Path(tempfile.mkdtemp()) / "result") as folder:
+    ...     write_json(folder / "result.json", {"seeds": [0]})
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    ours = re.compile(re.escape(f"{PARTIAL}{path.name}-") + r"[a-z0-9_]{8}(-old)?")  # not those of `path-2`
+    leftover = re.compile(re.escape(f"{PARTIAL}{path.name}-") + r"[a-z0-9_]{8}(-old)?")  # not those of `path-2`
     for left in list(path.parent.iterdir()):
-        if ours.fullmatch(left.name):
+        if leftover.fullmatch(left.name):
             if left.name.endswith("-old") and not path.exists():
-                left.replace(path)  # killed between the two renames below: what was there comes back
+                left.replace(path)  # killed between the two renames below: the old folder comes back
             else:
                 shutil.rmtree(left, ignore_errors=True)
-    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
-    fresh.chmod(0o755)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
+    partial.chmod(0o755)
     try:
-        yield fresh
+        yield partial
         if path.exists():
-            old = fresh.with_name(fresh.name + "-old")
+            old = partial.with_name(partial.name + "-old")
             path.replace(old)
-            fresh.replace(path)
+            partial.replace(path)
             shutil.rmtree(old)
         else:
-            fresh.replace(path)
+            partial.replace(path)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
+    """sha256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def value_hash(value: Any) -> str:
-    """16 hex digits that name a JSON value, whatever the order of its keys."""
+    """16 hex digits that identify a JSON value, whatever the order of its keys.
+
+    >>> value_hash({"a": 1, "b": 2}) == value_hash({"b": 2, "a": 1})
+    True
+    """
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

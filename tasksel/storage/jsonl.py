@@ -1,4 +1,4 @@
-"""Records as lines of JSON: appended when a run ends, so that a killed one leaves at most one line that is cut short."""
+"""Records as lines of JSON: each is appended when its run ends, so a killed run leaves at most one line that is cut short."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 def append_row(path: Path, row: Any) -> None:
-    """Appends one dataclass instance (a `Row`, a `Scores`) as a line that is on the disk when this returns.
+    """Appends one dataclass instance (a `MatrixRecord`, a `SelectorScores`) as a line that is on the disk when this returns.
 
-    One write in append mode, so that lines of two processes do not mix. `mend` first a file that a killed run left.
+    One write in append mode, so that lines of two processes do not mix. A file that a killed run left needs `mend` first.
     """
     line = json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,10 @@ def append_row(path: Path, row: Any) -> None:
 
 
 def mend(path: Path) -> str | None:
-    """Makes a file fit to be appended to: cuts off a broken last line, ends a whole one. Returns what was cut, as a line for the user, or None.
+    """Makes a file fit to be appended to: cuts off a broken last line, ends a whole one.
+
+    Returns:
+        What was cut off, as a line for the user; None where nothing was.
 
     Raises:
         UserError: a broken line elsewhere.
@@ -46,51 +49,62 @@ def mend(path: Path) -> str | None:
         return None
     where, offset = cut
     os.truncate(path, offset)
-    return f"{where}: the last line was cut short (a killed run) and is removed; that run is to be done again"
+    return f"{where}: the last line was cut short (a killed run) and is removed; its run will be computed again"
 
 
 def read_records(path: Path, kind: type[T], *, key: Callable[[T], Hashable]) -> tuple[list[T], str | None]:
-    """The lines of a JSONL file as instances of a dataclass, those of one key once; see `read_whole_rows`."""
+    """The lines of a JSONL file as instances of a dataclass, equal ones of one key once.
+
+    Returns:
+        The records, and a line for the user about a last line that is cut short; None where it is whole.
+
+    Raises:
+        UserError: no such file, a broken line, a wrong field, or two different records of one key (each with its line).
+    """
     lines, cut = whole_lines(path)
     seen: dict[Hashable, tuple[str, T]] = {}
     for where, values in lines:
-        found = _record(kind, values, where)
-        first, same = seen.setdefault(key(found), (where, found))
-        if same != found:
+        record = _record(kind, values, where)
+        first_place, first = seen.setdefault(key(record), (where, record))
+        if first != record:
             raise UserError(
-                f"{where}: {key(found)} stands at {first} already, with other values; remove the one that is wrong"
+                f"{where}: {key(record)} duplicates {first_place} with different values; remove the wrong line"
             )
     complaint = (
         f"{cut[0]}: the last line is cut short (a killed run) and is left out; {len(seen)} whole rows" if cut else None
     )
-    return [found for _, found in seen.values()], complaint
+    return [record for _, record in seen.values()], complaint
 
 
 def whole_lines(path: Path) -> tuple[list[tuple[str, Any]], tuple[str, int] | None]:
-    """(place, value) of each line, and the place and byte offset of a last line that is no JSON."""
+    """(place, value) of each line, and the place and byte offset of a last line that is not JSON.
+
+    Raises:
+        UserError: no such file, or a broken line before the last.
+    """
     if not path.is_file():
         raise UserError(f"no file {path}")
     lines = path.read_bytes().splitlines(keepends=True)
     last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
-    found: list[tuple[str, Any]] = []
+    values: list[tuple[str, Any]] = []
     offset = 0
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         try:
             if line.strip():
-                found.append((where, json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)))
+                values.append((where, json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)))
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             if number == last:
-                return found, (where, offset)
+                return values, (where, offset)
             raise UserError(f"{where}: broken JSON in the middle of the file; restore or remove the line") from error
         offset += len(line)
-    return found, None
+    return values, None
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise UserError(f"{constant} is no number; write null for a run that diverged")
+    raise UserError(f"{constant} is not a number; write null for a run that diverged")
 
 
 def _record(kind: type[T], values: Any, where: str) -> T:
@@ -106,8 +120,8 @@ def _record(kind: type[T], values: Any, where: str) -> T:
         if name not in values:
             raise UserError(f"{where}: field '{name}' is missing; needed: {', '.join(names)}")
         if not _fits(values[name], hints[name]):
-            told = getattr(hints[name], "__name__", str(hints[name])) if not get_args(hints[name]) else hints[name]
-            raise UserError(f"{where}: {name} must be {told}, given {json.dumps(values[name])}")
+            expected = getattr(hints[name], "__name__", str(hints[name])) if not get_args(hints[name]) else hints[name]
+            raise UserError(f"{where}: {name} must be {expected}, given {json.dumps(values[name])}")
     try:
         return kind(**values)
     except UserError as error:
@@ -115,7 +129,7 @@ def _record(kind: type[T], values: Any, where: str) -> T:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value has the type; a whole number counts as a float, true and false as no number."""
+    """Whether a JSON value has the type; a whole number counts as a float, true and false do not count as numbers."""
     if get_origin(hint) is UnionType:
         return any(_fits(value, part) for part in get_args(hint))
     if get_origin(hint) is dict:

@@ -1,4 +1,4 @@
-"""What a pool entry says of itself: base, task, rows, settings, scores, versions, and a hash of every file."""
+"""Provenance: the package versions and the command line that produced a stored result."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ PACKAGES = ("scalearn", "torch", "transformers", "adapters", "datasets", "accele
 
 
 def versions() -> dict[str, str]:
-    """The versions that made something."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of the packages that decide a result.
+
+    >>> sorted(versions())[:2]
+    ['accelerate', 'adapters']
+    """
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def command() -> str:
-    """What was called to make something, in this run's own folder; never part of what is published."""
+    """The command line of this process. It may hold paths of this machine, so it stays in a run's own folder and is never published."""
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     launch = [] if precision == "no" else ["accelerate", "launch", "--mixed_precision", precision, "-m"]
     return shlex.join([*launch, "scalearn", *sys.argv[1:]])

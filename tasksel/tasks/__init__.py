@@ -1,0 +1,1 @@
+"""What a task is and where its rows come from; imports from `display` down."""

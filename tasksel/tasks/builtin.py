@@ -1,4 +1,4 @@
-"""The built-in suite: generated English tasks with known kinship, the default when neither hub nor data is at hand.
+"""The built-in suite: generated English tasks that are related in known ways, the default when neither hub nor data is at hand.
 
     opinions   praise and blame under negation and contrast: three reviews, a rating, a list of complaints
     pairs      does the second sentence follow from, repeat or resemble the first?
@@ -6,7 +6,7 @@
     questions  what kind of answer is asked for?
     endings    what happened next?
 
-A task is a row of values over one generator; kin are rows of the same generator over disjoint nouns, so that what
+A task is a row of values over one generator; related tasks are rows of the same generator over disjoint nouns, so that what
 carries over from one to the other is the skill. Words are drawn alike for every label: no single word gives it away.
 """
 
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from tasksel.errors import unknown
 from tasksel.tasks import builtin_words as words
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Kind, Task
+from tasksel.tasks.infer import DEFAULT_METRIC
+from tasksel.tasks.task import BuiltinSource, Kind, Task
 
 Row = dict[str, Any]
 Draw = Callable[
@@ -36,7 +37,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "questions": ("question_type",),
     "endings": ("endings_daily",),
 }
-"""The known kinship: tasks of one family need the same skill; a family of one has no kin in the suite."""
+"""Related tasks: those of one family need the same skill; a family of one has no related task in the suite."""
 
 
 # --- the template engine ----------------------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def _opinion(rng: Random, nouns: Sequence[str], sign: int) -> tuple[str, int]:
 
 
 def _verdict(rng: Random, nouns: Sequence[str], sign: int) -> str:
-    """A clause that judges the whole: `we did not regret the film`."""
+    """A clause about the whole: `we did not regret the film`."""
     who, noun = rng.choice(("I", "we", "my friends", "both of us")), rng.choice(nouns)
     if rng.random() < 0.5:
         return f"{who} {_form(rng.choice(words.VERDICTS[sign]), False)} the {noun}"
@@ -84,7 +85,7 @@ def _verdict(rng: Random, nouns: Sequence[str], sign: int) -> str:
 
 
 def _sentiment(rng: Random, turn: int, *, venue: words.Venue) -> Row:
-    """A review; in a contrast, the judgement of the whole counts and that of a part does not."""
+    """A review; in a contrast, the opinion of the whole counts and that of a part does not."""
     label = turn % 2
     sign = 1 if label else -1
     major = _verdict(rng, venue.whole, sign) if rng.random() < 0.5 else _opinion(rng, venue.whole, sign)[0]
@@ -150,7 +151,7 @@ def _entailment(rng: Random, turn: int, *, things: words.Table) -> Row:
 
 
 def _paraphrase(rng: Random, turn: int) -> Row:
-    """One event told twice in other words and another order, or two that differ in who, in what was done, or to what."""
+    """One event in two wordings and orders, or two that differ in who, in what was done, or to what."""
     label = turn % 2
     deed, side, when = rng.choice(words.DEEDS), rng.choice((0, 2)), rng.choice(words.TIMES)
     (who, stranger), ((name, same), another) = rng.sample(words.ROLES, 2), rng.sample(words.OFFICE, 2)
@@ -169,9 +170,9 @@ def _similarity(rng: Random, turn: int) -> Row:
     same = set(rng.sample(range(4), turn % 5))
     first, second = [], []
     for place, table in enumerate(tables):
-        mine, other = rng.sample(table, 2)
-        first.append(rng.choice(mine))
-        second.append(rng.choice(mine if place in same else other))
+        same_meaning, other_meaning = rng.sample(table, 2)
+        first.append(rng.choice(same_meaning))
+        second.append(rng.choice(same_meaning if place in same else other_meaning))
     score = float(sum(weights[place] for place in same))
     return {"sentence1": _sentence(" ".join(first)), "sentence2": _sentence(" ".join(second)), "label": score}
 
@@ -257,7 +258,7 @@ _SPECS: Mapping[str, _Spec] = {
 
 
 def builtin_tasks(seed: int = 0) -> list[Task]:
-    """The tasks of the suite, as values; `builtin_rows` makes their rows.
+    """The tasks of the suite, as values; `builtin_rows` generates their rows.
 
     >>> [task.name for task in builtin_tasks()][:2]
     ['sentiment_films', 'sentiment_restaurants']
@@ -284,9 +285,12 @@ def _task(name: str, spec: _Spec, seed: int) -> Task:
 
 
 def builtin_rows(name: str, seed: int = 0) -> dict[str, list[Row]]:
-    """The rows of one task: 600 to train on and 200 to validate on, the same on every machine for the same seed.
+    """The rows of one task: 600 training and 200 validation rows, the same on every machine for the same seed.
 
-    The first text column of each row is unlike that of every other row, so nothing leaks from one split into the other.
+    The first text column of each row differs from that of every other row, so no row is in both splits.
+
+    >>> {split: len(rows) for split, rows in builtin_rows("question_type").items()}
+    {'train': 600, 'validation': 200}
 
     Raises:
         UserError: no such task in the suite.

@@ -1,6 +1,6 @@
 """The vocabulary of the built-in suite, as data: word lists, tables of phrases, and the domains that share a skill.
 
-A verb written `caught/catch` stands in its past and base form; a word written `grows/grow` in its singular and plural.
+A verb written `caught/catch` has its past and base form; a word written `grows/grow` in its singular and plural.
 A hyphen in such a form is a space: `threw-away/throw-away`.
 """
 
@@ -16,7 +16,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _phrases(text: str) -> tuple[str, ...]:
-    """What stands between bars or on lines of its own."""
+    """The phrases between bars or line breaks."""
     return tuple(phrase.strip() for phrase in text.strip().replace("\n", "|").split("|"))
 
 

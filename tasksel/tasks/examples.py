@@ -1,23 +1,31 @@
-"""From rows as they stand in a file to examples: texts, choices, and labels as numbers."""
+"""From the rows of a file to examples: texts, choices, and labels as numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.tasks.files import Row, need_columns, template_columns
-from tasksel.tasks.task import HubSource, Task
+from tasksel.tasks.row_sources import HubSource
+
+if TYPE_CHECKING:
+    from tasksel.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a task: one or two texts each, the choices where there are any, and `labels` [rows] or [rows, labels]."""
+    """Rows of a task: one or two texts each, the choices of multiple choice, and `labels` [rows] or [rows, labels].
+
+    >>> split = Split([("fine",), ("poor",), ("good",)], None, np.array([1, 0, 1]))
+    >>> split.take([1, 2]).texts
+    [('poor',), ('good',)]
+    """
 
     texts: list[tuple[str, ...]]
     choices: list[list[str]] | None
@@ -36,7 +44,7 @@ def to_split(task: Task, rows: list[Row], *, labelled: bool = True) -> Split:
     """Rows as texts and labels; without labels (`labelled=False`) the labels are zeros.
 
     Raises:
-        UserError: see `load`.
+        UserError: see `tasksel.tasks.load.load_data`.
     """
     parts = (*task.text, *((task.choices,) if isinstance(task.choices, str) else task.choices or ()))
     if task.explode:
@@ -58,7 +66,7 @@ def to_split(task: Task, rows: list[Row], *, labelled: bool = True) -> Split:
 
 
 def _explode(rows: list[Row], column: str, label: str) -> list[Row]:
-    """One row an item of the list in `column`; its label is 1 where the item is among the row's answers (ReCoRD)."""
+    """One row per item of the list in `column`; its label is 1 where the item is among the row's answers (ReCoRD)."""
     need_columns(rows, [column, label])
     return [
         Row({**row.values, column: item, label: int(item in row.values[label])}, row.where)
@@ -68,17 +76,19 @@ def _explode(rows: list[Row], column: str, label: str) -> list[Row]:
 
 
 def _render(part: str, values: dict[str, Any]) -> str:
-    known = {name: "" if value is None else value for name, value in values.items()}  # a null is no text, not "None"
-    return str(part.format_map(known) if "{" in part else known[part]).strip()
+    texts = {
+        name: "" if value is None else value for name, value in values.items()
+    }  # a null is an empty text, not "None"
+    return str(part.format_map(texts) if "{" in part else texts[part]).strip()
 
 
 def _has_text(task: Task, row: Row) -> bool:
-    """Whether every text has a word. Only a hub's rows may be left out: nobody here can mend those."""
+    """Whether every text has a word. Only a hub's rows may be left out, because the user cannot correct those."""
     for part in task.text:
         if not _render(part, row.values):
             if isinstance(task.source, HubSource):
                 return False
-            raise UserError(f"{row.where}: the text in '{part}' is empty; fill it or take the row out")
+            raise UserError(f"{row.where}: the text in '{part}' is empty; fill it or remove the row")
     return True
 
 

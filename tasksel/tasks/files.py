@@ -1,6 +1,6 @@
-"""Rows of local CSV, TSV, JSONL and Parquet files, each with the line it stands on.
+"""Rows of local CSV, TSV, JSONL and Parquet files, each with its line.
 
-The readers are the standard library's and pyarrow's; every complaint names file and line.
+The readers are the standard library's and pyarrow's; every error names file and line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 @dataclass(frozen=True)
 class Row:
-    """One row and where it stands, e.g. `train.jsonl:17`."""
+    """One row and its place, e.g. `train.jsonl:17`."""
 
     values: dict[str, Any]
     where: str
@@ -34,12 +34,12 @@ def read_rows(path: Path) -> list[Row]:
     """
     readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
     if not path.is_file():
-        near = (
+        siblings = (
             sorted(other.name for other in path.parent.glob("*") if other.suffix in ENDINGS)
             if path.parent.is_dir()
             else []
         )
-        raise UserError(f"no file {path}" + (f"; in that folder: {', '.join(near[:8])}" if near else ""))
+        raise UserError(f"no file {path}" + (f"; in that folder: {', '.join(siblings[:8])}" if siblings else ""))
     if path.suffix not in readers:
         raise UserError(
             f"{path}: cannot read '{path.suffix or 'a file without an ending'}'; allowed: {', '.join(ENDINGS)}"
@@ -95,7 +95,14 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def template_columns(parts: Iterable[str]) -> list[str]:
-    """The columns that column names and `{templates}` use: `("{a} {b}", "c")` uses a, b and c."""
+    """The columns that column names and `{templates}` use, each once.
+
+    >>> template_columns(("{premise} {hypothesis}", "label"))
+    ['premise', 'hypothesis', 'label']
+
+    Raises:
+        UserError: a broken template.
+    """
     columns: list[str] = []
     for part in parts:
         try:
@@ -114,7 +121,7 @@ def need_columns(rows: list[Row], columns: Iterable[str]) -> None:
     """Refuses rows that lack a column.
 
     Raises:
-        UserError: names the column, the row's place, and the columns that are there.
+        UserError: names the column, the row's place, and the columns that it has.
     """
     for row in rows:
         for column in columns:

@@ -1,7 +1,7 @@
-"""Rows of data sets on the Hugging Face hub, or of the cache that an earlier load filled.
+"""Reads rows of data sets on the Hugging Face hub, or of the cache that an earlier load filled.
 
 No code from the hub is ever run. A data set that still has a loading script is read from the Parquet branch that the
-hub made of it: `revision: refs/convert/parquet`, with `folder` the configuration's folder there. With no network the
+hub converted it to: `revision: refs/convert/parquet`, with `folder` the configuration's folder there. With no network the
 cache serves what was loaded before. This is the only file that imports `datasets`.
 """
 
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.tasks.infer import class_names
-from tasksel.tasks.sources import HubSource
+from tasksel.tasks.row_sources import HubSource
 
-if TYPE_CHECKING:  # `datasets` takes a second to import: only who reads from the hub pays for it
+if TYPE_CHECKING:  # `datasets` takes a second to import, and only rows of the hub need it
     from datasets import Dataset, DatasetDict
 
 PARQUET_BRANCH = "refs/convert/parquet"
 COMMIT = re.compile(r"[0-9a-f]{40}")
-ANSWER_WITHIN = 10.0  # seconds; ours
+TIMEOUT = 10.0  # seconds; ours
 
 
 def hub_rows(
@@ -31,9 +31,11 @@ def hub_rows(
 ) -> dict[str, list[dict[str, Any]]]:
     """The rows of every split in `source.splits`, by our name for the split.
 
-    A class label is its index; a list of class labels is a list of names, which cannot be taken for a multi-hot list.
-    With `label` and `labels` given, the class labels of that column must be as many as `labels`; where they are the same
-    names, and some are numbers (stars), they come as names, because an index could be taken for a name.
+    A class label is its index; a list of class labels is a list of names, which cannot be mistaken for a multi-hot list.
+    With `label` and `labels`, the class labels of that column must be as many as `labels`; where they are the same
+    names, and some are numbers (stars), they are returned as names, because an index could be mistaken for a name.
+
+    >>> hub_rows(HubSource(path="nyu-mll/glue", config="rte"), name="rte")["train"][0]  # doctest: +SKIP
 
     Raises:
         UserError: no network and nothing in the cache, or no such data set, revision, folder, configuration or split;
@@ -43,10 +45,10 @@ def hub_rows(
     for split in source.splits.values():
         if split not in loaded:
             raise unknown("split", split, loaded, f"task '{name}', hub id '{source.path}'")
-    chosen = {ours: loaded[theirs] for ours, theirs in source.splits.items()}
-    for split in chosen.values():
-        _check_labels(split, source, name, label, labels)
-    return {ours: plain_rows(split, label=label, labels=labels) for ours, split in chosen.items()}
+    chosen = {split: loaded[hub_name] for split, hub_name in source.splits.items()}
+    for rows in chosen.values():
+        _check_labels(rows, source, name, label, labels)
+    return {split: plain_rows(rows, label=label, labels=labels) for split, rows in chosen.items()}
 
 
 def hub_revision(source: HubSource, *, name: str) -> str:
@@ -78,36 +80,36 @@ def load_hub(source: HubSource, name: str) -> DatasetDict:
     import datasets
 
     listing = _find(source, name)
-    wanted = listing.commit if listing else source.revision
+    revision = listing.commit if listing else source.revision
     subset = _subset(source, listing, name)
     with _quiet(), _offline(listing is None):
         try:
-            loaded = datasets.load_dataset(source.path, source.config, revision=wanted, **subset)
+            loaded = datasets.load_dataset(source.path, source.config, revision=revision, **subset)
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             raise _explained(error, source, name) from error
-    held = held_commit(loaded)
-    # With no network the library serves any commit it has. A cache that `datasets` 2 made is named after no commit.
-    known = listing is None or COMMIT.fullmatch(held)
-    if known and held != wanted and COMMIT.fullmatch(wanted or ""):
+    cached = held_commit(loaded)
+    # With no network the library serves any commit it has. A cache that `datasets` 2 wrote is named after no commit.
+    comparable = listing is None or COMMIT.fullmatch(cached)
+    if comparable and cached != revision and COMMIT.fullmatch(revision or ""):
         raise UserError(
-            f"task '{name}': no network for hub id '{source.path}', and the cache holds commit {held}, not {wanted}; "
+            f"task '{name}': no network for hub id '{source.path}', and the cache holds commit {cached}, not {revision}; "
             "fill it on a machine that has a network"
         )
     return loaded
 
 
 def _find(source: HubSource, name: str) -> _Listing | None:
-    """What the hub says of the data set; None where it says nothing: no network, or a hub out of order.
+    """What the hub lists of the data set; None where it does not answer: no network, or a fault of the hub.
 
-    Asked first, because the library, left alone, tries for minutes to reach the hub before it looks into its cache,
-    and takes whatever lies in the cache when it meets a mistake.
+    The hub is asked first, because the library by itself tries for minutes to reach the hub before it reads its cache,
+    and after an error uses whatever the cache holds.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     where = f"task '{name}': hub id '{source.path}'"
     try:
-        info = HfApi().dataset_info(source.path, revision=source.revision, timeout=ANSWER_WITHIN)
+        info = HfApi().dataset_info(source.path, revision=source.revision, timeout=TIMEOUT)
     except HFValidationError as error:
         raise UserError(f"{where} is not of the form owner/name") from error
     except GatedRepoError as error:
@@ -128,19 +130,19 @@ def _find(source: HubSource, name: str) -> _Listing | None:
 
 
 def _subset(source: HubSource, listing: _Listing | None, name: str) -> dict[str, Any]:
-    """What picks the files of `source.folder`, in the two layouts that the Parquet branch has had.
+    """The options of `load_dataset` that pick the files of `source.folder`, in the two layouts that the Parquet branch has had.
 
-    The library names the cache of picked files after their addresses, which nobody knows with no network. So they are
+    The library names the cache of picked files after their addresses, which are not known without a network. So they are
     cached under a name of ours: passed as such when they are fetched, built from the same keywords when they are read.
     """
     from datasets import BuilderConfig
 
     if source.folder is None:
         return {}
-    theirs = sorted(set(source.splits.values()))
-    named = {"folder": source.folder, "splits": " ".join(theirs)}
+    hub_splits = sorted(set(source.splits.values()))
+    keywords = {"folder": source.folder, "splits": " ".join(hub_splits)}
     if listing is None:
-        return named
+        return keywords
     layout = re.compile(re.escape(source.folder) + r"/(?:(?P<newer>[^/]+)/[^/]+|[^/]*-(?P<older>[^/-]+))\.parquet")
     files: dict[str, list[str]] = {}
     for file in listing.files:
@@ -149,32 +151,32 @@ def _subset(source: HubSource, listing: _Listing | None, name: str) -> dict[str,
     hint = f"task '{name}', hub id '{source.path}'"
     if not files:
         raise unknown("folder", source.folder, {file.split("/")[0] for file in listing.files if "/" in file}, hint)
-    for split in theirs:
+    for split in hub_splits:
         if split not in files:
             raise unknown("split", split, files, hint)
-    picked = {split: files[split] for split in theirs}
-    return {"data_files": picked, "config_id": BuilderConfig("default").create_config_id(named)}
+    picked = {split: files[split] for split in hub_splits}
+    return {"data_files": picked, "config_id": BuilderConfig("default").create_config_id(keywords)}
 
 
 def held_commit(loaded: DatasetDict) -> str:
-    """The cache files a data set under its commit: `.../<config>/<version>/<commit>/<split>.arrow`."""
+    """The commit under which the cache keeps a data set: `.../<config>/<version>/<commit>/<split>.arrow`."""
     return next(Path(file["filename"]).parent.name for split in loaded.values() for file in split.cache_files)
 
 
 def _explained(error: Exception, source: HubSource, name: str) -> UserError:
-    """What the library's error means for the user, and what to do about it."""
-    said = one_line(error)
-    if missing := re.search(r"BuilderConfig '(.*?)' not found. Available: \[(.*)\]", said):
+    """The library's error as a line for the user, with what to do about it."""
+    message = one_line(error)
+    if missing := re.search(r"BuilderConfig '(.*?)' not found. Available: \[(.*)\]", message):
         known = re.findall(r"'(.*?)'", missing[2])
         return unknown("config", missing[1], known, f"task '{name}', hub id '{source.path}'")
-    if isinstance(error, ConnectionError) or "Couldn't find cache" in said:
+    if isinstance(error, ConnectionError) or "Couldn't find cache" in message:
         return UserError(
             f"task '{name}': no network for hub id '{source.path}': "
             "give a local folder with --data, or fill the cache on a machine that has one"
         )
     pinned = f" at revision '{source.revision}'" if source.revision else ""
     return UserError(
-        f"task '{name}': hub id '{source.path}'{pinned} could not be read ({type(error).__name__}: {said})"
+        f"task '{name}': hub id '{source.path}'{pinned} could not be read ({type(error).__name__}: {message})"
     )
 
 
@@ -198,45 +200,45 @@ def plain_rows(split: Dataset, *, label: str | None = None, labels: Sequence[str
             for row in rows:
                 row[column] = [names[index] for index in row[column] or ()]
         elif column == label and names == tuple(labels) and any(name.lstrip("-").isdecimal() for name in names):
-            known = dict(enumerate(names))
+            name_of = dict(enumerate(names))
             for row in rows:
-                row[column] = known.get(row[column])
+                row[column] = name_of.get(row[column])
     return rows
 
 
 @contextmanager
 def _offline(unreachable: bool) -> Iterator[None]:
-    """The library's own offline mode while it lasts, where the hub did not answer."""
+    """The library's own offline mode within the block, where the hub did not answer."""
     import datasets
     from huggingface_hub import constants
 
-    was = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = unreachable
     try:
         yield
     finally:
-        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = was
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and no chatter of `datasets` and its hub client while it lasts."""
+    """No progress bars and no log lines of `datasets` and its hub client within the block."""
     import datasets
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
 
-    speakers = (datasets.utils.logging, hub_logging)
-    levels = [speaker.get_verbosity() for speaker in speakers]
+    loggers = (datasets.utils.logging, hub_logging)
+    levels = [logger.get_verbosity() for logger in loggers]
     bars = not datasets.utils.are_progress_bars_disabled(), not are_progress_bars_disabled()
     datasets.disable_progress_bars()
     disable_progress_bars()
-    for speaker in speakers:
-        speaker.set_verbosity_error()
+    for logger in loggers:
+        logger.set_verbosity_error()
     try:
         yield
     finally:
-        for speaker, level in zip(speakers, levels, strict=True):
-            speaker.set_verbosity(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.set_verbosity(level)
         if bars[0]:
             datasets.enable_progress_bars()
         if bars[1]:

@@ -1,6 +1,6 @@
 """Rows of pandas DataFrames, lists of dicts and Hugging Face Datasets, with the place of each and the type of its label.
 
-Neither pandas nor `datasets` is imported: whoever hands over a DataFrame has done so.
+Neither pandas nor `datasets` is imported here: a caller that has a DataFrame has imported it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ class Table:
 
 
 def container_of(data: Any) -> Container | None:
-    """What holds the data, by the name of its type or of one it derives from; None where it is nothing we read."""
+    """The container of the data, by the name of its type or of a base class of it; None for one that is not read.
+
+    >>> container_of([{"text": "fine"}]), container_of("reviews.csv"), container_of(7)
+    ('list', 'path', None)
+    """
     libraries: dict[tuple[str, str], Container] = {
         ("pandas", "DataFrame"): "DataFrame",
         ("datasets", "Dataset"): "Dataset",
@@ -47,7 +51,7 @@ def read_table(data: Any, columns: Columns, *, split: str = "train") -> Table:
     """The columns that a task reads, as plain values; class labels and categories as their names.
 
     Raises:
-        UserError: no such container, no rows, a missing column (with the nearest), a value that cannot be kept (with its row).
+        UserError: no such container, no rows, a missing column (with the nearest), a value that cannot be stored (with its row).
     """
     readers = {"DataFrame": _frame, "Dataset": _dataset, "list": _dicts}
     container = container_of(data)
@@ -62,7 +66,7 @@ def read_table(data: Any, columns: Columns, *, split: str = "train") -> Table:
 
 
 def _frame(frame: Any, columns: Columns, what: str) -> Table:
-    """Rows of a DataFrame; a complaint names a row by its number, from 1, and its index."""
+    """Rows of a DataFrame; an error names a row by its number, from 1, and its index."""
     names = [str(name) for name in frame.columns]
     _need_columns(names, columns, what)
     for name in columns.used:
@@ -75,9 +79,9 @@ def _frame(frame: Any, columns: Columns, what: str) -> Table:
     categories = getattr(series[columns.label].dtype, "categories", None)
     if categories is None:
         return Table(_plain_rows(rows, columns), None)
-    named = {category: str(category).strip() for category in categories.tolist()}
-    label_type = LabelType("classes", tuple(named.values()))
-    return Table(_plain_rows(rows, columns, label_type, named.get), label_type)
+    names_by_category = {category: str(category).strip() for category in categories.tolist()}
+    label_type = LabelType("classes", tuple(names_by_category.values()))
+    return Table(_plain_rows(rows, columns, label_type, names_by_category.get), label_type)
 
 
 def _dicts(dicts: Sequence[Any], columns: Columns, what: str) -> Table:
@@ -93,7 +97,7 @@ def _dicts(dicts: Sequence[Any], columns: Columns, what: str) -> Table:
 
 
 def _dataset(dataset: Any, columns: Columns, what: str) -> Table:
-    """Rows of a Dataset; an index outside its class labels, -1 by custom, is no label."""
+    """Rows of a Dataset; an index outside its class labels, -1 by custom, is not a label."""
     _need_columns(dataset.column_names, columns, what)
     label_type = feature_type(dataset.features[columns.label])
     names = label_type.names if label_type else ()

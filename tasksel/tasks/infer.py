@@ -1,4 +1,4 @@
-"""What the label column says of a task: its kind, its label names, and how many choices a row has.
+"""Infers a task from its label column: its kind, its label names, and how many choices a row has.
 
     by type     ClassLabel, Categorical     classes, named in their own order
                 lists of ClassLabel         multi-label
@@ -20,6 +20,13 @@ from tasksel.errors import UserError
 from tasksel.tasks.files import Row, need_columns, template_columns
 
 Kind = Literal["single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice"]
+DEFAULT_METRIC: dict[str, str] = {
+    "single_sentence_classification": "accuracy",
+    "pair_classification": "accuracy",
+    "regression": "pearson_spearman",
+    "multi_label": "macro_f1",
+    "multiple_choice": "accuracy",
+}
 Texts = str | Sequence[str]  # a column, or several
 
 CLASSES = ("single_sentence_classification", "pair_classification")
@@ -27,7 +34,7 @@ CLASSES = ("single_sentence_classification", "pair_classification")
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that a task is made of, and what its user says of them; None is left to the data.
+    """The columns that a task reads, and what its user says of them; None is inferred from the data.
 
     Attributes:
         text, label, choices, kind, labels: as in `Task`.
@@ -61,7 +68,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class LabelType:
-    """What a typed label column says of itself, before any value is looked at."""
+    """What the type of a label column says, before any value is read."""
 
     holds: Literal["classes", "multi_label", "regression"]
     names: tuple[str, ...] = ()  # in the order of their indices
@@ -74,7 +81,7 @@ def class_names(feature: object) -> tuple[str, ...] | None:
 
 
 def feature_type(feature: object) -> LabelType | None:
-    """What a feature of a Hugging Face data set says of its column; None where only the values can tell.
+    """What the feature of a column of a Hugging Face data set says of it; None where the values decide.
 
     >>> from datasets import ClassLabel, Value
     >>> feature_type(ClassLabel(names=["no", "yes"]))
@@ -92,7 +99,7 @@ def infer_shape(rows: Sequence[Row], columns: Columns, label_type: LabelType | N
     """A task's kind, label names and number of choices: what the user says, else the column's type, else its values.
 
     Raises:
-        UserError: a missing column, a row of a classification task without a label, choices that are no list.
+        UserError: a missing column, a row of a classification task without a label, choices that are not a list.
     """
     need_columns(list(rows), columns.used)
     values = [row.values[columns.label] for row in rows]
@@ -118,7 +125,7 @@ def declared_kind(label_type: LabelType | None, columns: Columns) -> Kind | None
 
 
 def infer_kind(values: Sequence[Any], columns: Sequence[str], choices: object) -> Kind:
-    """The kind that the values of the label column show.
+    """The kind that the values of the label column imply.
 
     >>> infer_kind(["good", "bad"], ["text"], None)
     'single_sentence_classification'
@@ -147,7 +154,7 @@ def _is_fraction(value: str) -> bool:
 
 
 def infer_labels(values: Sequence[Any], kind: Kind) -> tuple[str, ...]:
-    """The label names that stand in the rows, sorted; numbers by size, so that stars run 1, 2, 3 and not 1, 10, 2.
+    """The label names in the rows, sorted; numbers by size, so that stars run 1, 2, 3 and not 1, 10, 2.
 
     >>> infer_labels([10, 2, 1], "single_sentence_classification")
     ('1', '2', '10')
@@ -158,17 +165,17 @@ def infer_labels(values: Sequence[Any], kind: Kind) -> tuple[str, ...]:
         ]
         if all(len(items) == len(lists[0]) and all(item in (0, 1) for item in items) for items in lists):
             return tuple(f"label_{i}" for i in range(len(lists[0])))
-        seen = {str(item).strip() for items in lists for item in items}
+        names = {str(item).strip() for items in lists for item in items}
     else:
-        seen = {str(value).strip() for value in values}
-    return tuple(sorted(seen, key=lambda name: (0, int(name), "") if name.lstrip("-").isdecimal() else (1, 0, name)))
+        names = {str(value).strip() for value in values}
+    return tuple(sorted(names, key=lambda name: (0, int(name), "") if name.lstrip("-").isdecimal() else (1, 0, name)))
 
 
 def count_choices(rows: Sequence[Row], choices: str | tuple[str, ...]) -> int:
     """The most choices that a row has.
 
     Raises:
-        UserError: `choices` is one column, and a row of it holds no list.
+        UserError: `choices` is one column, and a row of it does not hold a list.
     """
     if not isinstance(choices, str):
         return len(choices)
@@ -179,11 +186,11 @@ def count_choices(rows: Sequence[Row], choices: str | tuple[str, ...]) -> int:
 
 
 def need_labels(rows: Sequence[Row], label: str) -> None:
-    """Refuses rows of a classification task that have no label: nothing is not a class.
+    """Refuses rows of a classification task that have no label: a missing label is not a class.
 
     Raises:
         UserError: the first such row.
     """
     for row in rows:
         if row.values[label] is None or not str(row.values[label]).strip():
-            raise UserError(f"{row.where}: no label in '{label}'; fill it or take the row out")
+            raise UserError(f"{row.where}: no label in '{label}'; fill it or remove the row")

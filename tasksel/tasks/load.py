@@ -1,6 +1,6 @@
-"""From a task to rows, splits, token ids and batches.
+"""From a task to the rows that are trained on and scored.
 
-    rows -> Split (texts, labels) -> train | dev | test -> Encoded (token ids) -> batches of like length
+    rows -> Split (texts, labels) -> train | dev | test        `tasksel.model.encoding` makes token ids of them
 
 `dev` is a seeded, stratified tenth of train, for choosing checkpoints; `test` is the public validation set and is only ever scored.
 """
@@ -24,34 +24,52 @@ from tasksel.tasks.hub import hub_rows
 from tasksel.tasks.infer import CLASSES
 from tasksel.tasks.task import FileSource, HubSource, Subsample, Task
 
-DEV_SHARE = 0.1  # the authors' share (methods: ScaLearn)
-
-
+DEV_SHARE = 0.1  # ScaLearn's code
 HELD_OUT = 0.2  # ours: the test share of a file that comes without a validation file
 
 
 @dataclass(frozen=True)
 class Data:
-    """A task's rows, split for training."""
+    """A task's rows, split for training.
+
+    Attributes:
+        train: rows to learn from.
+        dev: rows to choose the checkpoint by.
+        test: the public validation set, only ever scored.
+        more: other splits that are scored too, by name (MNLI's mismatched).
+
+    >>> from tasksel.tasks.registry import get_task
+    >>> data = load_data(get_task("sentiment_films"), rows=100)
+    >>> len(data.train), len(data.dev), len(data.test)
+    (90, 10, 200)
+    """
 
     train: Split
     dev: Split
     test: Split
-    more: dict[str, Split] = field(default_factory=dict)  # other splits that are scored too (MNLI's mismatched)
+    more: dict[str, Split] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of every row of every split: what was trained on, wherever it lay."""
+        """16 hex digits of every row of every split, wherever the rows are read from."""
         parts = (self.train, self.dev, self.test, *self.more.values())
         return value_hash([[split.texts, split.choices, split.labels.tolist()] for split in parts])
 
 
 def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
-    """A task's splits; `rows` caps train and dev together by a seeded, stratified draw, unless the task's own draw says how many shots.
+    """A task's splits.
+
+    Args:
+        rows: at most so many rows for train and dev together, by a seeded, stratified draw; a task with `draw.shots` ignores it.
+        seed: of that draw, and of the dev rows.
 
     Raises:
         UserError: a missing column, an empty text, a label outside the label set (each with its place), a train split of one class,
             fewer shots than classes or more than rows.
+
+    >>> from tasksel.tasks.registry import get_task
+    >>> load_data(get_task("entail_travel"), rows=50, seed=1).train.texts[0][0].endswith(".")
+    True
     """
     splits = read_splits(task)
     if "train" not in splits:
@@ -60,17 +78,16 @@ def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     if "validation" in splits:
         test = splits["validation"]
     else:  # always the same rows, whatever the seed: a test set must not move
-        held = set(stratified(train.labels, max(1, round(HELD_OUT * len(train))), seed=0))
-        test, train = train.take(sorted(held)), train.take([i for i in range(len(train)) if i not in held])
+        held_out = stratified(train.labels, max(1, round(HELD_OUT * len(train))), seed=0)
+        test, train = train.take(sorted(held_out)), train.take(_others(len(train), held_out))
     test = _scored(test, task.draw)
-    drawn_by = seed if task.draw.seed is None else task.draw.seed
+    draw_seed = seed if task.draw.seed is None else task.draw.seed
     if task.draw.shots is not None:
-        kept, dev = _few(task, train, task.draw.shots, seed=drawn_by)
+        kept, dev = _few_shot(task, train, task.draw.shots, seed=draw_seed)
     else:
-        train = _capped(task, train, rows, seed=drawn_by)
-        dev = stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=drawn_by)
-        held = set(dev)
-        kept, dev = [i for i in range(len(train)) if i not in held], sorted(dev)
+        train = _capped(task, train, rows, seed=draw_seed)
+        dev = sorted(stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=draw_seed))
+        kept = _others(len(train), dev)
     _need_classes(task, train.labels[kept] if task.draw.shots else train.labels)
     more = {
         name: _scored(split, task.draw) for name, split in splits.items() if name not in ("train", "validation", "test")
@@ -111,10 +128,10 @@ def _scored(test: Split, draw: Subsample) -> Split:
     return test.take(sorted(stratified(test.labels, draw.test_rows, seed=0)))
 
 
-def _few(task: Task, train: Split, shots: int, *, seed: int) -> tuple[list[int], list[int]]:
+def _few_shot(task: Task, train: Split, shots: int, *, seed: int) -> tuple[list[int], list[int]]:
     """Indices of exactly `shots` rows to learn from, each class among them, and of others to choose the checkpoint by.
 
-    That every class has a row is ours: the shares of a plain draw would leave rare classes out of so few rows.
+    Ours: every class has a row. A plain stratified draw would leave rare classes out of so few rows.
 
     Raises:
         UserError: fewer rows than classes, or more than there are.
@@ -122,28 +139,29 @@ def _few(task: Task, train: Split, shots: int, *, seed: int) -> tuple[list[int],
     classes = len(task.labels) if task.kind in CLASSES else 1
     if shots < classes:
         raise UserError(
-            f"{shots} rows for '{task.name}', which has {classes} classes: give at least one row a class, {classes} or more"
+            f"{shots} rows for '{task.name}', which has {classes} classes: give at least one row per class, {classes} or more"
         )
     if shots >= len(train):
         raise UserError(
             f"{shots} rows of '{task.name}', which has {len(train)} training rows: give at most {len(train) - 1} "
             "(one must be left to choose the checkpoint by), or take the full data"
         )
-    first = _one_each(train.labels, seed=seed) if task.kind in CLASSES else []
-    rest = _others(len(train), first)
-    first += [rest[i] for i in stratified(train.labels[rest], shots - len(first), seed=seed)]
-    rest = _others(len(train), first)
+    chosen = _one_per_class(train.labels, seed=seed) if task.kind in CLASSES else []
+    rest = _others(len(train), chosen)
+    chosen += [rest[i] for i in stratified(train.labels[rest], shots - len(chosen), seed=seed)]
+    rest = _others(len(train), chosen)
     dev = min(len(rest), task.draw.dev or shots)
-    return first, [rest[i] for i in stratified(train.labels[rest], dev, seed=seed)]
+    return chosen, [rest[i] for i in stratified(train.labels[rest], dev, seed=seed)]
 
 
-def _one_each(labels: np.ndarray, *, seed: int) -> list[int]:
-    """The index of a seeded row of each class that there is."""
+def _one_per_class(labels: np.ndarray, *, seed: int) -> list[int]:
+    """The index of a seeded row of each class in the labels."""
     rng = np.random.default_rng(seed)
     return [int(rng.choice(np.flatnonzero(labels == label))) for label in np.unique(labels)]
 
 
 def _others(count: int, taken: list[int]) -> list[int]:
+    """The indices below `count` that are not taken, in order."""
     return sorted(set(range(count)) - set(taken))
 
 
@@ -153,7 +171,7 @@ def read_splits(task: Task) -> dict[str, Split]:
     Raises:
         UserError: see `load_data`.
     """
-    if isinstance(task.source, HubSource):  # asked once a process: every stage loads the task anew
+    if isinstance(task.source, HubSource):  # read once per process, because every stage loads the task
         return _hub_splits(task.model_dump_json())
     if isinstance(task.source, FileSource):
         rows = {split: read_rows(Path(path)) for split, path in task.source.files.items() if split != "test"}
@@ -171,7 +189,7 @@ def _hub_splits(task_json: str) -> dict[str, Split]:
 
 
 def _placed(task: Task, loaded: dict[str, list[dict[str, Any]]]) -> dict[str, list[Row]]:
-    """Rows that stand in no file, with the place that a complaint names."""
+    """Rows that are not in a file, each with the place that an error message names."""
     return {
         split: [Row(values, f"{task.name}/{split}:{n}") for n, values in enumerate(rows, 1)]
         for split, rows in loaded.items()
@@ -182,6 +200,9 @@ def stratified(labels: np.ndarray, count: int, *, seed: int) -> list[int]:
     """`count` seeded indices that keep the label shares: systematic sampling over rows sorted by label, shuffled within one.
 
     The same rule serves classes, multi-hot rows and numbers (which it spreads over their range). Ours.
+
+    >>> sorted(stratified(np.array([0] * 8 + [1] * 4), 3, seed=0))  # two of class 0, one of class 1
+    [3, 7, 8]
     """
     draw = random.Random(seed)
     keys = [tuple(label) if labels.ndim == 2 else label for label in labels.tolist()]

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def decide(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The decision behind logits: argmax for classes, logit > 0 (probability over one half) for each of several labels."""
+    """The predicted labels of logits: argmax for classes, logit > 0 (probability over one half) for each of several labels.
+
+    >>> decide(np.array([[0.1, 2.0]]), np.array([1])), decide(np.array([[0.1, -2.0]]), np.array([[1, 0]]))
+    (array([1]), array([[1, 0]]))
+    """
     return (logits > 0).astype(int) if labels.ndim == 2 else logits.argmax(-1)
 
 
@@ -51,7 +55,7 @@ def _correlation(name: str) -> Metric:
         import numpy as np
         from scipy import stats
 
-        if len(labels) < 2:  # nor has a single row
+        if len(labels) < 2:  # a single row has no correlation either
             return 0.0
         with warnings.catch_warnings():  # a constant prediction has no correlation: it counts as 0
             warnings.simplefilter("ignore")
@@ -62,6 +66,7 @@ def _correlation(name: str) -> Metric:
 
 _pearson, _spearman = _correlation("pearsonr"), _correlation("spearmanr")
 
+# Use: `METRICS["macro_f1"](logits, labels)`, or `score`; the names are those of `Task.metric`.
 METRICS: dict[str, Metric] = {
     "accuracy": _accuracy,
     "f1": _f1("binary"),  # of the class with index 1, as in GLUE

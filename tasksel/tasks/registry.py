@@ -1,11 +1,10 @@
-"""Where tasks are looked up by name: the built-in suite, a folder of task folders, or the catalogues of published suites.
+"""Looks tasks up by name: in the built-in suite, in a folder of task folders, or in the catalogues of published suites.
 
-A catalogue is data: one YAML file a suite in `tasksel/catalog/`, each entry the fields of `Task`.
+A catalogue is data: one YAML file per suite in `tasksel/tasks/suites/`, each entry the fields of `Task`.
 """
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +13,9 @@ import yaml
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.tasks.builtin import builtin_tasks
 from tasksel.tasks.files import ENDINGS
-from tasksel.tasks.task import DEFAULT_METRIC, FileSource, Task, TaskSet
+from tasksel.tasks.task import Task, TaskSet
 
 CATALOG = Path(__file__).parent / "suites"
-SPLIT_NAMES = ("train", "validation", "test")
 
 
 @cache
@@ -27,65 +25,26 @@ def _suite(path: Path) -> TaskSet:
 
 
 def suites() -> dict[str, TaskSet]:
-    """Every published suite that has a catalogue file, by name."""
-    return {path.stem: _suite(path) for path in sorted(CATALOG.glob("*.yaml"))}
+    """Every published suite that has a catalogue file, by name.
 
-
-def task_from_folder(folder: Path) -> Task:
-    """The task of a folder that holds `task.json` and one file a split.
-
-    Raises:
-        UserError: no `task.json`, a broken one, or no training file.
+    >>> "glue" in suites()
+    True
     """
-    card = folder / "task.json"
-    try:
-        described = json.loads(card.read_text(encoding="utf-8"))
-        files = {
-            split: str(path.resolve())
-            for split in SPLIT_NAMES
-            for ending in ("jsonl", "csv", "tsv", "parquet")
-            if (path := folder / f"{split}.{ending}").is_file()
-        }
-        kind = described["kind"]
-        if "train" not in files:
-            raise UserError("no training file beside it; give train.jsonl (or .csv, .tsv, .parquet)")
-        choices = "choices" if kind == "multiple_choice" else None
-        return Task(
-            name=described["name"],
-            suite=described.get("suite", "own"),
-            kind=kind,
-            text=_texts(tuple(name for name in described["text_fields"] if name != choices)),
-            choices=choices,
-            num_choices=described.get("num_choices") or (described.get("num_labels") if choices else None),
-            label=described.get("label_field", "label"),
-            labels=() if kind in ("regression", "multiple_choice") else tuple(described["label_names"]),
-            metric=described.get("metric") or DEFAULT_METRIC[kind],
-            source=FileSource(files=files),
-            licence=described.get("upstream_licence") or described.get("licence") or "not stated",
-            note=described.get("note") or "",
-        )
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no task.json there; a task folder holds task.json and train.jsonl") from error
-    except UserError as error:
-        raise UserError(f"{card}: {error}") from error
-    except (KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{card}: not a task description ({type(error).__name__}: {one_line(error)})") from error
-
-
-def _texts(fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Three text fields become two: what follows the first joins it, as a question joins its passage."""
-    return fields if len(fields) < 3 else ("{" + "} {".join(fields[:-1]) + "}", fields[-1])
+    return {path.stem: _suite(path) for path in sorted(CATALOG.glob("*.yaml"))}
 
 
 def _folder_set(root: Path) -> TaskSet:
     folders = [root] if (root / "task.json").is_file() else sorted(path.parent for path in root.glob("*/task.json"))
     if not folders:
         raise UserError(f"{root}: no task folders there (a folder with task.json each)")
-    return TaskSet(map(task_from_folder, folders), origin=str(root))
+    return TaskSet(map(Task.from_folder, folders), origin=str(root))
 
 
 def find_tasks(data: str | Path | None = None) -> TaskSet:
     """All tasks of one place: None or "builtin" the built-in suite, "hub" every catalogue, anything else a folder.
+
+    >>> find_tasks().names[:2]
+    ['sentiment_films', 'sentiment_restaurants']
 
     Raises:
         UserError: the folder is not there or holds no task.
@@ -96,7 +55,7 @@ def find_tasks(data: str | Path | None = None) -> TaskSet:
         by_name: dict[str, Task] = {}
         for suite in suites().values():
             for task in suite:
-                by_name.setdefault(task.name, task)  # RTE stands in GLUE and SuperGLUE, with the same rows
+                by_name.setdefault(task.name, task)  # RTE is in GLUE and SuperGLUE, with the same rows
         return TaskSet(by_name.values(), origin="the catalogues of published suites")
     if not Path(data).is_dir():
         raise UserError(f"no folder {data}; data is a folder of task folders, 'hub' or 'builtin'")
@@ -106,14 +65,20 @@ def find_tasks(data: str | Path | None = None) -> TaskSet:
 def get_task(name: str, *, data: str | Path | None = None) -> Task:
     """One task by name, or by the path of its folder.
 
+    >>> print(get_task("entail_travel"))
+    entail_travel (builtin; pair classification; 2 outputs; accuracy)
+
     Raises:
         UserError: unknown name (with the nearest one).
     """
-    return task_from_folder(Path(name)) if (Path(name) / "task.json").is_file() else find_tasks(data)[name]
+    return Task.from_folder(name) if (Path(name) / "task.json").is_file() else find_tasks(data)[name]
 
 
 def get_tasks(suite: str, *, data: str | Path | None = None) -> TaskSet:
     """The tasks of one suite, e.g. `get_tasks("glue", data="hub")` or `get_tasks("glue", data="a/folder")`.
+
+    >>> get_tasks("glue", data="hub").names[:2]
+    ['cola', 'sst2']
 
     Raises:
         UserError: unknown suite (with the nearest one).
@@ -144,7 +109,7 @@ def read_task_file(path: Path) -> Task:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: broken YAML ({one_line(error)})") from error
     if not isinstance(described, dict):
-        raise UserError(f"{path}: a task file holds the fields of a task, given {type(described).__name__}")
+        raise UserError(f"{path}: a task file must hold the fields of a task, given {type(described).__name__}")
     try:
         return Task(**described)
     except UserError as error:
@@ -152,7 +117,7 @@ def read_task_file(path: Path) -> Task:
 
 
 def resolve_task(
-    named: str,
+    name: str,
     *,
     data: str | Path | None = None,
     text: tuple[str, ...] = (),
@@ -162,15 +127,15 @@ def resolve_task(
     """The task that a user names: a known name, a task folder, a task file (YAML or JSON), or a data file with its columns.
 
     Raises:
-        UserError: unknown name (with the nearest one), a data file without `text`, a column that is not there.
+        UserError: unknown name (with the nearest one), a data file without `text`, a column that is missing.
     """
-    path = Path(named)
+    path = Path(name)
     if path.suffix in (".yaml", ".yml", ".json"):
         return read_task_file(path)
     if path.suffix in ENDINGS:
         if not text:
             raise UserError(
-                f"{named}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
+                f"{name}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
             )
         return Task.from_file(path, text=text, label=label, validation=validation)
-    return get_task(named, data=data)
+    return get_task(name, data=data)

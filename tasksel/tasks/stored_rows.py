@@ -1,8 +1,8 @@
-"""Rows from memory as a file named after its content: what a worker, a pool or a later `explain` reads again.
+"""Stores rows from memory in a file named after its content, for a worker, a pool or a later `explain` to read.
 
     rows -> plain JSON values -> <cache>/tasks/<16 hex digits of the text>.jsonl
 
-The same rows give the same file, wherever they came from; only the columns that a task reads are kept.
+The same rows give the same file, whatever their container; only the columns that a task reads are stored.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tasksel.tasks.files import Row
 
 
 def cache_folder() -> Path:
-    """Where rows are kept: the folder `tasks` below SCALEARN_CACHE, or below `scalearn` in the user's cache."""
-    if named := os.environ.get("SCALEARN_CACHE"):
-        return Path(named).expanduser() / "tasks"
+    """Where rows are stored: the folder `tasks` below SCALEARN_CACHE, or below `scalearn` in the user's cache."""
+    if cache := os.environ.get("SCALEARN_CACHE"):
+        return Path(cache).expanduser() / "tasks"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "scalearn" / "tasks"
 
 
@@ -33,7 +33,7 @@ def rows_text(rows: Sequence[Row]) -> str:
     """Rows of plain values as lines of JSON.
 
     Raises:
-        UserError: text that is no Unicode (half of a surrogate pair), with its row.
+        UserError: text that is not Unicode (half of a surrogate pair), with its row.
     """
     lines = []
     for row in rows:
@@ -41,7 +41,7 @@ def rows_text(rows: Sequence[Row]) -> str:
         try:
             line.encode()
         except UnicodeEncodeError as error:
-            raise UserError(f"{row.where}: text that cannot be kept as UTF-8 ({error.reason})") from error
+            raise UserError(f"{row.where}: text that cannot be stored as UTF-8 ({error.reason})") from error
         lines.append(line + "\n")
     return "".join(lines)
 
@@ -53,7 +53,7 @@ def rows_path(text: str, folder: str | Path | None = None) -> Path:
 
 
 def keep_text(path: Path, text: str) -> bool:
-    """Writes `text` to `path`, atomically, unless it stands there already; whether it was written.
+    """Writes `text` to `path`, atomically, unless the file holds it already; returns whether it was written.
 
     Raises:
         UserError: the folder cannot be written.
@@ -64,16 +64,19 @@ def keep_text(path: Path, text: str) -> bool:
         write_text(path, text)
     except OSError as error:
         raise UserError(
-            f"cannot keep the rows in {path.parent} ({one_line(error)}); give folder=, or set SCALEARN_CACHE"
+            f"cannot store the rows in {path.parent} ({one_line(error)}); give folder=, or set SCALEARN_CACHE"
         ) from error
     return True
 
 
 def plain(value: Any, where: str) -> Any:
-    """A value as JSON has it: missing values are null, dates are text, numpy's scalars and arrays are numbers and lists.
+    """A value in JSON's types: missing values are null, dates are text, numpy's scalars and arrays are numbers and lists.
+
+    >>> plain((1, float("nan"), datetime.date(2024, 5, 17)), "row 1")
+    [1, None, '2024-05-17']
 
     Raises:
-        UserError: names `where` the value stands and what it is.
+        UserError: names the place of the value (`where`) and its type.
     """
     if value is None or _is_missing(value):
         return None
@@ -98,7 +101,7 @@ def plain(value: Any, where: str) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether it is NaN, NaT or pandas' NA, none of which equals itself. (NA has no truth value, so its type is asked.)"""
+    """Whether it is NaN, NaT or pandas' NA, none of which equals itself. (NA has no truth value, so its type is compared.)"""
     if type(value).__name__ in ("NAType", "NaTType"):
         return True
     return (isinstance(value, float | decimal.Decimal) or _is_numpy_date(value)) and bool(value != value)

@@ -1,4 +1,4 @@
-"""A task: what kind it is, where its rows lie, which columns matter, how it is scored.
+"""A task: its kind, where its rows lie, which columns it reads, and its metric.
 
 A `Task` is a frozen value that reads and writes as JSON or YAML; nothing is loaded until `tasksel.tasks.load.load_data` is called.
 """
@@ -18,23 +18,18 @@ from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.infer import Columns, Kind, Texts
 from tasksel.tasks.metrics import METRICS
-from tasksel.tasks.sources import BuiltinSource, FileSource, HubSource
-
-DEFAULT_METRIC: dict[str, str] = {
-    "single_sentence_classification": "accuracy",
-    "pair_classification": "accuracy",
-    "regression": "pearson_spearman",
-    "multi_label": "macro_f1",
-    "multiple_choice": "accuracy",
-}
+from tasksel.tasks.row_sources import BuiltinSource, FileSource, HubSource
 
 
 class Subsample(Frozen):
-    """Which of a task's rows are used, where that is not all of them.
+    """Which of a task's rows are used; by default all.
+
+    >>> Subsample(shots=16, seed=0).test_rows is None
+    True
 
     Attributes:
-        shots: exactly so many training rows, and none of them for choosing the checkpoint (few-shot). None: train and dev share what there is.
-        dev: with `shots`, at most so many further rows to choose the checkpoint by; by default as many as shots.
+        shots: exactly so many training rows, and none of them for choosing the checkpoint (few-shot). None: train and dev share all rows.
+        dev: with `shots`, at most so many other rows to choose the checkpoint by; by default as many as shots.
         seed: draws train and dev instead of the run's own seed: the same rows for every seed.
         test_rows: at most so many rows of the validation set are scored, the same ones always.
     """
@@ -51,13 +46,17 @@ Source = Annotated[HubSource | FileSource | BuiltinSource, Field(discriminator="
 class Task(Frozen):
     """One task, as a value.
 
+    >>> Task(name="reviews", kind="regression", text=("body",), label="stars", metric="pearson",
+    ...      source={"type": "files", "files": {"train": "reviews.csv"}}).outputs
+    1
+
     `text` names one or two columns, or templates over them: `("premise", "hypothesis")`, `("{paragraph} {question}", "answer")`.
     `choices` (multiple choice only) is one column that holds a list, or one column or template for each choice.
     `label` is the label's column; `labels` are the label names in the order of their indices (empty for regression).
     Labels in the data may be indices or names; multi-label rows hold a multi-hot list, a list of names, or names joined by `|`.
     `among` are the label names of a multi-label column of which this task asks for `labels[1]` alone (see `one_label`).
     `explode` names a list column whose items become one row each, in the column of the same name (ReCoRD's entities).
-    `draw` says which of its rows are used, where that is not all of them.
+    `draw` says which of its rows are used; by default all.
     """
 
     name: str
@@ -85,7 +84,7 @@ class Task(Frozen):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise UserError("; ".join(_complaint(item) for item in error.errors())) from error
+            raise UserError("; ".join(_message(item) for item in error.errors())) from error
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -98,7 +97,7 @@ class Task(Frozen):
         if self.metric not in self._metrics():
             fitting = ", ".join(sorted(self._metrics()))
             raise UserError(
-                f"task '{self.name}': metric '{self.metric}' does not fit a {self.kind} task with {len(self.labels)} labels: {fitting}"
+                f"task '{self.name}': metric '{self.metric}' does not fit a {self.kind} task with {len(self.labels)} labels; choose one of {fitting}"
             )
         if not 1 <= len(self.text) <= 2:
             raise UserError(
@@ -122,7 +121,7 @@ class Task(Frozen):
         if self.among and (len(self.labels) != 2 or self.labels[1] not in self.among):
             raise UserError(f"task '{self.name}': `among` needs two labels, the second one of {list(self.among)}")
         if len(set(self.labels)) != len(self.labels):
-            raise UserError(f"task '{self.name}': a label name stands twice in {list(self.labels)}")
+            raise UserError(f"task '{self.name}': duplicate label names in {list(self.labels)}")
         return self
 
     def _metrics(self) -> set[str]:
@@ -139,24 +138,20 @@ class Task(Frozen):
 
     @property
     def outputs(self) -> int:
-        """How many numbers the head gives a row: classes, labels, choices, or 1 for regression."""
-        return (
-            1
-            if self.kind == "regression"
-            else (self.num_choices or 0)
-            if self.kind == "multiple_choice"
-            else len(self.labels)
-        )
+        """The head's outputs per row: classes, labels, choices, or 1 for regression."""
+        if self.kind == "regression":
+            return 1
+        return (self.num_choices or 0) if self.kind == "multiple_choice" else len(self.labels)
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of everything that decides rows and labels, but for the bytes of local files (see `data.content`)."""
+        """16 hex digits of everything that decides rows and labels, except the bytes of local files (see `Data.fingerprint`)."""
         decisive = self.model_dump(mode="json", exclude={"suite", "licence", "note"})
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
     def from_data(cls, data: Any, **options: Any) -> Task:
-        """A task from whatever one has: the other `from_…` constructors, chosen by what `data` is.
+        """A task from data of any supported form: calls the `from_…` constructor that reads it.
 
         Args:
             data: a CSV, TSV, JSONL or Parquet file, a task folder, a hub id (a string that names nothing on this machine), a pandas
@@ -164,7 +159,7 @@ class Task(Frozen):
             **options: those of the constructor, e.g. `name`, `text`, `label`.
 
         Raises:
-            UserError: data that no constructor reads, an option that the constructor does not have (with the nearest), or one that it lacks.
+            UserError: data that no constructor reads, an unknown option (with the nearest), or a required one that is missing.
 
         >>> Task.from_data([{"text": "good", "label": 1}, {"text": "bad"}], name="reviews", text="text")
         Traceback (most recent call last):
@@ -172,7 +167,7 @@ class Task(Frozen):
         """
         from tasksel.tasks.from_data import task_from_data
 
-        return task_from_data(data, options)
+        return task_from_data(cls, data, options)
 
     @classmethod
     def from_file(
@@ -180,18 +175,20 @@ class Task(Frozen):
         name: str | None = None, kind: Kind | None = None, labels: Sequence[str] | None = None,
         choices: Texts | None = None, metric: str | None = None,
     ) -> Task:  # fmt: skip
-        """A task from one's own CSV, TSV, JSONL or Parquet file.
+        """A task from a CSV, TSV, JSONL or Parquet file.
 
         Kind and label names are read from the file where they are not stated: floats mean regression, a list means multi-label.
         Without `validation`, a seeded fifth of the rows is held out as the validation set.
 
         Raises:
             UserError: no such file, an unknown ending, a missing column, an empty file.
+
+        >>> Task.from_file("reviews.csv", text="body", label="stars", validation="held_out.csv")  # doctest: +SKIP
         """
         from tasksel.tasks.from_data import task_from_file
 
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_file(path, columns, validation=validation, name=name, metric=metric)
+        return task_from_file(cls, path, columns, validation=validation, name=name, metric=metric)
 
     from_csv = from_file
 
@@ -201,10 +198,12 @@ class Task(Frozen):
 
         Raises:
             UserError: no `task.json`, a broken one, or no training file.
-        """
-        from tasksel.tasks.registry import task_from_folder
 
-        return task_from_folder(Path(folder))
+        >>> Task.from_folder("path/to/tasks/rte")  # doctest: +SKIP
+        """
+        from tasksel.tasks.from_data import task_from_folder
+
+        return task_from_folder(cls, Path(folder))
 
     @classmethod
     def from_hub(
@@ -219,8 +218,8 @@ class Task(Frozen):
 
         Args:
             folder: the configuration's folder, where `revision` is the Parquet branch (see `tasksel.tasks.hub`).
-            splits: the data set's names for ours, e.g. `{"train": "train", "validation": "test"}`; by default `train`, and
-                `validation` where there is one. A split `test` is never scored.
+            splits: the data set's name for each of our splits, e.g. `{"train": "train", "validation": "test"}`; by default `train`,
+                and `validation` where there is one. A split `test` is never scored.
 
         Raises:
             UserError: no such data set, configuration, split or column (with the nearest), or no network and nothing in the cache.
@@ -232,7 +231,7 @@ class Task(Frozen):
             source = source.model_copy(update={"splits": dict(splits)})
         name = name or slug("_".join([path.split("/")[-1], *([config] if config else [])]))
         columns = Columns.of(text, label, choices, kind)
-        return task_from_hub(source, columns, splits=splits, name=name, metric=metric)
+        return task_from_hub(cls, source, columns, splits=splits, name=name, metric=metric)
 
     @classmethod
     def from_pandas(
@@ -262,7 +261,9 @@ class Task(Frozen):
 
         need_container(frame, "DataFrame", "from_pandas")
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_memory(with_validation(frame, validation), columns, name=name, metric=metric, folder=folder)
+        return task_from_memory(
+            cls, with_validation(frame, validation), columns, name=name, metric=metric, folder=folder
+        )
 
     @classmethod
     def from_dicts(
@@ -285,7 +286,9 @@ class Task(Frozen):
 
         need_container(rows, "list", "from_dicts")
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_memory(with_validation(rows, validation), columns, name=name, metric=metric, folder=folder)
+        return task_from_memory(
+            cls, with_validation(rows, validation), columns, name=name, metric=metric, folder=folder
+        )
 
     @classmethod
     def from_dataset(
@@ -304,7 +307,7 @@ class Task(Frozen):
 
         columns = Columns.of(text, label, choices, kind, labels)
         return task_from_dataset(
-            data, columns, validation=validation, splits=splits, name=name, metric=metric, folder=folder
+            cls, data, columns, validation=validation, splits=splits, name=name, metric=metric, folder=folder
         )
 
     def one_label(self, label: str) -> Task:
@@ -312,13 +315,17 @@ class Task(Frozen):
 
         Raises:
             UserError: not a multi-label task, or no such label (with the nearest one).
+
+        >>> from tasksel.tasks.registry import get_task
+        >>> print(get_task("complaints_orders").one_label("price"))
+        complaints_orders+price (builtin; single sentence classification; 2 outputs; f1)
         """
         if self.kind != "multi_label":
-            raise UserError(f"task '{self.name}' is {self.kind}: only a multi-label task has labels to take one of")
-        named = {_slug(name): name for name in self.labels}
-        if _slug(label) not in named:
-            raise unknown(f"label of '{self.name}'", label, named)
-        label = named[_slug(label)]
+            raise UserError(f"task '{self.name}' is {self.kind}: only a multi-label task can be split into its labels")
+        labels = {_slug(name): name for name in self.labels}
+        if _slug(label) not in labels:
+            raise unknown(f"label of '{self.name}'", label, labels)
+        label = labels[_slug(label)]
         fields = self.model_dump(exclude={"among"})
         fields |= {"name": f"{self.name}+{_slug(label)}", "labels": ("no", label), "among": self.labels, "metric": "f1"}
         return Task(
@@ -331,7 +338,13 @@ class Task(Frozen):
 
 
 class TaskSet:
-    """Tasks in order, looked up by name; an unknown name is answered with the nearest one."""
+    """Tasks in order, looked up by name; the error for an unknown name suggests the nearest one.
+
+    >>> from tasksel.tasks.registry import find_tasks
+    >>> tasks = find_tasks()
+    >>> len(tasks), tasks["sentiment_films"].metric
+    (13, 'accuracy')
+    """
 
     def __init__(self, tasks: Iterable[Task], *, origin: str) -> None:
         self._tasks = {task.name: task for task in tasks}
@@ -369,8 +382,8 @@ def _slug(label: str) -> str:
     return re.sub(r"[^\w-]+", "_", label)
 
 
-def _complaint(item: Any) -> str:
-    """One of pydantic's complaints about a task, in our words."""
+def _message(item: Any) -> str:
+    """One of pydantic's errors about a task, as a line for the user."""
     path = ".".join(map(str, item["loc"]))
     if item["type"] == "literal_error" and path == "kind":
         return str(unknown("kind", str(item["input"]), get_args(Kind)))

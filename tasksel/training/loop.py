@@ -140,21 +140,24 @@ def fit_parts(
                 stopped = (on_step is not None and on_step(done)) or done >= loop.total
                 if stopped:
                     break
-            found = loop.check(epoch)
-            if found is not None:
-                history.append({"epoch": epoch, "step": loop.step, "loss": loop.loss, "dev": found.score})
-                loop.log({"dev": found.score})
-                if best is None or found.rank > best.rank:
-                    best, found.state = found, trained_state(loop.bare)
+            checkpoint = loop.check(epoch)
+            if checkpoint is not None:
+                history.append({"epoch": epoch, "step": loop.step, "loss": loop.loss, "dev": checkpoint.score})
+                if best is None or checkpoint.rank > best.rank:
+                    best, checkpoint.state = checkpoint, trained_state(loop.bare)
             if stopped or (best and recipe.patience is not None and epoch - best.epoch >= recipe.patience):
                 break
     if best:
         load_trained(loop.bare, best.state)
     loop.close()
-    seconds = time.perf_counter() - begun
+    return _result(best, loop.step, time.perf_counter() - begun, history)
+
+
+def _result(best: _Checkpoint | None, steps: int, seconds: float, history: list[dict[str, float]]) -> FitResult:
+    """What a training gives; without dev rows there is no best checkpoint, and the last one is kept."""
     if best is None:
-        return FitResult(None, None, loop.step, seconds, history)
-    return FitResult(best.score, best.epoch, loop.step, seconds, history, best.scores)
+        return FitResult(None, None, steps, seconds, history)
+    return FitResult(best.score, best.epoch, steps, seconds, history, best.scores)
 
 
 def sampling_shares(rows: Sequence[int], temperature: float) -> list[float]:
@@ -271,7 +274,7 @@ class _Loop:
             self.bare.active_head = part.task.name
 
     def check(self, epoch: int) -> _Checkpoint | None:
-        """The dev scores and their means over parts; None where no part has dev rows."""
+        """The dev scores and their means over parts, logged; None where no part has dev rows."""
         scores, ranks = {}, []
         for part in self.parts:
             if part.dev is not None:
@@ -280,23 +283,23 @@ class _Loop:
                 ranks.append(rank)
         if not scores:
             return None
-        return _Checkpoint(
-            epoch, scores, float(np.mean(list(scores.values()))), tuple(map(float, np.mean(ranks, axis=0)))
-        )
+        mean = float(np.mean(list(scores.values())))
+        self.log({"dev": mean})
+        return _Checkpoint(epoch, scores, mean, tuple(map(float, np.mean(ranks, axis=0))))
 
     def _backward(self, train: Encoded, batch: list[int]) -> None:
         """Gradients of a batch's mean loss: this process's micro-batches, the last of which meets the other processes'."""
         size = self.recipe.micro_batch
         micros = [batch[i : i + size] for i in range(0, len(batch), size)]
-        mine = list(enumerate(micros))[self.world.process_index :: self.world.num_processes]
+        own_micros = list(enumerate(micros))[self.world.process_index :: self.world.num_processes]
         weight = self.world.num_processes / len(batch)  # processes average their gradients; rows shall add up
-        if not mine:  # a small last batch: this process has no rows but must meet the others all the same
-            mine, weight = [(0, micros[0])], 0.0
+        if not own_micros:  # a small last batch: this process has no rows but must meet the others all the same
+            own_micros, weight = [(0, micros[0])], 0.0
         total = 0.0
-        for i, (number, rows) in enumerate(mine):
+        for i, (number, rows) in enumerate(own_micros):
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + number) % 2**63)
             tensors = {name: tensor.to(self.world.device) for name, tensor in train.batch(rows).items()}
-            if i < len(mine) - 1:
+            if i < len(own_micros) - 1:
                 with self.world.no_sync(self.model):
                     loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
                     self.world.backward(loss)

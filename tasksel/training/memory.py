@@ -1,6 +1,6 @@
-"""The most memory that a stretch of work held: a GPU's allocations, or on a CPU the whole process's resident memory.
+"""The peak memory of a stretch of work: a GPU's allocations, or on a CPU the whole process's resident memory.
 
-Of this process alone where a launch has several. What cannot be measured is None, never a guess.
+In a launch of several processes, that of this process alone. What cannot be measured is None, never a guess.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ PROCESS = Path("/proc/self")
 
 
 class PeakMemory:
-    """Begins to measure on a device when it is made; `bytes()` says the most since then."""
+    """Measures on a device from its construction on; `bytes()` is the most held since then.
+
+    >>> peak = PeakMemory(torch.device("meta"))
+    >>> print(peak.bytes())  # neither a CPU nor a GPU
+    None
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.measures = device, True
+        self.device, self.can_measure = device, True
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
-            self.measures = device.type == "cpu" and _reset_high_water()
+            self.can_measure = device.type == "cpu" and _reset_high_water()
 
     def bytes(self) -> int | None:
         """Bytes, or None where neither the kernel nor the device tells."""
-        if not self.measures:
+        if not self.can_measure:
             return None
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _high_water()
 
@@ -41,7 +46,7 @@ def _reset_high_water() -> bool:
 
 def _high_water() -> int | None:
     try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
+        line = re.search(r"^VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    return int(line[1]) * 1024 if line else None

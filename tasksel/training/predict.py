@@ -9,19 +9,13 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from tasksel.model.encoding import Encoded, encode
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import loss_sum, masked
 from tasksel.processes import accelerator
-from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Select
-
-
-def encode_split(split: Split, task: Task, tokenizer: Any, *, max_length: int) -> Encoded:
-    """A split of this task as token ids."""
-    return encode(split, tokenizer, max_length=max_length, width=task.outputs if task.kind == "multiple_choice" else 1)
 
 
 def logits_of(model: Any, batch: dict[str, Tensor]) -> Tensor:
@@ -38,13 +32,13 @@ def predict(model: Any, encoded: Encoded, *, batch: int = 64) -> np.ndarray:
     order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
     parts = [order[i : i + batch] for i in range(0, len(order), batch)]
     world = accelerator()
-    mine = []
+    own_parts = []
     for part in parts[world.process_index :: world.num_processes]:
         tensors = {name: tensor.to(device) for name, tensor in encoded.batch(part).items()}
-        mine.append((part, logits_of(model, tensors).cpu().numpy()))
-    found = gather_object(mine) if world.num_processes > 1 else mine
-    rows = np.concatenate([np.array(part) for part, _ in found])
-    return np.concatenate([logits for _, logits in found])[np.argsort(rows)]
+        own_parts.append((part, logits_of(model, tensors).cpu().numpy()))
+    all_parts = gather_object(own_parts) if world.num_processes > 1 else own_parts
+    rows = np.concatenate([np.array(part) for part, _ in all_parts])
+    return np.concatenate([logits for _, logits in all_parts])[np.argsort(rows)]
 
 
 def evaluate(model: Any, task: Task, encoded: Encoded) -> float:

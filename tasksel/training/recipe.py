@@ -1,4 +1,4 @@
-"""How to train: a row of values."""
+"""How to train: a row of values, stored beside everything that was trained by it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ Select = Literal["metric", "loss", "metric-loss"]
 
 
 class Recipe(Frozen):
-    """How to train.
+    """How to train; a recipe is part of the key of what is trained by it.
+
+    >>> Recipe(lr=1e-3, epochs=2, batch=8).steps(20)  # 3 batches of at most 8 rows in each epoch
+    6
 
     Attributes:
         lr: peak learning rate of AdamW.
         epochs: passes over train; the schedule ends with the last.
-        batch: rows a step, over all processes together.
-        max_length: tokens a sequence is cut to.
+        batch: rows per step, over all processes together.
+        max_length: tokens to which a sequence is cut.
         warmup: share of the steps over which lr rises from 0.
         weight_decay: AdamW's.
         clip: largest norm of the gradient.
         patience: epochs without a better dev score before training stops; None never stops early.
         max_steps: an upper bound on steps.
-        micro_batch: rows a forward pass. It decides the dropout masks, the number of processes does not; batch / micro_batch
+        micro_batch: rows per forward pass. It decides the dropout masks, the number of processes does not; batch / micro_batch
             processes have work.
         select: how checkpoints are compared on dev: by the task's "metric" (of equal ones the first is kept), by "loss", or by the metric
             and then the loss ("metric-loss": a few dev rows give many equal scores).
@@ -51,9 +54,9 @@ class Recipe(Frozen):
             UserError: a number of epochs, steps or rows below 1.
         """
         for name in ("epochs", "batch", "micro_batch", "max_steps"):
-            given = getattr(self, name)
-            if given is not None and given < 1:
-                raise UserError(f"recipe.{name} is {given}; give 1 or more")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"recipe.{name} is {value}; give 1 or more")
 
     def steps(self, *rows: int) -> int:
         """The number of steps that this many rows give: those of one task, or of each of several."""
@@ -61,5 +64,5 @@ class Recipe(Frozen):
         return whole if self.max_steps is None else min(whole, self.max_steps)
 
     def epoch_steps(self, *rows: int) -> int:
-        """The batches that these rows fill, a task's apart from another's."""
+        """The batches that these rows fill in an epoch; a batch holds rows of one task."""
         return sum(math.ceil(n / self.batch) for n in rows)

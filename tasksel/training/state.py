@@ -21,7 +21,7 @@ def load_trained(model: nn.Module, state: dict[str, Tensor]) -> None:
     Raises:
         KeyError: a name that the model does not have.
     """
-    own = dict(model.named_parameters())
+    parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, tensor in state.items():
-            own[name].copy_(tensor)
+            parameters[name].copy_(tensor)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import scale, startup, step
-from benchmarks.models import CONTENDERS, TASK, UNTRAINED, Setting
+from benchmarks.contenders import CONTENDERS, TASK, UNTRAINED, Setting
 from scalearn.layers.mix import bottleneck_layers
 
 ROOT = Path(__file__).parents[2]

@@ -1,5 +1,6 @@
 """A base and an adapter by hub id, from a local stand-in: fetched, used from the cache, and said plainly when neither is there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,19 +11,28 @@ from hub_standin import HubStandin
 
 from scalearn import AdapterPool
 
-MAIN = "import sys; from scalearn.cli.main import main; sys.exit(main(sys.argv[1:]))"
+MAIN = """
+import contextlib, io, json, sys
+from scalearn.cli.main import main
+said = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = main(arguments)
+    said.append([code, errors.getvalue()])
+print("\\n" + json.dumps(said))
+"""
 
 
-def run(home, url, *arguments, **env):
-    """`scalearn` in a process that sees only the stand-in and its own cache."""
+def run(home, url, *commands, **env):
+    """Exit code and complaint of each command, all in one process that sees only the stand-in and its own cache."""
     plain = {
         key: value for key, value in os.environ.items() if not key.startswith("HF_") and "proxy" not in key.lower()
     }
     told = {"HF_HOME": str(home), "HF_ENDPOINT": url, "NO_PROXY": "127.0.0.1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", MAIN, *map(str, arguments)]
-    return subprocess.run(
-        command, env={**plain, **told, **env}, capture_output=True, text=True, timeout=240, check=False
-    )
+    call = [sys.executable, "-c", MAIN, json.dumps([[str(word) for word in command] for command in commands])]
+    done = subprocess.run(call, env={**plain, **told, **env}, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def contents(folder):
@@ -58,13 +68,13 @@ def hub(tmp_path_factory, tiny, pool_folder):
             "--name",
             "theirs",
         )
-        first = run(place / "home", served.url, *add)
-        bad = run(place / "home", served.url, "pool", "add", "some/pickle", "--pool", place / "pool", "--name", "bad")
-    return {"place": place, "url": served.url, "first": first, "bad": bad}
+        bad = ("pool", "add", "some/pickle", "--pool", place / "pool", "--name", "bad")
+        first, second = run(place / "home", served.url, add, bad)
+    return {"place": place, "url": served.url, "first": first, "bad": second}
 
 
 def test_a_base_and_an_adapter_come_by_hub_id(hub, tiny):
-    assert hub["first"].returncode == 0, hub["first"].stderr
+    assert hub["first"][0] == 0, hub["first"]
     here, there = AdapterPool(hub["place"] / "pool", base=tiny), hub["place"] / "pool" / "theirs"
     assert here.names == ["theirs"]
     assert here["theirs"].card.base["name"] == "some/base"
@@ -72,22 +82,24 @@ def test_a_base_and_an_adapter_come_by_hub_id(hub, tiny):
 
 
 def test_a_pickled_adapter_of_the_hub_is_not_even_fetched(hub):
-    assert hub["bad"].returncode == 2
-    assert "pickled weights are never read" in hub["bad"].stderr
+    code, complaint = hub["bad"]
+    assert code == 2
+    assert "pickled weights are never read" in complaint
     assert not list((hub["place"] / "home").rglob("pytorch_adapter.bin"))
 
 
 def test_with_no_network_the_cache_serves_the_base(hub):
-    done = run(hub["place"] / "home", hub["url"], "pool", "verify", "--pool", hub["place"] / "pool", HF_HUB_OFFLINE="1")
-    assert done.returncode == 0, done.stderr
+    verify = ("pool", "verify", "--pool", hub["place"] / "pool")
+    assert run(hub["place"] / "home", hub["url"], verify, HF_HUB_OFFLINE="1")[0][0] == 0
 
 
-@pytest.mark.parametrize("what", ["base", "adapter"])
-def test_with_no_network_and_no_cache_one_line_says_so(hub, tmp_path, tiny, what):
-    named = {"base": ("some/adapter", "some/base"), "adapter": ("some/adapter", tiny)}[what]
-    add = ("pool", "add", named[0], "--base", named[1], "--pool", tmp_path / "pool")
-    done = run(tmp_path / "home", hub["url"], *add, HF_HUB_OFFLINE="1")
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "no network" in done.stderr
-    assert f"some/{what}" in done.stderr
+def test_with_no_network_and_no_cache_one_line_says_so(hub, tmp_path, tiny):
+    bases = {"base": "some/base", "adapter": tiny}
+    adds = [("pool", "add", "some/adapter", "--base", base, "--pool", tmp_path / "pool") for base in bases.values()]
+    for what, (code, complaint) in zip(
+        bases, run(tmp_path / "home", hub["url"], *adds, HF_HUB_OFFLINE="1"), strict=True
+    ):
+        assert code == 2
+        assert len(complaint.strip().splitlines()) == 1
+        assert "no network" in complaint
+        assert f"some/{what}" in complaint

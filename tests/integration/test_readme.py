@@ -70,7 +70,8 @@ def test_the_command_line_block_runs_as_written(workplace, capsys):
 
 def test_the_comparison_block_runs_as_written(workplace, tiny, capsys):
     """On few rows and a tiny base; the paper's table is planned."""
-    few = "--sources.rows 24 --sources.recipe.epochs 1 --recipe.epochs 1"
+    few = "--sources.tasks entail_travel sentiment_films grammar_garden --sources.rows 24 --sources.recipe.epochs 1"
+    few += " --recipe.epochs 1 --few-shot.max-steps 4"
     for _, *arguments in commands(block("bash", "scalearn report", (GUIDES / "compare.md").read_text())):
         if arguments[0] == "compare" and "--plan" not in arguments:
             arguments += ["--base", tiny, *shlex.split(few)]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from scalearn.comparison.config import read_config
-from scalearn.comparison.experiment import Experiment, units
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.experiment_config import units
 from scalearn.comparison.records import RunFolder
 from scalearn.report.markdown import markdown_report
 from scalearn.report.statistics import comparisons

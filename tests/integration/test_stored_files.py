@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from scalearn import METHODS, AdapterPool, Recipe, TransferResult, train_source, transfer
 from scalearn.comparison.config import read_config
 from scalearn.comparison.experiment import Experiment
-from scalearn.comparison.find import find_result
+from scalearn.comparison.find_result import find_result
 from scalearn.comparison.measure_matrix import MatrixConfig, MatrixMeasurement
 from scalearn.comparison.plan import Plan
 from scalearn.comparison.records import RunFolder, name_of

@@ -17,13 +17,6 @@ from tasksel.display.tables import latex, markdown
 from tasksel.storage.jsonl import append_line
 
 
-@pytest.fixture(scope="module")
-def reported(tmp_path_factory):
-    """A whole run and its report."""
-    run = make_run(tmp_path_factory.mktemp("made") / "run")
-    return run, write_report(run)
-
-
 @pytest.fixture
 def text_only(monkeypatch):
     """Reports as where there is no matplotlib: pictures have their own tests and take their time."""

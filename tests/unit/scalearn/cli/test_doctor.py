@@ -15,9 +15,9 @@ def by_name(pool=None):
 def test_a_sound_machine_and_pool_are_well(pool):
     found = by_name(pool.folder)
     assert all(check.ok for check in found.values())
-    assert torch.__version__.split("+")[0] in found["packages"].found
-    assert "6 layers, 384 wide" in found["packaged encoder"].found
-    assert all(name in found["pool"].found for name in pool.names)
+    assert torch.__version__.split("+")[0] in found["packages"].result
+    assert "6 layers, 384 wide" in found["packaged encoder"].result
+    assert all(name in found["pool"].result for name in pool.names)
 
 
 def test_without_a_pool_none_is_looked_at():
@@ -28,7 +28,7 @@ def test_a_damaged_pool_is_a_problem_and_the_file_is_named(own_pool):
     (own_pool["grammar_garden"].folder / "adapter.safetensors").unlink()
     check = by_name(own_pool.folder)["pool"]
     assert not check.ok
-    assert "grammar_garden/adapter.safetensors is missing" in check.found
+    assert "grammar_garden/adapter.safetensors is missing" in check.result
 
 
 def test_a_pool_that_is_not_there_is_a_problem(tmp_path):
@@ -39,7 +39,7 @@ def test_a_full_disk_is_a_problem(monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, int((NEEDED_GB - 0.5) * 2**30)))
     assert by_name()["disk"].ok is False
-    assert "1.5 GB free" in by_name()["disk"].found
+    assert "1.5 GB free" in by_name()["disk"].result
 
 
 def test_a_missing_encoder_is_said_with_what_installs_it(monkeypatch):
@@ -54,4 +54,4 @@ def test_a_missing_encoder_is_said_with_what_installs_it(monkeypatch):
     finally:
         load_base.cache_clear()
     assert not check.ok
-    assert "pip install" in check.found
+    assert "pip install" in check.result

@@ -30,7 +30,7 @@ COMMANDS = (
     ["push"],
     ["compare"],
     ["report"],
-    ["matrix"],
+    ["measure-matrix"],
     ["doctor"],
 )
 
@@ -391,7 +391,7 @@ def test_a_command_misspelt_is_answered_with_the_nearest(refuse):
         (["train-source", "sentimnt_films"], "no task 'sentimnt_films'; did you mean 'sentiment_films'?"),
         (
             ["train-source", "entail_travel", "grammar_garden", "--name", "one"],
-            "--name goes with one task; 2 are given",
+            "--name goes with one task; 2 are named",
         ),
         (["train-source"], "name at least one task"),
         (["train-source", "entail_travel", "--recipe.epoch", "3"], "--recipe.epochs"),
@@ -399,7 +399,7 @@ def test_a_command_misspelt_is_answered_with_the_nearest(refuse):
         (["train-source", "entail_travel", "--rows", "1"], "at least 2 rows"),
         (["train-source", "entail_travel", "--overwrite", "sometimes"], "only-missing"),
         (["train-source", "entail_travel", "--name", "../up"], "cannot name a pool entry"),
-        (["train-source", "entail_travel", "--rows", "9"], "made with other data or settings"),
+        (["train-source", "entail_travel", "--rows", "9"], "trained with other data or settings"),
         (["pool", "show", "entail_travl"], "no source 'entail_travl'; did you mean 'entail_travel'?"),
         (["pool", "sho", "entail_travel"], "did you mean 'show'"),
         (["pool", "add", "no/such/folder/at/all"], "no/such/folder/at/all"),
@@ -415,7 +415,7 @@ def test_a_command_misspelt_is_answered_with_the_nearest(refuse):
         (["transfer", "entail_kitchen", "--out", "{out}", "--sources", "rte"], "no source 'rte'"),
         (
             ["transfer", "entail_kitchen", "--out", "{out}", "--sources", "entail_travel", "entail_travel"],
-            "is chosen twice",
+            "is chosen more than once",
         ),
         (
             ["transfer", "entail_kitchen", "--out", "{out}", "--sources", "all", "--seeds", "1", "1"],

@@ -7,10 +7,11 @@ import yaml
 
 import scalearn as sl
 from scalearn.comparison.config import RecipeChange, configuration_file, read_config
-from scalearn.comparison.experiment import Experiment, units
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.experiment_config import units
 from scalearn.comparison.matrix_config import MatrixConfig
 from scalearn.comparison.plan import Plan
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel import UserError
 from tasksel.training.recipe import Recipe
 

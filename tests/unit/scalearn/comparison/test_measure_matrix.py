@@ -14,7 +14,7 @@ from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_u
 from scalearn.comparison.measure_matrix import MatrixMeasurement, measure_matrix
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel import UserError, get_task
 from tasksel.evaluation.transfer_matrix import read_matrix
 
@@ -89,15 +89,11 @@ def test_a_killed_measurement_goes_on_to_the_same_rows(measured, own, tiny):
     assert untimed(own) == untimed(measured)
 
 
-def test_a_measurement_that_was_killed_in_its_first_row_goes_on(measured, own, tiny):
+def test_one_that_was_killed_in_its_first_row_goes_on_and_two_jobs_measure_what_one_measures(measured, own, tiny):
     (own / "matrix.jsonl").write_text((own / "matrix.jsonl").read_text()[:10])
-    MatrixMeasurement(config(tiny), own).run()
-    assert untimed(own) == untimed(measured)
-
-
-def test_two_jobs_measure_what_one_measures(measured, own, tiny):
-    (own / "matrix.jsonl").unlink()
-    MatrixMeasurement(config(tiny), own).run(jobs=2)
+    run = MatrixMeasurement(config(tiny), own)
+    assert len(run.todo()) == len(untimed(measured))
+    run.run(jobs=2)
     assert untimed(own) == untimed(measured)
 
 
@@ -193,13 +189,13 @@ def test_the_command_plans_and_runs(tiny, tmp_path, capsys):
     path, out = tmp_path / "small.yaml", tmp_path / "run"
     targets = {**TOLD["targets"], "seeds": [0], "tasks": ["sentiment_phones"]}
     path.write_text(yaml.safe_dump({**TOLD, "targets": targets, "base": tiny}))
-    assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out), "--plan"]) == 0
     assert "5 runs, 0 done; about" in capsys.readouterr().out
     assert not out.exists()
-    assert main(["matrix", str(path), "--out", str(out)]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out)]) == 0
     assert len(read_matrix(out).rows) == 5
     assert AdapterPool(out / "pool").names == ["entail_travel", "sentiment_films"]
-    assert main(["matrix", str(path), "--out", str(out), "--plan"]) == 0
+    assert main(["measure-matrix", str(path), "--out", str(out), "--plan"]) == 0
     assert "5 runs, 5 done; about 0 minutes" in capsys.readouterr().out
     assert read_config(path, MatrixConfig).lr == {"sequential": 1.0e-3}
 

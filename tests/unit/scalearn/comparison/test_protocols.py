@@ -3,7 +3,7 @@
 import pytest
 
 from scalearn.comparison.protocols import PROTOCOLS, get_protocol
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel import UserError, get_task
 from tasksel.tasks.task import Subsample
 

@@ -4,7 +4,7 @@ import pytest
 
 from scalearn.comparison.condition import Condition
 from scalearn.comparison.source_choice import Choice, conditions
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel import UserError
 
 OTHERS = ["a", "b", "c"]

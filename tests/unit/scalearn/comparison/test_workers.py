@@ -10,28 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
+import worker_pieces
+from worker_pieces import breaker, squarer
 
 from scalearn.comparison.workers import workers
-
-
-def squarer():
-    return lambda piece: (piece**2, os.getpid(), torch.get_num_threads())
-
-
-def breaker():
-    def act(piece):
-        raise ValueError(f"piece {piece}")
-
-    return act
-
-
-def sleeper(folder):
-    def act(piece):
-        (folder / f"{piece}.pid").write_text(str(os.getpid()))
-        time.sleep(600)
-
-    return act
 
 
 def test_one_job_works_here_and_in_order():
@@ -60,7 +42,7 @@ KILLED = """
 
     sys.path.insert(0, sys.argv[1])
     from scalearn.comparison.workers import workers
-    from test_workers import sleeper
+    from worker_pieces import sleeper
 
     if __name__ == "__main__":
         with workers(partial(sleeper, Path(sys.argv[2])), 2) as work:
@@ -71,7 +53,7 @@ KILLED = """
 def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
     file = tmp_path / "main.py"
     file.write_text(textwrap.dedent(KILLED))
-    process = subprocess.Popen([sys.executable, str(file), str(Path(__file__).parent), str(tmp_path)])
+    process = subprocess.Popen([sys.executable, str(file), str(Path(worker_pieces.__file__).parent), str(tmp_path)])
     pids = [_pid(tmp_path / f"{piece}.pid") for piece in (0, 1)]
     assert all(psutil.pid_exists(pid) for pid in pids)
     process.send_signal(signal.SIGKILL)

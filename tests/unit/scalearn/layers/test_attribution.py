@@ -11,7 +11,8 @@ from scalearn.layers.scaling import loop
 from tasksel import load_data
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.model.base import load_base
-from tasksel.training.predict import encode_split, predict
+from tasksel.model.encoding import encode_split
+from tasksel.training.predict import predict
 
 
 def encoded(result, count=9):

@@ -12,8 +12,8 @@ from transformers import BertConfig
 from scalearn import METHODS, SCALINGS
 from scalearn.layers.mix import ScaledMix, bottleneck_layers, set_omega
 from scalearn.layers.stacking import stack
-from scalearn.methods import get_method
-from scalearn.methods.scaled import ScaledSources
+from scalearn.methods.registry import get_method
+from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.state import learned_parameters, learned_state, load_learned
 from tasksel import UserError, get_task
 from tasksel.model.base import load_base

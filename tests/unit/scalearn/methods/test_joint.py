@@ -15,9 +15,10 @@ from scalearn import AdapterPool, TransferResult, train_source, transfer
 from scalearn.methods import joint as module
 from scalearn.methods.joint import RECORD, SHARED, WEIGHTS, auxiliary_sources, train_joint
 from tasksel import UserError, get_task, load_data
+from tasksel.model.encoding import encode_split
 from tasksel.tasks.load import Data
 from tasksel.training.loop import Diverged
-from tasksel.training.predict import encode_split, evaluate
+from tasksel.training.predict import evaluate
 
 NAMES = ("entail_travel", "grammar_garden", "sentiment_films")  # the pool's, 64 rows each
 TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carrots", "Nobody peels")]

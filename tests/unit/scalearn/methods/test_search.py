@@ -14,8 +14,9 @@ from scalearn.layers.stacking import stack
 from scalearn.methods.search import BOUND, EVALUATIONS, minimise, searched
 from tasksel import UserError, load_data
 from tasksel.model.base import load_base
+from tasksel.model.encoding import encode_split
 from tasksel.training.loop import FitResult
-from tasksel.training.predict import encode_split, logits_of
+from tasksel.training.predict import logits_of
 from tasksel.training.state import trained_state
 
 

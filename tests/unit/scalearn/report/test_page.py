@@ -1,7 +1,6 @@
 """The page as text: what it says, that all of it is escaped, that it needs nothing else."""
 
 import base64
-import doctest
 import hashlib
 import html
 import importlib.util
@@ -17,7 +16,6 @@ from run_rows import BASES, SOURCES, TARGETS, config, made_rows, make_run
 
 from scalearn.comparison.records import RunFolder, name_of
 from scalearn.report.figures.gallery import draw_gallery
-from scalearn.report.page import sentences
 from scalearn.report.page.details import source_words
 from scalearn.report.page.page import page, write_page
 from scalearn.report.page.sentences import gain_words, summary
@@ -74,8 +72,8 @@ def page_of(folder, rows=None, **made):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return page_of(tmp_path_factory.mktemp("page") / "run")
+def whole(reported):
+    return reported[1].read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +98,6 @@ def evil(tmp_path_factory):
 @pytest.fixture
 def no_pictures(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-
-
-class TestSentences:
-    def test_examples_hold(self):
-        assert doctest.testmod(sentences).failed == 0
 
 
 class TestPage:

@@ -8,7 +8,7 @@ from rich.console import Console
 from run_rows import BASES, GAINS, SOURCES, TARGETS, config, made_rankings, made_rows, make_run
 
 from scalearn.comparison.records import RunFolder
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from scalearn.report.statistics import Comparison, Condition, comparisons
 from scalearn.report.tables import (  # fmt: skip
     block_of,

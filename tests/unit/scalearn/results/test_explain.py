@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from scalearn import METHODS, TransferResult
-from scalearn.comparison.find import find_result
+from scalearn.comparison.find_result import find_result
 from scalearn.comparison.records import RunFolder
 from scalearn.results.explain import Explanation, LeftOut, explain, paired_intervals
 from scalearn.results.explain_table import explanation_tables, strip
@@ -154,7 +154,7 @@ def test_a_difference_within_its_interval_is_none():
 
 def test_leaving_out_scores_what_the_model_without_it_scores(results, found):
     from scalearn.layers.attribution import without
-    from tasksel.training.predict import encode_split
+    from tasksel.model.encoding import encode_split
 
     result = results["scalearn"]
     test, model = load_data(result.task, rows=32, seed=found.seed).test, result.model(seed=found.seed)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -155,19 +154,14 @@ def test_an_alias_is_found_in_its_package_and_a_revision_is_kept():
     assert header(card(base="minilm")).base_model is None
 
 
-def test_the_snippet_runs_as_plain_adapters_code_for_every_kind(kinds, python, tmp_path):
+def test_the_snippet_runs_as_plain_adapters_code_for_every_kind(kinds, fresh_process, tmp_path):
     blocks = []
     for kind, result in kinds.items():
         folder = result.export(tmp_path / kind.replace(" ", "-"))
         blocks.append(code((folder / "README.md").read_text(), "python"))
         base = Path(result.base.path)
     (tmp_path / base.name).symlink_to(base)
-    block = "import sys\nsys.modules['scalearn'] = sys.modules['tasksel'] = None\n"  # whoever imports them fails
-    done = subprocess.run(
-        [python, "-I", "-c", block + "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    said = dict(zip(kinds, done.stdout.splitlines(), strict=True))
+    said = dict(zip(kinds, fresh_process("\n".join(blocks), cwd=tmp_path).splitlines(), strict=True))
     pair = kinds["pair"].predict([("A text", "The other text")])
     assert said["pair"] == kinds["pair"].task.labels[int(pair.argmax())]
     assert float(said["number"]) == pytest.approx(float(kinds["number"].predict(["A text"])[0, 0]), abs=1e-5)

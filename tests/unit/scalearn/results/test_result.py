@@ -3,7 +3,6 @@
 import json
 import shutil
 import statistics
-import subprocess
 import textwrap
 
 import numpy as np
@@ -27,20 +26,16 @@ def edit(path, **change):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
 
-def test_every_method_reloads_to_the_same_logits_here_and_in_a_fresh_process(results, python):
+def test_every_method_reloads_to_the_same_logits_here_and_in_a_fresh_process(results, fresh_process):
     script = """
-        import json, sys, torch
-        torch.set_num_threads(1)
+        import json, sys
         from scalearn import TransferResult
         texts, folders = json.load(sys.stdin)
         texts = [tuple(pair) for pair in texts]
         print(json.dumps({m: TransferResult.load(f).predict(texts).tolist() for m, f in folders.items()}))
     """
     folders = {method: str(result.folder.resolve()) for method, result in results.items()}
-    call = [python, "-c", textwrap.dedent(script)]
-    done = subprocess.run(call, input=json.dumps([TEXTS, folders]), capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    elsewhere = json.loads(done.stdout)
+    elsewhere = json.loads(fresh_process(textwrap.dedent(script), json.dumps([TEXTS, folders]), ours=True))
     for method, result in results.items():
         logits = result.predict(TEXTS)
         assert np.array_equal(logits, TransferResult.load(result.folder).predict(TEXTS)), method

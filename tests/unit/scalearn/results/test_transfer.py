@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -116,8 +115,7 @@ def test_more_seeds_may_come_later(go, results, tmp_path, monkeypatch):
 
 
 KILLED = """
-    import json, os, signal, sys, torch
-    torch.set_num_threads(1)
+    import json, os, signal, sys
     from scalearn import AdapterPool, Recipe, transfer
     from tasksel import get_task
 
@@ -150,14 +148,12 @@ TRAINED_AFTER = {"training": [1], "storing": [1], "concluding": []}
 
 
 @pytest.fixture(scope="module")
-def killed(pool_folder, recipe, python, tmp_path_factory):
+def killed(pool_folder, recipe, fresh_process, tmp_path_factory):
     """Three runs that were really killed: in a step of the second seed, while it was stored, before the summary."""
     outs = {where: str(tmp_path_factory.mktemp("killed") / where) for where in TRAINED_AFTER}
-    given = json.dumps([outs, str(pool_folder), recipe.model_dump()])
-    call = [python, "-c", textwrap.dedent(KILLED)]
-    done = subprocess.run(call, input=given, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == dict.fromkeys(TRAINED_AFTER, -signal.SIGKILL), done.stderr
+    asked = json.dumps([outs, str(pool_folder), recipe.model_dump()])
+    ended = json.loads(fresh_process(textwrap.dedent(KILLED), asked, ours=True))
+    assert ended == dict.fromkeys(TRAINED_AFTER, -signal.SIGKILL)
     return {where: Path(out) for where, out in outs.items()}
 
 

@@ -10,7 +10,8 @@ from tasksel import UserError, get_task, load_data
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.model.base import load_base
-from tasksel.training.predict import encode_split, evaluate
+from tasksel.model.encoding import encode_split
+from tasksel.training.predict import evaluate
 from tasksel.training.recipe import Recipe
 
 RECIPE = Recipe(lr=1e-3, epochs=1, max_length=32)

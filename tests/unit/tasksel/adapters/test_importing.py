@@ -122,7 +122,9 @@ def test_another_architecture_is_refused(plain, empty, make_base):
 @pytest.mark.parametrize("layers", [1, 3])
 def test_a_base_of_another_depth_is_refused_and_leaves_nothing(plain, empty, make_base, layers):
     other = plain(base=make_base(num_hidden_layers=layers))
-    with pytest.raises(UserError, match=f"{4 * layers} weights, where the layers of .* take 8: another base"):
+    with pytest.raises(
+        UserError, match=f"{4 * layers} weights, where the layers of .* take 8: it was trained on another base"
+    ):
         empty.add(other, same_base=True)
     assert len(empty) == 0
 

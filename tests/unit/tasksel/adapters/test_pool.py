@@ -132,7 +132,7 @@ def test_sources_are_selected_in_the_order_given(pool):
 
 
 def test_a_source_chosen_twice_is_refused(pool):
-    with pytest.raises(UserError, match="source 'entail_travel' is chosen twice"):
+    with pytest.raises(UserError, match="source 'entail_travel' is chosen more than once"):
         pool.select(["entail_travel", "sentiment_films", "entail_travel"])
 
 

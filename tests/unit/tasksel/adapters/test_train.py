@@ -60,7 +60,7 @@ def test_what_the_pool_holds_is_checked_before_it_is_taken_for_whole(own_pool, n
 def test_the_same_name_made_otherwise_is_refused(pool, no_training, change):
     with pytest.raises(
         UserError,
-        match=r"holds 'entail_travel' made with other data or settings \(rows 64, seed 0, lr 0\.001, at most 1 epochs",
+        match=r"holds 'entail_travel' trained with other data or settings \(rows 64, seed 0, lr 0\.001, at most 1 epochs",
     ):
         train_source(get_task("entail_travel"), pool, **(SETTINGS | change))
 
@@ -73,7 +73,7 @@ def test_where_the_tracker_logs_does_not_make_another_adapter(pool, no_training)
 def test_other_rows_under_the_same_task_name_are_refused(pool, no_training):
     task = get_task("entail_travel")
     other = task.model_copy(update={"source": task.source.model_copy(update={"seed": 5})})
-    with pytest.raises(UserError, match="made with other data or settings"):
+    with pytest.raises(UserError, match="trained with other data or settings"):
         train_source(other, pool, **SETTINGS)
 
 

@@ -15,7 +15,10 @@ def app():
 
     @commands.command("add-up", formerly="sum", formerly_options={"--times": "--factor"})
     def add_up(number: int = 1, /, factor: float = 1.0) -> None:
-        """Add up."""
+        """Add up.
+
+        Example: demo add-up 4
+        """
         if number == 13:
             raise UserError("thirteen is\nnot a number that we add;\n  give another")
         if number == 14:
@@ -24,11 +27,14 @@ def app():
             raise ZeroDivisionError("a bug of ours")
         print(number * factor)  # noqa: T201
 
-    inner = commands.group("inner")
+    inner = commands.group("inner", "Two more.")
 
     @inner.command("list")
     def list_things() -> None:
-        """List."""
+        """List.
+
+        Example: demo inner list
+        """
         print("things")  # noqa: T201
 
     @inner.command("drop")
@@ -72,7 +78,7 @@ def test_only_the_main_process_says_it(app, capsys, monkeypatch):
 
 def test_an_interrupt_is_exit_code_130(app, capsys):
     assert run_command(app, ["add-up", "14"]) == 130
-    assert capsys.readouterr().err == "interrupted: what is finished is stored; the same command goes on from there\n"
+    assert capsys.readouterr().err == "interrupted: finished work is stored; the same command goes on from there\n"
 
 
 def test_a_bug_of_ours_is_not_hidden(app):
@@ -105,7 +111,31 @@ def test_help_is_no_mistake(app, capsys):
     with pytest.raises(SystemExit) as caught:
         run_command(app, ["--help"])
     assert caught.value.code == 0
-    assert "A demonstration." in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "A demonstration." in shown
+
+
+def test_help_lists_a_command_by_one_line_and_its_own_help_has_the_rest(app, capsys):
+    shown = {}
+    for arguments in (["--help"], ["add-up", "--help"], ["inner", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            run_command(app, arguments)
+        assert caught.value.code == 0
+        shown[arguments[0]] = capsys.readouterr().out
+    assert "Add up." in shown["--help"]
+    assert "Two more." in shown["--help"]
+    assert "demo add-up 4" not in shown["--help"]
+    assert "demo add-up 4" in shown["add-up"]
+    assert "List." in shown["inner"]
+    assert "demo inner list" not in shown["inner"]
+
+
+@pytest.mark.parametrize("option", ["--facter", "--facter=2", "--fact", "--faktor"])
+def test_an_unknown_option_is_answered_with_the_nearest(app, capsys, option):
+    assert run_command(app, ["add-up", "1", option, "2"]) == 2
+    word = option.partition("=")[0]
+    said = f"error: no option '{word}'; did you mean '--factor'? 2 known: --factor, --help; see demo add-up --help\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_user_error_is_a_value_error_in_one_line():

@@ -116,7 +116,7 @@ class TestShow:
             (["review.csv", "--text", "body"], "no file review.csv; in that folder: reviews.csv"),
             (["none.yaml"], "no file none.yaml"),
             (["broken.yaml"], "broken.yaml: broken YAML"),
-            (["list.yaml"], "list.yaml: a task file holds the fields of a task, given list"),
+            (["list.yaml"], "list.yaml: a task file must hold the fields of a task, given list"),
             (["wrong.yaml"], "wrong.yaml: no kind 'pair_clasification'; did you mean 'pair_classification'?"),
             (["folder"], "folder/task.json: no kind 'regresion'; did you mean 'regression'?"),
             (["empty"], "empty/task.json: no training file beside it"),

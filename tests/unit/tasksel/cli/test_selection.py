@@ -122,7 +122,7 @@ class TestJudge:
 
     def test_out_holds_the_tables_and_the_picture(self, capsys, scored, tmp_path):
         shown, _ = run(capsys, "evaluate", scored, "--by", "text", "--out", "judged")
-        assert "judge.md and judge.svg lie in judged" in shown
+        assert "judge.md and judge.svg are in judged" in shown
         assert sorted(path.name for path in (tmp_path / "judged").iterdir()) == ["judge.md", "judge.svg"]
         told = (tmp_path / "judged" / "judge.md").read_text()
         assert re.search(r"^\| text +\| 1.000 ", told, re.MULTILINE)
@@ -253,7 +253,7 @@ class TestBenefit:
     def test_says_what_is_saved_and_writes_it(self, capsys, told, tmp_path):
         shown, said = run(capsys, "predict-gain", told, "--out", "b")
         assert "12 transfers, 4 targets, 3 sources" in shown
-        assert "benefit.md, benefit.json and benefit.svg lie in b" in shown
+        assert "benefit.md, benefit.json and benefit.svg are in b" in shown
         assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["benefit.json", "benefit.md", "benefit.svg"]
         assert (tmp_path / "b" / "benefit.md").read_text().strip() in shown
         json.loads((tmp_path / "b" / "benefit.json").read_text())
@@ -398,7 +398,7 @@ class TestRank:
     @pytest.mark.parametrize(
         ("arguments", "answer"),
         [
-            (["entail_kitchen", *SOURCES, "--by", "oracle"], "the oracle needs a measured matrix: scalearn matrix CONFIG measures one (--matrix)"),
+            (["entail_kitchen", *SOURCES, "--by", "oracle"], "the oracle needs a measured matrix: scalearn measure-matrix CONFIG measures one (--matrix)"),
             (["entail_kitchen", "--by", "oracle", "--matrix", "none"], "no file none"),
             (["rating_hotels", "--by", "oracle", "--matrix", "m"], "no target in the matrix 'rating_hotels'"),
             (["entail_kitchen", "rating_hotels", "--by", "oracle", "--matrix", "m"], "no measured source for 'entail_kitchen' 'rating_hotels'"),
@@ -421,7 +421,7 @@ class TestEmbed:
         arguments = ["embed", "sentiment_phones", "--by", "weights", "--base", tiny, "--rows", "20", "--out", "made"]
         run(capsys, *arguments)
         [path] = (tmp_path / "made").glob("*.safetensors")
-        assert TaskEmbedding.load(path).made["adapter"]
+        assert TaskEmbedding.load(path).provenance["adapter"]
         monkeypatch.setattr("tasksel.adapters.train.fit", lambda *args, **kwargs: pytest.fail("trained again"))
         run(capsys, *arguments)
 
@@ -455,8 +455,8 @@ class TestIndex:
         assert [line.split() for line in lines[2:]] == [["1", "same", "1.0000"], ["2", "near", "0.8000"]]
 
     def test_embedded_tasks_are_found_again(self, capsys, tiny, tmp_path, monkeypatch):
-        monkeypatch.setattr("tasksel.embeddings.EMBEDDERS", {"connectivity": _quick_connectivity})
-        monkeypatch.setattr("tasksel.embeddings.get_embedder", lambda by: _quick_connectivity())
+        monkeypatch.setattr("tasksel.embeddings.embedders.EMBEDDERS", {"connectivity": _quick_connectivity})
+        monkeypatch.setattr("tasksel.embeddings.embedders.get_embedder", lambda by: _quick_connectivity())
         run(capsys, "embed", "entail_travel", "grammar_garden", "--base", tiny, "--rows", "20", "--out", "made")
         files = sorted((tmp_path / "made").glob("*.safetensors"))
         assert len(files) == 2

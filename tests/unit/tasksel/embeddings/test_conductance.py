@@ -14,8 +14,9 @@ from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.conductance import Conductance, baseline_ids, gold, layer_conductance, predicted, token_mean
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
-from tasksel.training.predict import encode_split, logits_of
+from tasksel.training.predict import logits_of
 
 LAYERS, WIDTH = 2, 32  # of the tiny models
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")
@@ -321,7 +322,7 @@ class TestOnTheTargetsRows:
         other = TaskEmbedding(own.arrays, {**own.provenance, "data": "other", "task": "rte"})
         assert self.form.similarity(own, own) == pytest.approx(1.0)
         with pytest.raises(
-            UserError, match="on rows of 'rte', the other on rows of 'sentiment_films'; with inputs='target'"
+            UserError, match="of rows of 'rte', the other of rows of 'sentiment_films'; with inputs='target'"
         ):
             self.form.similarity(other, own)
 

@@ -13,8 +13,8 @@ from tasksel.adapters.train import add_new_adapter, train_adapter
 from tasksel.embeddings.fisher import Fisher
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 LAYERS, WIDTH, R = 2, 32, 2  # of the tiny models: 32 wide, reduction factor 16

@@ -10,9 +10,9 @@ from tasksel.embeddings.soft_prompt import SoftPrompt, add_prompt, with_placehol
 from tasksel.embeddings.token_similarity import TOKEN_SIMILARITIES
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base, weights_fingerprint
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import add_head
-from tasksel.training.predict import encode_split, logits_of, predict
+from tasksel.training.predict import logits_of, predict
 
 WIDTH = 32  # of the tiny models
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")

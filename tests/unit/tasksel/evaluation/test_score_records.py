@@ -22,7 +22,7 @@ def test_what_is_appended_is_read(tmp_path):
     ("changes", "message"),
     [
         ({"scores": {"sst2": "0.7"}}, r':1: scores must be dict\[str, float\], given {"sst2": "0.7"}'),
-        ({"scores": {"sst2": float("inf")}}, ":1: Infinity is no number"),
+        ({"scores": {"sst2": float("inf")}}, ":1: Infinity is not a number"),
         ({"seed": None}, ":1: seed must be int, given null"),
         ({"byte": 3}, "no field at .*scores.jsonl:1: 'byte'; did you mean 'bytes'"),
     ],
@@ -47,7 +47,7 @@ def test_the_same_ranking_twice_must_be_the_same(tmp_path):
         append_row(tmp_path / "scores.jsonl", told)
     assert list(read_scores(tmp_path).values()) == [one]
     append_row(tmp_path / "scores.jsonl", dataclasses.replace(one, seconds=9.0))
-    with pytest.raises(UserError, match=r":3: \('a', 'target_0', 0\) stands at .*:1 already"):
+    with pytest.raises(UserError, match=r":3: \('a', 'target_0', 0\) duplicates .*:1 with different values"):
         read_scores(tmp_path)
 
 

@@ -51,13 +51,13 @@ class TestMatrix:
         assert matrix.methods == ("sequential", "scalearn", "single-adapter")
 
     def test_truth_holds_the_score_of_each_seed_and_source(self):
-        names, scores = TransferMatrix(tuple(full())).truth("b")
+        names, scores = TransferMatrix(tuple(full())).ground_truth("b")
         assert names == ("x", "y", "z")
         assert scores.tolist() == [[0.4, 0.5, 0.6], [0.41, 0.51, 0.61]]
 
     def test_truth_does_not_depend_on_the_order_of_a_targets_rows(self):
         rows = full()
-        names, scores = TransferMatrix(tuple(rows[:6] + rows[:5:-1])).truth("b")
+        names, scores = TransferMatrix(tuple(rows[:6] + rows[:5:-1])).ground_truth("b")
         assert (names, scores.tolist()) == (("x", "y", "z"), [[0.4, 0.5, 0.6], [0.41, 0.51, 0.61]])
 
     def test_the_targets_own_source_does_not_count(self):
@@ -67,9 +67,9 @@ class TestMatrix:
 
     def test_another_method_is_another_truth(self):
         rows = [*full(), row("a", "y", 1, 0.9, method="scalearn"), row("a", "y", 7, 0.8, method="scalearn")]
-        names, scores = TransferMatrix(tuple(rows)).truth("a", method="scalearn")
+        names, scores = TransferMatrix(tuple(rows)).ground_truth("a", method="scalearn")
         assert (names, scores.tolist()) == (("y",), [[0.9], [0.8]])
-        assert TransferMatrix(tuple(rows)).truth("a")[1].shape == (2, 3)
+        assert TransferMatrix(tuple(rows)).ground_truth("a")[1].shape == (2, 3)
 
     def test_a_source_that_diverged_is_left_out_and_told(self):
         rows = [dataclasses.replace(r, score=None) if r.key == ("a", "y", "sequential", 1) else r for r in full()]
@@ -86,9 +86,9 @@ class TestMatrix:
 
     def test_nothing_complete_is_refused(self):
         with pytest.raises(UserError, match="target 'c' has no complete 'sequential' runs"):
-            TransferMatrix((*full(), row("c", "x", 0, None))).truth("c")
+            TransferMatrix((*full(), row("c", "x", 0, None))).ground_truth("c")
         with pytest.raises(UserError, match="target 'b' has no complete 'scalearn' runs"):
-            TransferMatrix((*full(), row("a", "x", 0, method="scalearn"))).truth("b", method="scalearn")
+            TransferMatrix((*full(), row("a", "x", 0, method="scalearn"))).ground_truth("b", method="scalearn")
 
     def test_unknown_names_are_answered_with_the_nearest(self):
         matrix = TransferMatrix((*full(("sst5", "trec")), row("sst5", None, method="single-adapter")))
@@ -212,7 +212,9 @@ class TestFile:
         write(path, plain(), plain(seed=1), plain())
         assert read_whole_rows(path) == ([row(), row(seed=1)], None)
         write(path, plain(), plain(seed=1), plain(score=0.41))
-        with pytest.raises(UserError, match=r"matrix.jsonl:3: .*'sst5', 'sst2'.* stands at .*matrix.jsonl:1 already"):
+        with pytest.raises(
+            UserError, match=r"matrix.jsonl:3: .*'sst5', 'sst2'.* duplicates .*matrix.jsonl:1 with different values"
+        ):
             read_whole_rows(path)
 
     def test_no_file_and_no_rows_are_refused(self, path):

@@ -10,10 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base, quiet, weights_fingerprint
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
 from tasksel.tasks.examples import Split
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
-from tasksel.training.predict import encode_split, logits_of
+from tasksel.tasks.infer import DEFAULT_METRIC
+from tasksel.tasks.task import BuiltinSource, Task
+from tasksel.training.predict import logits_of
 
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")
 KINDS = {

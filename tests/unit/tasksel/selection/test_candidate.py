@@ -65,7 +65,9 @@ def test_what_another_version_made_is_embedded_anew(tiny, tmp_path, counted, mon
 def test_known_data_are_not_loaded_to_find_an_embedding(tiny, tmp_path, monkeypatch):
     data = load_data(get_task("grammar_garden"), rows=20).fingerprint
     embedding = on_base(tmp_path, tiny).embedding(QUICK)
-    monkeypatch.setattr("tasksel.selection.candidate.load", lambda *args, **kwargs: pytest.fail("the data were loaded"))
+    monkeypatch.setattr(
+        "tasksel.selection.candidate.load_data", lambda *args, **kwargs: pytest.fail("the data were loaded")
+    )
     assert on_base(tmp_path, tiny, data=data).embedding(QUICK).provenance == embedding.provenance
 
 

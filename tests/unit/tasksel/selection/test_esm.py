@@ -13,12 +13,12 @@ from tasksel.adapters.checkpoint import HEAD, WEIGHTS, AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
+from tasksel.model.encoding import encode_split
 from tasksel.selection import esm
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm, fit_map
 from tasksel.selection.source_features import pooled, training_rows
 from tasksel.selection.transferability import logme
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 SOURCE, TARGET, CHOICES = "sentiment_films", "entail_travel", "endings_daily"

@@ -11,6 +11,7 @@ from tasksel.adapters.checkpoint import HEAD, WEIGHTS, AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
+from tasksel.model.encoding import encode_split
 from tasksel.selection import source_features as features
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.source_features import (
@@ -23,7 +24,6 @@ from tasksel.selection.source_features import (
 )
 from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
 from tasksel.tasks.load import stratified
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 MEASURES = ("logme", "leep", "nce", "knn", "probe")

@@ -17,7 +17,7 @@ from tasksel.tasks.in_memory import container_of
 from tasksel.tasks.infer import class_names, feature_type
 from tasksel.tasks.load import load_data, read_splits
 from tasksel.tasks.registry import suites
-from tasksel.tasks.sources import FileSource
+from tasksel.tasks.row_sources import FileSource
 from tasksel.tasks.stored_rows import cache_folder, plain
 from tasksel.tasks.task import Task, TaskSet
 
@@ -127,7 +127,7 @@ class TestFromDicts:
             (rows(1.5, float("inf")), {}, "row 2 of the list: label 'inf' is not a finite number"),
             (rows(1.5, "x"), {}, "row 2 of the list: label 'x' is not a finite number"),
             (rows("a", {1}), {}, "row 2 of the list: column 'label' holds set; give text, numbers"),
-            ([{"text": "\ud800", "label": "a"}, *rows("b")], {}, "row 1 of the list: text that cannot be kept as UTF-8"),
+            ([{"text": "\ud800", "label": "a"}, *rows("b")], {}, "row 1 of the list: text that cannot be stored as UTF-8"),
             (rows("a", "b"), {"validation": rows("c")}, "row 1 of the validation list: label 'c' is not in the label set"),
             (rows("a", "b"), {"validation": "b.csv"}, "validation rows as str: give a pandas DataFrame, a list of dicts"),
             (rows("a", "b"), {"text": "{txt} x"}, "no column at row 1 of the list: 'txt'; did you mean 'text'?"),
@@ -311,7 +311,7 @@ class TestKeptRows:
         tasks = [make(holder) for holder in holders]
         assert len({task.model_dump_json() for task in tasks}) == 1
         assert [str(path) for path in cache.iterdir()] == [tasks[0].source.files["train"]]
-        assert capsys.readouterr().err == f"a_task: keeps 3 train rows in {tasks[0].source.files['train']}\n"
+        assert capsys.readouterr().err == f"a_task: 3 train rows are stored in {tasks[0].source.files['train']}\n"
 
     def test_other_rows_or_another_order_give_another_file(self, cache):
         for data in (rows("a", "b"), rows("b", "a"), rows("a", "c")):
@@ -348,7 +348,7 @@ class TestKeptRows:
     def test_a_folder_that_cannot_be_written_is_one_line(self, tmp_path):
         (tmp_path / "file").write_text("")
         said = refused(rows("a", "b"), folder=tmp_path / "file" / "below")
-        assert said.startswith(f"cannot keep the rows in {tmp_path / 'file' / 'below'} (")
+        assert said.startswith(f"cannot store the rows in {tmp_path / 'file' / 'below'} (")
         assert said.endswith("give folder=, or set SCALEARN_CACHE")
 
     @pytest.mark.parametrize(
@@ -408,8 +408,8 @@ class TestFrontDoor:
     @pytest.mark.parametrize(
         ("data", "options", "answer"),
         [
-            (3, {}, "no task can be made from int; give a file, a task folder, a hub id, a pandas DataFrame"),
-            (iter([]), {}, "no task can be made from list_iterator"),
+            (3, {}, "no task can be read from int; give a file, a task folder, a hub id, a pandas DataFrame"),
+            (iter([]), {}, "no task can be read from list_iterator"),
             ({"text": ["x"], "label": [1]}, {}, "no split 'text'; did you mean 'test'? 3 known: test, train, validation; a dict holds"),
             ({"validation": rows("a")}, {}, "no split 'train' in the dict, only validation"),
             ({"train": rows("a"), "validation": rows("a")}, {"validation": rows("a")}, "give them once"),
@@ -418,7 +418,7 @@ class TestFrontDoor:
             (rows("a", "b"), {"name": None}, "Task.from_dicts needs name="),
             (frame("a", "b"), {"name": None, "text": None}, "Task.from_pandas needs name= and text="),
             ("reviews.csv", {}, "no file reviews.csv"),
-            ({"train": "a.csv", "validation": rows("a")}, {}, "validation rows as list beside the file a.csv; give a file too"),
+            ({"train": "a.csv", "validation": rows("a")}, {}, "validation rows as list beside the file a.csv; give a validation file"),
             ("tests/reviews.cvs", {}, "no file tests/reviews.cvs"),
             (Path("owner/name"), {}, "no file owner/name"),
             ("a/b/c", {}, "no file a/b/c"),

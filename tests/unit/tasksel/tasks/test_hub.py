@@ -320,17 +320,35 @@ def test_no_script_was_fetched(filled):
     assert not [line for line in filled["asked"] if line.startswith("GET") and line.endswith(".py")]
 
 
-@pytest.mark.parametrize("env", [{"HF_HUB_OFFLINE": "1"}, {}], ids=["told to be offline", "server gone"])
-def test_a_filled_cache_serves_the_same_rows_with_no_server(filled, env):
-    answers, terminal = ask(list(GOOD.values()), filled["home"], filled["url"], **env)
+@pytest.fixture(scope="module")
+def offline(filled):
+    """What one process that is told to be offline answers from the filled cache, and what it says to the user."""
+    others = [source("nyu-mll/glue", config="rte", revision=OTHER_COMMIT), request(GLUE["cola"])]
+    asked = [*GOOD.values(), *TASKS.values(), *others]
+    answers, terminal = ask(asked, filled["home"], filled["url"], HF_HUB_OFFLINE="1")
+    tasks = answers[len(GOOD) : -2]
+    return {
+        "good": dict(zip(GOOD, answers, strict=False)),
+        "tasks": dict(zip(TASKS, tasks, strict=True)),
+        "another commit": answers[-2],
+        "another configuration": answers[-1],
+        "terminal": terminal,
+    }
+
+
+def test_a_filled_cache_serves_the_same_rows_where_one_is_told_to_be_offline(filled, offline):
+    assert offline["good"] == filled["good"]
+    assert offline["terminal"] == ""
+
+
+def test_a_filled_cache_serves_the_same_rows_where_the_server_is_gone(filled):
+    answers, terminal = ask(list(GOOD.values()), filled["home"], filled["url"])
     assert dict(zip(GOOD, answers, strict=True)) == filled["good"]
     assert terminal == ""
 
 
-def test_a_cached_commit_is_not_taken_for_another(filled):
-    wanted = source("nyu-mll/glue", config="rte", revision=OTHER_COMMIT)
-    (answer,), _ = ask([wanted], filled["home"], filled["url"], HF_HUB_OFFLINE="1")
-    assert f"the cache holds commit {PINNED}, not {OTHER_COMMIT}" in answer["error"]
+def test_a_cached_commit_is_not_taken_for_another(offline):
+    assert f"the cache holds commit {PINNED}, not {OTHER_COMMIT}" in offline["another commit"]["error"]
 
 
 @pytest.mark.parametrize("env", [{"HF_HUB_OFFLINE": "1"}, {}], ids=["told to be offline", "no server"])
@@ -344,10 +362,8 @@ def test_an_empty_cache_and_no_server_is_one_line(filled, tmp_path, env):
     assert terminal == ""
 
 
-def test_a_configuration_that_is_not_in_the_cache_is_no_network(filled):
-    cola = request(GLUE["cola"])
-    (answer,), _ = ask([cola], filled["home"], filled["url"], HF_HUB_OFFLINE="1")
-    assert answer["error"].startswith("task 'cola': no network for hub id 'nyu-mll/glue'")
+def test_a_configuration_that_is_not_in_the_cache_is_no_network(offline):
+    assert offline["another configuration"]["error"].startswith("task 'cola': no network for hub id 'nyu-mll/glue'")
 
 
 def test_a_pinned_commit_needs_no_load_to_be_told():
@@ -394,9 +410,8 @@ def test_a_mistake_in_a_task_from_the_hub_is_answered_in_one_line(filled, said):
     assert "\n" not in filled["wrong_tasks"][said]["error"]
 
 
-def test_a_filled_cache_makes_the_same_tasks_with_no_server(filled):
-    answers, _ = ask(list(TASKS.values()), filled["home"], filled["url"], HF_HUB_OFFLINE="1")
-    assert dict(zip(TASKS, answers, strict=True)) == filled["tasks"]
+def test_a_filled_cache_makes_the_same_tasks_with_no_server(filled, offline):
+    assert offline["tasks"] == filled["tasks"]
 
 
 def test_the_standin_serves_models_and_nothing_outside_its_folder(tmp_path, monkeypatch):

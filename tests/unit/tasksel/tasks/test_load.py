@@ -16,8 +16,9 @@ from tasksel.model.base import load_base
 from tasksel.model.encoding import encode, length_batches
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row
+from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import load_data, read_splits, stratified
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task
+from tasksel.tasks.task import BuiltinSource, FileSource, HubSource, Task
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"
 KINDS = {

@@ -95,7 +95,7 @@ def test_the_scored_rows_are_the_same_for_every_seed_and_size(tmp_path):
 @pytest.mark.parametrize(
     ("draw", "said"),
     [
-        ({"shots": 2}, "2 rows for 'few', which has 3 classes: give at least one row a class, 3 or more"),
+        ({"shots": 2}, "2 rows for 'few', which has 3 classes: give at least one row per class, 3 or more"),
         ({"shots": 60}, "60 rows of 'few', which has 60 training rows: give at most 59"),
         ({"shots": 4096}, "4096 rows of 'few', which has 60 training rows"),
         ({"test_rows": 0}, "test_rows is 0; give 1 or more"),

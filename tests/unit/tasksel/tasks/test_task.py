@@ -6,8 +6,9 @@ import pytest
 
 from tasksel.errors import UserError
 from tasksel.tasks.builtin import builtin_tasks
+from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import load_data, read_splits
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, FileSource, HubSource, Task, TaskSet
+from tasksel.tasks.task import BuiltinSource, FileSource, HubSource, Task, TaskSet
 
 SINGLE, PAIR = "single_sentence_classification", "pair_classification"
 KINDS = {
@@ -63,7 +64,7 @@ def test_a_task_cannot_be_changed():
         (SINGLE, {"labels": ("one",)}, "1 label names ['one']"),
         (PAIR, {"labels": ()}, "0 label names"),
         ("multi_label", {"labels": ("one",)}, "needs two or more"),
-        (SINGLE, {"labels": ("a", "b", "a")}, "a label name stands twice"),
+        (SINGLE, {"labels": ("a", "b", "a")}, "duplicate label names"),
         (SINGLE, {"choices": "options", "num_choices": 3}, "`choices` belongs to multiple choice"),
         ("multiple_choice", {"choices": None}, "`choices` belongs to multiple choice"),
         ("multiple_choice", {"num_choices": None}, "multiple choice needs `num_choices`"),

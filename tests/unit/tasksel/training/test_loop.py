@@ -1,8 +1,7 @@
 """Tests of the training loop: what it changes and what it must not, when it stops, and that a seed decides everything."""
 
-import os
+import json
 import random
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,16 @@ from safetensors.torch import load_file
 from tasksel.adapters.train import add_new_adapter, freeze_base
 from tasksel.errors import UserError
 from tasksel.model.base import load_base, weights_fingerprint
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head, loss_sum
 from tasksel.tasks.examples import Split
+from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Task
+from tasksel.tasks.task import BuiltinSource, Task
 from tasksel.training import loop as training
 from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
-from tasksel.training.predict import encode_split, evaluate, evaluate_all, logits_of, predict
+from tasksel.training.predict import evaluate, evaluate_all, logits_of, predict
 from tasksel.training.predict import predict as prediction
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
@@ -327,11 +328,18 @@ def test_a_state_comes_back(tiny):
 
 
 BF16 = """
+import json
+import os
 import sys
-import torch
-from test_training import QUICK, TOY, encoded, fit, fresh, load_base, load_trained, predict, trained_state
 
-folder, seen = sys.argv[1], []
+here, folder = json.load(sys.stdin)
+os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
+sys.path.insert(0, here)
+
+import torch
+from test_loop import QUICK, TOY, encoded, fit, fresh, load_base, load_trained, predict, trained_state
+
+seen = []
 model, rows = fresh(folder), encoded(folder)
 probe = model.bert.encoder.layer[0].output.dense.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
 plain = model.forward
@@ -348,13 +356,9 @@ print("well")
 """
 
 
-def test_mixed_precision_trains_and_is_taken_off_afterwards(make_base, python, tmp_path):
-    env = {**os.environ, "ACCELERATE_MIXED_PRECISION": "bf16", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    env["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), str(Path(__file__).parent)])
-    done = subprocess.run(
-        [python, "-c", BF16, make_base()], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.stdout.strip().endswith("well"), done.stdout + done.stderr
+def test_mixed_precision_trains_and_is_taken_off_afterwards(make_base, fresh_process):
+    asked = json.dumps([str(Path(__file__).parent), make_base()])
+    assert fresh_process(BF16, asked, ours=True).strip().endswith("well")
 
 
 def test_default_metrics_are_of_every_kind():
@@ -508,12 +512,12 @@ class TestParts:
         monkeypatch.setattr(
             training._Loop, "_update", lambda self: setattr(self, "step", self.step + 1)
         )  # only the draws
-        monkeypatch.setattr("tasksel.training.predict.logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
+        monkeypatch.setattr(training, "logits_of", lambda model, batch: torch.zeros(len(batch["labels"]), 2, requires_grad=True))  # fmt: skip
         rows = {"few": 10, "some": 40, "many": 160}
-        recipe = QUICK.model_copy(update={"batch": 10, "epochs": 60})
+        recipe = QUICK.model_copy(update={"batch": 10, "epochs": 20})
         parts = [Part(part.task, part.train, None) for part in parts_of(tiny, **rows)]
         run = fit_parts(many_headed(tiny), parts, recipe, seed=0, temperature=temperature)
-        assert run.steps == len(trodden) == 60 * (1 + 4 + 16)
+        assert run.steps == len(trodden) == 20 * (1 + 4 + 16)
         wanted = sampling_shares(list(rows.values()), temperature)
         for name, share in zip(rows, wanted, strict=True):
             spread = (share * (1 - share) / run.steps) ** 0.5
@@ -593,7 +597,7 @@ class TestParts:
             value, loss = told[at][which][0], losses[at][which]
             return value, {"metric": (value,), "loss": (-loss,), "metric-loss": (value, -loss)}[select]
 
-        monkeypatch.setattr(training, "checked", scripted)
+        monkeypatch.setattr(training, "dev_score", scripted)
         recipe = QUICK.model_copy(update={"epochs": 3, "select": select})
         assert fit_parts(many_headed(tiny), parts_of(tiny, few=16, many=16), recipe, seed=0).epoch == epoch
 
@@ -611,5 +615,5 @@ class TestParts:
 
     def test_no_part_and_one_twice_are_refused(self, tiny):
         for parts in ([], parts_of(tiny, few=8) * 2):
-            with pytest.raises(ValueError, match="give one or more, none of them twice"):
+            with pytest.raises(ValueError, match="must be a non-empty list without duplicates"):
                 fit_parts(many_headed(tiny), parts, QUICK, seed=0)

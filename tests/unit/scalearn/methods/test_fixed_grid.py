@@ -9,7 +9,7 @@ import torch
 from scalearn import METHODS, transfer
 from scalearn.layers.mix import omega_buffers
 from scalearn.layers.stacking import stack
-from scalearn.methods.grid import CELLS, best_of_grid
+from scalearn.methods.fixed_grid import CELLS, best_of_grid
 from tasksel import UserError
 from tasksel.model.base import load_base
 from tasksel.training.loop import FitResult

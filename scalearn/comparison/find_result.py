@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scalearn.comparison.condition import FULL
 from scalearn.comparison.records import EXPERIMENT_FILE, RunFolder
-from scalearn.methods import get_method
+from scalearn.methods.registry import get_method
 from scalearn.results.explain import mixable_methods
 from scalearn.results.result import TransferResult
 from tasksel.errors import UserError, unknown

@@ -15,7 +15,7 @@ from typing import Any
 
 from scalearn.layers.mix import set_omega
 from scalearn.layers.scaling import SET, Scaling
-from scalearn.methods.scaled import ScaledSources
+from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.training.loop import FitResult
 from tasksel.training.state import load_trained, trained_state

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from scalearn.layers.mix import ScaledMix, bottleneck_layers, fold_into
 from scalearn.layers.scaling import loop
-from scalearn.methods import METHODS
+from scalearn.methods.registry import METHODS
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.adapters.train import REDUCTION_FACTOR
 from tasksel.model.base import Base, load_base, quiet

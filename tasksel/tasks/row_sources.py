@@ -1,4 +1,4 @@
-"""Where a task's rows come from: the hub, local files, or the generated suite. Values only: nothing is read here."""
+"""Where a task's rows come from: the hub, local files, or the generated suite. Values only: no file is read here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FileSource(Frozen):
 
 
 class BuiltinSource(Frozen):
-    """A task of the generated suite (`tasksel.tasks.builtin`), made from its seed."""
+    """A task of the generated suite (`tasksel.tasks.builtin`), generated from its seed."""
 
     type: Literal["builtin"] = "builtin"
     seed: int = 0
