@@ -25,7 +25,7 @@ NO_SPREAD = 1e-12  # below this, differences of fractions are alike but for roun
 
 
 def rows_words(size: int | str) -> str:
-    """A size in words.
+    """A number of training rows in words.
 
     >>> rows_words("full"), rows_words(16)
     ('all rows', '16 rows')
@@ -39,7 +39,7 @@ class Cell:
 
     Attributes:
         scores: by seed, without those that diverged; `diverged` says how many did.
-        transfer_parameters, head_parameters, seconds, bytes, peak_memory: means over seeds; None where no row tells it.
+        transfer_parameters, head_parameters, seconds, bytes, peak_memory: means over seeds; None where no row has it.
         rows, test_rows: trained on and scored, the most of any seed.
     """
 
@@ -113,14 +113,16 @@ def paired(first: dict[int, float], second: dict[int, float], against: str) -> P
     seeds = sorted(first.keys() & second.keys())
     if len(seeds) < 2:
         return None
-    ours, theirs = np.array([first[seed] for seed in seeds]), np.array([second[seed] for seed in seeds])
-    differences = ours - theirs
+    scores, other_scores = np.array([first[seed] for seed in seeds]), np.array([second[seed] for seed in seeds])
+    differences = scores - other_scores
     mean = float(differences.mean())
     if np.ptp(differences) < NO_SPREAD:
         if abs(mean) < NO_SPREAD:
             return Paired(against, 0.0, 0.0, 0.0, 1.0, len(seeds))
         return Paired(against, mean, math.nan, math.nan, None, len(seeds))
-    return Paired(against, mean, *_interval(differences), float(stats.ttest_rel(ours, theirs).pvalue), len(seeds))
+    return Paired(
+        against, mean, *_interval(differences), float(stats.ttest_rel(scores, other_scores).pvalue), len(seeds)
+    )
 
 
 class Comparison:
@@ -140,24 +142,24 @@ class Comparison:
         config = config or {}
         self.rows = list(rows)
         self.base, self.protocol = base or rows[0].base["name"], rows[0].protocol
-        asked = config.get("targets", {})
-        self.targets = _ordered((row.target for row in rows), asked.get("tasks", ()), keep=True)
-        self.sizes = _ordered(sorted({row.size for row in rows}, key=_size_order), asked.get("sizes") or ())
+        targets_config = config.get("targets", {})
+        self.targets = _ordered((row.target for row in rows), targets_config.get("tasks", ()), keep=True)
+        self.sizes = _ordered(sorted({row.size for row in rows}, key=_size_order), targets_config.get("sizes") or ())
         self._config = config
         self._most = max((row.k - row.own for row in rows if self._takes_all(row)), default=0)
-        found: dict[tuple[str, int | str, Condition], dict[int, UnitRecord]] = {}
+        by_cell: dict[tuple[str, int | str, Condition], dict[int, UnitRecord]] = {}
         for row in rows:
-            found.setdefault((row.target, row.size, self.condition(row)), {})[row.seed] = row
-        self.repeated = len(rows) - sum(map(len, found.values()))
-        self._cells = {key: _cell(key, list(found[key].values())) for key in found}
-        self.conditions = _condition_order({condition for _, _, condition in found}, rows, config)
+            by_cell.setdefault((row.target, row.size, self.condition(row)), {})[row.seed] = row
+        self.repeated = len(rows) - sum(map(len, by_cell.values()))
+        self._cells = {key: _cell(key, list(by_cell[key].values())) for key in by_cell}
+        self.conditions = _condition_order({condition for _, _, condition in by_cell}, rows, config)
         self.methods = list(dict.fromkeys(condition.method for condition in self.conditions))
 
     def __repr__(self) -> str:
         return f"Comparison({self.base}, {self.protocol}: {len(self.conditions)} conditions, {len(self.targets)} targets, {len(self.rows)} rows)"
 
     def condition(self, row: UnitRecord) -> Condition:
-        """The condition that a row is of."""
+        """The condition that a row belongs to; rows that take all sources share one, whatever their number."""
         if row.by == EACH:
             return Condition(row.method, row.by, row.k, row.own, next(iter(row.sources), None))
         return Condition(
@@ -171,7 +173,7 @@ class Comparison:
         return row.by == ALL or (row.by is not None and row.k - row.own == others and others not in np.atleast_1d(top))
 
     def label(self, condition: Condition) -> str:
-        """The method, with only as much of the choice of sources as tells its conditions apart."""
+        """The method, and in brackets what distinguishes its conditions: the number of sources, the selector, the target adapter."""
         if condition.by == EACH:
             return f"{condition.method} (from {condition.source})"
         others = [other for other in self.conditions if other.method == condition.method and other.by != EACH]
@@ -182,22 +184,22 @@ class Comparison:
             parts = [f"all {condition.others}"] if by or k else []
         else:
             parts = [*([str(condition.others)] if k else []), *([f"by {condition.by}"] if by else [])]
-        told = ", ".join(
+        choice = ", ".join(
             [
                 *([" ".join(parts)] if parts else []),
                 *(["with target adapter"] if target and condition.include_target else []),
             ]
         )
-        return f"{condition.method} ({told})" if told else condition.method
+        return f"{condition.method} ({choice})" if choice else condition.method
 
     def seeds(self, target: str) -> list[int]:
-        """The seeds that a target is to have, finished or not; of the "average", those that all targets are to have."""
+        """The planned seeds of a target, finished or not; for the "average", those planned for all targets."""
         if target == AVERAGE:
-            every = [set(self.seeds(one)) for one in self.targets]
+            every = [set(self.seeds(name)) for name in self.targets]
             return sorted(set.intersection(*every))
-        asked = self._config.get("targets", {})
-        found = (asked.get("seeds_of") or {}).get(target) or asked.get("seeds") or ()
-        return list(found) or sorted({row.seed for row in self.rows if row.target == target})
+        targets_config = self._config.get("targets", {})
+        planned = (targets_config.get("seeds_of") or {}).get(target) or targets_config.get("seeds") or ()
+        return list(planned) or sorted({row.seed for row in self.rows if row.target == target})
 
     def cell(self, target: str, size: int | str, condition: Condition) -> Cell | None:
         """One cell, or None where no seed is finished. The target "average" gives `mean_cell`."""
@@ -206,24 +208,24 @@ class Comparison:
     def mean_cell(self, size: int | str, condition: Condition) -> Cell | None:
         """Averages over the targets, seed by seed, of the seeds that all have; None where a target is missing, or no seed is common."""
         cells = [self._cells.get((target, size, condition)) for target in self.targets]
-        there = [cell for cell in cells if cell is not None]
-        seeds = sorted(set.intersection(*(set(cell.scores) for cell in there))) if there else []
-        if len(there) < len(cells) or not seeds:
+        present = [cell for cell in cells if cell is not None]
+        seeds = sorted(set.intersection(*(set(cell.scores) for cell in present))) if present else []
+        if len(present) < len(cells) or not seeds:
             return None
         return Cell(
             target=AVERAGE,
             size=size,
             condition=condition,
             metric="mean over targets",
-            scores={seed: float(np.mean([cell.scores[seed] for cell in there])) for seed in seeds},
-            diverged=sum(cell.diverged for cell in there),
-            transfer_parameters=_mean([cell.transfer_parameters for cell in there]) or 0.0,
-            head_parameters=_mean([cell.head_parameters for cell in there]) or 0.0,
-            seconds=_mean([cell.seconds for cell in there]) or 0.0,
-            bytes=_mean([cell.bytes for cell in there]),
-            peak_memory=_mean([cell.peak_memory for cell in there]),
-            rows=max(cell.rows for cell in there),
-            test_rows=max(cell.test_rows for cell in there),
+            scores={seed: float(np.mean([cell.scores[seed] for cell in present])) for seed in seeds},
+            diverged=sum(cell.diverged for cell in present),
+            transfer_parameters=_mean([cell.transfer_parameters for cell in present]) or 0.0,
+            head_parameters=_mean([cell.head_parameters for cell in present]) or 0.0,
+            seconds=_mean([cell.seconds for cell in present]) or 0.0,
+            bytes=_mean([cell.bytes for cell in present]),
+            peak_memory=_mean([cell.peak_memory for cell in present]),
+            rows=max(cell.rows for cell in present),
+            test_rows=max(cell.test_rows for cell in present),
         )
 
     def counterpart(self, condition: Condition, method: str) -> Condition | None:
@@ -240,10 +242,10 @@ class Comparison:
         other = self.counterpart(condition, against)
         if other is None or other == condition:
             return None
-        ours, theirs = (self.cell(target or AVERAGE, size, one) for one in (condition, other))
-        if ours is None or theirs is None:
+        cell, other_cell = self.cell(target or AVERAGE, size, condition), self.cell(target or AVERAGE, size, other)
+        if cell is None or other_cell is None:
             return None
-        return paired(ours.scores, theirs.scores, self.label(other))
+        return paired(cell.scores, other_cell.scores, self.label(other))
 
     def holm(self, size: int | str, against: str, target: str | None = None) -> dict[Condition, float]:
         """p of each condition against a method, corrected by Holm (1979) over all conditions that are tested there."""
@@ -254,7 +256,7 @@ class Comparison:
         }
         known = {condition: found.p for condition, found in tested.items() if found is not None and found.p is not None}
         corrected, largest = {}, 0.0
-        for place, condition in enumerate(sorted(known, key=lambda one: known[one])):
+        for place, condition in enumerate(sorted(known, key=known.__getitem__)):
             largest = max(largest, min(1.0, known[condition] * (len(known) - place)))
             corrected[condition] = largest
         return corrected
@@ -276,19 +278,21 @@ def comparisons(rows: Sequence[UnitRecord], config: dict[str, Any] | None = None
     groups: dict[tuple[str, str], list[UnitRecord]] = {}
     for row in rows:
         groups.setdefault((row.base["fingerprint"], row.protocol), []).append(row)
-    prints: dict[str, set[str]] = {}
+    fingerprints: dict[str, set[str]] = {}
     for row in rows:
-        prints.setdefault(row.base["name"], set()).add(row.base["fingerprint"])
-    made = []
+        fingerprints.setdefault(row.base["name"], set()).add(row.base["fingerprint"])
+    compared = []
     for (fingerprint, _), group in groups.items():
         name = group[0].base["name"]
-        made.append(Comparison(group, config, base=f"{name} ({fingerprint})" if len(prints[name]) > 1 else name))
-    return made
+        compared.append(
+            Comparison(group, config, base=f"{name} ({fingerprint})" if len(fingerprints[name]) > 1 else name)
+        )
+    return compared
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
-    return float(np.mean(told)) if told else None
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _cell(key: tuple[str, int | str, Condition], rows: list[UnitRecord]) -> Cell:
@@ -298,7 +302,7 @@ def _cell(key: tuple[str, int | str, Condition], rows: list[UnitRecord]) -> Cell
         size=size,
         condition=condition,
         metric=rows[0].metric,
-        scores={row.seed: row.score for row in sorted(rows, key=lambda one: one.seed) if row.score is not None},
+        scores={row.seed: row.score for row in sorted(rows, key=lambda row: row.seed) if row.score is not None},
         diverged=sum(row.score is None for row in rows),
         transfer_parameters=_mean([row.parameters.get("transfer", 0) for row in rows]) or 0.0,
         head_parameters=_mean([row.parameters.get("head", 0) for row in rows]) or 0.0,
@@ -314,10 +318,10 @@ def _size_order(size: int | str) -> tuple[bool, int]:
     return size != FULL, size if isinstance(size, int) else 0
 
 
-def _ordered(found: Iterable[Any], asked: Iterable[Any], *, keep: bool = False) -> list[Any]:
-    """What was found, in the order asked, then as found; `keep`: with what was asked and not found."""
-    there, wanted = list(dict.fromkeys(found)), list(asked)
-    return list(dict.fromkeys([one for one in wanted if keep or one in there] + there))
+def _ordered(present: Iterable[Any], planned: Iterable[Any], *, keep: bool = False) -> list[Any]:
+    """What is present, in the planned order, then in its own; `keep`: with what is planned and not present."""
+    unique = list(dict.fromkeys(present))
+    return list(dict.fromkeys([item for item in planned if keep or item in unique] + unique))
 
 
 def _condition_order(conditions: set[Condition], rows: Sequence[UnitRecord], config: dict[str, Any]) -> list[Condition]:

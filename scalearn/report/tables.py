@@ -1,4 +1,4 @@
-"""The tables of a comparison: scores, differences with a paired test, costs, and what each source gives alone.
+"""The tables of a comparison: scores, gains with a paired test, costs, and the scores from each source alone.
 
 Lines are conditions, in the three blocks of the ScaLearn paper's tables (arXiv:2310.01217): without sources, with sources, ScaLearn's own scalings.
 Columns are targets. Scores are in percent; what is not finished is named, never left out.
@@ -25,7 +25,7 @@ SAME = 1e-12  # means closer than this are the same
 
 
 def block_of(condition: Condition) -> int:
-    """Which of the BLOCKS a condition stands in. ScaLearn's are the mixes whose omega is learned by gradient."""
+    """The index in BLOCKS of a condition. ScaLearn's are the mixes whose omega is trained by gradient descent."""
     method = METHODS.get(condition.method)
     if method is None:  # an older version's
         return int(condition.by is not None)
@@ -35,7 +35,7 @@ def block_of(condition: Condition) -> int:
 
 
 def blocks_of(comparison: Comparison) -> Iterator[tuple[str, list[Condition]]]:
-    """The blocks that there are, each with its conditions. What each source gives alone stands in none."""
+    """The blocks that are not empty, each with its conditions; runs from each source alone are in none."""
     for number, name in enumerate(BLOCKS):
         conditions = [
             condition for condition in comparison.conditions if condition.by != EACH and block_of(condition) == number
@@ -45,7 +45,7 @@ def blocks_of(comparison: Comparison) -> Iterator[tuple[str, list[Condition]]]:
 
 
 def score(cell: Cell | None, seeds: int) -> str:
-    """Mean and standard deviation in percent; the number of seeds where it is not the asked one.
+    """Mean and standard deviation in percent; the number of seeds where it is not the planned one.
 
     A cell with one seed has no spread.
     """
@@ -95,42 +95,42 @@ def _marks(comparison: Comparison, target: str, size: int | str) -> dict[Conditi
         for condition in conditions
         if (cell := comparison.cell(target, size, condition)) and cell.scores
     }
-    found: dict[Condition, Mark] = {}
+    by_condition: dict[Condition, Mark] = {}
     marks: tuple[Mark, Mark] = ("second", "best")  # the best last, so that it stays where both have the same mean
     for best, mark in zip(reversed(comparison.best(target, size)), marks, strict=True):
         if best is not None:
-            found |= {condition: mark for condition, mean in means.items() if abs(mean - means[best]) < SAME}
-    return found
+            by_condition |= {condition: mark for condition, mean in means.items() if abs(mean - means[best]) < SAME}
+    return by_condition
 
 
 def _trainable(comparison: Comparison, size: int | str, condition: Condition) -> str:
     """Trainable parameters of the transfer without its head, a mean over the targets that are there."""
-    there = _there(comparison, size, condition)
-    return f"{sum(cell.transfer_parameters for cell in there) / len(there):,.0f}" if there else NOTHING
+    cells = _finished_cells(comparison, size, condition)
+    return f"{sum(cell.transfer_parameters for cell in cells) / len(cells):,.0f}" if cells else NOTHING
 
 
-def _there(comparison: Comparison, size: int | str, condition: Condition) -> list[Cell]:
+def _finished_cells(comparison: Comparison, size: int | str, condition: Condition) -> list[Cell]:
     return [cell for target in comparison.targets if (cell := comparison.cell(target, size, condition))]
 
 
 def _metrics(comparison: Comparison, size: int | str) -> dict[str, str]:
     """Each target's metric; nothing of a target without a row."""
-    told = {row.target: row.metric.replace("_", " ") for row in comparison.rows}
-    return {target: told.get(target, "") for target in comparison.targets}
+    metrics = {row.target: row.metric.replace("_", " ") for row in comparison.rows}
+    return {target: metrics.get(target, "") for target in comparison.targets}
 
 
 def legend(comparison: Comparison) -> Iterator[str]:
     """How a main table is read, whatever its number of rows."""
     seeds = {target: tuple(comparison.seeds(target)) for target in comparison.targets}
-    told = "; ".join(
-        ", ".join(map(str, some)) + (f" for {', '.join(alike)}" if len(alike) < len(seeds) else "")
-        for some in dict.fromkeys(seeds.values())
-        if (alike := [target for target in seeds if seeds[target] == some])
+    words = "; ".join(
+        ", ".join(map(str, numbers)) + (f" for {', '.join(same)}" if len(same) < len(seeds) else "")
+        for numbers in dict.fromkeys(seeds.values())
+        if (same := [target for target in seeds if seeds[target] == numbers])
     )
-    if any(len(some) > 1 for some in seeds.values()):
-        yield f"Mean ± standard deviation over seeds ({told})"
+    if any(len(numbers) > 1 for numbers in seeds.values()):
+        yield f"Mean ± standard deviation over seeds ({words})"
     else:
-        yield f"One seed ({told}): no spread is known"
+        yield f"One seed ({words}): no spread is known"
     yield "Best of a column bold, second underlined; [n]: n seeds only; trainable parameters: of the transfer, without its head"
     if len(seeds) > 1:
         yield f"average: over the {len(seeds)} targets seed by seed, ± is the spread of those averages"
@@ -154,10 +154,10 @@ def _gaps(comparison: Comparison, size: int | str) -> Iterator[str]:
     for _, conditions in blocks_of(comparison):
         for condition in conditions:
             for target in comparison.targets:
-                cell, asked = comparison.cell(target, size, condition), len(comparison.seeds(target))
+                cell, planned = comparison.cell(target, size, condition), len(comparison.seeds(target))
                 done = len(cell.scores) + cell.diverged if cell else 0
-                if done < asked:
-                    missing.append(f"{comparison.label(condition)} on {target} ({done} of {asked} seeds)")
+                if done < planned:
+                    missing.append(f"{comparison.label(condition)} on {target} ({done} of {planned} seeds)")
                 if cell and cell.diverged:
                     diverged.append(f"{comparison.label(condition)} on {target} ({cell.diverged} of {done} seeds)")
     if missing:
@@ -167,7 +167,7 @@ def _gaps(comparison: Comparison, size: int | str) -> Iterator[str]:
 
 
 def paired_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
-    """Each condition against a new adapter and against AdapterFusion; None where neither is there."""
+    """The gain of each condition over a new adapter and over AdapterFusion; None where neither was run."""
     others = [name for name in AGAINST if name in comparison.methods]
     if not others:
         return None
@@ -193,16 +193,16 @@ def paired_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
 def _against(
     comparison: Comparison, size: int | str, condition: Condition, other: str, holm: dict[Condition, float]
 ) -> tuple[str, str, str, str]:
-    """Difference, p, corrected p, and the targets won, tied and lost."""
-    found = comparison.paired(size, condition, other)
+    """Gain with its interval, p, corrected p, and the targets won, tied and lost."""
+    paired = comparison.paired(size, condition, other)
     single = [comparison.paired(size, condition, other, target) for target in comparison.targets]
-    verdicts = [one.verdict for one in single if one is not None]
+    verdicts = [pair.verdict for pair in single if pair is not None]
     counts = " / ".join(str(verdicts.count(name)) for name in ("win", "tie", "loss")) if verdicts else NOTHING
-    if found is None:
+    if paired is None:
         return NOTHING, NOTHING, NOTHING, counts
-    interval = "" if math.isnan(found.low) else f" [{signed(found.low)}, {signed(found.high)}]"
+    interval = "" if math.isnan(paired.low) else f" [{signed(paired.low)}, {signed(paired.high)}]"
     corrected = probability(holm[condition]) if condition in holm else NOTHING
-    return f"{signed(found.difference)}{interval}", probability(found.p), corrected, counts
+    return f"{signed(paired.difference)}{interval}", probability(paired.p), corrected, counts
 
 
 def signed(fraction: float) -> str:
@@ -227,21 +227,21 @@ def probability(p: float | None) -> str:
 
 
 def costs_sheet(comparison: Comparison, size: int | str) -> Sheet:
-    """What each condition trains, stores and takes: means over the targets that are there, and seeds."""
+    """Trainable parameters, stored bytes, seconds and memory of each condition: means over finished targets and seeds."""
     blocks = []
     for name, conditions in blocks_of(comparison):
         lines = []
         for condition in conditions:
-            there = _there(comparison, size, condition)
+            cells = _finished_cells(comparison, size, condition)
             lines.append(
                 items(
                     comparison.label(condition),
-                    f"{len(there)} of {len(comparison.targets)}",
+                    f"{len(cells)} of {len(comparison.targets)}",
                     _trainable(comparison, size, condition),
-                    _average([cell.head_parameters for cell in there], "{:,.0f}"),
-                    _size([cell.bytes for cell in there]),
-                    _average([cell.seconds for cell in there], "{:,.1f}"),
-                    _size([cell.peak_memory for cell in there]),
+                    _average([cell.head_parameters for cell in cells], "{:,.0f}"),
+                    _size([cell.bytes for cell in cells]),
+                    _average([cell.seconds for cell in cells], "{:,.1f}"),
+                    _size([cell.peak_memory for cell in cells]),
                 )
             )
         blocks.append(Block(name, tuple(lines)))
@@ -255,22 +255,22 @@ def costs_sheet(comparison: Comparison, size: int | str) -> Sheet:
 
 
 def _average(values: Sequence[float | None], form: str) -> str:
-    told = [value for value in values if value is not None]
-    return form.format(sum(told) / len(told)) if told else NOTHING
+    known = [value for value in values if value is not None]
+    return form.format(sum(known) / len(known)) if known else NOTHING
 
 
 def _size(values: Sequence[float | None]) -> str:
-    """Bytes in a unit that a person reads."""
-    told = [value for value in values if value is not None]
-    mean = sum(told) / len(told) if told else math.nan
+    """The mean of some bytes, in kB, MB or GB."""
+    known = [value for value in values if value is not None]
+    mean = sum(known) / len(known) if known else math.nan
     for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if mean >= step:
             return f"{mean / step:,.1f} {unit}"
-    return f"{mean:.0f} B" if told else NOTHING
+    return f"{mean:.0f} B" if known else NOTHING
 
 
 def sources_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
-    """What each source gives alone, by method; None where none was tried."""
+    """The score of transfer from each source alone, per method; None where none was run."""
     conditions = [condition for condition in comparison.conditions if condition.by == EACH]
     if not conditions:
         return None
@@ -300,17 +300,17 @@ def sheets(comparison: Comparison, size: int | str) -> list[Sheet]:
         comparison.cell(target, size, condition) for target in comparison.targets for condition in comparison.conditions
     ):
         return []
-    found = (sheet(comparison, size) for sheet in (main_sheet, paired_sheet, costs_sheet, sources_sheet))
-    return [sheet for sheet in found if sheet is not None]
+    candidates = (sheet(comparison, size) for sheet in (main_sheet, paired_sheet, costs_sheet, sources_sheet))
+    return [sheet for sheet in candidates if sheet is not None]
 
 
 def rankings_sheet(rankings: Sequence[RankingRecord]) -> Sheet | None:
     """Each target's sources, highest mean score over seeds first; None without a ranking."""
-    found: dict[tuple[str, str, int | str], dict[int, RankingRecord]] = {}
+    by_ranking: dict[tuple[str, str, int | str], dict[int, RankingRecord]] = {}
     for row in rankings:
-        found.setdefault((row.by, row.target, row.size), {})[row.seed] = row
+        by_ranking.setdefault((row.by, row.target, row.size), {})[row.seed] = row
     lines: dict[str, list[tuple[Item, ...]]] = {}
-    for (by, target, size), seeds in found.items():
+    for (by, target, size), seeds in by_ranking.items():
         scores: dict[str, list[float]] = {}
         for row in seeds.values():
             for name, value in zip(row.names, row.scores, strict=True):
@@ -321,7 +321,7 @@ def rankings_sheet(rankings: Sequence[RankingRecord]) -> Sheet | None:
         lines.setdefault(by, []).append(items(by, target, rows_words(size), str(len(seeds)), shown))
     if not lines:
         return None
-    blocks = tuple(Block(by, tuple(told)) for by, told in lines.items())
+    blocks = tuple(Block(by, tuple(rows)) for by, rows in lines.items())
     note = "Each selector has a scale of its own; scores are means over the seeds that rank the source"
     return Sheet(
         "rankings",
@@ -335,6 +335,6 @@ def rankings_sheet(rankings: Sequence[RankingRecord]) -> Sheet | None:
 
 def table(comparison: Comparison) -> Any:
     """The main tables for a terminal, one per number of rows; what they have in common is said once, below."""
-    common, shown = tuple(legend(comparison)), [main_sheet(comparison, size) for size in comparison.sizes]
-    own = [replace(sheet, notes=tuple(note for note in sheet.notes if note not in common)) for sheet in shown]
-    return Group(*map(Terminal, own), *(Text(note, style="dim") for note in common))
+    common, whole = tuple(legend(comparison)), [main_sheet(comparison, size) for size in comparison.sizes]
+    shortened = [replace(sheet, notes=tuple(note for note in sheet.notes if note not in common)) for sheet in whole]
+    return Group(*map(Terminal, shortened), *(Text(note, style="dim") for note in common))

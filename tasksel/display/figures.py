@@ -92,7 +92,7 @@ class Style:
 
 @contextmanager
 def look(name: str, **settings: Any) -> Iterator[None]:
-    """Our settings, and ids in an SVG that do not depend on the run.
+    """Sets matplotlib to the project's look, with ids in an SVG that do not depend on the run.
 
     Args:
         settings: matplotlib's, with `_` for `.`, that differ from ours.
@@ -104,13 +104,13 @@ def look(name: str, **settings: Any) -> Iterator[None]:
         from matplotlib import rc_context
     except ImportError as error:
         raise UserError('pictures need matplotlib: pip install "scalearn[plot]"') from error
-    own: Any = {key.replace("_", "."): value for key, value in settings.items()}
-    with rc_context(SETTINGS | {"svg.hashsalt": f"scalearn-{name}"} | own):
+    changed: Any = {key.replace("_", "."): value for key, value in settings.items()}
+    with rc_context(SETTINGS | {"svg.hashsalt": f"scalearn-{name}"} | changed):
         yield
 
 
 def named(artist: Any, name: str) -> None:
-    """Lets an artist tell a name under the pointer, in a browser that shows the SVG."""
+    """Gives an artist a name that a browser shows under the pointer, in the SVG."""
     artist.set_gid(NAMED + name)
 
 
@@ -141,8 +141,8 @@ def svg_document(figure: Any, title: str, alt: str) -> str:
         for child in list(parent):
             if child.tag in (f"{SVG}metadata", f"{SVG}title"):
                 parent.remove(child)
-    found = (target for element in root.iter() for value in element.attrib.values() for target in targets_of(value))
-    targets = {target: f"i{number}" for number, target in enumerate(dict.fromkeys(found))}
+    pointed = (target for element in root.iter() for value in element.attrib.values() for target in targets_of(value))
+    targets = {target: f"i{number}" for number, target in enumerate(dict.fromkeys(pointed))}
     for element in list(root.iter()):
         _compact(element, targets)
     for place, (tag, text) in enumerate(pair for pair in (("title", title), ("desc", alt)) if pair[1]):
@@ -165,9 +165,9 @@ def _compact(element: ET.Element, targets: dict[str, str]) -> None:
     element.tail = None
     ident = element.attrib.get("id", "")
     if ident.startswith(NAMED):
-        told = ET.Element(f"{SVG}title")
-        told.text = ident.removeprefix(NAMED)
-        element.insert(0, told)
+        title = ET.Element(f"{SVG}title")
+        title.text = ident.removeprefix(NAMED)
+        element.insert(0, title)
         element.set("class", "named")
     if ident in targets:
         element.set("id", targets[ident])
@@ -192,7 +192,7 @@ def file_name(*parts: str) -> str:
 
 
 def short(number: float) -> str:
-    """A count in few letters.
+    """A count in few letters, for the ticks of an axis.
 
     >>> [short(n) for n in (0, 8, 96, 4608, 73728, 894528, 21252096, 3e9)]
     ['0', '8', '96', '4.6k', '74k', '895k', '21M', '3G']

@@ -33,7 +33,7 @@ def text_width(text: str, size: float = SMALL, weight: str = "normal") -> float:
 
 
 def shortened(text: str, points: float, size: float = SMALL, weight: str = "normal") -> str:
-    """A text that fits, cut in its middle where it is too long.
+    """A text that fits into so many points, cut in its middle where it is too long.
 
     >>> shortened("sentiment_restaurants", 200)
     'sentiment_restaurants'
@@ -62,7 +62,7 @@ def shorten(artist: Any, points: float) -> None:
 
 
 def texts(figure: Any) -> list[Any]:
-    """Every text that is drawn and says something."""
+    """Every visible text of a figure that is not empty."""
     from matplotlib.text import Text
 
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
@@ -138,7 +138,7 @@ def _fit_titles(figure: Any) -> None:
 def _thin(labels: Sequence[Any], side: int) -> None:
     """Blanks tick labels that would lie on the last one that is shown."""
     shown: list[Any] = []
-    for label in sorted(labels, key=lambda one: one.get_window_extent().min[side]):
+    for label in sorted(labels, key=lambda label: label.get_window_extent().min[side]):
         if not label.get_text():
             continue
         box = label.get_window_extent()
@@ -167,8 +167,11 @@ class Panels:
         from matplotlib.lines import Line2D
 
         handles = [
-            Line2D([], [], color=one.colour, marker=one.marker, markerfacecolor=one.face, linestyle=one.line if lines else "")
-            for one in styles
+            Line2D(
+                [], [], color=style.colour, marker=style.marker, markerfacecolor=style.face,
+                linestyle=style.line if lines else "",
+            )
+            for style in styles
         ]  # fmt: skip
         widest = 72 * WIDTH / (2 if self.spare is not None else 1) - HANDLE - 8
         shown = [shortened(label, widest) for label in labels]
@@ -181,7 +184,7 @@ class Panels:
 
 
 def panels(count: int, *, height: float, labels: Sequence[str] = ()) -> Panels:
-    """So many axes, two in a row, and room for a legend of these labels.
+    """A figure of `count` axes, two in a row, with room for a legend of these labels.
 
     Args:
         height: of a row of axes with all its words, in inches.

@@ -52,9 +52,9 @@ class Sheet:
     words: int = 1
 
 
-def items(*given: str | Item) -> tuple[Item, ...]:
+def items(*cells: str | Item) -> tuple[Item, ...]:
     """Texts as unmarked items."""
-    return tuple(one if isinstance(one, Item) else Item(one) for one in given)
+    return tuple(cell if isinstance(cell, Item) else Item(cell) for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Terminal:
         words, parts = list(range(self.sheet.words)), [list(range(self.sheet.words))]
         for column in range(self.sheet.words, len(self.sheet.head)):
             taken = 1 + sum(
-                self._width(one) + 2 for one in [*parts[-1], column]
+                self._width(other) + 2 for other in [*parts[-1], column]
             )  # a space after each, one between, two edges
             if taken > width and len(parts[-1]) > len(words):
                 parts.append([*words])
@@ -92,8 +92,8 @@ class Terminal:
             shown.add_column(Text(self.sheet.head[column]), justify="left" if words else "right", no_wrap=not words)
         for block in self.sheet.blocks:
             for number, line in enumerate(block.lines, 1):
-                cells = [Text.assemble((line[column].text, STYLES[line[column].mark])) for column in columns]
-                shown.add_row(*cells, end_section=number == len(block.lines))
+                texts = [Text.assemble((line[column].text, STYLES[line[column].mark])) for column in columns]
+                shown.add_row(*texts, end_section=number == len(block.lines))
         return shown
 
 

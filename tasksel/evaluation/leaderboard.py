@@ -106,7 +106,7 @@ class Leaderboard:
     def markdown(self) -> str:
         """Every metric with its interval, as an aligned GitHub table under a sentence that says the conventions."""
         shown = [name for name in RANKING_METRICS if name != "nDCG schulte"]
-        heads = ["method", *map(_title, shown), "tau over seeds", "s/target", "s/source", "bytes/source"]
+        heads = ["selector", *map(_title, shown), "tau over seeds", "s/target", "s/source", "bytes/source"]
         lines = [
             [
                 row.by,
@@ -133,7 +133,7 @@ class Leaderboard:
         lines = [
             [row.by, *(_number(row.per_target[target][metric], digits) for target in self.targets)] for row in self.rows
         ]
-        return f"{_title(metric)} of each target.\n\n{_aligned(['method', *self.targets], lines)}\n"
+        return f"{_title(metric)} of each target.\n\n{_aligned(['selector', *self.targets], lines)}\n"
 
 
 def evaluate_selectors(
@@ -299,10 +299,10 @@ def _ordered(one: SelectorScores, truth: GroundTruth) -> np.ndarray:
 def _about(truths: dict[str, GroundTruth], method: str) -> str:
     sources, seeds = ([size[i] for size in (g.scores.shape for g in truths.values())] for i in (1, 0))
     return (
-        f"{len(truths)} targets; truth: mean of {_span(seeds)} seeds of '{method}' transfer from {_span(sources)} sources. "
-        "nDCG (0 to 1): taskweb has relevance N - gold rank, lin and schulte 100 x score (one number: the target's own source is no "
+        f"{len(truths)} targets; ground truth: mean of {_span(seeds)} seeds of '{method}' transfer from {_span(sources)} sources. "
+        "nDCG (0 to 1): taskweb has relevance N - true rank, lin and schulte 100 x score (one number: the target adapter is not a "
         "candidate). Regret in percent of the best source's score (mean regret: of the best five's mean), top-k: mean true score in percent; "
-        "ties are broken in expectation; [95 % interval over targets and seeds]; tau: agreement of a method's rankings under different seeds."
+        "ties are broken in expectation; [95 % interval over targets and seeds]; tau: agreement of a selector's rankings under different seeds."
     )
 
 

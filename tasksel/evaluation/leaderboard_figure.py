@@ -2,7 +2,7 @@
 
 x   seconds per target, log            y   nDCG, mean and 95 % interval            one numbered circle per selector, named on the right
 
-Lines with bands: the floor (random) and the ceiling (one seed's truth). Blue: no cheaper selector is as good.
+Lines with bands: the floor (random) and the ceiling (one seed's ground truth). Blue: no cheaper selector is as good.
 """
 
 from __future__ import annotations

@@ -130,6 +130,14 @@ def test_equal_numbers_give_an_equal_picture(tmp_path):
     assert (tmp_path / "a/step.svg").read_bytes() == (tmp_path / "b/step.svg").read_bytes()
 
 
+def test_the_published_picture_is_drawn_again_from_the_published_table(tmp_path):
+    published = ROOT / "docs/results/costs"
+    measurements = scale.read_scaling((published / "step.md").read_text())
+    assert len(measurements) == len(scale.COUNTS) * len(scale.SCALED)
+    scale.draw_scaling(measurements, tmp_path / "step.svg")
+    assert (tmp_path / "step.svg").read_bytes() == (published / "step.svg").read_bytes()
+
+
 def test_an_unknown_contender_is_refused(capsys):
     with pytest.raises(SystemExit) as refused:
         step.main(["--contenders", "lora"])

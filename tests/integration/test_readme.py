@@ -154,6 +154,6 @@ def test_the_published_prediction_of_gains_is_made_again_by_the_command_beside_i
 
 def _rows(page):
     """The cells of a page's table of selectors that begins with the method's nDCG, without its rule."""
-    (table,) = re.findall(r"^(\| method +\| +nDCG taskweb .*?)\n\n", page, flags=re.MULTILINE | re.DOTALL)
+    (table,) = re.findall(r"^(\| selector +\| +nDCG taskweb .*?)\n\n", page, flags=re.MULTILINE | re.DOTALL)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     return [rows[0], *rows[2:]]

@@ -19,14 +19,14 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 def costs_picture(comparison: Comparison, name: str) -> Picture | None:
     """Seconds per seed and peak memory of each method at the largest size, over the targets that all of them have; None where there is none."""
-    found = _largest(comparison)
-    if found is None:
+    largest = _largest(comparison)
+    if largest is None:
         return None
-    size, conditions, targets = found
-    cells = [[cell for t in targets if (cell := comparison.cell(t, size, one))] for one in conditions]
+    size, conditions, targets = largest
+    cells = [[cell for t in targets if (cell := comparison.cell(t, size, condition))] for condition in conditions]
     seconds = [float(np.mean([cell.seconds for cell in group])) for group in cells]
     memory = [_mean_memory(group) for group in cells]
-    methods = [one.method for one in conditions]
+    methods = [condition.method for condition in conditions]
     figure = _figure(methods, seconds, memory)
     over = f"{len(targets)} target{'s' if len(targets) > 1 else ''}"
     caption = f"Training and scoring one seed with {rows_words(size)}: means over {over}. Shorter is cheaper."
@@ -45,13 +45,13 @@ def _largest(comparison: Comparison) -> tuple[int | str, list[Condition], list[s
     """The largest size at which some targets have every method that any target has; those methods' conditions, those targets."""
     for size in reversed(ascending(comparison.sizes)):
         every = [
-            (one, {t for t in comparison.targets if comparison.cell(t, size, one)})
-            for one in shown_conditions(comparison)
+            (condition, {t for t in comparison.targets if comparison.cell(t, size, condition)})
+            for condition in shown_conditions(comparison)
         ]
-        there = [(one, targets) for one, targets in every if targets]
-        common = [t for t in comparison.targets if all(t in targets for _, targets in there)]
-        if there and common:
-            return size, [one for one, _ in there], common
+        present = [(condition, targets) for condition, targets in every if targets]
+        common = [t for t in comparison.targets if all(t in targets for _, targets in present)]
+        if present and common:
+            return size, [condition for condition, _ in present], common
     return None
 
 
@@ -71,8 +71,8 @@ def _figure(methods: Sequence[str], seconds: Sequence[float], memory: Sequence[f
 
 
 def _mean_memory(cells: Sequence[Cell]) -> float:
-    told = [cell.peak_memory for cell in cells if cell.peak_memory is not None]
-    return float(np.mean(told)) if told else math.nan
+    known = [cell.peak_memory for cell in cells if cell.peak_memory is not None]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _bars(ax: Any, values: Sequence[float], label: str, words: Any) -> None:

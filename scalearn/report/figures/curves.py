@@ -47,7 +47,7 @@ def few_shot_picture(comparison: Comparison, name: str) -> Picture | None:
     """Score over training rows, one panel per target and one for the average; None for a single size."""
     conditions = shown_conditions(comparison)
     drawn = _over_rows(
-        comparison, conditions, lambda target, size, one: percent(comparison.cell(target, size, one)), SCORE
+        comparison, conditions, lambda target, size, condition: percent(comparison.cell(target, size, condition)), SCORE
     )
     if drawn is None:
         return None
@@ -88,26 +88,29 @@ def _over_rows(
     """Curves over the sizes; None where there are not two sizes, or nothing to draw."""
     sizes = ascending(comparison.sizes)
     targets = [AVERAGE, *comparison.targets] if len(comparison.targets) > 1 else list(comparison.targets)
-    curves = {target: {one: [point(target, size, one) for size in sizes] for one in conditions} for target in targets}
+    curves = {
+        target: {condition: [point(target, size, condition) for size in sizes] for condition in conditions}
+        for target in targets
+    }
     targets = [target for target in targets if any(any(line) for line in curves[target].values())]
     if len(sizes) < 2 or not targets:
         return None
     coloured = in_colour(curves[targets[0]])
-    grey = [one.method for one in conditions if one not in coloured]
-    looks, labels = styles(comparison.methods), [one.method for one in coloured]
+    grey = [condition.method for condition in conditions if condition not in coloured]
+    looks, labels = styles(comparison.methods), [condition.method for condition in coloured]
     labels += [f"{len(grey)} other{'s' if len(grey) > 1 else ''}"] if grey else []
     drawn = panels(len(targets), height=1.75, labels=labels)
     places = _size_places(sizes)
     for ax, target in zip(drawn.axes, targets, strict=True):
-        for one in conditions:
-            if one not in coloured:
-                _grey_line(ax, places, curves[target][one], one.method)
-        for one, beside in zip(coloured, _beside(len(coloured), places), strict=True):
-            _barred_line(ax, [place + beside for place in places], curves[target][one], looks[one.method])
+        for condition in conditions:
+            if condition not in coloured:
+                _grey_line(ax, places, curves[target][condition], condition.method)
+        for condition, beside in zip(coloured, _beside(len(coloured), places), strict=True):
+            _barred_line(ax, [place + beside for place in places], curves[target][condition], looks[condition.method])
         _size_axis(ax, sizes, places)
         ax.set_title(target)
     drawn.name_axes("training rows (log)", words)
-    drawn.legend(labels, [*(looks[one.method] for one in coloured), OTHER][: len(labels)])
+    drawn.legend(labels, [*(looks[condition.method] for condition in coloured), OTHER][: len(labels)])
     rule = (
         f" In colour: the references and the {BEST} others that are highest there; grey: {', '.join(grey)}."
         if grey
@@ -121,16 +124,20 @@ def in_colour(curves: dict[Condition, list[Point | None]]) -> list[Condition]:
     """The conditions that stand in colour, in the order of the curves."""
     if len(curves) <= SIX:
         return list(curves)
-    means = {one: np.mean([point[0] for point in line if point]) for one, line in curves.items() if any(line)}
-    others = [one for one in means if one.method not in REFERENCES]
-    best = sorted(others, key=lambda one: -means[one])[:BEST]
-    return [one for one in curves if one.method in REFERENCES or one in best]
+    means = {
+        condition: np.mean([point[0] for point in line if point]) for condition, line in curves.items() if any(line)
+    }
+    others = [condition for condition in means if condition.method not in REFERENCES]
+    best = sorted(others, key=lambda condition: -means[condition])[:BEST]
+    return [condition for condition in curves if condition.method in REFERENCES or condition in best]
 
 
 def _highest(sizes: Sequence[int | str], curves: dict[Condition, list[Point | None]]) -> str:
     parts = []
     for place, size in enumerate(sizes):
-        points = [(point[0], one.method) for one, line in curves.items() if (point := line[place]) is not None]
+        points = [
+            (point[0], condition.method) for condition, line in curves.items() if (point := line[place]) is not None
+        ]
         if points:
             mean, method = max(points)
             parts.append(f"{method} with {mean:.1f} at {rows_words(size)}")

@@ -47,15 +47,15 @@ class SourceGains:
 def source_gain_pictures(comparison: Comparison, rankings: Sequence[RankingRecord], prefix: str) -> list[Picture]:
     """One picture for each selector, method and size that have both a ranking and sources that were used alone."""
     pictures = []
-    methods = list(dict.fromkeys(one.method for one in comparison.conditions if one.by == EACH))
+    methods = list(dict.fromkeys(condition.method for condition in comparison.conditions if condition.by == EACH))
     for by in dict.fromkeys(ranking.by for ranking in rankings):
         for method in methods:
             for size in reversed(ascending(comparison.sizes)):
                 every = [_source_gains(comparison, rankings, target, size, by, method) for target in comparison.targets]
-                found = [one for one in every if one is not None]
-                if found:
+                shown = [gains for gains in every if gains is not None]
+                if shown:
                     name = file_name(prefix, "source-gain", by, method, str(size))
-                    pictures.append(_picture(found, by, method, size, name))
+                    pictures.append(_picture(shown, by, method, size, name))
     return pictures
 
 
@@ -69,10 +69,10 @@ def _source_gains(
             for source, score in zip(ranking.names, ranking.scores, strict=True):
                 scores.setdefault(source, []).append(score)
     gains = {
-        one.source: gain
-        for one in comparison.conditions
-        if one.by == EACH and one.method == method and one.source in scores
-        if (gain := comparison.paired(size, one, REFERENCE, target)) is not None
+        condition.source: gain
+        for condition in comparison.conditions
+        if condition.by == EACH and condition.method == method and condition.source in scores
+        if (gain := comparison.paired(size, condition, REFERENCE, target)) is not None
     }
     names = tuple(source for source in scores if source in gains)
     if len(names) < 2:
@@ -81,43 +81,45 @@ def _source_gains(
     return SourceGains(target, names, means, tuple(gains[source] for source in names))
 
 
-def _picture(found: Sequence[SourceGains], by: str, method: str, size: int | str, name: str) -> Picture:
-    drawn = panels(len(found), height=2.9 if len(found) == 1 else 2.15)
-    for ax, one in zip(drawn.axes, found, strict=True):
-        _panel(ax, one)
+def _picture(shown: Sequence[SourceGains], by: str, method: str, size: int | str, name: str) -> Picture:
+    drawn = panels(len(shown), height=2.9 if len(shown) == 1 else 2.15)
+    for ax, of_target in zip(drawn.axes, shown, strict=True):
+        _panel(ax, of_target)
     drawn.name_axes(f"score by {by}", f"gain over {REFERENCE}, points")
     settle(drawn.figure)
-    for ax, one in zip(drawn.axes, found, strict=True):
-        points = [(x, 100 * gain.difference) for x, gain in zip(one.scores, one.gains, strict=True)]
-        label_points(ax, points, one.names, size=6)
-    known = [one.rho for one in found if not math.isnan(one.rho)]
+    for ax, of_target in zip(drawn.axes, shown, strict=True):
+        points = [(x, 100 * gain.difference) for x, gain in zip(of_target.scores, of_target.gains, strict=True)]
+        label_points(ax, points, of_target.names, size=6)
+    known = [of_target.rho for of_target in shown if not math.isnan(of_target.rho)]
     mean = f"{np.mean(known):.2f}".replace("-", "−") if known else "not defined"
     caption = (
         f"Each point is one source: its score by {by}, and what {method} from it alone gains over {REFERENCE} with "
         f"{rows_words(size)} (lines: 95 % paired intervals over seeds). Spearman's rho, mean over {len(known)} target"
         f"{'s' if len(known) != 1 else ''}: {mean}; each panel has its own. Right and high: the selector predicted a gain."
     )
-    each = "; ".join(f"{one.target}: rho {_rho(one.rho)}, most from {_most(one)}" for one in found)
+    each = "; ".join(
+        f"{of_target.target}: rho {_rho(of_target.rho)}, most from {_most(of_target)}" for of_target in shown
+    )
     alt = f"Score by {by} against the measured gain of each source alone, with {rows_words(size)}. {each}."
     return Picture(name, f"Ranking by {by} and measured gain", alt, caption, drawn.figure, "gain")
 
 
-def _panel(ax: Any, found: SourceGains) -> None:
+def _panel(ax: Any, of_target: SourceGains) -> None:
     ax.axhline(0, color=INK, linewidth=0.7, linestyle=(0, (2, 2)))
-    for x, gain in zip(found.scores, found.gains, strict=True):
+    for x, gain in zip(of_target.scores, of_target.gains, strict=True):
         colour, marker = (GREEN, "o") if gain.difference > 0 else (VERMILION, "X")
         if not math.isnan(gain.low):
             ax.plot([x, x], [100 * gain.low, 100 * gain.high], color=colour, linewidth=0.8, alpha=0.5)
         ax.plot([x], [100 * gain.difference], color=colour, marker=marker, markersize=4.5)
     ax.margins(x=0.22, y=0.12)
     ax.locator_params(axis="x", nbins=4)
-    ax.set_title(f"{found.target}  (rho {_rho(found.rho)})")
+    ax.set_title(f"{of_target.target}  (rho {_rho(of_target.rho)})")
 
 
 def _rho(rho: float) -> str:
     return "not defined" if math.isnan(rho) else f"{rho:.2f}".replace("-", "−")
 
 
-def _most(found: SourceGains) -> str:
-    gain, name = max((gain.difference, name) for gain, name in zip(found.gains, found.names, strict=True))
+def _most(of_target: SourceGains) -> str:
+    gain, name = max((gain.difference, name) for gain, name in zip(of_target.gains, of_target.names, strict=True))
     return f"{name} ({100 * gain:+.1f})"

@@ -52,7 +52,8 @@ def draw_gallery(run: RunFolder, comparisons: Sequence[Comparison]) -> Gallery:
     results = run.folder / str(run.provenance.get("store", "store")) / "results"
     try:
         groups = tuple(
-            tuple(comparison_pictures(one, run.rankings, prefix(one, comparisons), results)) for one in comparisons
+            tuple(comparison_pictures(comparison, run.rankings, prefix(comparison, comparisons), results))
+            for comparison in comparisons
         )
     except UserError as error:
         return Gallery(tuple(() for _ in comparisons), missing=f"No pictures: {error}")
@@ -113,7 +114,7 @@ def map_pictures_of(run: RunFolder) -> list[Picture]:
 
 
 def prefix(comparison: Comparison, comparisons: Sequence[Comparison]) -> str:
-    """What tells a comparison's files from those of others; nothing where it is alone."""
+    """What the file names of a comparison begin with; empty where the run has only one."""
     return file_name(comparison.base, comparison.protocol) if len(comparisons) > 1 else ""
 
 

@@ -18,7 +18,7 @@ from tasksel.display.picture import Picture
 
 
 def parameters_picture(comparison: Comparison, name: str) -> Picture | None:
-    """The average over targets against what the transfer trains, one panel per size; None where no average is complete."""
+    """The average over targets against the trainable parameters of the transfer, one panel per size; None where no average is complete."""
     shown = _averages(comparison)
     if not shown:
         return None
@@ -45,11 +45,15 @@ def parameters_picture(comparison: Comparison, name: str) -> Picture | None:
 
 def _averages(comparison: Comparison) -> dict[int | str, list[Cell]]:
     """The complete averages of each size that has any."""
-    found = {
-        size: [cell for one in main_conditions(comparison) if (cell := comparison.mean_cell(size, one)) and cell.scores]
+    averages = {
+        size: [
+            cell
+            for condition in main_conditions(comparison)
+            if (cell := comparison.mean_cell(size, condition)) and cell.scores
+        ]
         for size in ascending(comparison.sizes)
     }
-    return {size: cells for size, cells in found.items() if cells}
+    return {size: cells for size, cells in averages.items() if cells}
 
 
 def _parameter_point(ax: Any, cell: Cell, look: Style, ticks: Sequence[int], numbered: bool) -> None:

@@ -47,9 +47,15 @@ def shown_words(conditions: Sequence[Condition], comparison: Comparison) -> str:
     if not several:
         return ""
     groups: dict[str, list[str]] = {}
-    for one in several:
-        chosen = f"all {one.k} sources" if one.by == ALL else f"{one.k} source{'s' if one.k > 1 else ''} by {one.by}"
-        groups.setdefault(chosen + (" with the target adapter" if one.include_target else ""), []).append(one.method)
+    for condition in several:
+        chosen = (
+            f"all {condition.k} sources"
+            if condition.by == ALL
+            else f"{condition.k} source{'s' if condition.k > 1 else ''} by {condition.by}"
+        )
+        groups.setdefault(chosen + (" with the target adapter" if condition.include_target else ""), []).append(
+            condition.method
+        )
     listed = "; ".join(f"{', '.join(methods)} from {chosen}" for chosen, methods in groups.items())
     return f" Of methods that were run in several conditions, the one with most sources is drawn: {listed}."
 

@@ -31,7 +31,7 @@ def sweep_picture(comparison: Comparison, name: str) -> Picture | None:
             line: [comparison.mean_cell(size, condition) for condition in conditions]
             for line, conditions in lines.items()
         }
-        if any(sum(cell is not None and bool(cell.scores) for cell in found) > 1 for found in cells.values()):
+        if any(sum(cell is not None and bool(cell.scores) for cell in line_cells) > 1 for line_cells in cells.values()):
             shown[size] = cells
     if not shown:
         return None
@@ -73,11 +73,13 @@ def _sweep_lines(comparison: Comparison) -> dict[Line, list[Condition]]:
             ).append(condition)
     for condition in conditions:
         if condition.by == ALL:
-            for (method, choice), found in lines.items():
+            for (method, choice), members in lines.items():
                 alike = method == condition.method and choice.endswith(WITH_TARGET) == condition.include_target
-                if alike and condition.k > max(one.k for one in found):
-                    found.append(condition)
-    return {line: sorted(found, key=lambda condition: condition.k) for line, found in lines.items() if len(found) > 1}
+                if alike and condition.k > max(member.k for member in members):
+                    members.append(condition)
+    return {
+        line: sorted(members, key=lambda condition: condition.k) for line, members in lines.items() if len(members) > 1
+    }
 
 
 def _dashes(choices: Sequence[str]) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _reference(ax: Any, comparison: Comparison, size: int | str) -> None:
 
 
 def _sweep_alt(lines: dict[Line, list[Condition]], shown: dict[int | str, dict[Line, list[Cell | None]]]) -> str:
-    told = []
+    sentences = []
     for size, cells in shown.items():
         known = [
             (cell.mean, condition.k, line)
@@ -102,5 +104,5 @@ def _sweep_alt(lines: dict[Line, list[Condition]], shown: dict[int | str, dict[L
             if cell is not None and cell.scores
         ]
         mean, k, (method, choice) = max(known)
-        told.append(f"with {rows_words(size)} the highest is {100 * mean:.1f} by {method} from {k} by {choice}")
-    return f"Average score over the number of sources, {len(lines)} lines: {'; '.join(told)}."
+        sentences.append(f"with {rows_words(size)} the highest is {100 * mean:.1f} by {method} from {k} by {choice}")
+    return f"Average score over the number of sources, {len(lines)} lines: {'; '.join(sentences)}."

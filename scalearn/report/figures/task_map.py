@@ -30,14 +30,14 @@ MARKERS = "osD^v<>PXphd8H*"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, INK, YELLOW)
 
 
-def map_pictures(told: dict[str, Any], prefix: str) -> list[Picture]:
+def map_pictures(stored: dict[str, Any], prefix: str) -> list[Picture]:
     """The plane and the tree of a map.json: {"by", "base", "names", "suites", "similarity"}; none for fewer than three tasks."""
-    names = [str(name) for name in told["names"]]
+    names = [str(name) for name in stored["names"]]
     if len(names) < 3:
         return []
-    similarity = np.array(told["similarity"], dtype=float)
-    suites = [str(told.get("suites", {}).get(name, "")) for name in names]
-    of = f"by {told['by']} on {told['base']}"
+    similarity = np.array(stored["similarity"], dtype=float)
+    suites = [str(stored.get("suites", {}).get(name, "")) for name in names]
+    of = f"by {stored['by']} on {stored['base']}"
     return [
         _plane_picture(names, suites, similarity, of, file_name(prefix, "map")),
         _tree_picture(names, similarity, of, file_name(prefix, "tree")),
@@ -50,9 +50,9 @@ def _plane_picture(names: list[str], suites: list[str], similarity: np.ndarray, 
     drawn = panels(1, height=3.9, labels=order if len(order) > 1 else ())
     ax = drawn.axes[0]
     looks = [Style(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]) for place in range(len(order))]
-    for suite, one in zip(order, looks, strict=True):
-        own = [i for i, other in enumerate(suites) if other == suite]
-        ax.plot(*points[own].T, marker=one.marker, color=one.colour, linestyle="")
+    for suite, style in zip(order, looks, strict=True):
+        members = [i for i, other in enumerate(suites) if other == suite]
+        ax.plot(*points[members].T, marker=style.marker, color=style.colour, linestyle="")
     ax.set_aspect("equal", adjustable="datalim")
     ax.margins(0.16)
     ax.set_xticks([])

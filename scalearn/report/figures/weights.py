@@ -62,12 +62,12 @@ def mean_weights(rows: Sequence[UnitRecord], condition: Condition, results: Path
     return Weights(condition, sources, values, seeds, moved)
 
 
-def _by_source(sources: Sequence[str], found: Sequence[tuple[UnitRecord, np.ndarray]]) -> np.ndarray:
+def _by_source(sources: Sequence[str], arrays: Sequence[tuple[UnitRecord, np.ndarray]]) -> np.ndarray:
     """Means over the rows that took a source: [sources, layers] of arrays [layers, sources of the row]."""
-    layers = found[0][1].shape[0]
+    layers = arrays[0][1].shape[0]
     table = np.full((len(sources), layers), np.nan)
     for place, source in enumerate(sources):
-        columns = [values[:, list(row.sources).index(source)] for row, values in found if source in row.sources]
+        columns = [values[:, list(row.sources).index(source)] for row, values in arrays if source in row.sources]
         if columns:
             table[place] = np.mean(columns, axis=0)
     return table
@@ -101,9 +101,13 @@ def weight_pictures(comparison: Comparison, prefix: str, results: Path | None = 
         for size in reversed(ascending(comparison.sizes)):
             of_size = partial(_rows_of, comparison, target, size)
             conditions = shown_conditions(comparison)
-            found = [weights for one in conditions if (weights := mean_weights(of_size(one), one, results)) is not None]
-            if found:
-                pictures.append(_weight_picture(comparison, target, size, found, file_name(prefix, "weights", target)))
+            shown = [
+                weights
+                for condition in conditions
+                if (weights := mean_weights(of_size(condition), condition, results)) is not None
+            ]
+            if shown:
+                pictures.append(_weight_picture(comparison, target, size, shown, file_name(prefix, "weights", target)))
                 break
     return pictures
 
@@ -114,21 +118,23 @@ def _rows_of(comparison: Comparison, target: str, size: int | str, condition: Co
 
 
 def _weight_picture(
-    comparison: Comparison, target: str, size: int | str, found: Sequence[Weights], name: str
+    comparison: Comparison, target: str, size: int | str, shown: Sequence[Weights], name: str
 ) -> Picture:
     """Mixes below each other, those with shared weights together in the last one; on the right what moved."""
     grids = [
-        Grid(one.condition.method, one.sources, one.values, one.change) for one in found if one.values.shape[1] > 1
+        Grid(weights.condition.method, weights.sources, weights.values, weights.change)
+        for weights in shown
+        if weights.values.shape[1] > 1
     ]
-    shared = [one for one in found if one.values.shape[1] == 1]
+    shared = [weights for weights in shown if weights.values.shape[1] == 1]
     if shared:
         grids.append(_shared_grid(shared))
     caption = (
         f"{target} with {rows_words(size)}. Left: the weight of each source in each layer, mean over the adapter's width and over the seeds "
-        f"that took the source; orange is above 0, blue below, empty: not taken. {_change_words(found)}"
+        f"that took the source; orange is above 0, blue below, empty: not taken. {_change_words(shown)}"
     )
-    caption += shown_words([one.condition for one in found], comparison)
-    alt = _weight_alt(comparison, target, found)
+    caption += shown_words([weights.condition for weights in shown], comparison)
+    alt = _weight_alt(comparison, target, shown)
     return Picture(name, f"Learned weights: {target}", alt, caption, draw_grids(grids, "weight", CHANGE), "weights")
 
 
@@ -137,21 +143,21 @@ CHANGE = ("mean |change|", SEQUENTIAL)
 
 def _shared_grid(shared: Sequence[Weights]) -> Grid:
     """One column per method: weights that all layers share."""
-    sources = tuple(dict.fromkeys(name for one in shared for name in one.sources))
+    sources = tuple(dict.fromkeys(name for weights in shared for name in weights.sources))
     values, change = np.full((2, len(sources), len(shared)), np.nan)
-    for column, one in enumerate(shared):
-        places = [sources.index(source) for source in one.sources]
-        values[places, column] = one.values[:, 0]
-        if one.change is not None:
-            change[places, column] = one.change[:, 0]
+    for column, weights in enumerate(shared):
+        places = [sources.index(source) for source in weights.sources]
+        values[places, column] = weights.values[:, 0]
+        if weights.change is not None:
+            change[places, column] = weights.change[:, 0]
     moved = None if np.isnan(change).all() else change
-    return Grid("the same in all layers", sources, values, moved, tuple(one.condition.method for one in shared))
+    return Grid("the same in all layers", sources, values, moved, tuple(weights.condition.method for weights in shared))
 
 
-def _change_words(found: Sequence[Weights]) -> str:
+def _change_words(shown: Sequence[Weights]) -> str:
     """What the right side shows, and of which methods it is not known."""
-    learned = [one for one in found if one.condition.method in SCALINGS]
-    unknown = [one.condition.method for one in learned if one.change is None]
+    learned = [weights for weights in shown if weights.condition.method in SCALINGS]
+    unknown = [weights.condition.method for weights in learned if weights.change is None]
     words = "Right: how far the weights moved from their start, mean absolute change, from the mean 2/n of the start's draw (1/n where normalised)."
     if unknown and len(unknown) == len(learned):
         words = "How far the weights moved from their start is not shown"
@@ -159,18 +165,18 @@ def _change_words(found: Sequence[Weights]) -> str:
     return f"{words} Not known of {', '.join(unknown)}: the run kept no models." if unknown else words
 
 
-def _weight_alt(comparison: Comparison, target: str, found: Sequence[Weights]) -> str:
+def _weight_alt(comparison: Comparison, target: str, shown: Sequence[Weights]) -> str:
     sentences = []
-    for one in found:
-        mean = np.abs(one.values).mean(axis=1)
+    for weights in shown:
+        mean = np.abs(weights.values).mean(axis=1)
         most = int(np.nanargmax(mean))
-        where = f", most in layer {int(np.abs(one.values[most]).argmax()) + 1}" if one.values.shape[1] > 1 else ""
-        sentence = (
-            f"{comparison.label(one.condition)} weighs {one.sources[most]} most (mean size {mean[most]:.2f}{where})"
+        where = (
+            f", most in layer {int(np.abs(weights.values[most]).argmax()) + 1}" if weights.values.shape[1] > 1 else ""
         )
-        if one.change is not None and not math.isnan(float(np.nanmax(one.change))):
-            moved = one.change.mean(axis=1)
+        sentence = f"{comparison.label(weights.condition)} weighs {weights.sources[most]} most (mean size {mean[most]:.2f}{where})"
+        if weights.change is not None and not math.isnan(float(np.nanmax(weights.change))):
+            moved = weights.change.mean(axis=1)
             farthest = int(np.nanargmax(moved))
-            sentence += f" and moved {one.sources[farthest]} farthest ({moved[farthest]:.3f})"
+            sentence += f" and moved {weights.sources[farthest]} farthest ({moved[farthest]:.3f})"
         sentences.append(sentence)
-    return f"Learned weights of {len(found)} mixes for {target}: {'; '.join(sentences)}."
+    return f"Learned weights of {len(shown)} mixes for {target}: {'; '.join(sentences)}."

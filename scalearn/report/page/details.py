@@ -1,4 +1,4 @@
-"""What stands behind a line of the page's score table: each seed, the sources, the paired tests, the recipe."""
+"""The details of a line of the page's score table: each seed, the sources, the paired tests, the recipe."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def source_words(rows: Sequence[UnitRecord]) -> str:
 def _tests(
     comparison: Comparison, size: int | str, condition: Condition, holm: dict[tuple[str, str], dict[Condition, float]]
 ) -> tuple[Table | None, str]:
-    """The paired differences to single-adapter and fusion, on the average and on each target, and how to take them."""
+    """The paired differences to single-adapter and fusion, on the average and on each target, and a note on how to read them."""
     lines, counts = [], set()
     for method in AGAINST:
         for target in [*([AVERAGE] if len(comparison.targets) > 1 else []), *comparison.targets]:

@@ -51,7 +51,7 @@ def page(run: RunFolder, comparisons: Sequence[Comparison], gallery: Gallery) ->
         inline=inline,
         **_finished(run, comparisons),
         parts=[
-            _part(one, f"part-{number}", gallery.of_comparisons[number]) for number, one in enumerate(comparisons)
+            _part(comparison, f"part-{number}", gallery.of_comparisons[number]) for number, comparison in enumerate(comparisons)
         ],
         tasks=gallery.of_tasks,
         no_pictures=gallery.missing if not any(gallery.of_comparisons) else "",
@@ -67,15 +67,15 @@ def _file(name: str) -> str:
 def _finished(run: RunFolder, comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """How much is finished, what is missing by name, and what diverged."""
     missing, planned = run.missing, len(run.planned)
-    of = [_title(one) for one in comparisons] or ["no finished unit"]
+    titles = [_title(comparison) for comparison in comparisons] or ["no finished unit"]
     diverged = [
-        f"{one.base}: {row.target}, {rows_words(row.size)}, {one.label(one.condition(row))}, seed {row.seed}"
-        for one in comparisons
-        for row in one.rows
+        f"{comparison.base}: {row.target}, {rows_words(row.size)}, {comparison.label(comparison.condition(row))}, seed {row.seed}"
+        for comparison in comparisons
+        for row in comparison.rows
         if row.score is None
     ]
     return {
-        "subtitle": f"{'; '.join(of)} · {planned - len(missing):,} of {planned:,} planned units finished",
+        "subtitle": f"{'; '.join(titles)} · {planned - len(missing):,} of {planned:,} planned units finished",
         "planned": planned,
         "unfinished": len(missing),
         "missing": grouped(missing),
@@ -90,9 +90,13 @@ def _title(comparison: Comparison) -> str:
 def _part(comparison: Comparison, ident: str, pictures: Sequence[Picture]) -> dict[str, Any]:
     """One base and protocol: what it says, scores, pictures, costs."""
     groups = [
-        {"ident": f"{ident}-{group}", "title": f"{title} ({len(own)})" if len(own) > 1 else title, "pictures": own}
+        {
+            "ident": f"{ident}-{group}",
+            "title": f"{title} ({len(members)})" if len(members) > 1 else title,
+            "pictures": members,
+        }
         for group, title in GROUPS.items()
-        if (own := [picture for picture in pictures if picture.group == group])
+        if (members := [picture for picture in pictures if picture.group == group])
     ]
     return {
         "ident": ident,

@@ -1,4 +1,4 @@
-"""What a comparison says, in sentences: which condition is best, whether its gain is more than noise, and what is missing."""
+"""The comparison in sentences: which condition is best, whether its gain is more than noise, and what is missing."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def between(low: float, high: float) -> str:
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """A sentence or two for each size, fewest rows last, and how to take them."""
-    told = [_best_words(comparison, size) for size in reversed(ascending(comparison.sizes))]
+    """A sentence or two for each size, fewest rows last, and a note on selection bias."""
+    sentences = [_best_words(comparison, size) for size in reversed(ascending(comparison.sizes))]
     conditions = len(main_conditions(comparison))
     if conditions > 2:
-        told.append(
+        sentences.append(
             f"The best of {conditions} conditions is named after all scores are known, which flatters it a little; intervals are over seeds, "
             "not over other targets."
         )
-    return told
+    return sentences
 
 
 def _best_words(comparison: Comparison, size: int | str) -> str:
@@ -46,10 +46,10 @@ def _best_words(comparison: Comparison, size: int | str) -> str:
         )
     cell = comparison.cell(target, size, best)
     where = f"score on {target}" if alone else f"average over the {len(comparison.targets)} targets"
-    told = f"{rows}, {comparison.label(best)} has the highest {where}: {score(cell.mean if cell else math.nan)}"
+    words = f"{rows}, {comparison.label(best)} has the highest {where}: {score(cell.mean if cell else math.nan)}"
     if best.method == REFERENCE:
-        return f"{told}. It takes no sources: {_nearest(comparison, target, size, best, second)}."
-    return f"{told}. {gain_words(comparison.paired(size, best, REFERENCE, target))}"
+        return f"{words}. It takes no sources: {_nearest(comparison, target, size, best, second)}."
+    return f"{words}. {gain_words(comparison.paired(size, best, REFERENCE, target))}"
 
 
 def _nearest(comparison: Comparison, target: str, size: int | str, best: Condition, second: Condition | None) -> str:
@@ -60,19 +60,19 @@ def _nearest(comparison: Comparison, target: str, size: int | str, best: Conditi
     return f"none of the conditions that do is above it, and {comparison.label(second)} comes nearest, {score(behind)} points below"
 
 
-def gain_words(found: Paired | None) -> str:
+def gain_words(paired: Paired | None) -> str:
     """Whether a gain over the reference is more than the noise between seeds."""
-    if found is None:
+    if paired is None:
         return f"Whether that is more than noise cannot be said: there are not two seeds of it and of {REFERENCE} to compare."
-    gap = f"{score(abs(found.difference))} points {'above' if found.difference >= 0 else 'below'} {found.against}"
-    if found.p is None:
-        return f"That is {gap}, by the very same amount with each of {found.count} seeds: there is no spread to test it by."
+    gap = f"{score(abs(paired.difference))} points {'above' if paired.difference >= 0 else 'below'} {paired.against}"
+    if paired.p is None:
+        return f"That is {gap}, by the very same amount with each of {paired.count} seeds: there is no spread to test it by."
     interval = (
-        f"the 95 % interval of the paired difference over {found.count} seeds is {between(found.low, found.high)}"
+        f"the 95 % interval of the paired difference over {paired.count} seeds is {between(paired.low, paired.high)}"
     )
-    if found.verdict == "win":
+    if paired.verdict == "win":
         return f"That is {gap}, more than the noise between seeds: {interval}."
-    if found.verdict == "loss":
+    if paired.verdict == "loss":
         return f"That is {gap}, fewer than without sources: {interval}."
     return f"That is {gap}, no more than the noise between seeds: {interval}, which holds 0."
 
@@ -85,9 +85,9 @@ def grouped(names: Iterable[str]) -> list[str]:
     """
     seeds: dict[str, list[str]] = {}
     for name in names:
-        found = SEED.fullmatch(name)
-        seeds.setdefault(found[1] if found else name, []).extend([found[2]] if found else [])
+        match = SEED.fullmatch(name)
+        seeds.setdefault(match[1] if match else name, []).extend([match[2]] if match else [])
     return [
-        f"{unit}, seed{'s' if len(told) > 1 else ''} {', '.join(told)}" if told else unit
-        for unit, told in seeds.items()
+        f"{unit}, seed{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}" if numbers else unit
+        for unit, numbers in seeds.items()
     ]

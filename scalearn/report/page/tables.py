@@ -29,7 +29,7 @@ def _conditions(comparison: Comparison) -> list[Condition]:
 
 
 def score_table(comparison: Comparison, size: int | str, ident: str) -> Table:
-    """One line per condition: the average, its gain over others, each target; a line opens what stands behind it."""
+    """One line per condition: the average, its gains, each target; a line opens its details."""
     columns = ([AVERAGE] if len(comparison.targets) > 1 else []) + comparison.targets
     others = [method for method in AGAINST if method in comparison.methods]
     holm = {(method, target): comparison.holm(size, method, target) for method in others for target in columns}
@@ -39,13 +39,13 @@ def score_table(comparison: Comparison, size: int | str, ident: str) -> Table:
         if row.size == size:
             rows.setdefault(comparison.condition(row), []).append(row)
     lines = []
-    for number, one in enumerate(condition for condition in _conditions(comparison) if condition in rows):
-        cells = [_score_cell(comparison.cell(target, size, one), marks[target]) for target in columns]
-        cells[1:1] = [_gain_cell(comparison, size, one, method) for method in others]
-        of_targets = [cell for target in comparison.targets if (cell := comparison.cell(target, size, one))]
+    for number, condition in enumerate(condition for condition in _conditions(comparison) if condition in rows):
+        cells = [_score_cell(comparison.cell(target, size, condition), marks[target]) for target in columns]
+        cells[1:1] = [_gain_cell(comparison, size, condition, method) for method in others]
+        of_targets = [cell for target in comparison.targets if (cell := comparison.cell(target, size, condition))]
         cells.append(_number([cell.transfer_parameters for cell in of_targets]))
-        details = details_of(comparison, size, rows[one], holm)
-        lines.append(Line(comparison.label(one), tuple(cells), f"{ident}-{number}", details))
+        details = details_of(comparison, size, rows[condition], holm)
+        lines.append(Line(comparison.label(condition), tuple(cells), f"{ident}-{number}", details))
     headings = [Heading(target, _metric(comparison, size, target)) for target in columns]
     headings[1:1] = [Heading(f"gain over {method}", "points") for method in others]
     return Table(f"Scores with {rows_words(size)}", (CONDITION, *headings, PARAMETERS), tuple(lines))
@@ -54,13 +54,15 @@ def score_table(comparison: Comparison, size: int | str, ident: str) -> Table:
 def _metric(comparison: Comparison, size: int | str, target: str) -> str:
     if target == AVERAGE:
         return f"over {len(comparison.targets)} targets"
-    cells = [cell for one in _conditions(comparison) if (cell := comparison.cell(target, size, one))]
-    return cells[0].metric if cells else "not run"
+    cells = [cell for condition in _conditions(comparison) if (cell := comparison.cell(target, size, condition))]
+    return cells[0].metric.replace("_", " ") if cells else "not run"
 
 
 def _marks(comparison: Comparison, size: int | str, target: str) -> tuple[float, float]:
     """The best and the second mean of a column; nan where there is none."""
-    cells = [comparison.cell(target, size, one) if one else None for one in comparison.best(target, size)]
+    cells = [
+        comparison.cell(target, size, condition) if condition else None for condition in comparison.best(target, size)
+    ]
     best, second = (cell.mean if cell else math.nan for cell in cells)
     return best, second
 
@@ -88,19 +90,26 @@ def _gain_cell(comparison: Comparison, size: int | str, condition: Condition, me
 
 
 def alone_table(comparison: Comparison, size: int | str, method: str) -> Table | None:
-    """What each source gives alone: score, and gain over single-adapter; None where none was run."""
-    conditions = [one for one in comparison.conditions if one.by == EACH and one.method == method]
-    conditions = [one for one in conditions if any(comparison.cell(t, size, one) for t in comparison.targets)]
+    """Transfer from each source alone: score, and gain over single-adapter; None where none was run."""
+    conditions = [
+        condition for condition in comparison.conditions if condition.by == EACH and condition.method == method
+    ]
+    conditions = [
+        condition for condition in conditions if any(comparison.cell(t, size, condition) for t in comparison.targets)
+    ]
     if not conditions:
         return None
     lines = []
-    for one in conditions:
+    for condition in conditions:
         cells = []
         for target in comparison.targets:
-            cell, paired = comparison.cell(target, size, one), comparison.paired(size, one, REFERENCE, target)
+            cell, paired = (
+                comparison.cell(target, size, condition),
+                comparison.paired(size, condition, REFERENCE, target),
+            )
             small = () if paired is None else (f"{signed(paired.difference)} {verdict_words(paired)}",)
             cells.append(Cell() if cell is None else Cell(score(cell.mean), cell.mean, small))
-        lines.append(Line(str(one.source), tuple(cells)))
+        lines.append(Line(str(condition.source), tuple(cells)))
     headings = (Heading("source", first="up"), *map(Heading, comparison.targets))
     return Table(f"{method} from one source alone, with {rows_words(size)}", headings, tuple(lines))
 
@@ -112,20 +121,20 @@ def costs_table(comparison: Comparison) -> Table:
     """Trainable parameters, stored bytes, and for each size the time and the memory: means over the targets that are finished."""
     sizes = list(reversed(ascending(comparison.sizes)))
     lines = []
-    for one in _conditions(comparison):
+    for condition in _conditions(comparison):
         of_size = {
-            size: [cell for t in comparison.targets if (cell := comparison.cell(t, size, one))] for size in sizes
+            size: [cell for t in comparison.targets if (cell := comparison.cell(t, size, condition))] for size in sizes
         }
-        every = [cell for cells in of_size.values() for cell in cells]
+        all_cells = [cell for cells in of_size.values() for cell in cells]
         numbers = [
-            _number([cell.transfer_parameters for cell in every]),
-            _number([cell.head_parameters for cell in every]),
-            _number([cell.bytes for cell in every], bytes_words),
+            _number([cell.transfer_parameters for cell in all_cells]),
+            _number([cell.head_parameters for cell in all_cells]),
+            _number([cell.bytes for cell in all_cells], bytes_words),
         ]
         for cells in of_size.values():
             numbers.append(_number([cell.seconds for cell in cells], seconds_words))
             numbers.append(_number([cell.peak_memory for cell in cells], bytes_words))
-        lines.append(Line(comparison.label(one), tuple(numbers)))
+        lines.append(Line(comparison.label(condition), tuple(numbers)))
     headings = [
         CONDITION,
         PARAMETERS,

@@ -94,7 +94,7 @@ def test_rows_of_other_versions_are_counted(tmp_path):
     text = text_of(run)
     assert "Rows computed with python 3.12.0, scalearn 0.1.0, torch 2.6.0: 1,035\n" in text
     assert "Rows computed with python 3.12.0, scalearn 0.1.0, torch 2.7.1: 1\n" in text
-    assert "Rows that a later one of the same target, size, way and seed replaces: 1\n" in text
+    assert "Rows that a later one of the same target, size, condition and seed replaces: 1\n" in text
 
 
 def test_numbers_come_from_the_files(tmp_path, text_only):

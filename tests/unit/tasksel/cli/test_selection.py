@@ -126,7 +126,7 @@ class TestJudge:
         assert sorted(path.name for path in (tmp_path / "judged").iterdir()) == ["judge.md", "judge.svg"]
         told = (tmp_path / "judged" / "judge.md").read_text()
         assert re.search(r"^\| text +\| 1.000 ", told, re.MULTILINE)
-        assert "| method   | sentiment_phones | entail_kitchen |" in told
+        assert "| selector | sentiment_phones | entail_kitchen |" in told
 
     def test_targets_and_seeds_choose_what_is_judged(self, capsys, scored):
         append_row(

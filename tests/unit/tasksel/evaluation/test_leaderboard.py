@@ -240,7 +240,7 @@ class TestTables:
         assert len({tuple(i for i, letter in enumerate(line) if letter == "|") for line in table}) == 1
         assert len(table) == 2 + len(judged.rows)
         heads = [cell.strip() for cell in table[0].strip("|").split("|")]
-        assert heads[:4] == ["method", "nDCG taskweb", "nDCG lin = schulte", "regret@1"]
+        assert heads[:4] == ["selector", "nDCG taskweb", "nDCG lin = schulte", "regret@1"]
 
     def test_markdown_holds_the_values(self, judged):
         lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in judged.markdown().splitlines()]
