@@ -125,7 +125,7 @@ class TestFiles:
 
     def test_tells_bases_apart(self, tmp_path):
         run = RunFolder(make_run(tmp_path / "run", bases=2))
-        run.rows = [row for row in run.rows if row.target == "rte" and row.size == "full"]
+        run.rows = [row for row in run.rows if row.size == "full" and row.seed < 2]
         names = {path.stem for path in draw_gallery(run, comparisons(run.rows, run.config)).save(tmp_path / "out")}
         assert {"minilm-sound-parameters", "roberta-base-sound-parameters", "map"} <= names
 
