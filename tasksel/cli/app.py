@@ -109,7 +109,7 @@ class Commands:
             if isinstance(command, Commands):
                 app.command(command._list(), name=name, help=command._about)
             else:
-                app.command(_deferred(command), name=name, help=(command.__doc__ or "").strip().split("\n")[0])
+                app.command(name=name, help=(command.__doc__ or "").strip().split("\n")[0])(_deferred(command))
         return app
 
     def today(self, arguments: Sequence[str]) -> list[str]:
