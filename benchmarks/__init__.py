@@ -1,1 +1,1 @@
-"""What a training step, an inference pass and the memory cost, against the alternatives: `python -m benchmarks.step`."""
+"""Benchmarks of steps, memory, index searches and task identification, one command per file: `python -m benchmarks.step`; imports both packages."""

@@ -5,7 +5,7 @@
     python -m benchmarks.pools --threads 1 --rounds 21 --out out
 
 Connectivity patterns of 37,008 bits (BERT-base) and vectors of 768 numbers, clustered as tasks are: a row lies near one of sqrt(n) centres.
-The rows come from a seed, so that the process that checks by brute force makes the same ones anew. Every measurement runs in a fresh
+The rows come from a seed, so that the process that checks by brute force draws the same ones again. Every measurement runs in a new
 process, so that its memory is its own.
 """
 
@@ -41,12 +41,12 @@ TITLE = {"binary": "connectivity, 37,008 bits", "dense": "dense, 768 numbers"}
 SLACK = {"binary": 0.0, "dense": 1e-6}  # what two float32 sums of the same 768 products may differ by
 SOURCES, TOKENS = 1_000, 100
 TARGETS, K, BLOCK = 5, 10, 1024
-RANKED, MAXED = 0.5, 5.0  # seconds that were wanted: one target against 100,000 tasks; MAX over 1,000 sources
+RANKED, MAXED = 0.5, 5.0  # seconds aimed at: one target against 100,000 tasks; MAX over 1,000 sources
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to rank one pool: seconds (median), MB of memory it added, recall@10; None where it has none (numpy is the reference)."""
+    """One engine on one pool: seconds (median), MB of memory added, recall@10; None where it has none (numpy is the reference)."""
 
     kind: Kind
     tasks: int
@@ -71,7 +71,7 @@ class Limits:
 
 
 def near(kind: Kind, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One row near each centre: a quarter of its bits turned over (two kin then share 0.625 of them), or noise added (cosine 0.5)."""
+    """One row near each centre: a quarter of its bits turned over (two rows of one centre then share 0.625 of them), or noise added (cosine 0.5)."""
     if kind == "binary":
         return centres ^ (random(kind, len(centres), rng) & random(kind, len(centres), rng))
     return centres + random(kind, len(centres), rng)
@@ -118,9 +118,9 @@ def resident() -> float:
 
 def seconds_of(act: Callable[[], Any]) -> float:
     """How long it takes once."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     act()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def median_of(act: Callable[[np.ndarray], Any], targets: np.ndarray, rounds: int) -> float:
@@ -132,9 +132,9 @@ def median_of(act: Callable[[np.ndarray], Any], targets: np.ndarray, rounds: int
 def measure_build(kind: Kind, tasks: int, folder: Path) -> dict[str, float]:
     """Builds and saves an index: seconds, memory added at the peak, bytes of all its files."""
     rows, before = rows_of(kind, tasks), resident()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     index = EmbeddingIndex.build(names_of(tasks), rows)
-    built = time.perf_counter() - begun
+    built = time.perf_counter() - start
     added = peak("cpu") - before
     saved = seconds_of(lambda: index.save(folder))
     size = sum(path.stat().st_size for path in folder.iterdir())
@@ -144,17 +144,17 @@ def measure_build(kind: Kind, tasks: int, folder: Path) -> dict[str, float]:
 def measure_index(kind: Kind, tasks: int, folder: Path, rounds: int) -> tuple[dict[str, float], list[list[str]]]:
     """Loads an index and ranks: seconds, memory added; and the nearest names of each target."""
     targets, before = targets_of(kind, tasks), resident()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     index = EmbeddingIndex.load(folder)
-    found = {"load": time.perf_counter() - begun}
-    found["nearest"] = median_of(lambda target: index.nearest(target, K), targets, rounds)
-    found["ranked"] = median_of(index.rank_all, targets, rounds)
-    found["memory"] = megabytes(resident() - before)
-    return found, [index.nearest(target, K)[0] for target in targets]
+    measured = {"load": time.perf_counter() - start}
+    measured["nearest"] = median_of(lambda target: index.nearest(target, K), targets, rounds)
+    measured["ranked"] = median_of(index.rank_all, targets, rounds)
+    measured["memory"] = megabytes(resident() - before)
+    return measured, [index.nearest(target, K)[0] for target in targets]
 
 
-def measure_numpy(kind: Kind, tasks: int, found: list[list[str]], rounds: int) -> tuple[dict[str, float], float]:
-    """Ranks the same pool by brute force: seconds, memory added; and the recall of what the index found."""
+def measure_numpy(kind: Kind, tasks: int, index_names: list[list[str]], rounds: int) -> tuple[dict[str, float], float]:
+    """Ranks the same pool by brute force: seconds, memory added; and the recall of the names that the index returned."""
     targets, before = targets_of(kind, tasks), resident()
     rows = rows_of(kind, tasks)
     if kind == "dense":
@@ -172,7 +172,7 @@ def measure_numpy(kind: Kind, tasks: int, found: list[list[str]], rounds: int) -
     number = {name: i for i, name in enumerate(names_of(tasks))}
     each = [
         recall([number[name] for name in names], brute_force(kind, rows, target), SLACK[kind])
-        for names, target in zip(found, targets, strict=True)
+        for names, target in zip(index_names, targets, strict=True)
     ]
     return measured, statistics.mean(each)
 
@@ -187,11 +187,11 @@ def brute_force(kind: Kind, rows: np.ndarray, target: np.ndarray) -> np.ndarray:
     return 1.0 - differing / WIDTH[kind]
 
 
-def recall(found: Sequence[int], similarity: np.ndarray, slack: float = 0.0) -> float:
-    """The share of the k best that were found. Of rows that tie at the k-th place any will do: it is the similarity that counts."""
-    k = len(found)
+def recall(returned: Sequence[int], similarity: np.ndarray, slack: float = 0.0) -> float:
+    """The share of the k best that were returned. Of rows that tie at the k-th place any will do: it is the similarity that counts."""
+    k = len(returned)
     least = np.partition(similarity, len(similarity) - k)[len(similarity) - k]
-    return sum(similarity[i] >= least - slack for i in set(found)) / k
+    return sum(similarity[i] >= least - slack for i in set(returned)) / k
 
 
 def measure_max(sources: int, index: Any, rounds: int) -> tuple[float, float, np.ndarray]:
@@ -214,17 +214,17 @@ def measure_limits(size: int, rounds: int) -> Limits:
 
 
 def megabytes(mib: float) -> float:
-    """Of what may come out a little below nothing where nothing was added."""
+    """From MiB; 0 where the difference is slightly negative."""
     return max(0.0, mib) * MIB / 1e6
 
 
 def alone(act: Callable[..., Any], *arguments: Any) -> Any:
-    """Runs a function in a fresh process, forked from one that has imported everything and done nothing."""
-    fresh = multiprocessing.get_context("forkserver")
-    fresh.set_forkserver_preload(
+    """Runs a function in a new process, forked from one that has imported everything and done nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
         ["benchmarks.step", "tasksel.embeddings.token_similarity", "tasksel.embeddings.index", "faiss", "psutil"]
     )
-    with ProcessPoolExecutor(1, mp_context=fresh) as process:
+    with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(act, *arguments).result()
 
 
@@ -232,20 +232,20 @@ def measure(kind: Kind, tasks: int, rounds: int) -> list[Row]:
     """faiss and numpy over one pool."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "index"
-        made = alone(measure_build, kind, tasks, folder)
-        ranked, found = alone(measure_index, kind, tasks, folder, rounds)
-    brute, share = alone(measure_numpy, kind, tasks, found, rounds)
+        build = alone(measure_build, kind, tasks, folder)
+        ranked, index_names = alone(measure_index, kind, tasks, folder, rounds)
+    brute, share = alone(measure_numpy, kind, tasks, index_names, rounds)
     return [
-        Row(kind, tasks, "faiss", recall=share, **made, **ranked),
+        Row(kind, tasks, "faiss", recall=share, **build, **ranked),
         Row(kind, tasks, "numpy", **brute),
     ]
 
 
 def conditions(threads: int) -> str:
     """The machine and the versions, in one line."""
-    chip, told = platform.machine(), Path("/proc/cpuinfo")
-    if told.exists():
-        chip = next((x.split(": ")[1] for x in told.read_text().splitlines() if x.startswith("model name")), chip)
+    chip, cpuinfo = platform.machine(), Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        chip = next((x.split(": ")[1] for x in cpuinfo.read_text().splitlines() if x.startswith("model name")), chip)
     versions = f"Python {platform.python_version()}, numpy {np.__version__}, faiss {faiss.__version__}"
     return f"{chip}, {os.cpu_count()} cores, {threads} thread{'s' * (threads != 1)}, {versions}"
 
@@ -269,24 +269,24 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def reading(rows: Sequence[Row], limits: Limits) -> list[str]:
-    """What the largest pools say: the wish, the floor that reading the rows sets, and what faiss buys."""
+    """The largest pools in words: the bound, the floor that reading the rows sets, and the speed of faiss beside numpy."""
     lines = []
     for kind in WIDTH:
         by = {row.by: row for row in rows if row.kind == kind and row.tasks == max(r.tasks for r in rows)}
-        ours, brute = by["faiss"], by["numpy"]
-        size = ours.tasks * WIDTH[kind] * (1 if kind == "binary" else 32) / 8
+        indexed, brute = by["faiss"], by["numpy"]
+        size = indexed.tasks * WIDTH[kind] * (1 if kind == "binary" else 32) / 8
         floor = size / limits.read
         lines += [
-            f"- **{TITLE[kind]}**: {ours.tasks:,} tasks are ranked from first to last in {ours.ranked:.3f} s ({wish(ours.ranked, RANKED)}); the nearest {K} take "
-            f"{ours.nearest * 1e3:,.1f} ms. The rows are {size / 1e6:,.1f} MB, which this machine reads in {floor * 1e3:,.1f} ms: the nearest {K} take "
-            f"{ours.nearest / floor:.1f} times that floor, numpy {brute.nearest / floor:.1f} times. Beside numpy, faiss is {brute.nearest / ours.nearest:.1f} times as fast.",
+            f"- **{TITLE[kind]}**: {indexed.tasks:,} tasks are ranked from first to last in {indexed.ranked:.3f} s ({bound(indexed.ranked, RANKED)}); the nearest {K} take "
+            f"{indexed.nearest * 1e3:,.1f} ms. The rows are {size / 1e6:,.1f} MB, which this machine reads in {floor * 1e3:,.1f} ms: the nearest {K} take "
+            f"{indexed.nearest / floor:.1f} times that floor, numpy {brute.nearest / floor:.1f} times. Beside numpy, faiss is {brute.nearest / indexed.nearest:.1f} times as fast.",
         ]
     return lines
 
 
-def wish(seconds: float, wanted: float) -> str:
-    """A wanted number of seconds, and whether it was met."""
-    return f"wanted < {wanted:g} s: {'met' if seconds < wanted else 'NOT MET'}"
+def bound(seconds: float, limit: float) -> str:
+    """The bound in seconds, and whether it was met."""
+    return f"wanted < {limit:g} s: {'met' if seconds < limit else 'NOT MET'}"
 
 
 def max_section(sources: int, measured: dict[str, tuple[float, float, np.ndarray]], limits: Limits) -> list[str]:
@@ -300,12 +300,12 @@ def max_section(sources: int, measured: dict[str, tuple[float, float, np.ndarray
     return [
         *lines,
         "",
-        f"The faster is {best}: {seconds:.3f} s ({wish(seconds, MAXED)}). The products alone are {operations / 1e9:,.1f} billion operations, {floor:.3f} s at the rate of a "
+        f"The faster is {best}: {seconds:.3f} s ({bound(seconds, MAXED)}). The products alone are {operations / 1e9:,.1f} billion operations, {floor:.3f} s at the rate of a "
         f"large matrix product here: {seconds / floor:.1f} times that floor. The two differ by at most {apart:.0e}.",
     ]
 
 
-def page(rows: Sequence[Row], maxed: Sequence[str], limits: Limits, options: argparse.Namespace) -> str:
+def page(rows: Sequence[Row], max_lines: Sequence[str], limits: Limits, options: argparse.Namespace) -> str:
     """docs/results/pools.md as a whole."""
     rates = f"{limits.read / 1e9:.1f} GB/s and computes {limits.compute / 1e9:,.0f} GFLOP/s"
     sizes = f"One target of {TOKENS} tokens x 768 against {options.sources:,} sources of as many"
@@ -319,14 +319,14 @@ def page(rows: Sequence[Row], maxed: Sequence[str], limits: Limits, options: arg
         "\n".join(reading(rows, limits)),
         f"## MAX over {options.sources:,} sources",
         f"{sizes} (`tasksel.embeddings.token_similarity.max_many`, direction max).",
-        "\n".join(maxed),
+        "\n".join(max_lines),
         METHOD,
     ]
     return "\n\n".join(parts)
 
 
 def command(options: argparse.Namespace) -> str:
-    """The command that makes the page, without the options that are left at their defaults."""
+    """The command that writes the page, without options at their defaults."""
     default, words = parse([]), ["python -m benchmarks.pools"]
     for name, value in vars(options).items():
         if name != "out" and value != getattr(default, name):
@@ -365,27 +365,27 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("docs/results"), help="folder of pools.md; default: docs/results"
     )
-    given = parser.parse_args(arguments)
-    if min(given.sizes) < K or min(given.sources, given.rounds, given.threads) < 1:
+    options = parser.parse_args(arguments)
+    if min(options.sizes) < K or min(options.sources, options.rounds, options.threads) < 1:
         parser.error(f"a pool needs at least {K} tasks, all else at least 1")
-    return given
+    return options
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    given = parse(arguments)
-    for library in ("OMP", "OPENBLAS"):  # read by the fresh processes when they import
-        os.environ[f"{library}_NUM_THREADS"] = str(given.threads)
+    options = parse(arguments)
+    for library in ("OMP", "OPENBLAS"):  # read by the new processes when they import
+        os.environ[f"{library}_NUM_THREADS"] = str(options.threads)
     rows: list[Row] = []
-    for tasks in given.sizes:
+    for tasks in options.sizes:
         for kind in WIDTH:
-            rows += measure(kind, tasks, given.rounds)
-    largest = max(given.sizes) * WIDTH["binary"] // 8
-    limits = alone(measure_limits, largest, given.rounds)
-    maxed = {index: alone(measure_max, given.sources, index, min(given.rounds, 5)) for index in ("exact", "faiss")}
-    section = max_section(given.sources, maxed, limits)
+            rows += measure(kind, tasks, options.rounds)
+    largest = max(options.sizes) * WIDTH["binary"] // 8
+    limits = alone(measure_limits, largest, options.rounds)
+    maxed = {index: alone(measure_max, options.sources, index, min(options.rounds, 5)) for index in ("exact", "faiss")}
+    section = max_section(options.sources, maxed, limits)
     print("\n".join([*table(rows), "", *reading(rows, limits), "", *section]))
-    write_text(given.out / "pools.md", page(rows, section, limits, given))
+    write_text(options.out / "pools.md", page(rows, section, limits, options))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Time and memory of one training step and one inference pass, against the alternatives (contenders: `benchmarks.models`).
+"""Time and memory of one training step and one inference pass, against the alternatives (contenders: `benchmarks.contenders`).
 
     python -m benchmarks.step                              8 sources, batch 32, length 64, 2 threads
     python -m benchmarks.step --scale                      1 to 64 sources, written as step.md and step.svg into docs/results/costs
-    python -m benchmarks.step --memory-of scalearn         what the others start: one contender's peak memory, as JSON
+    python -m benchmarks.step --memory-of scalearn         one contender's peak memory, as JSON; the other forms start it
 
 A step is zero_grad, forward, loss, backward, clipping and AdamW, in float32 on fixed random tokens. The contenders take turns in one
 process, in a new order each round, after one round that does not count. A ratio is taken within a round, so that a machine that slows
-down slows both sides; what is printed is the median over rounds and the range. Memory is that of three steps in a fresh process.
+down slows both sides; printed are the median over rounds and the range. Memory is that of three steps in a new process.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import adapters
 import torch
 from torch import Tensor
 
-from benchmarks.models import CONTENDERS, UNTRAINED, Setting
-from benchmarks.scale import COUNTS, SCALED, Point, write
+from benchmarks.contenders import CONTENDERS, UNTRAINED, Setting
+from benchmarks.scale import COUNTS, SCALED, Measurement, write_scaling
 from tasksel.model.base import load_base
 from tasksel.model.heads import loss_sum
 from tasksel.training.predict import logits_of
@@ -42,17 +42,17 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of two contenders, round by round: median, least and greatest."""
+    """Ratio of two contenders' seconds, round by round: median, least and greatest."""
 
     median: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, above: list[float], below: list[float]) -> Ratio:
+    def of(cls, numerator: list[float], denominator: list[float]) -> Ratio:
         """From the seconds of the same rounds."""
-        each = [a / b for a, b in zip(above, below, strict=True)]
-        return cls(statistics.median(each), min(each), max(each))
+        ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
+        return cls(statistics.median(ratios), min(ratios), max(ratios))
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
@@ -91,10 +91,10 @@ class Runner:
     def seconds(self, act: Callable[[], Any]) -> float:
         """How long it takes, the device's queue included."""
         synchronise(self.device)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         act()
         synchronise(self.device)
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
 
 
 def synchronise(device: str) -> None:
@@ -105,15 +105,15 @@ def synchronise(device: str) -> None:
 
 def interleave(acts: dict[str, Callable[[], float]], rounds: int) -> Seconds:
     """Seconds of each act in each round; the order changes so that none always follows the same other."""
-    order, found = list(acts), {name: [] for name in acts}
+    order, by_name = list(acts), {name: [] for name in acts}
     shuffle = random.Random(0).shuffle
     for number in range(rounds + 1):
         shuffle(order)
         for name in order:
             seconds = acts[name]()
             if number:  # the first round warms up
-                found[name].append(seconds)
-    return found
+                by_name[name].append(seconds)
+    return by_name
 
 
 def measure_time(names: Iterable[str], setting: Setting, rounds: int, *, infer: bool = True) -> tuple[Seconds, Seconds]:
@@ -134,7 +134,7 @@ def measure_time(names: Iterable[str], setting: Setting, rounds: int, *, infer: 
 def peak(device: str) -> float:
     """This process's greatest memory so far, in MiB: resident, or the accelerator's.
 
-    Linux keeps in `ru_maxrss` what the parent held when it started this process; VmHWM does not have that flaw.
+    On Linux `ru_maxrss` includes what the parent used when it started this process; VmHWM does not.
     """
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / MIB
@@ -146,7 +146,7 @@ def peak(device: str) -> float:
 
 
 def memory_here(name: str, setting: Setting) -> dict[str, float]:
-    """Peak memory in MiB with the model built, and after three training steps; for a fresh process."""
+    """Peak memory in MiB with the model built, and after three training steps; to be run in a new process."""
     runner = Runner(name, setting)
     runner.model.train()
     built = peak(setting.device)
@@ -157,8 +157,8 @@ def memory_here(name: str, setting: Setting) -> dict[str, float]:
 
 def measure_memory(name: str, setting: Setting, threads: int) -> float:
     """Peak memory in MiB of three training steps in a process of its own."""
-    told = [f"--{key}={value}" for key, value in asdict(setting).items()]
-    command = [sys.executable, "-m", "benchmarks.step", "--memory-of", name, f"--threads={threads}", *told]
+    arguments = [f"--{key}={value}" for key, value in asdict(setting).items()]
+    command = [sys.executable, "-m", "benchmarks.step", "--memory-of", name, f"--threads={threads}", *arguments]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["peak"]
 
 
@@ -177,23 +177,23 @@ def machine(setting: Setting, threads: int) -> str:
 
 
 def table(names: list[str], trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[str]:
-    """An aligned row for each contender: milliseconds, MiB, and each as a multiple of the unit's."""
+    """One aligned row per contender: milliseconds, MiB, and each as a multiple of the unit's."""
 
-    def timed(found: Seconds, name: str) -> list[str]:
-        if name not in found:
+    def timed(seconds: Seconds, name: str) -> list[str]:
+        if name not in seconds:
             return ["–", "–"]
-        return [f"{statistics.median(found[name]) * 1000:,.1f}", str(Ratio.of(found[name], found[UNIT]))]
+        return [f"{statistics.median(seconds[name]) * 1000:,.1f}", str(Ratio.of(seconds[name], seconds[UNIT]))]
 
     rows = [["", "train [ms]", f"/ {UNIT}", "infer [ms]", f"/ {UNIT}", "peak [MiB]", f"/ {UNIT}"]]
     for name in names:
-        held = [f"{memory[name]:,.0f}", f"{memory[name] / memory[UNIT]:.2f}"] if name in memory else ["–", "–"]
-        rows.append([name, *timed(trained, name), *timed(inferred, name), *held])
+        peaks = [f"{memory[name]:,.0f}", f"{memory[name] / memory[UNIT]:.2f}"] if name in memory else ["–", "–"]
+        rows.append([name, *timed(trained, name), *timed(inferred, name), *peaks])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 def verdicts(trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[str]:
-    """What the project promises, and what was measured, as far as the contenders ran."""
+    """The bounds that the project promises, and what was measured, where the contenders ran."""
     bounds: list[tuple[str, Any, str, str, bool, float]] = [
         ("training step", trained, "scalearn", UNIT, True, 1.10),
         ("training step", trained, "fusion", "scalearn", False, 2.50),
@@ -201,12 +201,12 @@ def verdicts(trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> l
         ("inference", inferred, "exported", UNIT, True, 1.10),
     ]
     lines = []
-    for what, found, above, below, at_most, bound in bounds:
-        if above in found and below in found:
-            ratio = found[above] / found[below] if found is memory else Ratio.of(found[above], found[below]).median
+    for what, costs, above, below, at_most, bound in bounds:
+        if above in costs and below in costs:
+            ratio = costs[above] / costs[below] if costs is memory else Ratio.of(costs[above], costs[below]).median
             sign, met = ("<=", ratio <= bound) if at_most else (">=", ratio >= bound)
-            told = f"{what}, {above} / {below}"
-            lines.append(f"{told:35} {ratio:5.2f}   wanted {sign} {bound:.2f}   {'met' if met else 'NOT MET'}")
+            label = f"{what}, {above} / {below}"
+            lines.append(f"{label:35} {ratio:5.2f}   wanted {sign} {bound:.2f}   {'met' if met else 'NOT MET'}")
     return lines
 
 
@@ -220,18 +220,23 @@ def compare(names: list[str], setting: Setting, rounds: int, threads: int, *, wi
 
 
 def scale(setting: Setting, rounds: int, threads: int, counts: list[int], out: Path) -> None:
-    """Measures training at each number of sources, and writes the table and the picture anew after each."""
-    points, few = [], min(rounds, FEW_ROUNDS)
+    """Measures training at each number of sources, and rewrites the table and the figure after each."""
+    measurements, few = [], min(rounds, FEW_ROUNDS)
     for count in counts:
-        here = replace(setting, sources=count)
-        trained, _ = measure_time(SCALED, here, few if count >= MANY else rounds, infer=False)
+        at_count = replace(setting, sources=count)
+        trained, _ = measure_time(SCALED, at_count, few if count >= MANY else rounds, infer=False)
         for name, seconds in trained.items():
             ratio = Ratio.of(seconds, trained[UNIT]).median
-            held = measure_memory(name, here, threads)
-            points.append(Point(name, count, statistics.median(seconds) * 1000, ratio, held))
-        print(f"{count} sources: " + ", ".join(f"{p.name} {p.ms:,.0f} ms" for p in points[-len(trained) :]), flush=True)
-        write(
-            points, out, f"{rounds} rounds (at most {FEW_ROUNDS} from {MANY} sources on), {machine(setting, threads)}"
+            mib = measure_memory(name, at_count, threads)
+            measurements.append(Measurement(name, count, statistics.median(seconds) * 1000, ratio, mib))
+        print(
+            f"{count} sources: " + ", ".join(f"{p.name} {p.ms:,.0f} ms" for p in measurements[-len(trained) :]),
+            flush=True,
+        )
+        write_scaling(
+            measurements,
+            out,
+            f"{rounds} rounds (at most {FEW_ROUNDS} from {MANY} sources on), {machine(setting, threads)}",
         )
 
 
@@ -260,16 +265,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    given = parse(arguments)
-    setting = Setting(**{key: getattr(given, key) for key in asdict(Setting())})
-    torch.set_num_threads(given.threads)
-    if given.memory_of:
-        print(json.dumps(memory_here(given.memory_of, setting)))
-    elif given.scale:
-        scale(setting, given.rounds, given.threads, given.counts, given.out)
+    options = parse(arguments)
+    setting = Setting(**{key: getattr(options, key) for key in asdict(Setting())})
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print(json.dumps(memory_here(options.memory_of, setting)))
+    elif options.scale:
+        scale(setting, options.rounds, options.threads, options.counts, options.out)
     else:
-        names = [name for name in CONTENDERS if name in given.contenders or name == UNIT]  # the unit always runs
-        compare(names, setting, given.rounds, given.threads, with_memory=not given.no_memory)
+        names = [name for name in CONTENDERS if name in options.contenders or name == UNIT]  # the unit always runs
+        compare(names, setting, options.rounds, options.threads, with_memory=not options.no_memory)
 
 
 if __name__ == "__main__":

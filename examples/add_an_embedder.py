@@ -19,8 +19,8 @@ class WordLengths(Embedder):
     name = "word-lengths"
     longest: int = 20  # a setting: part of the key that names stored embeddings
 
-    def arrays(self, shown):
-        words = " ".join(text for texts in shown.data.train.texts for text in texts).split()
+    def arrays(self, task_input):
+        words = " ".join(text for texts in task_input.data.train.texts for text in texts).split()
         counts = np.bincount([min(len(word), self.longest) for word in words], minlength=self.longest + 1)
         return {"shares": counts / counts.sum()}
 

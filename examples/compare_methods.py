@@ -32,12 +32,11 @@ def main(
         recipe=training,
         few_shot={"max_steps": 50},
     )
-    sl.Plan(experiment, out).run(jobs=jobs)
-    run = sl.load_run(out)
+    run = experiment.run(out, jobs=jobs)
     for method in experiment.methods:
         scores = [row.score for row in run.rows if row.method == method]
         print(f"{method:<20} {statistics.fmean(scores):.3f} over {len(scores)} seeds")
-    print(f"report: {sl.write_report(out)}")
+    print(f"report: {sl.write_report(run)}")
 
 
 if __name__ == "__main__":  # worker processes import this file

@@ -16,6 +16,7 @@ MINE = ("sentiment_films", "entail_travel")
 
 def with_plain_adapters(base: str, folder: Path) -> None:
     """Stands for your own training: an adapter on a base, saved by the library (here untrained)."""
+    folder.mkdir(parents=True, exist_ok=True)
     model = AutoAdapterModel.from_pretrained(base)
     model.add_adapter("mine", config="seq_bn")
     model.save_adapter(str(folder), "mine", use_safetensors=True)

@@ -1,12 +1,17 @@
 """The public names of scalearn, each from the module that defines it."""
 
 from scalearn.comparison.experiment import Experiment as Experiment
+from scalearn.comparison.matrix_config import MatrixConfig as MatrixConfig
+from scalearn.comparison.measure_matrix import measure_matrix as measure_matrix
+from scalearn.comparison.plan import Plan as Plan
+from scalearn.comparison.records import RunFolder as RunFolder
+from scalearn.comparison.records import load_run as load_run
 from scalearn.layers.scaling import SCALINGS as SCALINGS
 from scalearn.layers.scaling import Scaling as Scaling
-from scalearn.methods import METHODS as METHODS
-from scalearn.methods import get_method as get_method
-from scalearn.methods import register_method as register_method
 from scalearn.methods.base import TransferMethod as TransferMethod
+from scalearn.methods.registry import METHODS as METHODS
+from scalearn.methods.registry import get_method as get_method
+from scalearn.methods.registry import register_method as register_method
 from scalearn.report import write_report as write_report
 from scalearn.results.explain import Explanation as Explanation
 from scalearn.results.explain import explain as explain

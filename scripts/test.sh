@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Sets up and runs the tests; arguments go to pytest.
+# Sets up and runs the tests in two processes of one thread each; arguments go to pytest (`-n 0`: in one process).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
-exec .venv/bin/python -m pytest "$@"
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1  # models this small: a second thread only waits
+exec .venv/bin/python -m pytest -n 2 --dist worksteal "$@"

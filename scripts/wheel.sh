@@ -7,6 +7,7 @@ bash scripts/setup.sh
 checkout="$PWD"
 if [ $# -gt 0 ]; then work="$(mkdir -p "$1" && cd "$1" && pwd)"; else work="$(mktemp -d)"; trap 'rm -rf "$work"' EXIT; fi
 case "$work/" in "$checkout"/*) echo "error: $work lies in the checkout; give a folder outside" >&2; exit 2;; esac
+rm -rf build  # what an older build left would be packed again
 .venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work/dist" .
 .venv/bin/python -m venv "$work/env"
 wheel="$(ls "$work"/dist/scalearn-*.whl)"

@@ -2,10 +2,10 @@
 
 from tasksel.adapters.pool import AdapterPool as AdapterPool
 from tasksel.adapters.pool import Source as Source
-from tasksel.embeddings import EMBEDDERS as EMBEDDERS
-from tasksel.embeddings import get_embedder as get_embedder
 from tasksel.embeddings.base import Embedder as Embedder
 from tasksel.embeddings.base import TaskEmbedding as TaskEmbedding
+from tasksel.embeddings.embedders import EMBEDDERS as EMBEDDERS
+from tasksel.embeddings.embedders import get_embedder as get_embedder
 from tasksel.embeddings.index import EmbeddingIndex as EmbeddingIndex
 from tasksel.errors import UserError as UserError
 from tasksel.evaluation.leaderboard import Leaderboard as Leaderboard

@@ -1,87 +1,17 @@
-"""Tiny random models of several architectures, small tasks, and a pool: made once a session, no network, no weights from outside."""
+"""The fixtures that tests of every folder share, by what they give; each lies in a module of tests/support/."""
 
 import os
-import sys
-from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before a hub client is imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import pytest
-import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-from scalearn import AdapterPool, Recipe, train_source
-from tasksel import get_task
-from tasksel.model.base import load_base
-
-QUICK = Recipe(lr=1e-3, epochs=1, max_length=32)
-SOURCES = ("sentiment_films", "entail_travel", "grammar_garden")
-TINY = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "pad_token_id": 0, "type_vocab_size": 2}  # fmt: skip
-ARCHITECTURES = {
-    "bert": {},
-    "roberta": {},
-    "xlm-roberta": {},
-    "distilbert": {"n_layers": 2, "dim": 32, "n_heads": 4, "hidden_dim": 64},
-    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
-}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _threads():
-    torch.set_num_threads(1)  # tiny models: a second thread only waits
-
-
-@pytest.fixture(scope="session")
-def make_base(tmp_path_factory):
-    """Makes a folder with a tiny random model of an architecture (once each) and gives its path; other options, another model."""
-    tokenizer = AutoTokenizer.from_pretrained(load_base("minilm").path)
-    made = {}
-
-    def make(architecture="bert", *, seed=0, **options):
-        key = (architecture, seed, *sorted(options.items()))
-        if key not in made:
-            folder = tmp_path_factory.mktemp(f"tiny-{architecture}")
-            torch.manual_seed(seed)
-            known = {**TINY, **ARCHITECTURES[architecture], **options}
-            config = AutoConfig.for_model(architecture, vocab_size=len(tokenizer), max_position_embeddings=130, **known)
-            AutoModel.from_config(config).save_pretrained(folder, safe_serialization=True)
-            tokenizer.save_pretrained(folder)
-            made[key] = str(folder)
-        return made[key]
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def tiny(make_base):
-    """A folder with a tiny random BERT, dropout on."""
-    return make_base()
-
-
-@pytest.fixture(scope="session")
-def pool_folder(tiny, tmp_path_factory):
-    """A pool of three sources on the tiny BERT. Read it, or copy it before you write."""
-    folder = tmp_path_factory.mktemp("pool") / "pool"
-    pool = AdapterPool(folder, base=tiny)
-    for name in SOURCES:
-        train_source(get_task(name), pool, rows=64, recipe=QUICK)
-    return folder
-
-
-@pytest.fixture
-def pool(pool_folder):
-    return AdapterPool(pool_folder)
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """The folder of real tasks that SCALEARN_DATA names; tests that want it do without where it is absent."""
-    named = os.environ.get("SCALEARN_DATA")
-    return Path(named) if named else None
-
-
-@pytest.fixture(scope="session")
-def python():
-    """The interpreter that runs the tests, for child processes."""
-    return sys.executable
+collect_ignore = ["support"]  # no tests, but files that version 0.1 stored, with the scripts that made them
+pytest_plugins = [
+    "doctest_fixtures",
+    "fresh_process",
+    "model_fixtures",
+    "report_fixtures",
+    "selection_fixtures",
+    "shared",
+    "transfer_fixtures",
+]

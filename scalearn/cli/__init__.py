@@ -1,1 +1,1 @@
-"""The commands of `scalearn`; imports every other folder, and the arguments of `tasksel.cli`."""
+"""The commands of `scalearn`, one module per group; each imports what it needs when it runs."""

@@ -1,4 +1,4 @@
-"""Commands about many transfers: compare, report, matrix."""
+"""Commands about many transfers: compare, report, measure-matrix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import tyro
 
 from scalearn.comparison.config import Config, Sources, configuration_file, read_config
-from scalearn.comparison.experiment import Experiment, SizedTargets
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.experiment_config import SizedTargets
 from scalearn.comparison.matrix_config import MatrixConfig, ScoredTargets
 from tasksel.cli.app import show
 from tasksel.cli.arguments import Folder
@@ -41,24 +42,19 @@ def compare(
       scalearn compare scripts/glue_roberta.yaml --data hub --out runs/glue --plan
       scalearn compare quickstart --out runs/small --targets.sizes 16 100 --recipe.epochs 2
     """
-    from scalearn.comparison.plan import Plan
     from scalearn.report import show_run, write_report
 
-    planned = Plan(experiment, out_folder, store=store)
     if plan:
-        steps = [(step, planned.done(step)) for step in planned.steps()]
-        for number, (step, done) in enumerate(steps, 1):
-            show(f"{number:>4}  {'done ' if done else 'to do'}  {step}")
-        show(f"{len(steps)} steps, {sum(done for _, done in steps)} done; nothing was run")
+        show(f"{experiment.plan(out_folder, store=store)}; nothing was run")
         return
-    planned.run(jobs=jobs)
-    for ranking in planned.rankings()[:SHOWN_RANKINGS]:
-        scores = ", ".join(f"{name} {score:.3f}" for name, score in zip(ranking.names, ranking.scores, strict=True))
-        show(f"sources for {ranking.target} by {ranking.by}, seed {ranking.seed}: {scores}")
+    run = experiment.run(out_folder, store=store, jobs=jobs)
+    for ranking in run.rankings[:SHOWN_RANKINGS]:
+        near = ", ".join(f"{name} {score:.3f}" for name, score in zip(ranking.names, ranking.scores, strict=True))
+        show(f"sources for {ranking.target} by {ranking.by}, seed {ranking.seed}: {near}")
     for block in show_run(out_folder):
         show(block)
     if is_main():
-        show(f"the report: {write_report(out_folder)}")
+        show(f"the report: {write_report(run)}")
 
 
 def report(
@@ -83,7 +79,7 @@ def report(
         show(f"the report: {write_report(run, out_folder)}")
 
 
-def matrix(
+def measure_matrix(
     config: Folder, out_folder: Out, jobs: Jobs = 1, plan: bool = False,
     measured: Annotated[MatrixConfig, tyro.conf.arg(name="")] = NO_MATRIX,
 ) -> None:  # fmt: skip
@@ -93,8 +89,8 @@ def matrix(
     Every key of the file is an option.
 
     For example:
-      scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
-      scalearn matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
+      scalearn measure-matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --plan
+      scalearn measure-matrix scripts/matrix_minilm.yaml --data path/to/tasks --out runs/matrix --jobs 2
     """
     from scalearn.comparison.matrix_config import matrix_units
     from scalearn.comparison.measure_matrix import MatrixMeasurement
@@ -121,7 +117,7 @@ def with_configuration(arguments: Sequence[str]) -> dict[str, Callable[..., None
     """
     commands: dict[str, tuple[Callable[..., None], str, type[Any]]] = {
         "compare": (compare, "experiment", Experiment),
-        "matrix": (matrix, "measured", MatrixConfig),
+        "measure-matrix": (measure_matrix, "measured", MatrixConfig),
     }
     if not arguments or arguments[0] not in commands:
         return {}

@@ -24,12 +24,12 @@ app.command("export")(transfer.export)
 app.command("push")(transfer.push)
 app.command("compare", formerly="run")(comparison.compare)
 app.command("report")(comparison.report)
-app.command("matrix")(comparison.matrix)
+app.command("measure-matrix", formerly="matrix")(comparison.measure_matrix)
 app.command("doctor")(doctor.doctor)
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], Any]:
-    """Parses; `compare` and `matrix` take the options' defaults from their configuration file."""
+    """Parses; `compare` and `measure-matrix` take the configuration that they are given as the defaults of their options."""
     for name, command in comparison.with_configuration(arguments).items():
         app.command(name)(command)
     return app.parse(arguments)

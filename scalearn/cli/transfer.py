@@ -40,7 +40,7 @@ def transfer(
       scalearn transfer reviews.csv --text body --label stars --pool pools/mine --method scalearn-uniform --seeds 0 1 2 --out out/reviews
       scalearn transfer rte --data path/to/tasks --sources mrpc qnli --out out/rte
     """
-    from scalearn.methods import get_method
+    from scalearn.methods.registry import get_method
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
     from tasksel.tasks.registry import resolve_task
@@ -165,15 +165,15 @@ def explain(
       scalearn explain out/reviews --seed 1 --rows 500 --out explained.json
       scalearn explain runs/quickstart entail_kitchen --method scalearn
     """
-    from scalearn.comparison.find import find_result
+    from scalearn.comparison.find_result import find_result
     from scalearn.results.explain import explain as explain_result
-    from scalearn.results.explain_table import explained
+    from scalearn.results.explain_table import explanation_tables
     from tasksel.storage.atomic import write_json
 
     if out_file and out_file.suffix != ".json":
         raise UserError(f"{out_file}: cannot write '{out_file.suffix}'; allowed: .json")
     explanation = explain_result(find_result(folder, target, method, seed=seed, size=size), seed=seed, rows=rows)
-    show(explained(explanation))
+    show(explanation_tables(explanation))
     if out_file and is_main():
         write_json(out_file, explanation.to_json())
         show(f"written to {out_file}")

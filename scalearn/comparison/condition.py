@@ -1,4 +1,4 @@
-"""A condition: a transfer method with a choice of sources. One line of a table, and a unit but for its target, rows and seed."""
+"""A condition: a transfer method with a choice of sources. One line of a result table; a unit without its target, rows and seed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ FULL: Final = "full"
 
 @dataclass(frozen=True, order=True)
 class Condition:
-    """A transfer method with a choice of sources.
+    """A transfer method with a choice of sources; conditions sort by their fields, in this order.
 
     Attributes:
+        method: the transfer method's name.
         by: the selector that chooses the sources, "all", or "each" (one source alone); None for a method without sources.
-        k: how many, the target adapter counted; 0 without.
-        include_target: whether the target's own adapter is among them, last.
-        source: the one source, where `by` is "each".
+        k: how many sources, the target adapter included; 0 for a method without sources.
+        include_target: whether the target adapter is among them, last.
+        source: the single source, where `by` is "each".
 
     >>> Condition("scalearn", "logme", 3, include_target=True).others
     2
@@ -31,24 +32,24 @@ class Condition:
 
     @property
     def others(self) -> int:
-        """How many sources beside the target adapter."""
+        """How many sources there are beside the target adapter."""
         return self.k - self.include_target
 
     @property
     def ranked(self) -> bool:
-        """Whether it needs a ranking."""
+        """Whether a selector's ranking chooses the sources."""
         return self.by is not None and self.by not in (ALL, EACH)
 
     def __str__(self) -> str:
         if not self.by:
             return self.method
         by = f"{EACH} ({self.source})" if self.source else self.by
-        own = " with its own" if self.include_target else ""  # stored plans and rows are told by these words
-        return f"{self.method} from {self.k} source{'s' if self.k > 1 else ''} by {by}{own}"
+        target = " with its own" if self.include_target else ""  # stored plans name their units by these words
+        return f"{self.method} from {self.k} source{'s' if self.k > 1 else ''} by {by}{target}"
 
 
 def unit_name(target: str, size: int | str, condition: Condition, seed: int) -> str:
-    """A unit in words, as a run's plan holds it.
+    """The name of a unit, as a run's stored plan holds it.
 
     >>> unit_name("rte", 16, Condition("scalearn", "connectivity", 3), 0)
     'rte with 16 rows by scalearn from 3 sources by connectivity, seed 0'

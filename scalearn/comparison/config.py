@@ -1,10 +1,10 @@
-"""A configuration file: YAML into frozen models, every mistake told at once, each with its path and the nearest key."""
+"""A configuration: fields or YAML into frozen models; all mistakes are named at once, each with its path and the nearest key."""
 
 from __future__ import annotations
 
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -13,11 +13,39 @@ from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.training.recipe import Recipe
 
-Config = TypeVar("Config", bound=Frozen)
+
+class Configuration(Frozen):
+    """A configuration made in code, by keyword, or read from YAML; a nested part may be a mapping.
+
+    Raises:
+        UserError: every wrong field at once, each with its path and the nearest key.
+    """
+
+    def __init__(self, /, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise UserError("; ".join(_complaint(item, type(self)) for item in error.errors())) from error
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """The configuration in a YAML file, or the one of that name that comes with the package ("quickstart").
+
+        Raises:
+            UserError: see `read_config`.
+        """
+        return read_config(configuration_file(str(path)), cls)
+
+
+Config = TypeVar("Config", bound=Configuration)
 
 
 class RecipeChange(Frozen):
-    """What a configuration changes in a recipe; what is left out stays."""
+    """What a configuration changes in a recipe; what is left out stays.
+
+    >>> RecipeChange(epochs=3).of(Recipe(lr=1e-3)).epochs
+    3
+    """
 
     lr: float | None = None
     epochs: int | None = None
@@ -34,7 +62,7 @@ class RecipeChange(Frozen):
 
 
 class Sources(Frozen):
-    """The tasks that get a source adapter, and how they are trained."""
+    """The tasks that get a source adapter, the cap on their training rows, and what changes in their recipe."""
 
     tasks: tuple[str, ...]
     rows: int | None = None
@@ -43,39 +71,49 @@ class Sources(Frozen):
 
 
 class Targets(Frozen):
-    """The target tasks, and how little of them there is."""
+    """The target tasks, the cap on their training rows, and the seeds."""
 
     tasks: tuple[str, ...]
     rows: int | None = None
     seeds: tuple[int, ...] = (0,)
 
 
-def check_lists(config: Frozen, *paths: str) -> None:
-    """Refuses a list ("targets.tasks", say) that is empty or names something twice.
+def check_lists(config: Frozen, *paths: str, under: str = "") -> None:
+    """Refuses a list that is empty or has duplicates.
+
+    Args:
+        paths: of the lists, "targets.tasks" say. under: the path of `config` itself, where it is a part of a configuration.
 
     Raises:
         UserError: the first such list, with what it holds.
     """
     for path in paths:
-        given = attrgetter(path)(config)
-        if not given or len(set(given)) != len(given):
-            raise UserError(f"{path}: give one or more, none twice (given {list(given)})")
+        values = attrgetter(path)(config)
+        if not values or len(set(values)) != len(values):
+            raise UserError(f"{under}{path}: must be a non-empty list without duplicates (given {list(values)})")
 
 
 def configuration_file(name: str) -> Path:
-    """The file of a configuration: the name of one that comes with the package ("quickstart"), or a path."""
+    """The file of a configuration: a path, or the name of one that comes with the package.
+
+    >>> configuration_file("quickstart").name, configuration_file("scripts/mine.yaml").name
+    ('quickstart.yaml', 'mine.yaml')
+    """
     packaged = Path(__file__).parent / f"{name}.yaml"
     return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else Path(name)
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:
-    """A configuration file of a kind.
+    """The configuration in a YAML file.
+
+    Args:
+        kind: what the file describes: `Experiment` or `MatrixConfig`.
 
     Raises:
         UserError: no such file, broken YAML (its line), or every wrong field at once, each with its path and the nearest key.
     """
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"no configuration {path}") from error
     except UnicodeDecodeError as error:
@@ -83,15 +121,16 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
         raise UserError(f"{path}:{line}: broken YAML ({getattr(error, 'problem', error)})") from error
-    if not isinstance(told, dict):
-        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {told!r:.60}")
+    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {fields!r:.60}")
     try:
-        return kind.model_validate(told)
-    except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_complaint(item, kind) for item in error.errors())) from error
+        return kind(**fields)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _complaint(item: Any, kind: type[Frozen]) -> str:
+    """One of pydantic's complaints as a clause: the path, what is wrong, what was given or the nearest key."""
     path = ".".join(map(str, item["loc"]))
     if item["type"] != "extra_forbidden":
         return f"{path}: {item['msg']} (given {item['input']!r})"

@@ -1,176 +1,59 @@
-"""A comparison as a configuration: which sources, targets, sizes, methods, choices, seeds, under which protocol; and the units it names."""
+"""A comparison in code: its configuration, which plans itself and runs; what `scalearn compare` does."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import BeforeValidator, Field
+from scalearn.comparison.experiment_config import ExperimentConfig
 
-from scalearn.comparison.condition import FULL, Condition, unit_name
-from scalearn.comparison.config import RecipeChange, Sources, Targets, check_lists
-from scalearn.comparison.protocols import Protocol, get_protocol
-from scalearn.comparison.source_choice import Choice, conditions, several
-from tasksel.errors import UserError
-from tasksel.storage.frozen import Frozen
-from tasksel.tasks.load import load_data
-from tasksel.tasks.task import HubSource, Task, TaskSet
-from tasksel.training.recipe import Recipe
-
-if TYPE_CHECKING:  # a configuration is read, and its mistakes are told, before torch is imported
-    from scalearn.methods import TransferMethod
-
-Size = int | Literal["full"]
+if TYPE_CHECKING:  # a configuration is read, and its mistakes are named, before torch is imported
+    from scalearn.comparison.plan import Plan
+    from scalearn.comparison.records import RunFolder
 
 
-class SizedTargets(Targets):
-    """The target tasks.
+class Experiment(ExperimentConfig):
+    """A comparison of transfer methods, as `scalearn compare` runs it: in code, or `Experiment.from_yaml(path)`.
 
-    Attributes:
-        rows: the cap that "full" has.
-        sizes: "full", or numbers of training rows (few-shot). seeds_of: other seeds for single targets.
-    """
-
-    sizes: Annotated[tuple[Size, ...], BeforeValidator(several)] = (FULL,)
-    seeds_of: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-
-
-class Experiment(Frozen):
-    """One configuration file. `data` is a folder of task folders, "hub", or None for the built-in suite.
-
-    Attributes:
-        test_rows: at most so many rows of each validation set are scored, the same ones always.
-        recipe: what changes in every method's recipe; few_shot: further, at few-shot sizes; lr: the learning rate of single methods.
-        keep: whether trained models are kept, for `explain`, `export` and `predict`; scores, costs and omegas always are.
-        map: the embedding that the task map is drawn by; none where empty.
-    """
-
-    name: str
-    base: str = "minilm"
-    data: str | None = None
-    protocol: str = "sound"
-    test_rows: int | None = None
-    sources: Sources
-    targets: SizedTargets
-    rank: Choice = Choice()
-    methods: tuple[str, ...] = ("scalearn", "head-only", "single-adapter")
-    recipe: RecipeChange = RecipeChange()
-    few_shot: RecipeChange = RecipeChange()
-    lr: dict[str, float] = Field(default_factory=dict)
-    keep: bool = True
-    map: str = ""
-
-    @property
-    def rules(self) -> Protocol:
-        """The protocol."""
-        return get_protocol(self.protocol)
-
-    def recipe_of(self, method: TransferMethod, size: Size) -> Recipe:
-        """The recipe that a method is trained by here."""
-        few = size != FULL
-        recipe = self.recipe.of(self.rules.recipe(method, few=few))
-        recipe = self.few_shot.of(recipe) if few else recipe
-        return recipe.model_copy(update={"lr": self.lr[method.name]} if method.name in self.lr else {})
-
-    @property
-    def source_recipe(self) -> Recipe:
-        """The recipe that sources are trained by."""
-        from scalearn.methods import get_method
-
-        return self.sources.recipe.of(self.rules.recipe(get_method("single-adapter"), few=False))
-
-    def source_seed(self, seed: int) -> int:
-        """The stage-1 seed that belongs to a seed of the targets."""
-        return seed if self.rules.source_seed is None else self.rules.source_seed
-
-    def seeds(self, target: str) -> tuple[int, ...]:
-        """A target's seeds."""
-        return self.targets.seeds_of.get(target, self.targets.seeds)
-
-    def drawn(self, task: Task, size: Size) -> Task:
-        """A target with the rows that are used of it at a size."""
-        shots = None if size == FULL else int(size)
-        return self.rules.drawn(task, shots=shots, test_rows=self.test_rows)
-
-    def others(self, target: str) -> list[str]:
-        """The sources but for the target's own."""
-        return [name for name in self.sources.tasks if name != target]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One target under one condition, with one number of rows and one seed."""
-
-    target: str
-    size: Size
-    condition: Condition
-    seed: int
-
-    def __str__(self) -> str:
-        return unit_name(self.target, self.size, self.condition, self.seed)
-
-
-def units(experiment: Experiment) -> list[Unit]:
-    """Every unit, size by size and seed by seed, so that what is stopped has whole seeds.
+    Its fields are those of `ExperimentConfig`, as in a YAML file.
 
     Raises:
-        UserError: a choice that gives a target or a method too few sources.
+        UserError: every wrong field at once, each with its path and the nearest key.
+
+    >>> from scalearn.comparison.experiment_config import units
+    >>> experiment = Experiment(
+    ...     name="phones",
+    ...     sources={"tasks": ["sentiment_films", "grammar_garden"], "rows": 600},
+    ...     targets={"tasks": ["sentiment_phones"], "sizes": [50], "seeds": [0, 1]},
+    ...     rank={"by": "text", "top": 1},
+    ...     methods=["scalearn", "single-adapter"],
+    ... )
+    >>> [str(unit) for unit in units(experiment)][:2]
+    ['sentiment_phones with 50 rows by scalearn from 1 source by text, seed 0', 'sentiment_phones with 50 rows by single-adapter, seed 0']
+    >>> run = experiment.run("runs/phones")  # doctest: +SKIP
+    >>> {(row.method, row.seed): row.score for row in run.rows}  # doctest: +SKIP
     """
-    from scalearn.methods import get_method
 
-    seeds = dict.fromkeys(seed for target in experiment.targets.tasks for seed in experiment.seeds(target))
-    every = [
-        Unit(target, size, condition, seed)
-        for size in experiment.targets.sizes
-        for seed in seeds
-        for target in experiment.targets.tasks
-        if seed in experiment.seeds(target)
-        for name in experiment.methods
-        for condition in conditions(experiment.rank, get_method(name), target, experiment.others(target))
-    ]
-    if not every:
-        raise UserError(
-            "methods: none of them has a turn with these sources; name others, or choose otherwise (rank.by)"
-        )
-    return every
+    def plan(self, out: str | Path, *, store: str | Path | None = None) -> Plan:
+        """The steps that this comparison takes in a run folder; `print(experiment.plan(out))` lists them, `.run()` does them.
 
+        Args:
+            store: where the work is kept; by default `out/store`. Runs that name the same one share it.
 
-def check(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
-    """Refuses what could only fail later.
+        Raises:
+            UserError: what would fail later and can be seen now; see `Plan`.
+        """
+        from scalearn.comparison.plan import Plan
 
-    Raises:
-        UserError: an unknown task, method, protocol or way of choosing, a list given twice, a size that the data cannot give, a choice
-            that gives too few sources.
-    """
-    from scalearn.methods import get_method
+        return Plan(self, out, store=store)
 
-    check_lists(experiment, "sources.tasks", "targets.tasks", "targets.seeds", "targets.sizes", "methods")
-    for name in (*experiment.methods, *experiment.lr):
-        get_method(name)
-    for name in experiment.methods:
-        get_method(name).check_installed()
-    get_protocol(experiment.protocol)
-    experiment.rank.check()
-    for name in experiment.targets.seeds_of:
-        if name not in experiment.targets.tasks:
-            raise UserError(
-                f"targets.seeds_of: '{name}' is none of the targets ({', '.join(experiment.targets.tasks)})"
-            )
-    if experiment.map and experiment.rank.selector(experiment.map).embedder is None:
-        raise UserError(
-            f"map: '{experiment.map}' embeds no tasks: choose a way that does (connectivity, text, …), or none"
-        )
-    units(experiment)
-    _check_sizes(experiment, tasks)
+    def run(self, out: str | Path, *, store: str | Path | None = None, jobs: int = 1) -> RunFolder:
+        """Runs the comparison and gives its run folder; what is done already is skipped, and a stopped run goes on.
 
+        Args:
+            store: see `plan`. jobs: processes that share the work.
 
-def _check_sizes(experiment: Experiment, tasks: TaskSet | Mapping[str, Task]) -> None:
-    """Loads few-shot targets whose data is at hand; a hub's are checked when they are loaded."""
-
-    for name in experiment.targets.tasks:
-        for size in experiment.targets.sizes:
-            if size != FULL and int(size) < 1:
-                raise UserError(f"targets.sizes: {size}; give 'full' or numbers of rows from 1 on")
-            if size != FULL and not isinstance(tasks[name].source, HubSource):
-                load_data(experiment.drawn(tasks[name], size))
+        Raises:
+            UserError: see `Plan` and `Plan.run`.
+        """
+        return self.plan(out, store=store).run(jobs=jobs)

@@ -1,4 +1,4 @@
-"""A measured transfer matrix as a configuration: which sources, targets, methods and seeds; and the runs it names."""
+"""The configuration of a measured transfer matrix: which sources, targets, methods and seeds; and the units it names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from scalearn.comparison.config import RecipeChange, Sources, Targets
-from tasksel.evaluation.transfer_matrix import SINGLE
-from tasksel.storage.frozen import Frozen
+from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets
 from tasksel.training.recipe import Recipe
 
 
@@ -18,8 +16,12 @@ class ScoredTargets(Targets):
     test_rows: int | None = None
 
 
-class MatrixConfig(Frozen):
-    """One configuration file.
+class MatrixConfig(Configuration):
+    """Which sources, targets, methods and seeds a transfer matrix is measured for; in code, or `MatrixConfig.from_yaml(path)`.
+
+    >>> config = MatrixConfig(name="m", sources={"tasks": ["mnli", "rte"]}, targets={"tasks": ["rte"]}, methods=["scalearn"])
+    >>> [str(unit) for unit in matrix_units(config)]
+    ['rte by single-adapter, seed 0', 'rte by scalearn from mnli, seed 0']
 
     Attributes:
         methods: those that take one source; the baseline without a source is always measured.
@@ -37,7 +39,7 @@ class MatrixConfig(Frozen):
 
     def recipe_of(self, method: str) -> Recipe:
         """The recipe that a method is trained by here."""
-        from scalearn.methods import METHODS
+        from scalearn.methods.registry import METHODS
 
         changed = self.recipe.of(METHODS[method].recipe)
         return changed.model_copy(update={"lr": self.lr[method]} if method in self.lr else {})
@@ -45,7 +47,7 @@ class MatrixConfig(Frozen):
 
 @dataclass(frozen=True)
 class MatrixUnit:
-    """One run. `source` is None for the baseline."""
+    """One training of a matrix: one target by one method from one source, with one seed. `source` is None for the baseline."""
 
     target: str
     source: str | None
@@ -59,7 +61,9 @@ class MatrixUnit:
 
 
 def matrix_units(config: MatrixConfig) -> list[MatrixUnit]:
-    """Every run, seed by seed, so that a measurement that is stopped has whole seeds. A target's own source is left out."""
+    """Every unit, seed by seed, so that a stopped measurement has whole seeds. The target adapter is not among the sources."""
+    from tasksel.evaluation.transfer_matrix import SINGLE
+
     return [
         MatrixUnit(target, source, method, seed)
         for seed in config.targets.seeds

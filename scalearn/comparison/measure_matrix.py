@@ -1,10 +1,10 @@
-"""The truth about transfer: every (target, source, seed), measured; one row of `matrix.jsonl` a finished run.
+"""Measures a transfer matrix: every (target, source, method, seed); one row of `matrix.jsonl` per finished unit.
 
-    single-adapter      a fresh adapter on the target: no transfer
+    single-adapter      a new adapter on the target: the baseline without transfer
     sequential          the target trained on from the source's adapter, with a new head
     scalearn            that source alone under a ScaLearn layer
 
-Runs are independent: `jobs` processes share them, the main one appends their rows, and a stopped measurement goes on.
+Units are independent: `jobs` processes share them, the main one appends their rows, and a stopped measurement goes on.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import numpy as np
 from scalearn.comparison.config import check_lists
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.workers import workers
-from scalearn.methods import METHODS, get_method
+from scalearn.methods.registry import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
 from tasksel.adapters.train import SOURCE_RECIPE, train_source
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
-from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, read_whole_rows
+from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
 from tasksel.model.base import load_base
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
 from tasksel.storage.jsonl import append_row, mend
@@ -38,14 +39,33 @@ from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
 from tasksel.tasks.registry import find_tasks
 from tasksel.training.loop import Diverged, fit
-from tasksel.training.predict import encode_split, evaluate
+from tasksel.training.predict import evaluate
+
+
+def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> TransferMatrix:
+    """Measures a transfer matrix, as `scalearn measure-matrix` does, and gives it; what is done already is skipped.
+
+    Args:
+        out: the folder of `matrix.jsonl`, its provenance and the sources' pool. jobs: processes that share the runs.
+
+    Raises:
+        UserError: see `MatrixMeasurement` and its `run`.
+
+    >>> config = MatrixConfig.from_yaml("scripts/matrix_minilm.yaml")  # doctest: +SKIP
+    >>> matrix = measure_matrix(config, "runs/matrix")  # doctest: +SKIP
+    """
+    measurement = MatrixMeasurement(config, Path(out))
+    measurement.run(jobs=jobs)
+    return read_matrix(measurement.rows_file)
 
 
 class MatrixMeasurement:
     """A measurement in a folder: `pool/`, `matrix.jsonl`, `provenance.json`.
 
     Raises:
-        UserError: an unknown task or method, a list given twice, a folder that holds a different measurement.
+        UserError: an unknown task or method, an empty list or one with duplicates, a folder that holds a different measurement.
+
+    >>> MatrixMeasurement(config, Path("runs/matrix")).todo()  # doctest: +SKIP
     """
 
     def __init__(self, config: MatrixConfig, out: Path) -> None:
@@ -57,8 +77,8 @@ class MatrixMeasurement:
             reason = METHODS[name].pairwise_reason
             if reason:
                 raise UserError(f"methods: '{name}' {reason}")
-        found = find_tasks(config.data)
-        self.tasks = {name: found[name] for name in (*config.sources.tasks, *config.targets.tasks)}
+        tasks = find_tasks(config.data)
+        self.tasks = {name: tasks[name] for name in (*config.sources.tasks, *config.targets.tasks)}
         self.rows_file = out / FILE
         self._claim()
 
@@ -66,8 +86,8 @@ class MatrixMeasurement:
         """Refuses a folder that holds something else; `targets.seeds` may grow, and the data may have moved."""
         path = self.out / "provenance.json"
         if path.is_file():
-            old, mine = read_json(path), self._identity
-            differing = [key for key in mine if old.get("identity", {}).get(key) != mine[key]]
+            stored, identity = read_json(path).get("identity", {}), self._identity
+            differing = [key for key in identity if stored.get(key) != identity[key]]
             if differing:
                 raise UserError(
                     f"{self.out} holds a different measurement (it differs in {', '.join(differing)}): choose another --out, or delete it"
@@ -78,13 +98,13 @@ class MatrixMeasurement:
     @functools.cached_property
     def _identity(self) -> dict[str, Any]:
         """What decides the numbers: the configuration but for its seeds and the data's place, the base, every task's rows."""
-        told = self.config.model_dump(mode="json", exclude={"data": True, "name": True, "targets": {"seeds"}})
+        config = self.config.model_dump(mode="json", exclude={"data": True, "name": True, "targets": {"seeds"}})
         rows = {name: load_data(task).fingerprint for name, task in sorted(self.tasks.items())}
         precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-        return {**told, "base": load_base(self.config.base).fingerprint, "rows": rows, "mixed_precision": precision}
+        return {**config, "base": load_base(self.config.base).fingerprint, "rows": rows, "mixed_precision": precision}
 
     def todo(self) -> list[MatrixUnit]:
-        """The runs that no row tells of yet."""
+        """The units that have no row yet."""
         done = {(row.target, row.source, row.method, row.seed) for row in self._rows()}
         return [
             unit for unit in matrix_units(self.config) if (unit.target, unit.source, unit.method, unit.seed) not in done
@@ -94,34 +114,38 @@ class MatrixMeasurement:
         return read_whole_rows(self.rows_file)[0] if self.rows_file.is_file() else []
 
     def estimate(self, todo: list[MatrixUnit], jobs: int) -> float:
-        """About how many seconds `todo` takes: medians of a target's finished runs, or two timed steps where there are none."""
-        seen: dict[str, list[float]] = {}
+        """About how many seconds `todo` takes: by the median of a target's finished units, or by two timed steps if there are none."""
+        measured: dict[str, list[float]] = {}
         for row in self._rows():
-            seen.setdefault(row.target, []).append(row.seconds)
-        each = {
-            name: statistics.median(seen[name]) if name in seen else self._timed(name)
+            measured.setdefault(row.target, []).append(row.seconds)
+        seconds = {
+            name: statistics.median(measured[name]) if name in measured else self._timed(name)
             for name in {unit.target for unit in todo}
         }
-        return sum(each[unit.target] for unit in todo) / jobs
+        return sum(seconds[unit.target] for unit in todo) / jobs
 
     @functools.cached_property
-    def _bench(self) -> _Bench:
-        return _Bench(self.config, self.out)
+    def _trainer(self) -> _UnitTrainer:
+        return _UnitTrainer(self.config, self.out)
 
     def _timed(self, target: str) -> float:
-        """Seconds of a run on this target, from two steps of a fresh adapter."""
-        bench, part = self._bench, self.config.targets
+        """Seconds of a unit of this target, by two steps of a new adapter."""
+        trainer = self._trainer
         task, recipe = self.tasks[target], self.config.recipe_of(SINGLE)
-        train, _ = bench.rows(target, part.seeds[0])
-        model = METHODS[SINGLE].build(bench.base, task, {}, {}, seed=0)
-        two = recipe.model_copy(update={"epochs": 2, "max_steps": 2})
-        return fit(model, task, train, None, two, seed=0, label=f"time {target}").seconds / 2 * recipe.steps(len(train))
+        train, _ = trainer.rows(target, self.config.targets.seeds[0])
+        model = METHODS[SINGLE].build(trainer.base, task, {}, {}, seed=0)
+        two_steps = recipe.model_copy(update={"epochs": 2, "max_steps": 2})
+        return (
+            fit(model, task, train, None, two_steps, seed=0, label=f"time {target}").seconds
+            / 2
+            * recipe.steps(len(train))
+        )
 
     def run(self, *, jobs: int = 1) -> None:
-        """Trains the sources that the pool lacks, then measures what is to do with `jobs` processes.
+        """Trains the sources that the pool lacks, then measures the units that have no row, with `jobs` processes.
 
         Raises:
-            UserError: bad data or sources; jobs below 1; a launch of several processes (the runs are what is shared here).
+            UserError: bad data or sources; jobs below 1; a launch of several processes (here processes share units, not batches).
         """
         if jobs < 1:
             raise UserError(f"--jobs {jobs}: give 1 or more")
@@ -134,8 +158,8 @@ class MatrixMeasurement:
         total = len(matrix_units(self.config))
         if len(todo) < total:
             say(f"{total - len(todo)} of {total} runs are done already")
-        bench = functools.partial(_measuring, self.config.model_dump_json(), str(self.out))
-        with bar(self.config.name, len(todo)) as advance, workers(bench, jobs) as measure:
+        make_worker = functools.partial(_unit_worker, self.config.model_dump_json(), str(self.out))
+        with bar(self.config.name, len(todo)) as advance, workers(make_worker, jobs) as measure:
             for row in measure(todo):
                 append_row(self.rows_file, row)
                 advance(
@@ -143,26 +167,21 @@ class MatrixMeasurement:
                 )
 
     def _record(self, adapters: dict[str, str]) -> None:
-        """Writes down what is measured; refuses adapters that are not those that finished rows were measured with."""
+        """Writes the provenance; refuses adapters other than those that the finished rows were measured with."""
         path = self.out / "provenance.json"
         before = read_json(path)["adapters"] if path.is_file() else adapters
-        other = next((name for name in adapters if before.get(name) != adapters[name]), None)
-        if other and self._rows():
+        changed = next((name for name in adapters if before.get(name) != adapters[name]), None)
+        if changed and self._rows():
             raise UserError(
-                f"source '{other}' in {self.out / 'pool'} is not the adapter that the rows in {self.rows_file} were measured with: choose another --out"
+                f"source '{changed}' in {self.out / 'pool'} is not the adapter that the rows in {self.rows_file} were measured with: choose another --out"
             )
         config = self.config.model_dump(mode="json")
-        made: dict[str, Any] = {
-            "config": config,
-            "identity": self._identity,
-            "adapters": adapters,
-            "versions": versions(),
-        }
-        made["machine"] = platform.machine()
-        write_json(self.out / "provenance.json", {**made, "command": command()})
+        provenance: dict[str, Any] = {"config": config, "identity": self._identity, "adapters": adapters}
+        provenance |= {"versions": versions(), "machine": platform.machine(), "command": command()}
+        write_json(path, provenance)
 
     def _train_sources(self) -> dict[str, str]:
-        """Trains what the pool lacks; gives each adapter's fingerprint."""
+        """Trains the sources that the pool lacks; returns each adapter's fingerprint."""
         part, pool = self.config.sources, AdapterPool(self.out / "pool", base=self.config.base)
         with bar("sources", len(part.tasks)) as advance:
             for name in part.tasks:
@@ -172,8 +191,8 @@ class MatrixMeasurement:
         return {name: pool[name].fingerprint for name in part.tasks}
 
 
-class _Bench:
-    """What one process needs to measure a unit, each thing loaded once."""
+class _UnitTrainer:
+    """Trains and scores units in one process, which loads base, pool and rows once."""
 
     def __init__(self, config: MatrixConfig, out: Path) -> None:
         self.config = config
@@ -200,32 +219,34 @@ class _Bench:
         return self._encode(target, test.take(chosen))
 
     def measure(self, unit: MatrixUnit) -> MatrixRecord:
-        """Trains and scores one unit; a run that diverges has no score."""
-        begun = time.perf_counter()
+        """Trains and scores one unit; a training that diverges has no score."""
+        start = time.perf_counter()
         task, method = self.tasks[unit.target], METHODS[unit.method]
         layers, adapter_config = method.prepare([self.pool[unit.source]] if unit.source else [])
         model = method.build(self.base, task, layers, adapter_config, seed=unit.seed)
         recipe = self.config.recipe_of(unit.method)
         train, dev = self.rows(unit.target, unit.seed)
-        score, found, steps = None, None, 0
+        score, dev_score, steps = None, None, 0
         try:
-            run = fit(model, task, train, dev, recipe, seed=unit.seed, label=str(unit))
+            done = fit(model, task, train, dev, recipe, seed=unit.seed, label=str(unit))
             with accelerator().autocast():
                 score = evaluate(model, task, self.test(unit.target))
-            found, steps = run.score, run.steps
+            dev_score, steps = done.score, done.steps
         except Diverged as error:
             say(str(error))
-        seconds = time.perf_counter() - begun
-        told: dict[str, Any] = {
-            "metric": task.metric,
-            "score": score,
-            "dev": found,
-            "steps": steps,
-            "seconds": round(seconds, 2),
-        }
-        return MatrixRecord(target=unit.target, source=unit.source, method=unit.method, seed=unit.seed, **told)
+        return MatrixRecord(
+            target=unit.target,
+            source=unit.source,
+            method=unit.method,
+            seed=unit.seed,
+            metric=task.metric,
+            score=score,
+            dev=dev_score,
+            steps=steps,
+            seconds=round(time.perf_counter() - start, 2),
+        )
 
 
-def _measuring(config: str, out: str) -> Callable[[MatrixUnit], MatrixRecord]:
-    """What measures a unit, with a bench of its own."""
-    return _Bench(MatrixConfig.model_validate_json(config), Path(out)).measure
+def _unit_worker(config: str, out: str) -> Callable[[MatrixUnit], MatrixRecord]:
+    """Returns the function that measures a unit in this process."""
+    return _UnitTrainer(MatrixConfig.model_validate_json(config), Path(out)).measure

@@ -1,9 +1,9 @@
-"""An experiment as steps in waves: what is done is skipped, the rest is shared among processes, and a stopped run goes on.
+"""The steps of an experiment, in waves: finished steps are skipped, the rest is shared among processes, and a stopped run goes on.
 
-    sources  ->  own sources  ->  rankings  ->  units         each wave needs the ones before it; steps of a wave are independent
+    sources  ->  target adapters  ->  rankings  ->  units     each wave needs the ones before it; steps of a wave are independent
 
-A run's folder holds experiment.json, rows.jsonl, rankings.jsonl, map.json and the report; the work itself lies in the store (by default in
-the same folder), which several runs may share.
+A run's folder holds experiment.json, rows.jsonl, rankings.jsonl, map.json and the report; the work itself is kept in the store (by default
+in the same folder), which several runs may share.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from pydantic import ValidationError
 
 from scalearn.comparison.condition import FULL
-from scalearn.comparison.experiment import Experiment, Size, Unit, check, units
-from scalearn.comparison.records import EXPERIMENT, RANKINGS, ROWS, RankingRecord, UnitRecord
-from scalearn.comparison.work_store import OWN, WorkStore
+from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
+from scalearn.comparison.records import EXPERIMENT_FILE, RANKINGS_FILE, ROWS_FILE, RankingRecord, RunFolder, UnitRecord
+from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
@@ -33,14 +33,22 @@ from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
 from tasksel.tasks.registry import find_tasks
 
-WAVES = ("source", "own", "rank", "unit")
+Wave = Literal["source", "target-adapter", "rank", "unit"]
+WAVES: tuple[Wave, ...] = get_args(Wave)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of work of a wave, by what names it."""
+    """One piece of work of a wave.
 
-    wave: Literal["source", "own", "rank", "unit"]
+    Attributes:
+        target: the task that is trained on or ranked for. by: the selector of a ranking. unit: of the wave "unit".
+
+    >>> str(Step("rank", "rte", 0, size=16, by="logme"))
+    'rank sources for rte with 16 rows by logme, seed 0'
+    """
+
+    wave: Wave
     target: str
     seed: int
     size: Size = FULL
@@ -51,38 +59,53 @@ class Step:
         rows = "all rows" if self.size == FULL else f"{self.size} rows"
         if self.wave == "source":
             return f"source {self.target}, seed {self.seed}"
-        if self.wave == "own":
-            return f"own source of {self.target} with {rows}, seed {self.seed}"
+        if self.wave == "target-adapter":
+            return f"target adapter of {self.target} with {rows}, seed {self.seed}"
         if self.wave == "rank":
             return f"rank sources for {self.target} with {rows} by {self.by}, seed {self.seed}"
         return str(self.unit)
 
 
 class Plan:
-    """The steps of an experiment in a run folder.
+    """The steps of an experiment in a run folder; printing it lists them, done or to do.
 
     Args:
         store: where the work is kept; by default `out/store`.
 
     Raises:
-        UserError: anything that would fail later and can be seen now: an unknown task, method or way of choosing, a size that the data
-            cannot give, k larger than the sources or too small for a method, a folder that holds a different run.
+        UserError: what would fail later and can be seen now: an unknown task, method or selector, a size that the data cannot give, k
+            larger than the number of sources or too small for a method, a folder that holds a different run.
+
+    >>> plan = Plan(Experiment.from_yaml("quickstart"), "runs/quickstart")  # doctest: +SKIP
+    >>> print(plan)  # doctest: +SKIP
+    >>> run = plan.run(jobs=2)  # doctest: +SKIP
     """
 
-    def __init__(self, experiment: Experiment, out: Path, *, store: Path | None = None) -> None:
-        self.experiment, self.out = experiment, out
-        self.store = store or out / "store"
-        found = find_tasks(experiment.data)
-        check(experiment, {name: found[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)})
-        self.workshop = WorkStore(experiment, self.store)
+    def __init__(self, experiment: ExperimentConfig, out: str | Path, *, store: str | Path | None = None) -> None:
+        self.experiment, self.out = experiment, Path(out)
+        self.store = Path(store) if store else self.out / "store"
+        tasks = find_tasks(experiment.data)
+        check_experiment(
+            experiment, {name: tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)}
+        )
+        self.work_store = WorkStore(experiment, self.store)
         self._claim()
+
+    def __repr__(self) -> str:
+        return f"Plan({self.experiment.name!r}, {str(self.out)!r}, {len(self.steps())} steps)"
+
+    def __str__(self) -> str:
+        """The steps, numbered, done or to do, as `scalearn compare --plan` lists them."""
+        steps = [(step, self.done(step)) for step in self.steps()]
+        lines = [f"{number:>4}  {'done ' if done else 'to do'}  {step}" for number, (step, done) in enumerate(steps, 1)]
+        return "\n".join([*lines, f"{len(steps)} steps, {sum(done for _, done in steps)} done"])
 
     def _claim(self) -> None:
         """Refuses a folder that holds something else."""
-        path = self.out / EXPERIMENT
+        path = self.out / EXPERIMENT_FILE
         if path.is_file():
             try:
-                old = Experiment.model_validate(read_json(path)["experiment"])
+                old = ExperimentConfig.model_validate(read_json(path)["experiment"])
             except (ValidationError, KeyError) as error:
                 raise UserError(f"{path} is not of this version: choose another --out") from error
             differing = [key for key, value in self.experiment if getattr(old, key) != value]
@@ -90,74 +113,77 @@ class Plan:
                 raise UserError(
                     f"{self.out} holds a different run (it differs in {', '.join(differing)}): choose another --out, or delete it"
                 )
-        elif self.out.is_file() or (self.out.is_dir() and any(self._strange())):
+        elif self.out.is_file() or (self.out.is_dir() and any(self._other_contents())):
             raise UserError(f"{self.out} is not empty and holds no run: choose another --out")
 
-    def _strange(self) -> Iterator[Path]:
-        """What lies in the folder and is not the store."""
+    def _other_contents(self) -> Iterator[Path]:
+        """What the run folder holds beside the store."""
         return (path for path in self.out.iterdir() if path.resolve() != self.store.resolve())
 
     @cached_property
     def units(self) -> list[Unit]:
-        """Every unit."""
+        """Every unit of the experiment."""
         return units(self.experiment)
 
     def steps(self) -> list[Step]:
         """Every step, wave by wave."""
-        experiment, found = self.experiment, self.units
-        seeds = dict.fromkeys(experiment.source_seed(unit.seed) for unit in found)
-        needed = any(unit.condition.by for unit in found) or bool(experiment.map)
+        experiment = self.experiment
+        seeds = dict.fromkeys(experiment.source_seed(unit.seed) for unit in self.units)
+        needed = any(unit.condition.by for unit in self.units) or bool(experiment.map)
         sources = [Step("source", name, seed) for seed in seeds for name in experiment.sources.tasks if needed]
-        own = [step for step in map(self._own, found) if step]
-        ranked = [
+        target_adapters = [step for step in map(self._target_adapter, self.units) if step]
+        rankings = [
             Step("rank", unit.target, unit.seed, unit.size, str(unit.condition.by))
-            for unit in found
+            for unit in self.units
             if unit.condition.ranked
         ]
-        work = [Step("unit", unit.target, unit.seed, unit.size, unit=unit) for unit in found]
-        return [*sources, *dict.fromkeys(own), *dict.fromkeys(ranked), *work]
+        computed = [Step("unit", unit.target, unit.seed, unit.size, unit=unit) for unit in self.units]
+        return [*sources, *dict.fromkeys(target_adapters), *dict.fromkeys(rankings), *computed]
 
     def done(self, step: Step) -> bool:
         """Whether a step's outcome is in the store."""
         if not self.store.is_dir():
-            return False  # nothing is loaded to name what cannot be there
+            return False  # no data is loaded to compute keys that cannot be there
         if step.wave == "unit":
             assert step.unit
-            return self.workshop.stored(step.unit) is not None
+            return self.work_store.stored(step.unit) is not None
         if step.wave == "source":
-            return self.workshop.has_source(step.target, step.seed)
+            return self.work_store.has_source(step.target, step.seed)
         if step.wave == "rank":
-            return self.workshop.ranking_path(step.target, step.size, step.by, step.seed).is_file()
-        return self.workshop.has_own(step.target, step.size, step.seed) or not self._is_asked_for(step)
+            return self.work_store.ranking_path(step.target, step.size, step.by, step.seed).is_file()
+        present = self.work_store.has_target_adapter(step.target, step.size, step.seed)
+        return present or not self._is_needed(step)
 
-    def _is_asked_for(self, step: Step) -> bool:
-        """Whether an unfinished unit stands on an own source: rows may be there without the adapter that they tell of."""
-        return any(self.workshop.stored(unit) is None for unit in self.units if self._own(unit) == step)
+    def _is_needed(self, step: Step) -> bool:
+        """Whether an unfinished unit needs a target adapter: a store may keep the records of finished ones without it."""
+        return any(self.work_store.stored(unit) is None for unit in self.units if self._target_adapter(unit) == step)
 
-    def _own(self, unit: Unit) -> Step | None:
-        """The own source that a unit stands on."""
-        if unit.condition.method == OWN:
-            return Step("own", unit.target, unit.seed, unit.size)
+    def _target_adapter(self, unit: Unit) -> Step | None:
+        """The step that trains the target adapter of a unit, if it uses one."""
+        if unit.condition.method == SINGLE_ADAPTER:
+            return Step("target-adapter", unit.target, unit.seed, unit.size)
         if unit.condition.include_target:
-            return Step("own", unit.target, self.experiment.source_seed(unit.seed), unit.size)
+            return Step("target-adapter", unit.target, self.experiment.source_seed(unit.seed), unit.size)
         return None
 
     def do(self, step: Step) -> UnitRecord | None:
-        """Does a step; a unit gives its row."""
-        shop = self.workshop
+        """Does a step; a unit gives its record."""
         if step.wave == "source":
-            shop.make_source(step.target, step.seed)
-        elif step.wave == "own":
-            shop.try_own_source(step.target, step.size, step.seed)
+            self.work_store.ensure_source(step.target, step.seed)
+        elif step.wave == "target-adapter":
+            self.work_store.try_target_adapter(step.target, step.size, step.seed)
         elif step.wave == "rank":
-            shop.ranking(step.target, step.size, step.by, step.seed)
+            self.work_store.ranking(step.target, step.size, step.by, step.seed)
         else:
             assert step.unit
-            return shop.make(step.unit)
+            return self.work_store.compute(step.unit)
         return None
 
-    def run(self, *, jobs: int = 1) -> None:
-        """Does what is still to do; every process of a launch calls it.
+    def run(self, *, jobs: int = 1) -> RunFolder:
+        """Does the steps that are not done and gives the run folder; every process of a launch calls it.
+
+        Args:
+            jobs: processes that share the steps of a wave.
 
         Raises:
             UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
@@ -168,8 +194,8 @@ class Plan:
             raise UserError(
                 "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
             )
-        # here a base that cannot be loaded is refused, before anything is written
-        say(f"{self.experiment.name} on {self.workshop.base}")
+        # a base that cannot be loaded is refused here, before anything is written
+        say(f"{self.experiment.name} on {self.work_store.base}")
         todo = [step for step in self.steps() if not self.done(step)]
         total = len(self.steps())
         if len(todo) < total:
@@ -179,47 +205,48 @@ class Plan:
             for wave in WAVES:
                 for step, row, seconds in work([step for step in todo if step.wave == wave]):
                     if row is not None and is_main():
-                        append_line(self.out / ROWS, row)
+                        append_line(self.out / ROWS_FILE, row)
                     score = "" if row is None or row.score is None else f"  {100 * row.score:.1f}"
                     say(f"{step}  {seconds:.0f} s{score}")
                     advance(str(step))
         if self.experiment.map and not (self.out / "map.json").is_file():
-            told = self.workshop.task_map()
-            main_writes(write_json, self.out / "map.json", told)
+            task_map = self.work_store.task_map()
+            main_writes(write_json, self.out / "map.json", task_map)
         main_writes(self._record)
+        return RunFolder(self.out)
 
     def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
-        """Gives what does a step: by this plan, or, with several jobs, by one like it."""
+        """Returns the function that does a step: by this plan, or, in another process, by an equal one."""
         if jobs == 1:
             return lambda: partial(_timed, self)
-        return partial(_elsewhere, self.experiment.model_dump_json(), str(self.out), str(self.store))
+        return partial(_worker_of_equal_plan, self.experiment.model_dump_json(), str(self.out), str(self.store))
 
     def rows(self) -> list[UnitRecord]:
-        """The rows of the units that are finished, in the plan's order."""
-        return [row for row in map(self.workshop.stored, self.units) if row is not None]
+        """The records of the finished units, in the plan's order."""
+        return [record for record in map(self.work_store.stored, self.units) if record is not None]
 
     def rankings(self) -> list[RankingRecord]:
-        """The rankings that are there, in the plan's order."""
+        """The finished rankings, in the plan's order."""
         steps = [step for step in self.steps() if step.wave == "rank" and self.done(step)]
-        return [self.workshop.ranking(step.target, step.size, step.by, step.seed) for step in steps]
+        return [self.work_store.ranking(step.target, step.size, step.by, step.seed) for step in steps]
 
     def _record(self) -> None:
-        """Writes down what is run, and every finished row."""
-        told = self.experiment.model_dump(mode="json")
-        made = {"experiment": told, "key": value_hash(told), "plan": [str(unit) for unit in self.units]}
-        made |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
-        made["machine"] = {
+        """Writes the configuration with its provenance, every finished row and every ranking."""
+        config = self.experiment.model_dump(mode="json")
+        provenance = {"experiment": config, "key": value_hash(config), "plan": [str(unit) for unit in self.units]}
+        provenance |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
+        provenance["machine"] = {
             "processor": platform.machine(),
             "device": _device(),
             "threads": torch.get_num_threads(),
         }
-        write_json(self.out / EXPERIMENT, made)
-        write_lines(self.out / ROWS, self.rows())
-        write_lines(self.out / RANKINGS, self.rankings())
+        write_json(self.out / EXPERIMENT_FILE, provenance)
+        write_lines(self.out / ROWS_FILE, self.rows())
+        write_lines(self.out / RANKINGS_FILE, self.rankings())
 
 
 def _device() -> str:
-    """What computes: "cpu", or a GPU by its name."""
+    """The device that computes: "cpu", or the name of a GPU."""
     device = accelerator().device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
@@ -228,11 +255,11 @@ Done = tuple[Step, UnitRecord | None, float]
 
 
 def _timed(plan: Plan, step: Step) -> Done:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     row = plan.do(step)
-    return step, row, time.perf_counter() - begun
+    return step, row, time.perf_counter() - start
 
 
-def _elsewhere(experiment: str, out: str, store: str) -> Callable[[Step], Done]:
-    """What does a step in another process: with a plan of its own."""
-    return partial(_timed, Plan(Experiment.model_validate_json(experiment), Path(out), store=Path(store)))
+def _worker_of_equal_plan(experiment: str, out: str, store: str) -> Callable[[Step], Done]:
+    """Returns the function that does a step in another process, by a plan made there."""
+    return partial(_timed, Plan(ExperimentConfig.model_validate_json(experiment), Path(out), store=Path(store)))

@@ -1,15 +1,15 @@
-"""Two named ways to compare methods: the authors' own, and a sound one, the default. Each is a row of values.
+"""Two protocols that methods are compared by: the authors' own, and a sound one, the default. Each is a row of values.
 
                         paper (arXiv:2310.01217, its scripts)           sound (ours)
-    source adapters     one seed, 0, for every seed of a target         a seed of their own each: the spread counts stage 1
+    source adapters     seed 0 for every seed of a target               the target's seed: the spread counts stage 1
     checkpoint, full    by dev loss                                     by dev metric
     patience, full      5; ScaLearn's own layers none, 30 epochs        5 for every method
     rows drawn          the same for every seed (42)                    anew for each seed, stratified
     few-shot dev rows   up to 5,000                                     as many as it trains on
-    few-shot            at most 1,000 steps, patience 20                the same; equal dev metrics are told apart by dev loss
+    few-shot            at most 1,000 steps, patience 20                the same; of equal dev metrics the one with less dev loss
 
-Learning rates, batch and length are the methods' own (`scalearn.methods`) in both. Not known of the authors' few-shot runs: how a checkpoint is chosen; the
-metric here. That no epoch count ends a few-shot run before its steps and its patience do is ours.
+Learning rates, batch and length are the methods' own (`scalearn.methods`) in both. Unknown of the authors' few-shot runs: how a checkpoint is
+chosen; here by the metric. Ours: no epoch count ends a few-shot run before its steps and its patience do.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ from tasksel.tasks.task import Subsample, Task
 from tasksel.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from scalearn.methods import TransferMethod
+    from scalearn.methods.registry import TransferMethod
 
 FEW = {"epochs": 1000, "max_steps": 1000, "patience": 20}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What a comparison holds fixed.
+    """What a comparison keeps fixed.
 
     Attributes:
         source_seed: of stage 1; None trains sources with each seed of the targets.
         draw_seed: draws the rows for every seed alike; None draws with each seed.
-        dev: at most so many dev rows beside few shots; None as many as shots.
-        full, few: what changes in a method's recipe. mix: what changes further where an omega is learned by gradient, on full data.
+        dev: at most so many dev rows beside few-shot training rows; None as many as there are of those.
+        full, few: what changes in a method's recipe. mix: what else changes where an omega is learned by gradient, on full data.
+
+    >>> get_protocol("paper").source_seed
+    0
     """
 
     name: str
@@ -53,14 +56,14 @@ class Protocol:
         return method.recipe.model_copy(update=dict(changed))
 
     def drawn(self, task: Task, *, shots: int | None, test_rows: int | None) -> Task:
-        """The task with the rows that are used of it; `shots` None is full data."""
+        """The task with the rows that this protocol draws from it; `shots` None is full data."""
         dev = None if shots is None else self.dev
         return task.model_copy(
             update={"draw": Subsample(shots=shots, dev=dev, seed=self.draw_seed, test_rows=test_rows)}
         )
 
 
-ROWS = (
+_PROTOCOLS = (
     Protocol(name="sound", full={"patience": 5, "select": "metric"}, few={**FEW, "select": "metric-loss"}),
     Protocol(
         name="paper",
@@ -72,7 +75,7 @@ ROWS = (
         mix={"patience": None},
     ),
 )
-PROTOCOLS = {protocol.name: protocol for protocol in ROWS}
+PROTOCOLS = {protocol.name: protocol for protocol in _PROTOCOLS}
 
 
 def get_protocol(name: str) -> Protocol:
@@ -80,6 +83,9 @@ def get_protocol(name: str) -> Protocol:
 
     Raises:
         UserError: unknown name (with the nearest one).
+
+    >>> get_protocol("sound").few["max_steps"]
+    1000
     """
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)

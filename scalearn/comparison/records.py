@@ -1,15 +1,16 @@
-"""Finished units of work, one row each: what a table or a picture of a comparison is drawn from.
+"""What a comparison stores, one record per finished unit: tables and pictures are drawn from nothing else.
 
-    store/units/<key>.json      one unit, whole or not there; the key names all that decides its numbers, so that tables share it
-    run/rows.jsonl              the units of one run, a line each
-    run/rankings.jsonl          what each choice of sources rested on
+    store/units/<key>.json      one unit, whole or not there; the key is a hash of all that decides its numbers, so that runs share it
+    run/rows.jsonl              the units of one run, one per line
+    run/rankings.jsonl          the rankings that chose the sources
     run/experiment.json         configuration, plan, versions, command
 
-A unit is one target by one method from one choice of sources, with one number of rows and one seed.
+A unit is one target under one condition (a transfer method with a choice of sources), with one number of rows and one seed.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,7 @@ from tasksel.storage.frozen import Frozen
 from tasksel.storage.jsonl import whole_lines
 
 FORMAT = 1
-
-
-ROWS, RANKINGS, EXPERIMENT = "rows.jsonl", "rankings.jsonl", "experiment.json"
+ROWS_FILE, RANKINGS_FILE, EXPERIMENT_FILE = "rows.jsonl", "rankings.jsonl", "experiment.json"
 
 
 class UnitRecord(Frozen):
@@ -32,13 +31,15 @@ class UnitRecord(Frozen):
 
     Attributes:
         key: 16 hex digits of all that decided it.
-        size: "full", or so many training rows (few-shot). rows, dev_rows, test_rows: what was trained on, chosen by and scored.
+        size: "full", or a number of training rows (few-shot). rows, dev_rows, test_rows: how many were trained on, chosen by and scored.
         by, k, own: the choice of sources (`Condition`; `own` is its `include_target`).
         sources: fingerprints by name, in omega's order.
-        score: None where the run diverged. dev: what chose the checkpoint.
-        parameters: learned numbers of the "transfer" and of the "head" beside it.
+        score: None where the training diverged. dev: the dev score that chose the checkpoint.
+        parameters: trainable parameters, of the "transfer" and of the "head".
         bytes, peak_memory: see `scalearn.results.result.SeedRecord`.
-        omega: mean over the width of each weight [layers, or 1 if shared][sources]; None without a mix.
+        omega: mean over the hidden size of each weight [layers, or 1 if shared][sources]; None without a mix.
+
+    >>> [row.score for row in load_run("runs/quickstart").rows if row.method == "scalearn"]  # doctest: +SKIP
     """
 
     format: int = FORMAT
@@ -80,7 +81,10 @@ class UnitRecord(Frozen):
 
 
 class RankingRecord(Frozen):
-    """A ranking of sources for a target, best first; larger scores are nearer."""
+    """A selector's ranking of the sources for a target, best first; larger scores are better.
+
+    >>> load_run("runs/quickstart").rankings[0].names  # doctest: +SKIP
+    """
 
     format: int = FORMAT
     key: str
@@ -93,18 +97,21 @@ class RankingRecord(Frozen):
     seconds: float = 0.0
 
 
-def parse(told: Any, kind: type[Frozen], where: str) -> Any:
-    """A stored row of a kind.
+def parse_record(values: Any, kind: type[Frozen], where: str) -> Any:
+    """A stored record, from the JSON value that a file holds.
+
+    Args:
+        kind: `UnitRecord` or `RankingRecord`. where: the file, and the line of it, for the errors.
 
     Raises:
         UserError: a newer version wrote it; fields other than this version's.
     """
-    if isinstance(told, dict) and isinstance(told.get("format"), int) and told["format"] > FORMAT:
+    if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
         raise UserError(
-            f"{where}: written by a newer version (format {told['format']}, this one reads {FORMAT}): upgrade scalearn, or choose another store"
+            f"{where}: written by a newer version (format {values['format']}, this one reads {FORMAT}): upgrade scalearn, or choose another store"
         )
     try:
-        return kind.model_validate(told)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(map(str, first["loc"])) or "row"
@@ -112,57 +119,93 @@ def parse(told: Any, kind: type[Frozen], where: str) -> Any:
 
 
 def read_unit(path: Path) -> UnitRecord:
-    """One unit of a store.
+    """The record of one unit in a store.
 
     Raises:
-        UserError: see `parse`.
+        UserError: see `parse_record`.
     """
-    row: UnitRecord = parse(read_json(path), UnitRecord, str(path))
-    return row
+    record: UnitRecord = parse_record(read_json(path), UnitRecord, str(path))
+    return record
 
 
 def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
-    """The rows of a JSONL file; none where there is no file. A last line that a killed run cut short is left out.
+    """The records of a JSONL file; none where there is no file. A last line that a killed run cut short is left out.
+
+    Args:
+        kind: `UnitRecord` or `RankingRecord`.
 
     Raises:
         UserError: any other line that cannot be read, with its number.
     """
     if not path.is_file():
         return []
-    return [parse(told, kind, where) for where, told in whole_lines(path)[0]]
+    return [parse_record(values, kind, where) for where, values in whole_lines(path)[0]]
 
 
-class RunFolder:
-    """What a run's folder holds: its configuration, plan and finished rows.
+class RunFolder(os.PathLike[str]):
+    """What a run's folder holds: its configuration, plan and finished rows. Stands for the folder where a path is expected.
+
+    Attributes:
+        folder: where it is. provenance: what `experiment.json` holds: configuration, plan, store, versions, command, machine.
+        rows: the finished units, in the plan's order. rankings: the rankings that chose their sources.
 
     Raises:
         UserError: no run there, or one that this version does not read.
+
+    >>> run = RunFolder("runs/quickstart")  # doctest: +SKIP
+    >>> write_report(run)  # doctest: +SKIP
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not (folder / EXPERIMENT).is_file():
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = folder = Path(folder)
+        if not (folder / EXPERIMENT_FILE).is_file():
             raise UserError(
-                f"{folder}: no run there (no {EXPERIMENT}): scalearn compare CONFIG.yaml --out {folder} makes one"
+                f"{folder}: no run there (no {EXPERIMENT_FILE}): scalearn compare CONFIG.yaml --out {folder} makes one"
             )
-        self.told: dict[str, Any] = read_json(folder / EXPERIMENT)
-        if not isinstance(self.told, dict) or "experiment" not in self.told or "plan" not in self.told:
-            raise UserError(f"{folder / EXPERIMENT} is not of this version: run it again in another folder")
-        self.rows: list[UnitRecord] = read_lines(folder / ROWS, UnitRecord)
-        self.rankings: list[RankingRecord] = read_lines(folder / RANKINGS, RankingRecord)
+        self.provenance: dict[str, Any] = read_json(folder / EXPERIMENT_FILE)
+        if not isinstance(self.provenance, dict) or not {"experiment", "plan"} <= self.provenance.keys():
+            raise UserError(f"{folder / EXPERIMENT_FILE} is not of this version: run it again in another folder")
+        self.rows: list[UnitRecord] = read_lines(folder / ROWS_FILE, UnitRecord)
+        self.rankings: list[RankingRecord] = read_lines(folder / RANKINGS_FILE, RankingRecord)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        planned = len(self.planned)
+        return f"RunFolder({str(self.folder)!r}, {planned - len(self.missing)} of {planned} units finished)"
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration, as it was read."""
-        return dict(self.told["experiment"])
+        """The configuration of the comparison, as it is stored."""
+        return dict(self.provenance["experiment"])
+
+    @property
+    def planned(self) -> list[str]:
+        """Every unit of the plan, by name, finished or not."""
+        return list(self.provenance["plan"])
 
     @property
     def missing(self) -> list[str]:
         """Units of the plan that are not finished, by name."""
         done = {name_of(row) for row in self.rows}
-        return [name for name in self.told["plan"] if name not in done]
+        return [name for name in self.planned if name not in done]
 
 
-def name_of(row: UnitRecord) -> str:
-    """A row's unit in words, as a run's plan holds it."""
-    return unit_name(row.target, row.size, row.condition, row.seed)
+def load_run(folder: str | os.PathLike[str]) -> RunFolder:
+    """The run in a folder, finished or not: its rows, rankings, missing units and configuration.
+
+    Raises:
+        UserError: no run there, or one that this version does not read.
+
+    >>> run = load_run("runs/quickstart")  # doctest: +SKIP
+    >>> {(row.target, row.method, row.seed): row.score for row in run.rows}  # doctest: +SKIP
+    >>> run.missing  # doctest: +SKIP
+    []
+    """
+    return RunFolder(folder)
+
+
+def name_of(record: UnitRecord) -> str:
+    """The name of a record's unit, as a run's stored plan holds it."""
+    return unit_name(record.target, record.size, record.condition, record.seed)

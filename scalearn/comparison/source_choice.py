@@ -1,9 +1,9 @@
-"""Which sources a unit of a comparison gets: some of a ranking's first, all of them, or each alone.
+"""Which sources a unit of a comparison gets: the first k of a selector's ranking, all of them, or each alone.
 
-a way of choosing   the k first of its ranking, for each k
-all                 every source; a method that takes the best few, or weighs by similarity, goes by `order`
-each                every source alone
-own                 beside these the target's own source, last (as in the authors' runs)
+a selector   the first k of its ranking, for each k in `top`
+all          every source; a method that takes the best few, or weighs by similarity, follows the selector `order`
+each         every source alone
+own          beside these the target adapter, last (as in the authors' runs)
 """
 
 from __future__ import annotations
@@ -14,36 +14,44 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from scalearn.comparison.condition import ALL, EACH, Condition
+from scalearn.comparison.config import check_lists
 from tasksel.errors import UserError
 from tasksel.storage.frozen import Frozen
 
 if TYPE_CHECKING:
-    from scalearn.methods import TransferMethod
+    from scalearn.methods.registry import TransferMethod
 
 
-def several(given: Any) -> Any:
-    """One value, as YAML writes it, stands for a list of one."""
-    return (given,) if isinstance(given, str | int) else given
+def as_tuple(value: Any) -> Any:
+    """A single text or number as a tuple of one, so that YAML may write `top: 3`; anything else as it is.
+
+    >>> as_tuple(3), as_tuple(["logme", "all"])
+    ((3,), ['logme', 'all'])
+    """
+    return (value,) if isinstance(value, str | int) else value
 
 
 class Choice(Frozen):
     """How sources are chosen.
 
     Attributes:
-        by: ways of choosing ("a+b" fuses two), "all" or "each". top: the numbers of sources that a ranking gives.
-        own: whether the target's own source comes last beside the chosen ones: trained on the very rows that the target has.
-        order: the way of choosing that puts "all" sources in order where a method needs one.
-        settings: of the ways in `by`.
+        by: selectors ("a+b" fuses two), "all" or "each". top: the numbers of sources that are taken from a ranking.
+        own: whether the target adapter, trained on the target's own rows, comes last beside the chosen sources.
+        order: the selector that puts "all" sources in order where a method needs one.
+        settings: of the selectors in `by`.
+
+    >>> Choice(by="logme", top=[1, 3]).top
+    (1, 3)
     """
 
-    by: Annotated[tuple[str, ...], BeforeValidator(several)] = ("connectivity",)
-    top: Annotated[tuple[int, ...], BeforeValidator(several)] = (4,)
-    own: Annotated[tuple[bool, ...], BeforeValidator(several)] = (False,)
+    by: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ("connectivity",)
+    top: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = (4,)
+    own: Annotated[tuple[bool, ...], BeforeValidator(as_tuple)] = (False,)
     order: str = "connectivity"
     settings: dict[str, int | float | bool | str] = Field(default_factory=dict)
 
     def selector(self, by: str) -> Any:
-        """A way of choosing with its settings.
+        """A selector with its settings.
 
         Raises:
             UserError: unknown name or setting; the oracle, which knows measured transfers.
@@ -52,20 +60,17 @@ class Choice(Frozen):
 
         if "oracle" in by.split("+"):
             raise UserError(
-                "rank.by: the oracle knows measured transfers, and a run has none: choose another way, or 'each' to measure them"
+                "rank.by: the oracle knows measured transfers, and a run has none: choose another selector, or 'each' to measure them"
             )
         return get_selector(by, **(self.settings if by in self.by else {}))
 
     def check(self) -> None:
-        """Refuses unknown ways and empty lists.
+        """Refuses empty lists, duplicates and unknown selectors.
 
         Raises:
             UserError: the first of them.
         """
-        for name in ("by", "top", "own"):
-            given = getattr(self, name)
-            if not given or len(set(given)) != len(given):
-                raise UserError(f"rank.{name}: give one or more, none twice (given {list(given)})")
+        check_lists(self, "by", "top", "own", under="rank.")
         for by in {*self.by, self.order} - {ALL, EACH}:
             self.selector(by)
 
@@ -74,25 +79,25 @@ def conditions(choice: Choice, method: TransferMethod, target: str, others: Sequ
     """A method with each choice of sources for a target, in the configuration's order, without duplicates.
 
     Args:
-        others: the sources but for the target's own.
+        others: the sources without the target adapter.
 
     Raises:
         UserError: k larger than there are sources, or too few for the method.
     """
     if not method.takes_sources:
         return [Condition(method.name)]
-    chosen: dict[Condition, None] = {}
+    distinct: dict[Condition, None] = {}
     for include_target in choice.own:
         for by in choice.by:
-            for one in _by(choice, by, method, target, others, include_target):
-                if one.k < method.least:
+            for condition in _by(choice, by, method, target, others, include_target):
+                if condition.k < method.least:
                     if by == EACH:
-                        continue  # a method that needs two has no turn where each stands alone
+                        continue  # a method that needs two sources cannot use each alone
                     raise UserError(
-                        f"methods: '{method.name}' needs at least {method.least} sources, and rank.top gives '{target}' {one.k}: raise it, or leave the method out"
+                        f"methods: '{method.name}' needs at least {method.least} sources, and rank.top gives '{target}' {condition.k}: raise it, or leave the method out"
                     )
-                chosen[one] = None
-    return list(chosen)
+                distinct[condition] = None
+    return list(distinct)
 
 
 def _by(
@@ -113,5 +118,5 @@ def _by(
                 f"rank.top is {k}, but there are {len(others)} sources for '{target}': choose 1 to {len(others)}"
             )
     ks = dict.fromkeys(min(k, method.most or k) for k in choice.top)
-    own = include_target and not method.needs_order
-    return [Condition(method.name, by, k + own, own) for k in ks]
+    with_target = include_target and not method.needs_order
+    return [Condition(method.name, by, k + with_target, with_target) for k in ks]

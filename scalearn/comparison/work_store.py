@@ -1,12 +1,12 @@
-"""Where a comparison's work is done and kept: each piece is named by what made it, stored whole, and never made twice.
+"""Where a comparison's work is computed and kept: each piece has a key of all that decides it, is stored whole, and is computed once.
 
-    store/sources/<base>-<settings>/seed-<s>/<task>      sources: a pool a stage-1 seed
-    store/own/<base>-<task>-<size>/<key>/<task>          a target's own source, trained on the very rows that the target has
-    store/rankings/<key>.json, store/units/<key>.json    what each choice rested on, and each finished unit
-    store/results/<key>/                                 its trained model, where models are kept
+    store/sources/<base>-<settings>/seed-<s>/<task>      sources: one pool per stage-1 seed
+    store/own/<base>-<task>-<size>/<key>/<task>          a target adapter, trained on the rows that the target has
+    store/rankings/<key>.json, store/units/<key>.json    the rankings that choose sources, and the finished units
+    store/results/<key>/                                 a unit's trained model, where models are kept
     store/targets/, store/joint/                         embeddings of targets; joint trainings that targets share
 
-The unit "single-adapter" is the target's own source: one training serves both. Tables that name the same store share all of it.
+The unit "single-adapter" is the target adapter: one training serves both. Runs that name the same store share all of it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from scalearn.comparison.condition import EACH, FULL, Condition
-from scalearn.comparison.experiment import Experiment, Size, Unit
-from scalearn.comparison.records import RankingRecord, UnitRecord, parse, read_unit
-from scalearn.methods import METHODS, get_method
+from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit
+from scalearn.comparison.records import RankingRecord, UnitRecord, parse_record, read_unit
+from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
 from scalearn.results.transfer import transfer
 from tasksel.adapters.pool import AdapterPool, Source
@@ -44,42 +44,46 @@ from tasksel.tasks.registry import find_tasks
 from tasksel.tasks.task import Task
 from tasksel.training.loop import Diverged
 
-OWN = "single-adapter"  # this method is a target's own source
+SINGLE_ADAPTER = "single-adapter"  # the method that trains the target adapter
 
 
 @lru_cache(maxsize=128)
-def _loaded(told: str, rows: int | None, seed: int) -> Data:
-    return load_data(Task.model_validate_json(told), rows=rows, seed=seed)
+def _loaded(task: str, rows: int | None, seed: int) -> Data:
+    """The rows of a task, which comes as JSON: what is cached needs a hash."""
+    return load_data(Task.model_validate_json(task), rows=rows, seed=seed)
 
 
 class WorkStore:
-    """The work of one experiment in a store."""
+    """The work of one experiment in a store: what has a key is computed when it is asked for and not there.
 
-    def __init__(self, experiment: Experiment, store: Path) -> None:
+    >>> WorkStore(experiment, Path("runs/store")).key(unit)  # doctest: +SKIP
+    """
+
+    def __init__(self, experiment: ExperimentConfig, store: Path) -> None:
         self.experiment, self.store = experiment, store
         self.tasks = find_tasks(experiment.data)
 
     @property
     def base(self) -> Base:
-        """The base model, read when it is first needed: a plan needs none, and is made where there is no network too."""
+        """The base model, loaded when it is first needed: a plan is listed without it, where there is no network too."""
         return load_base(self.experiment.base)
 
-    # what things are named by
+    # data and keys
 
     def target(self, name: str, size: Size) -> Task:
-        """A target with the rows that are used of it at a size."""
+        """A target with the rows that a size draws from it."""
         return self.experiment.drawn(self.tasks[name], size)
 
     def rows(self, size: Size) -> int | None:
-        """The cap on a target's rows."""
+        """The cap on a target's training rows."""
         return self.experiment.targets.rows if size == FULL else None
 
     def data(self, name: str, size: Size, seed: int) -> Data:
-        """A target's rows."""
+        """A target's rows at a size, drawn by a seed."""
         return _loaded(self.target(name, size).model_dump_json(), self.rows(size), seed)
 
     def pool(self, seed: int) -> AdapterPool:
-        """The sources of a stage-1 seed."""
+        """The pool of the sources of a stage-1 seed."""
         part = self.experiment.sources
         recipe = self.experiment.source_recipe.model_dump(mode="json", exclude={"log_with"})
         drawn = self.experiment.drawn(self.tasks[part.tasks[0]], FULL).draw.model_dump()
@@ -93,26 +97,26 @@ class WorkStore:
         return re.sub(r"[^\w-]+", "_", Path(self.base.name).name)
 
     def source_key(self, name: str, seed: int) -> str:
-        """The key of a source, whether or not it is trained yet."""
+        """The key of a source, trained or not."""
         part, task = self.experiment.sources, self.target(name, FULL)
         data = _loaded(task.model_dump_json(), part.rows, seed)
         return source_key(task, data, self.base, self.experiment.source_recipe, seed)
 
-    def own_key(self, name: str, size: Size, seed: int) -> str:
-        """The key of a target's own source."""
-        recipe = self.experiment.recipe_of(METHODS[OWN], size)
+    def target_adapter_key(self, name: str, size: Size, seed: int) -> str:
+        """The key of a target adapter, trained or not."""
+        recipe = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size)
         return source_key(self.target(name, size), self.data(name, size, seed), self.base, recipe, seed)
 
     def _choice_key(self, unit: Unit) -> list[Any] | None:
-        """What decides which sources a unit has, and what they are."""
-        chosen = unit.condition
-        if chosen.by is None:
+        """What decides which sources a unit has, and what they are; None without sources."""
+        condition = unit.condition
+        if condition.by is None:
             return None
         seed = self.experiment.source_seed(unit.seed)
-        names = [chosen.source] if chosen.source else self.experiment.others(unit.target)
+        names = [condition.source] if condition.source else self.experiment.others(unit.target)
         sources = [(name, self.source_key(name, seed)) for name in names]
-        told = [chosen.by, self._settings(chosen.by), chosen.others, sources]
-        return [*told, self.own_key(unit.target, unit.size, seed)] if chosen.include_target else told
+        key = [condition.by, self._settings(condition.by), condition.others, sources]
+        return [*key, self.target_adapter_key(unit.target, unit.size, seed)] if condition.include_target else key
 
     def _settings(self, by: str) -> dict[str, Any]:
         return self.experiment.rank.settings if by in self.experiment.rank.by else {}
@@ -123,77 +127,79 @@ class WorkStore:
         recipe = self.experiment.recipe_of(get_method(unit.condition.method), unit.size).model_dump(
             mode="json", exclude={"log_with"}
         )
-        made_of = [
+        decisive = [
             [task.name, task.kind, task.labels, task.metric, self.data(unit.target, unit.size, unit.seed).fingerprint],
             [self.base.fingerprint, self.experiment.protocol, unit.condition.method, str(unit.size), unit.seed, recipe],
             self._choice_key(unit),
         ]
-        return value_hash(made_of)
+        return value_hash(decisive)
 
     def unit_path(self, unit: Unit) -> Path:
-        """Where a unit's row lies."""
+        """The file of a unit's record."""
         return self.store / "units" / f"{self.key(unit)}.json"
 
     def stored(self, unit: Unit) -> UnitRecord | None:
-        """A unit's row, if it is finished and its model is kept where models are."""
+        """A unit's record, if it is finished and, where models are kept, its model is there."""
         if not (self.store / "units").is_dir():
-            return None  # nothing is loaded to name what cannot be there
+            return None  # no data is loaded to compute keys that cannot be there
         path = self.unit_path(unit)
         if not path.is_file():
             return None
         kept = (self.store / "results" / path.stem / "result.json").is_file()
-        row = read_unit(path)
-        return row if kept or not self.keeps(unit.condition.method) or row.score is None else None
+        record = read_unit(path)
+        return record if kept or not self.keeps(unit.condition.method) or record.score is None else None
 
     def keeps(self, method: str) -> bool:
-        """Whether a unit's trained model lies in the store beside its row: an own source lies in its pool."""
-        return self.experiment.keep and method != OWN
+        """Whether a unit's trained model is kept beside its record; a target adapter is in its pool."""
+        return self.experiment.keep and method != SINGLE_ADAPTER
 
     # sources
 
     def has_source(self, name: str, seed: int) -> bool:
-        """Whether a source is there, made just so."""
+        """Whether the pool has this source with the same key."""
         pool = self.pool(seed)
         return name in pool and pool[name].card.key == self.source_key(name, seed)
 
-    def make_source(self, name: str, seed: int) -> None:
+    def ensure_source(self, name: str, seed: int) -> None:
         """Trains a source, unless it is there."""
         part = self.experiment.sources
         train_source(
             self.target(name, FULL), self.pool(seed), rows=part.rows, seed=seed, recipe=self.experiment.source_recipe
         )
 
-    def own_source(self, name: str, size: Size, seed: int) -> Source:
-        """A target's own source: the pool's where it is the same training, otherwise one of its own."""
-        places = list(self._own_places(name, size, seed))
+    def target_adapter(self, name: str, size: Size, seed: int) -> Source:
+        """The target adapter, trained if it is not there; a source of the pool, if that is the same training."""
+        places = list(self._target_adapter_places(name, size, seed))
         for pool, key in places:
             if name in pool and pool[name].card.key == key:
                 return pool[name]
-        recipe = self.experiment.recipe_of(METHODS[OWN], size)
+        recipe = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size)
         return train_source(self.target(name, size), places[-1][0], rows=self.rows(size), seed=seed, recipe=recipe)
 
-    def _own_places(self, name: str, size: Size, seed: int) -> Iterator[tuple[AdapterPool, str]]:
-        """The pools where a target's own source may lie, with its key: among the sources, where that is the same training; or alone."""
-        key, base = self.own_key(name, size, seed), self.experiment.base
+    def _target_adapter_places(self, name: str, size: Size, seed: int) -> Iterator[tuple[AdapterPool, str]]:
+        """The pools that may hold a target adapter, with its key: that of the sources, if it is the same training; one for it alone."""
+        key, base = self.target_adapter_key(name, size, seed), self.experiment.base
         if name in self.experiment.sources.tasks and self.experiment.source_seed(seed) == seed:
             yield self.pool(seed), key
         yield AdapterPool(self.store / "own" / f"{self._base_name}-{name}-{size}" / key, base=base), key
 
-    def try_own_source(self, name: str, size: Size, seed: int) -> None:
-        """Trains it; where that diverges, the unit that asks for it will say so."""
+    def try_target_adapter(self, name: str, size: Size, seed: int) -> None:
+        """Trains the target adapter if it is not there; if that diverges, the unit that needs it has no score."""
         try:
-            self.own_source(name, size, seed)
+            self.target_adapter(name, size, seed)
         except Diverged as error:
             say(str(error))
 
-    def has_own(self, name: str, size: Size, seed: int) -> bool:
-        """Whether a target's own source is there."""
-        return any(name in pool and pool[name].card.key == key for pool, key in self._own_places(name, size, seed))
+    def has_target_adapter(self, name: str, size: Size, seed: int) -> bool:
+        """Whether the target adapter is there."""
+        return any(
+            name in pool and pool[name].card.key == key for pool, key in self._target_adapter_places(name, size, seed)
+        )
 
     # rankings
 
     def ranking_path(self, target: str, size: Size, by: str, seed: int) -> Path:
-        """Where a ranking lies."""
+        """The file of a ranking."""
         stage1 = self.experiment.source_seed(seed)
         sources = [(name, self.source_key(name, stage1)) for name in self.experiment.others(target)]
         data = self.data(target, size, seed).fingerprint
@@ -201,12 +207,12 @@ class WorkStore:
         return self.store / "rankings" / f"{key}.json"
 
     def ranking(self, target: str, size: Size, by: str, seed: int) -> RankingRecord:
-        """The ranking of the sources for a target, made if it is not there."""
+        """The ranking of the sources for a target, computed if it is not there."""
         path = self.ranking_path(target, size, by, seed)
         if not path.is_file():
             self._rank(path, target, size, by, seed)
-        row: RankingRecord = parse(read_json(path), RankingRecord, str(path))
-        return row
+        record: RankingRecord = parse_record(read_json(path), RankingRecord, str(path))
+        return record
 
     def _rank(self, path: Path, target: str, size: Size, by: str, seed: int) -> None:
         pool = self.pool(self.experiment.source_seed(seed))
@@ -220,26 +226,25 @@ class WorkStore:
             seed=seed,
             cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
         )
-        row = RankingRecord(
+        record = RankingRecord(
             key=path.stem, target=target, size=size, seed=seed, by=by,
             names=ranking.names, scores=ranking.scores, seconds=ranking.provenance["seconds"],
         )  # fmt: skip
-        main_writes(write_json, path, row.model_dump(mode="json"))
+        main_writes(write_json, path, record.model_dump(mode="json"))
 
     # units
 
     def chosen(self, unit: Unit) -> tuple[list[Source], tuple[float, ...] | None]:
-        """A unit's sources, and their similarities where they come from a ranking alone; a source that is unlike the target has 0 (ours)."""
+        """A unit's sources, and their similarities to the target if a ranking alone chose them; negative ones count as 0 (ours)."""
         condition = unit.condition
         if condition.by is None:
             return [], None
         stage1 = self.experiment.source_seed(unit.seed)
-        pool = self.pool(stage1)
-        names, scores = self._names(unit, condition)
-        sources = pool.select(names)
+        names, similarities = self._names(unit, condition)
+        sources = self.pool(stage1).select(names)
         if condition.include_target:
-            return [*sources, self.own_source(unit.target, unit.size, stage1)], None
-        return sources, scores
+            return [*sources, self.target_adapter(unit.target, unit.size, stage1)], None
+        return sources, similarities
 
     def _names(self, unit: Unit, condition: Condition) -> tuple[Sequence[str], tuple[float, ...] | None]:
         if condition.by == EACH:
@@ -249,52 +254,54 @@ class WorkStore:
         ranking = self.ranking(unit.target, unit.size, str(condition.by), unit.seed)
         return ranking.names[: condition.others], tuple(max(0.0, score) for score in ranking.scores[: condition.others])
 
-    def make(self, unit: Unit) -> UnitRecord:
-        """Computes a unit and stores its row; a run that diverges has no score."""
+    def compute(self, unit: Unit) -> UnitRecord:
+        """Computes a unit and stores its record; a training that diverges has no score."""
         path = self.unit_path(unit)
-        made = self._own_row(unit) if unit.condition.method == OWN else self._transferred(unit, path.stem)
-        row = UnitRecord(key=path.stem, **self._told(unit), **made)
-        main_writes(write_json, path, row.model_dump(mode="json"))
-        return row
+        single = unit.condition.method == SINGLE_ADAPTER
+        outcome = self._target_adapter_outcome(unit) if single else self._transfer_outcome(unit, path.stem)
+        record = UnitRecord(key=path.stem, **self._known_fields(unit), **outcome)
+        main_writes(write_json, path, record.model_dump(mode="json"))
+        return record
 
-    def _told(self, unit: Unit) -> dict[str, Any]:
-        """What is known of a unit beforehand."""
-        data, task, chosen = (
-            self.data(unit.target, unit.size, unit.seed),
-            self.target(unit.target, unit.size),
-            unit.condition,
-        )
-        recipe = self.experiment.recipe_of(get_method(unit.condition.method), unit.size)
+    def _known_fields(self, unit: Unit) -> dict[str, Any]:
+        """The fields of a unit's record that are known before it is computed."""
+        condition, task = unit.condition, self.target(unit.target, unit.size)
+        data = self.data(unit.target, unit.size, unit.seed)
+        recipe = self.experiment.recipe_of(get_method(condition.method), unit.size)
         return {
-            "target": unit.target, "kind": task.kind, "metric": task.metric, "base": describe(self.base), "method": unit.condition.method,
+            "target": unit.target, "kind": task.kind, "metric": task.metric, "base": describe(self.base), "method": condition.method,
             "protocol": self.experiment.protocol, "size": unit.size, "rows": len(data.train), "dev_rows": len(data.dev),
-            "test_rows": len(data.test), "seed": unit.seed, "by": chosen.by, "k": chosen.k,
-            "own": chosen.include_target, "data": data.fingerprint,
+            "test_rows": len(data.test), "seed": unit.seed, "by": condition.by, "k": condition.k,
+            "own": condition.include_target, "data": data.fingerprint,
             "recipe": recipe.model_dump(mode="json", exclude={"log_with"}), "versions": versions(),
         }  # fmt: skip
 
-    def _own_row(self, unit: Unit) -> dict[str, Any]:
-        """What a target's own source tells of itself."""
+    def _target_adapter_outcome(self, unit: Unit) -> dict[str, Any]:
+        """Scores and costs of the unit "single-adapter", from the card of the target adapter."""
         try:
-            source = self.own_source(unit.target, unit.size, unit.seed)
+            source = self.target_adapter(unit.target, unit.size, unit.seed)
         except Diverged as error:
             say(str(error))
             return {"score": None}
         card = source.card
         scores = {name: score for name, score in card.scores.items() if name != "dev"}
-        told = {"scores": scores, "score": scores[self.tasks[unit.target].metric], "dev": card.scores["dev"]}
-        told |= {
+        return {
+            "scores": scores,
+            "score": scores[self.tasks[unit.target].metric],
+            "dev": card.scores["dev"],
             "epoch": card.epoch,
             "steps": card.steps or 0,
             "seconds": card.seconds or 0.0,
             "parameters": card.parameters,
+            "bytes": source.trained.nbytes,
+            "peak_memory": card.peak_memory,
         }
-        return {**told, "bytes": source.trained.nbytes, "peak_memory": card.peak_memory}
 
-    def _transferred(self, unit: Unit, key: str) -> dict[str, Any]:
+    def _transfer_outcome(self, unit: Unit, key: str) -> dict[str, Any]:
+        """Sources, scores and costs of a unit that is a transfer."""
         sources, similarities = self.chosen(unit)
-        told: dict[str, Any] = {"sources": {source.name: source.fingerprint for source in sources}}
-        with _folder(self.store / "results" / key if self.keeps(unit.condition.method) else None) as out:
+        fingerprints = {source.name: source.fingerprint for source in sources}
+        with _result_folder(self.store / "results" / key if self.keeps(unit.condition.method) else None) as out:
             try:
                 result = transfer(
                     self.target(unit.target, unit.size),
@@ -310,33 +317,33 @@ class WorkStore:
                 )
             except Diverged as error:
                 say(str(error))
-                return {**told, "score": None}
-            return {**told, **_outcome(result, result.seeds[unit.seed])}
+                return {"sources": fingerprints, "score": None}
+            return {"sources": fingerprints, **_outcome(result, result.seeds[unit.seed])}
 
     # the map
 
     def task_map(self) -> dict[str, Any]:
-        """How near the sources' embeddings lie to each other, under the first seed: names and a symmetric matrix.
+        """Similarities between the sources' embeddings, under the first seed: names and a symmetric matrix.
 
-        A task is as near to itself as can be: s_ab / sqrt(s_aa s_bb), which leaves as it is what is 1 there already (ours).
+        Scaled so that a task's similarity to itself is 1: s_ab / sqrt(s_aa s_bb) (ours); a cosine stays as it is.
         """
         seed = self.experiment.source_seed(self.experiment.targets.seeds[0])
         pool, embedder = self.pool(seed), self.experiment.rank.selector(self.experiment.map).embedder
-        subjects = [TaskOnBase(source, self.base) for source in pool.select(self.experiment.sources.tasks)]
-        made = [subject.embedding(embedder) for subject in subjects]
-        near = np.array([[embedder.similarity(a, b) for b in made] for a in made])
-        near = (near + near.T) / 2 / np.sqrt(np.outer(near.diagonal(), near.diagonal()))
+        tasks = [TaskOnBase(source, self.base) for source in pool.select(self.experiment.sources.tasks)]
+        embeddings = [task.embedding(embedder) for task in tasks]
+        similarity = np.array([[embedder.similarity(a, b) for b in embeddings] for a in embeddings])
+        similarity = (similarity + similarity.T) / 2 / np.sqrt(np.outer(similarity.diagonal(), similarity.diagonal()))
         return {
             "by": self.experiment.map,
             "base": self.base.name,
-            "names": [subject.name for subject in subjects],
-            "suites": {subject.name: subject.task.suite for subject in subjects},
-            "similarity": near.tolist(),
+            "names": [task.name for task in tasks],
+            "suites": {task.name: task.task.suite for task in tasks},
+            "similarity": similarity.tolist(),
         }
 
 
 def _outcome(result: TransferResult, entry: SeedRecord) -> dict[str, Any]:
-    """What a finished seed gives its row."""
+    """Scores and costs of a finished seed, as fields of a unit's record."""
     weights = get_method(result.run.method).omega_weights(torch.from_numpy(result.omega(seed=entry.seed)))
     return {
         "score": entry.scores[result.task.metric],
@@ -348,13 +355,13 @@ def _outcome(result: TransferResult, entry: SeedRecord) -> dict[str, Any]:
 
 
 @contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
-    """The folder of a result: the kept one, or one that is gone afterwards. All processes of a launch are given the same."""
+def _result_folder(kept: Path | None) -> Iterator[Path]:
+    """The folder of a result: the kept one, or a temporary one. The same for all processes of a launch."""
     if kept is not None:
         yield kept
         return
-    made = Path(broadcast_object_list([tempfile.mkdtemp(prefix="scalearn-") if is_main() else ""])[0])
+    temporary = Path(broadcast_object_list([tempfile.mkdtemp(prefix="scalearn-") if is_main() else ""])[0])
     try:
-        yield made
+        yield temporary
     finally:
-        main_writes(shutil.rmtree, made, ignore_errors=True)
+        main_writes(shutil.rmtree, temporary, ignore_errors=True)

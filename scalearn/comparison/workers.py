@@ -1,4 +1,4 @@
-"""Independent pieces of work, shared among processes that end with the one that started them."""
+"""Independent pieces of work, shared among processes that end when the process that started them ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ def workers(
     """A function that does pieces of work and gives each outcome as it ends: in this process, or in `jobs` others.
 
     Args:
-        make: gives what does one piece; called once a process. With several jobs it is pickled, and so are pieces and outcomes.
+        make: returns the function that does one piece; called once per process. With several jobs it is pickled, and so are pieces and
+            outcomes.
+
+    >>> with workers(lambda: abs, jobs=1) as work:
+    ...     list(work([-1, 2]))
+    [1, 2]
     """
     if jobs == 1:
         act = make()
@@ -48,7 +53,7 @@ _act: Callable[[Any], Any] | None = None
 
 
 def _begin(make: Callable[[], Callable[[Any], Any]], jobs: int) -> None:
-    """Sets up a worker process: its share of the threads, and what it works with."""
+    """Sets up a worker process: its share of the threads, and its function."""
     global _act
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
@@ -56,7 +61,7 @@ def _begin(make: Callable[[], Callable[[Any], Any]], jobs: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone: killed, that one cannot say so, and a worker would wait for ever."""
+    """Ends this process when the one that started it ends: a killed parent tells nobody, and its workers would wait for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])

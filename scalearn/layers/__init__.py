@@ -1,1 +1,1 @@
-"""What sits in an adapter slot: the scaled mix, the sources stacked for it, fusion's attention, and what each source adds."""
+"""What sits in an adapter slot: the scaled mix, the stacked sources, fusion's attention, what each source adds; imports `tasksel` alone."""

@@ -64,6 +64,8 @@ def shares(model: Any, adapter: str, encoded: Encoded, *, batch: int = 64) -> np
     device, real = next(model.parameters()).device, torch.empty(0)
 
     def measure(layer: int) -> Hook:
+        """A hook that adds a layer's contributions to `sizes`."""
+
         def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
             for source in range(len(slot.up)):  # one at a time: the n outputs are never stored
                 sizes[layer, source] += float((contribution(slot, output[1], source).norm(dim=-1) * real).sum())
@@ -91,6 +93,8 @@ def without(model: Any, adapter: str, source: int) -> Iterator[None]:
     """
 
     def leave_out(_layer: int) -> Hook:
+        """A hook that subtracts the source's contribution."""
+
         def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> Any:
             added = contribution(slot, output[1], source)
             return output[0] - added, output[1], output[2] - added

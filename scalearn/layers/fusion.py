@@ -3,7 +3,7 @@
     a_s = softmax over s of dropout((Q x + b_Q) . (K o_s + b_K))
     y   = residual + sum_s a_s * V o_s
 
-    x token (d)   o_s a source's output without its residual (d)   Q, K, V [d, d]     learned: L (3 d^2 + 2 d)
+    x token (d)   o_s a source's output without its residual (d)   Q, K, V [d, d]     trainable: L (3 d^2 + 2 d)
 
 The layer is the `adapters` library's own (`Fuse`, with its default settings, as in the authors' runs), and so is the penalty that keeps V near
 the identity: 0.01 * |V - 1|^2, added to the loss of every step. Differs from the library's use: the sources do not drop out, and what is stored

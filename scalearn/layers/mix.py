@@ -20,10 +20,13 @@ from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 
 
 class ScaledMix(Adapter):
-    """Frozen bottlenecks under an omega, where the library expects one adapter.
+    """Frozen bottlenecks under an omega, in place of one adapter of the library.
 
     Differs from the library's `Adapter`: the up-projection is folded from the sources in each training step; in eval mode the folded
     weight is kept until omega changes.
+
+    Args:
+        slot: the library's adapter of the summed width, whose settings are kept. sources: stacked. omega: its weights [n, d] or [n, 1].
     """
 
     def __init__(self, slot: Adapter, sources: Bottlenecks, omega: Omega) -> None:
@@ -48,7 +51,7 @@ class ScaledMix(Adapter):
         self._kept: tuple[int, Tensor, Tensor, Tensor] | None = None
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """The up-projection [n*r, d] and bias [d] that omega makes now."""
+        """The up-projection [n*r, d] and bias [d] under the current omega."""
         if self.training or (torch.is_grad_enabled() and self.omega.weight.requires_grad):
             return fold(self.up, self.up_bias, self.omega())
         omega = self.omega.weight
@@ -61,7 +64,7 @@ class ScaledMix(Adapter):
         return self._kept[2], self._kept[3]
 
     def forward(self, x: Tensor, residual_input: Tensor, output_gating: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """As the library's: output, hidden state of the bottleneck, output without residual."""
+        """Output, hidden state of the bottleneck, output without residual, as the library's adapter returns them."""
         weight, bias = self.folded()
         return mix(x, residual_input, self.down, self.down_bias, weight, bias, self.non_linearity)
 
@@ -77,7 +80,7 @@ def bottleneck_layers(model: nn.Module, adapter: str) -> Iterator[tuple[str, Bot
 
 
 def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scaling, config: dict[str, Any]) -> None:
-    """Adds adapter `name` to the model as a scaled mix and makes it active; omega is all of it that can train.
+    """Adds adapter `name` to the model as a scaled mix and makes it active; only its omega is trainable.
 
     Args:
         layers: the sources' stacked projections by the module path of their slot.
@@ -106,7 +109,7 @@ def set_omega(model: nn.Module, values: Sequence[float]) -> None:
 
 
 def omega_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """The omegas that no gradient learns, by name: buffers, which belong to a trained state all the same.
+    """The omegas that are buffers, by name: not learned by gradient, but part of a trained state.
 
     >>> omega_buffers(torch.nn.Linear(2, 2))
     {}

@@ -30,14 +30,17 @@ Normalise = Literal["none", "mean", "softmax"]
 
 @dataclass(frozen=True)
 class Scaling:
-    """One way to scale: a row of values.
+    """The form of omega, as a row of values.
 
     Attributes:
         per: omega_s is a vector over the hidden size, or one scalar.
         shared: one omega for all layers (the ++ forms), or one per layer.
         dropout: on omega itself; a dropped entry is dropped for the whole batch and the rest rescaled by 1/(1-p).
         normalise: "none"; "mean" divides omega by its sum over sources; "softmax" takes a softmax over sources.
-        learned_by: "gradient"; "search", which tries values of a buffer; "nothing": the buffer stays as it is set.
+        learned_by: "gradient"; "search", which evaluates values of a buffer; "nothing": the buffer stays as it is set.
+
+    >>> SCALINGS["scalearn-uniform++"].per, SCALINGS["scalearn-uniform++"].shared
+    ('scalar', True)
     """
 
     per: Literal["vector", "scalar"]
@@ -47,7 +50,7 @@ class Scaling:
     learned_by: Literal["gradient", "search", "nothing"] = "gradient"
 
     def parameters(self, *, sources: int, layers: int, width: int) -> int:
-        """How many numbers are learned: L n d, L n, n d or n; 0 where omega is only set.
+        """The number of trainable parameters: L n d, L n, n d or n; 0 if omega is only set.
 
         >>> SCALINGS["scalearn"].parameters(sources=8, layers=12, width=768)
         73728
@@ -62,19 +65,18 @@ SCALINGS = {
     "scalearn-uniform": Scaling("scalar", False, 0.3),
     "scalearn++": Scaling("vector", True, 0.3),
     "scalearn-uniform++": Scaling("scalar", True, 0.0),
-    "scalearn-mean": Scaling(
-        "vector", False, 0.0, "mean"
-    ),  # the authors' ablations: scalearn_2_avg_d00_MEAN and _SOFTMAX
+    # the authors' ablations: scalearn_2_avg_d00_MEAN and _SOFTMAX
+    "scalearn-mean": Scaling("vector", False, 0.0, "mean"),
     "scalearn-softmax": Scaling("vector", False, 0.0, "softmax"),
 }
-SET = Scaling(
-    "scalar", True, 0.0, learned_by="nothing"
-)  # one scalar per source, 1/n until another is set: no scaling of theirs
+"""The forms of omega that are learned, by the name of their transfer method."""
+# ours: one scalar per source, 1/n until another is set or searched
+SET = Scaling("scalar", True, 0.0, learned_by="nothing")
 SEARCHED = Scaling("scalar", True, 0.0, learned_by="search")
 
 
 def normalised(omega: Tensor, how: Normalise) -> Tensor:
-    """The weights [..., n, d or 1] as they scale: as they are, divided by their sum over sources, or a softmax over sources.
+    """The weights [..., n, d or 1] that scale: omega itself, omega divided by its sum over sources, or a softmax over sources.
 
     >>> normalised(torch.tensor([[1.0], [3.0]]), "mean").flatten().tolist()
     [0.25, 0.75]
@@ -85,9 +87,12 @@ def normalised(omega: Tensor, how: Normalise) -> Tensor:
 
 
 class Omega(nn.Module):
-    """The scaling weights [n, d] or [n, 1]. Shared over layers by being the same module in each.
+    """The scaling weights [n, d] or [n, 1]. Layers share them by holding the same module.
 
     Learned by gradient they are a parameter that starts at Normal(2/n, 0.001); otherwise a buffer that starts at 1/n.
+
+    >>> Omega(SCALINGS["scalearn"], sources=3, width=8).weight.shape
+    torch.Size([3, 8])
     """
 
     weight: Tensor
@@ -113,7 +118,7 @@ class Omega(nn.Module):
 
 
 def fold(up: Tensor, up_bias: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
-    """Scales the up-projections of all sources: the weight and bias of the one bottleneck that they make together.
+    """Scales the up-projections of all sources: weight and bias of the one bottleneck that equals their sum.
 
     Args:
         up: [n, r, d], up_bias: [n, d], omega: [n, d] or [n, 1].
@@ -161,7 +166,7 @@ def loop(
     omega: Tensor,
     f: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The definition, source by source: what `mix` must equal. For tests and benchmarks.
+    """The definition of the mix, source by source, which `mix` must equal. For tests and benchmarks.
 
     Args:
         down: [n, r, d], down_bias: [n, r], up: [n, r, d], up_bias: [n, d], omega: [n, d] or [n, 1].

@@ -1,4 +1,4 @@
-"""Several sources' projections stacked for one slot, and which sources can be: those that are alike in all but their weights.
+"""Stacks several sources' projections for one slot; only sources that agree in all but their weights can be stacked.
 
 down = [down_1; …; down_n]   [n, r, d]        and so on, by the module path of the slot
 
@@ -15,7 +15,7 @@ from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 
 # what must be equal: the activation, the positions, and where residuals and layer norms go
-ALIKE = (
+EQUAL_KEYS = (
     "non_linearity",
     "mh_adapter",
     "output_adapter",
@@ -38,20 +38,20 @@ def stack(sources: Sequence[Source]) -> tuple[dict[str, Bottlenecks], dict[str, 
     first = sources[0]
     for other in sources[1:]:
         pairs: dict[str, tuple[Any, Any]] = {"base": (first.card.base["fingerprint"], other.card.base["fingerprint"])}
-        pairs |= {key: (first.config.get(key), other.config.get(key)) for key in ALIKE}
+        pairs |= {key: (first.config.get(key), other.config.get(key)) for key in EQUAL_KEYS}
         for what, (a, b) in pairs.items():
             if a != b:
                 named = "activation" if what == "non_linearity" else what
-                raise _apart(first, other, f"{named} ({a}, {b})")
+                raise _different(first, other, f"{named} ({a}, {b})")
     parts = [source.bottlenecks() for source in sources]
     for source, part in zip(sources, parts, strict=True):
         if part.keys() != parts[0].keys():
-            raise _apart(first, source, "the layers that they sit in")
+            raise _different(first, source, "the layers that they sit in")
         first_shape, shape = (tuple(next(iter(p.values())).down.shape[1:]) for p in (parts[0], part))
         if first_shape != shape:
-            raise _apart(first, source, f"width (bottleneck x hidden: {first_shape}, {shape})")
+            raise _different(first, source, f"width (bottleneck x hidden: {first_shape}, {shape})")
     return {path: Bottlenecks.stack([part[path] for part in parts]) for path in parts[0]}, dict(first.config)
 
 
-def _apart(a: Source, b: Source, what: str) -> UserError:
+def _different(a: Source, b: Source, what: str) -> UserError:
     return UserError(f"sources '{a.name}' and '{b.name}' differ in {what}: they cannot be mixed; choose sources alike")

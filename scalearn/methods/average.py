@@ -1,4 +1,4 @@
-"""The average of the sources' outputs: ScaLearn's sum with one weight that nobody learns. Ours, as the baseline of learned scaling.
+"""The average of the sources' outputs: ScaLearn's sum with equal, fixed weights. Ours, as the baseline of learned scaling.
 
 y = residual + 1/n sum_s o_s        n sources; the head alone trains
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scalearn.layers.scaling import SET, Scaling
-from scalearn.methods.scaled import ScaledSources
+from scalearn.methods.scalearn import ScaledSources
 
 
 @dataclass(frozen=True, kw_only=True)
 class Average(ScaledSources):
-    """Weighs all sources alike. To ask what learning the weights is worth.
+    """Weighs all sources equally. To measure what learning the weights adds.
 
     >>> transfer(task, sources, method="average")  # doctest: +SKIP
     """

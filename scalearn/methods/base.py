@@ -2,13 +2,13 @@
 
     choose -> prepare -> build -> train -> export        each a method with a default; a transfer method overrides what differs
 
-    choose    which of the given sources are used
+    choose    the sources that are used, of those that are passed
     prepare   the sources' projections stacked by slot, merged if the method merges them
-    build     base, head, slot; only what learns is trainable
+    build     base, head, slot; only what the method trains is trainable
     train     the training procedure: once, for every cell of a grid, around a search, together with the sources' tasks, …
     export    the trained slot as one ordinary adapter, or the reason why there is none
 
-A method is a row of values over a class (`scalearn.methods.METHODS`); docs/guides/add_a_transfer_method.md shows how to add one.
+A method is a row of values over a class (`scalearn.methods.registry.METHODS`); docs/guides/add_a_transfer_method.md shows how to add one.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ ADAPTER = (".adapters.", ".shared_parameters.")  # in the names of an adapter's 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferMethod:
-    """One way to use sources for a target.
+    """How sources are used for a target; a subclass overrides what differs.
 
     Attributes:
         name: what `transfer(method=…)`, results and reports call it; it is stored and hashed, and never changes.
-        recipe: how what trains is trained.
-        least, most: how many sources it takes; what it is given beyond the most is left out, None takes them all.
+        recipe: the training settings.
+        least, most: how many sources it takes; sources beyond the most are left out, None takes all.
         needs_similarities: whether it weighs the sources by their similarity to the target.
-        needs_tasks: whether it learns the sources' tasks, and does not use their adapters.
-        merges: whether it makes one adapter of its sources that is kept for this target alone, and counts among its bytes.
+        needs_tasks: whether it trains on the sources' tasks instead of using their adapters.
+        merges: whether it merges its sources into one adapter, which is kept for this target alone and counts among its bytes.
         mixes: whether the sources sit in the slot side by side under an omega, which `explain` reads.
-        trained_parts: parts of parameter names, by which those are known that train beside the head.
-        export_reason: why its result is no ordinary adapter, in words that follow its name; None if it is one.
+        trained_parts: parts of the names of the parameters that train beside the head.
+        export_reason: why its result is not an ordinary adapter, in words that follow its name; None if it is one.
         sources_note: what a model card says of the sources.
 
     >>> from scalearn import METHODS
@@ -68,7 +68,7 @@ class TransferMethod:
     export_reason: ClassVar[str | None] = None
     sources_note: ClassVar[str] = "The adapters it was made from"
 
-    # what it needs, and what it refuses
+    # requirements
 
     @property
     def takes_sources(self) -> bool:
@@ -77,12 +77,12 @@ class TransferMethod:
 
     @property
     def needs_order(self) -> bool:
-        """Whether it matters which source is the best: where it takes the first few, or weighs by similarity."""
+        """Whether the order of the sources matters: the method takes the first few, or weighs by similarity."""
         return self.takes_sources and (self.most is not None or self.needs_similarities)
 
     @property
     def learns_omega(self) -> bool:
-        """Whether a gradient learns an omega: ScaLearn's own scalings."""
+        """Whether omega is learned by gradient, as in ScaLearn's own scalings."""
         return False
 
     @property
@@ -92,7 +92,7 @@ class TransferMethod:
 
     @property
     def pairwise_reason(self) -> str | None:
-        """Why a transfer matrix, which tries each source adapter alone, cannot measure it; None if it can."""
+        """Why a transfer matrix, which uses each source adapter alone, cannot measure the method; None if it can."""
         if not self.takes_sources:
             return "takes no source; 'single-adapter' is measured in any case"
         if self.needs_tasks:
@@ -115,10 +115,10 @@ class TransferMethod:
             raise UserError(f"method '{self.name}' needs at least {needed}{counted}; select some from a pool")
 
     def check_similarities(self, similarities: Sequence[float]) -> None:
-        """Refuses similarities that cannot weigh; called where the method needs them.
+        """Refuses similarities that cannot be weights; called where the method needs them.
 
         Raises:
-            UserError: values that are no weights.
+            UserError: which, and what is allowed.
         """
 
     def check_installed(self) -> None:
@@ -137,10 +137,10 @@ class TransferMethod:
         if not self.needs_tasks:
             self.check_count(count)
 
-    # what it makes of the sources
+    # sources
 
     def choose(self, target: Task, sources: Sequence[Source]) -> tuple[Source, ...]:
-        """The sources that are used, of those that are given, best first.
+        """The sources that are used, of those that are passed, best first.
 
         Raises:
             UserError: a source that the method cannot use.
@@ -148,15 +148,13 @@ class TransferMethod:
         return tuple(sources[: self.most])
 
     def identity(self, sources: Sequence[Source]) -> list[Any]:
-        """What of the chosen sources decides the outcome; part of a run's key. By default their weights, in order."""
+        """What of the chosen sources decides the outcome; part of a transfer's key. By default their weights, in order."""
         return [(source.name, source.fingerprint) for source in sources]
 
     def prepare(
         self, sources: Sequence[Source], similarities: Sequence[float] | None = None
     ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
-        """What is kept of the chosen sources: their projections by slot path, and their adapter configuration.
-
-        Nothing where their tasks are learned instead.
+        """The chosen sources' projections by slot path, and their adapter configuration; both empty if the method trains on their tasks.
 
         Raises:
             UserError: sources that cannot be stacked; a file that was altered or lost.
@@ -168,12 +166,15 @@ class TransferMethod:
     def build(
         self, base: Base, task: Task, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any], *, seed: int
     ) -> Any:
-        """A model for the target: base, a head, and the method's slot, all under the task's name; only what learns is trainable.
+        """A model for the target: base, a head, and the method's slot, all under the task's name.
+
+        Only the head and what the method trains are trainable.
 
         The head is drawn first, so that at one seed every method starts from the same head.
 
         Args:
-            layers, adapter_config: from `prepare`.
+            layers: the sources' projections, from `prepare`.
+            adapter_config: theirs, from `prepare`.
 
         Raises:
             UserError: fewer sources than the method needs.
@@ -190,7 +191,12 @@ class TransferMethod:
         return model
 
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
-        """Adds what sits in the adapter slot under this name, and makes it active; by default nothing."""
+        """Adds the contents of the adapter slot under this name, and makes them active; by default nothing.
+
+        Args:
+            layers: the sources' projections, from `prepare`.
+            adapter_config: theirs, from `prepare`.
+        """
 
     def trains(self, parameter: str) -> bool:
         """Whether a parameter of this name, beside the head's, is trained."""
@@ -211,19 +217,19 @@ class TransferMethod:
         """The model of a seed before it is trained."""
         return self.build(training.base, training.target, training.layers, training.adapter_config, seed=training.seed)
 
-    # what it leaves
+    # outcome
 
     def export(self, trained: Any, base: Base, task: Task, adapter_config: dict[str, Any]) -> Any:
-        """A model that has the trained slot as one ordinary adapter of the task's name, and the head; by default the trained one.
+        """A model with the trained slot as one ordinary adapter of the task's name, and the head; by default the trained model itself.
 
-        Only called where there is no `export_reason`.
+        Only called if there is no `export_reason`.
         """
         return trained
 
     def omega_weights(self, omega: Tensor) -> Tensor | None:
-        """Of stored omegas [layers or 1, n, d or 1] the weights that scale [layers or 1, n]; None where the method has none."""
+        """The mean weight of each source [layers or 1, n] from stored omegas [layers or 1, n, d or 1]; None without an omega."""
         return None
 
     def source_weights(self, trained: Any, name: str) -> list[float] | None:
-        """Each source's mean weight in a trained model; None where the method has none."""
+        """Each source's mean weight [n] in a trained model; None without an omega."""
         return None

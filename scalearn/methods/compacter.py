@@ -18,7 +18,7 @@ from tasksel.adapters.bottleneck import Bottlenecks, reduction_factor
 
 @dataclass(frozen=True, kw_only=True)
 class Compacter(TransferMethod):
-    """Trains a new `compacter++` adapter. For a small adapter without sources, as small as an omega.
+    """Trains a new `compacter++` adapter. For an adapter without sources that is as small as an omega.
 
     >>> transfer(task, [], method="compacter++", base="minilm")  # doctest: +SKIP
     """

@@ -15,7 +15,7 @@ from scalearn.methods.base import TransferMethod
 
 @dataclass(frozen=True, kw_only=True)
 class FullFineTuning(TransferMethod):
-    """Trains the whole base. For a ceiling without sources, at the price of a base per target.
+    """Trains the whole base. For an upper reference without sources, at the cost of one base per target.
 
     >>> transfer(task, [], method="full", base="minilm")  # doctest: +SKIP
     """

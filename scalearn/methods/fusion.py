@@ -19,7 +19,7 @@ from tasksel.adapters.bottleneck import Bottlenecks
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion(TransferMethod):
-    """Learns which source answers which token. For many rows: it learns hundreds of times as much as ScaLearn.
+    """Learns which source to attend to at each token. For many rows: hundreds of times as many trainable parameters as ScaLearn.
 
     >>> transfer(task, sources, method="fusion")  # doctest: +SKIP
     """
@@ -30,10 +30,10 @@ class Fusion(TransferMethod):
     export_reason: ClassVar[str | None] = "weighs its sources anew for every token"
 
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
-        """The sources as adapters of their own, and a fusion over them."""
+        """The sources as ordinary adapters, and a fusion over them."""
         add_fusion(model, name, layers, adapter_config)
 
     def train(self, training: SeedTraining) -> TrainedModel:
-        """Once, with the penalty on V added to the loss of every step."""
+        """Trains once, with the penalty on V added to the loss of every step."""
         model = self.new_model(training)
         return training.finished(model, training.fit(model, penalty=partial(penalty, model)))

@@ -1,4 +1,4 @@
-"""The head alone on the frozen base: no adapter, no source; what every other method has beside what it adds.
+"""The head alone on the frozen base: no adapter, no source; every other method has the same head.
 
     logits = W_2 tanh(W_1 h_cls)        W_1, W_2 (with biases) train; h_cls the frozen base's first token
 

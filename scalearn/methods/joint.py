@@ -32,6 +32,7 @@ from tasksel.adapters.pool import Source
 from tasksel.adapters.train import adapter_model
 from tasksel.errors import UserError
 from tasksel.model.base import Base
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator, main_writes
 from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
 from tasksel.storage.frozen import Frozen
@@ -39,19 +40,18 @@ from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.loop import TEMPERATURE, FitResult, Part, fit_parts
 from tasksel.training.memory import PeakMemory
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
 
 SHARED = "joint"  # the adapter's name while it trains; a target's result has it under the target's
 WEIGHTS, RECORD = "trained.safetensors", "joint.json"
 
-JointTask = tuple[Task, Data]  # a task that is learned together with others, and its rows
+JointTask = tuple[Task, Data]  # a task that is trained together with others, and its rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(SingleAdapter):
-    """Learns the sources' tasks beside the target's, in one adapter. Where the sources' rows are at hand.
+    """Trains one adapter on the target and on the sources' tasks. When the sources' training rows are available.
 
     >>> transfer(task, sources, method="joint", store="store")  # doctest: +SKIP
     """
@@ -64,7 +64,7 @@ class Joint(SingleAdapter):
     )
 
     def choose(self, target: Task, sources: Sequence[Source]) -> tuple[Source, ...]:
-        """The auxiliary sources."""
+        """The auxiliary sources: all but the target adapter."""
         return auxiliary_sources(target, sources)
 
     def identity(self, sources: Sequence[Source]) -> list[Any]:
@@ -73,7 +73,7 @@ class Joint(SingleAdapter):
         return [TEMPERATURE, [task_identity(task, data) for task, data in tasks]]
 
     def train(self, training: SeedTraining) -> TrainedModel:
-        """All tasks together; the target is left the adapter and its own head."""
+        """All tasks together; the target's model keeps the adapter and its own head."""
         target, tasks = training.target, [joint_task(source) for source in training.sources]
         names = ", ".join(sorted(task.name for task, _ in tasks))
         done = train_joint(
@@ -95,9 +95,9 @@ class JointRecord(Frozen):
     """What is stored of a joint training beside its tensors.
 
     Attributes:
-        made_of: all that decided it. weights: the hash of the file of its tensors, where it is kept.
+        made_of: all that decides it. weights: the hash of the file of its tensors, if it is kept.
         scores: each task's dev score at the checkpoint that was kept.
-        seconds, peak_memory: of the one training, all tasks together (bytes, `tasksel.training.memory`).
+        seconds, peak_memory: of the training of all tasks together; bytes (`tasksel.training.memory`).
     """
 
     made_of: dict[str, Any]
@@ -129,18 +129,18 @@ class JointTraining:
         return shared | {name: tensor for name, tensor in self.state.items() if name.startswith(f"heads.{task}.")}
 
     def fit(self, task: str) -> FitResult:
-        """How it went for one task: that task's own dev score, and the steps and seconds of all together."""
+        """The outcome for one task: its own dev score, and the steps and seconds of all tasks together."""
         record = self.record
         return FitResult(record.scores[task], record.epoch, record.steps, record.seconds)
 
 
 def auxiliary_sources(target: Task, sources: Sequence[Source]) -> tuple[Source, ...]:
-    """The sources whose tasks are learned beside the target: all but the target's own, whose rows are the target's.
+    """The sources whose tasks are trained on beside the target: all but the target adapter, whose rows are the target's.
 
     >>> auxiliary_sources(get_task("rte"), list(pool))  # doctest: +SKIP
 
     Raises:
-        UserError: a source whose task is not known, two of one task, or no source but the target's own.
+        UserError: a source without a task, two sources of one task, or no source but the target adapter.
     """
     others = [source for source in sources if (source.task.name if source.task else source.name) != target.name]
     if not others:
@@ -168,7 +168,7 @@ def joint_task(source: Source) -> JointTask:
     >>> task, data = joint_task(pool["mnli"])  # doctest: +SKIP
 
     Raises:
-        UserError: a task that is not known; bad data (see `tasksel.tasks.load.load_data`).
+        UserError: a source without a task; bad data (see `tasksel.tasks.load.load_data`).
     """
     if source.task is None:
         raise UserError(f"source '{source.name}' names no task")
@@ -176,7 +176,7 @@ def joint_task(source: Source) -> JointTask:
 
 
 def task_identity(task: Task, data: Data) -> list[Any]:
-    """What of a task and its rows decides a training."""
+    """What of a task and its rows decides a training; part of its key."""
     return [task.name, task.kind, list(task.labels), task.metric, task.outputs, data.fingerprint]
 
 
@@ -196,7 +196,7 @@ def train_joint(
         store: where it is kept for whoever asks for the same tasks, rows and settings; None keeps nothing.
         rescue: where the last finite state is written if the loss becomes NaN.
 
-    >>> train_joint([(rte, load(rte)), joint_task(pool["mnli"])], base, SOURCE_RECIPE, seed=0)  # doctest: +SKIP
+    >>> train_joint([(rte, load_data(rte)), joint_task(pool["mnli"])], base, SOURCE_RECIPE, seed=0)  # doctest: +SKIP
 
     Raises:
         Diverged: the loss became NaN.
@@ -212,12 +212,12 @@ def train_joint(
     }
     if store is None:
         return _train(ordered, base, recipe, decisive, label, rescue)
-    place = store / value_hash(decisive)
-    with _alone(place):
-        if (place / RECORD).is_file():
-            return _read(place)
+    folder = store / value_hash(decisive)
+    with _exclusive(folder):
+        if (folder / RECORD).is_file():
+            return _read(folder)
         training = _train(ordered, base, recipe, decisive, label, rescue)
-        main_writes(_write, place, training)
+        main_writes(_write, folder, training)
     return training
 
 
@@ -246,12 +246,12 @@ def _train(
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Keeps other runs out of a place of a store; the processes of this launch enter together, when its main process may."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of one folder of a store; the processes of a launch enter together, once its main process holds the lock."""
     world = accelerator()
-    lock = FileLock(place.with_name(f".{place.name}.lock"))  # the kernel lets go of a killed run's
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))  # the kernel releases that of a killed run
     if world.is_main_process:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
         world.wait_for_everyone()
@@ -261,26 +261,26 @@ def _alone(place: Path) -> Iterator[None]:
             lock.release()
 
 
-def _write(place: Path, training: JointTraining) -> None:
-    with whole_folder(place) as partial:
+def _write(folder: Path, training: JointTraining) -> None:
+    with whole_folder(folder) as partial:
         save_file(training.state, partial / WEIGHTS)
         record = training.record.model_copy(update={"weights": file_hash(partial / WEIGHTS)})
         write_json(partial / RECORD, record.model_dump(mode="json"))
 
 
-def _read(place: Path) -> JointTraining:
-    """A training that is kept.
+def _read(folder: Path) -> JointTraining:
+    """A stored training.
 
     Raises:
         UserError: files that are missing, cut short or altered, or of another version.
     """
     try:
-        record = JointRecord.model_validate(read_json(place / RECORD))
+        record = JointRecord.model_validate(read_json(folder / RECORD))
     except ValidationError as error:
         raise UserError(
-            f"{place / RECORD}: not a joint training that this version reads; delete {place} and run again"
+            f"{folder / RECORD}: not a joint training that this version reads; delete {folder} and run again"
         ) from error
-    path = place / WEIGHTS
+    path = folder / WEIGHTS
     if not path.is_file() or file_hash(path) != record.weights:
-        raise UserError(f"{path}: missing, cut short or altered; delete {place} and run again")
+        raise UserError(f"{path}: missing, cut short or altered; delete {folder} and run again")
     return JointTraining(record, load_file(path))

@@ -20,7 +20,7 @@ from tasksel.adapters.pool import Source
 
 @dataclass(frozen=True, kw_only=True)
 class MergedAdapter(TransferMethod, ABC):
-    """Merges the sources' weights, and trains the head alone. A subclass says how: `merge`.
+    """Merges the sources' weights, and trains the head alone. A subclass implements `merge`.
 
     >>> transfer(task, sources, method="soup")  # doctest: +SKIP
     """
@@ -32,10 +32,10 @@ class MergedAdapter(TransferMethod, ABC):
 
     @abstractmethod
     def merge(self, stacked: Bottlenecks, similarities: Sequence[float] | None) -> Bottlenecks:
-        """One layer's n stacked sources as one (n = 1).
+        """Merges one layer's n stacked sources into one (n = 1).
 
         Args:
-            similarities: each source's to the target; None where the method does not need them.
+            similarities: each source's similarity to the target; None if the method does not need them.
         """
 
     def prepare(
@@ -46,7 +46,7 @@ class MergedAdapter(TransferMethod, ABC):
         return {path: self.merge(part, similarities) for path, part in layers.items()}, adapter_config
 
     def check_stacked(self, count: int) -> None:
-        """Refuses no source; the one that is stacked here stands for all that were merged."""
+        """Refuses an empty stack; the single source in it is the merge of all of them."""
         self.check_count(self.least if count else 0)
 
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
     y = residual + sum_s omega_s * o_s                    one scalar per source, the same in every layer
     minimise   mean loss on the training rows + 0.05 * mean |omega_s|        over  |omega_s| <= 1.5, from 0, in at most 40 evaluations
 
-Differs from LoraHub: it mixes the sources' OUTPUTS, not their weights; there is a head to be learned, so the head is trained under the average
+Differs from LoraHub: it mixes the sources' OUTPUTS, not their weights; there is a head to be trained, so the head is trained under the average
 (omega_s = 1/n), then omega is searched with the head fixed, then the head is trained on under the best one; the loss is of all training rows
 (LoraHub has a handful); the search is CMA-ES (`cma`), not nevergrad's choice of optimiser, and its first spread, 0.5, is ours. The average is the
 first of them: the best is never worse than it by this measure.
@@ -22,7 +22,7 @@ from accelerate.utils import broadcast_object_list
 
 from scalearn.layers.mix import set_omega
 from scalearn.layers.scaling import SEARCHED, Scaling
-from scalearn.methods.scaled import ScaledSources
+from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded
@@ -37,7 +37,7 @@ SPREAD = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Search(ScaledSources):
-    """Searches one weight per source. Where gradients of omega are not wanted; 40 passes over the training rows.
+    """Searches one weight per source without gradients of omega, in at most 40 passes over the training rows.
 
     >>> transfer(task, sources, method="search")  # doctest: +SKIP
     """
@@ -46,7 +46,7 @@ class Search(ScaledSources):
     least: int = 2
 
     def check_installed(self) -> None:
-        """It needs the package cma."""
+        """Needs the package cma."""
         need_cma()
 
     def train(self, training: SeedTraining) -> TrainedModel:
@@ -70,7 +70,7 @@ def need_cma() -> Any:
 
 
 def minimise(objective: Callable[[Sequence[float]], float], count: int, *, seed: int) -> list[float]:
-    """The best omega [count] that CMA-ES finds; whole generations only: 31 of the 40 evaluations for 8 sources, 37 for 2.
+    """The best omega [count] by CMA-ES; whole generations only: 31 of the 40 evaluations for 8 sources, 37 for 2.
 
     >>> best = minimise(lambda omega: (omega[0] - 1) ** 2 + omega[1] ** 2, 2, seed=0)
     >>> abs(best[0] - 1) + abs(best[1]) < 0.5
@@ -85,23 +85,23 @@ def minimise(objective: Callable[[Sequence[float]], float], count: int, *, seed:
     }
     search = need_cma().CMAEvolutionStrategy([0.0] * count, SPREAD, settings)
     best = [1.0 / count] * count
-    least, left = objective(best), EVALUATIONS - 1
-    while left >= search.popsize:
-        tried = [[float(value) for value in point] for point in search.ask()]
-        values = [objective(omega) for omega in tried]
-        search.tell(tried, values)
-        left -= len(tried)
-        if min(values) < least:
-            least, best = min(values), tried[values.index(min(values))]
+    lowest, evaluations_left = objective(best), EVALUATIONS - 1
+    while evaluations_left >= search.popsize:
+        generation = [[float(value) for value in point] for point in search.ask()]
+        values = [objective(omega) for omega in generation]
+        search.tell(generation, values)
+        evaluations_left -= len(generation)
+        if min(values) < lowest:
+            lowest, best = min(values), generation[values.index(min(values))]
     return best
 
 
 def searched(
     model: Any, task: Task, rows: Encoded, train: Callable[[Any], FitResult], *, count: int, seed: int
 ) -> FitResult:
-    """Head, omega, head: leaves the model with the best omega and the head trained under it.
+    """Trains the head, searches omega, trains the head again: leaves the model with the best omega and the head trained under it.
 
-    Every process of a launch tries and finds what the main one does; the logits are those of all processes together.
+    Every process of a launch evaluates the main one's omegas; the logits are those of all processes together.
 
     Args:
         model: a mix of `count` sources with an omega that is searched. rows: the training rows. train: trains the head.
@@ -114,17 +114,18 @@ def searched(
     labels = torch.as_tensor(rows.labels)
 
     def agreed(omega: Sequence[float]) -> Sequence[float]:
-        """The main process's, for all: two machines may differ in the last digit."""
+        """The main process's omega, for all: two machines may differ in the last digit."""
         return list(broadcast_object_list([list(omega)])[0])
 
     def objective(omega: Sequence[float]) -> float:
+        """Mean loss on the training rows + 0.05 * mean |omega|."""
         omega = agreed(omega)
         set_omega(model, omega)
         loss = float(loss_sum(task.kind, torch.from_numpy(predict(model, rows)), labels)) / len(rows)
         return loss + PENALTY * float(np.abs(omega).mean())
 
-    first, begun = train(model), time.perf_counter()
+    first, start = train(model), time.perf_counter()
     set_omega(model, agreed(minimise(objective, count, seed=seed)))
-    spent = time.perf_counter() - begun
+    search_seconds = time.perf_counter() - start
     second = train(model)
-    return replace(second, steps=first.steps + second.steps, seconds=first.seconds + spent + second.seconds)
+    return replace(second, steps=first.steps + second.steps, seconds=first.seconds + search_seconds + second.seconds)

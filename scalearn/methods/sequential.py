@@ -1,4 +1,4 @@
-"""Sequential transfer: the target is trained on from a copy of one source adapter (STILTs, Phang et al. 2018, arXiv:1811.01088, with adapters).
+"""Sequential transfer: a copy of one source adapter is trained further on the target (STILTs, Phang et al. 2018, arXiv:1811.01088, with adapters).
 
     down, up <- those of the best source; then trained as a single adapter is, with a new head
 
@@ -17,7 +17,7 @@ from tasksel.adapters.bottleneck import Bottlenecks
 
 @dataclass(frozen=True, kw_only=True)
 class Sequential(TransferMethod):
-    """Trains on from the first source. For one source that is very near to the target.
+    """Continues to train a copy of the first source. For one source that is very similar to the target.
 
     >>> transfer(task, sources, method="sequential")  # doctest: +SKIP
     """

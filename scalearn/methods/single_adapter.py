@@ -2,7 +2,7 @@
 
     h <- h + up f(down h)        in every layer; down [r, d], up [d, r] and the head train: L (2 d r + r + d)
 
-What a transfer has to beat; a target's own source is the same training (`tasksel.adapters.train`).
+The reference that a gain is measured from; the target adapter is the same training (`tasksel.adapters.train`).
 """
 
 from __future__ import annotations

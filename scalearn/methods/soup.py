@@ -26,7 +26,7 @@ from tasksel.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Soup(MergedAdapter):
-    """Averages the sources' weights alike. For many sources near to the target: it costs what one adapter costs.
+    """Averages the sources' weights equally. For many sources that are similar to the target: it costs what one adapter costs.
 
     >>> transfer(task, sources, method="soup")  # doctest: +SKIP
     """
@@ -46,7 +46,7 @@ class SimilaritySoup(MergedAdapter):
     needs_similarities: ClassVar[bool] = True
 
     def check_similarities(self, similarities: Sequence[float]) -> None:
-        """They must make weights."""
+        """They must be 0 or more, and not all 0."""
         shares(similarities)
 
     def merge(self, stacked: Bottlenecks, similarities: Sequence[float] | None) -> Bottlenecks:
@@ -61,17 +61,17 @@ def shares(similarities: Sequence[float]) -> list[float]:
     [0.5, 0.25, 0.25]
 
     Raises:
-        UserError: a similarity that is negative or not a number; all are 0.
+        UserError: a similarity that is negative or not a number; only zeros.
     """
     wrong = next((value for value in similarities if not (math.isfinite(value) and value >= 0)), None)
     if wrong is not None or not sum(similarities) > 0:
         listed = ", ".join(f"{value:g}" for value in similarities)
         raise UserError(
             f"similarities {listed}: a soup's weights are 0 or more, and not all 0; "
-            "give others, rank by another method, or use 'soup', which weighs all alike"
+            "pass others, rank by another selector, or use 'soup', which weighs all alike"
         )
-    whole = sum(similarities)
-    return [value / whole for value in similarities]
+    total = sum(similarities)
+    return [value / total for value in similarities]
 
 
 def weighted_sum(stacked: Bottlenecks, weights: Sequence[float]) -> Bottlenecks:
@@ -84,7 +84,8 @@ def weighted_sum(stacked: Bottlenecks, weights: Sequence[float]) -> Bottlenecks:
     """
 
     def summed(tensor: Tensor) -> Tensor:
-        parts = [weight * one for weight, one in zip(weights, tensor, strict=True)]
-        return sum(parts[1:], parts[0])[None]
+        """sum_s w_s * tensor_s, as [1, …]."""
+        terms = [weight * part for weight, part in zip(weights, tensor, strict=True)]
+        return sum(terms[1:], terms[0])[None]
 
     return Bottlenecks(summed(stacked.down), summed(stacked.down_bias), summed(stacked.up), summed(stacked.up_bias))

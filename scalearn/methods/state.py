@@ -1,4 +1,4 @@
-"""What a seed's model has beside its base and its sources: how many numbers were learned, and their state.
+"""The trained part of a seed's model, without base and sources: how many trainable parameters, and their state.
 
 state = trained parameters + omegas that no gradient learned (buffers: set, or searched)
 """
@@ -17,7 +17,7 @@ from tasksel.training.state import load_trained, trained_state
 
 
 def learned_parameters(model: Any) -> dict[str, int]:
-    """How many numbers are learned: those of the transfer (trainable, or of an omega that is searched), and those of the head.
+    """The number of trainable parameters: of the "transfer" (an omega that is searched counts too), and of the "head".
 
     >>> learned_parameters(result.model())  # doctest: +SKIP
     """
@@ -28,7 +28,7 @@ def learned_parameters(model: Any) -> dict[str, int]:
 
 
 def learned_state(model: Any) -> dict[str, Tensor]:
-    """Copies of all that a seed's model has beside its base and sources, by name: what was trained, and an omega that was set.
+    """Copies of the trained parameters and of an omega that was set, by their names in the model.
 
     >>> save_file(learned_state(model), "state.safetensors")  # doctest: +SKIP
     """
@@ -36,10 +36,10 @@ def learned_state(model: Any) -> dict[str, Tensor]:
 
 
 def load_learned(model: Any, state: dict[str, Tensor]) -> None:
-    """Writes such a state back.
+    """Writes a state of `learned_state` into a model.
 
     Raises:
-        KeyError: a name that the model does not have, or an omega that the state lacks.
+        KeyError: a name that is not in the model, or an omega that is not in the state.
 
     >>> load_learned(model, load_file("state.safetensors"))  # doctest: +SKIP
     """

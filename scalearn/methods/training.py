@@ -1,6 +1,6 @@
-"""What a training procedure is given, and what it gives back: one seed's training on one target.
+"""The input and the output of a training procedure: one seed's training on one target.
 
-method.train(SeedTraining) -> TrainedModel        `fit`, the one loop, is the part that procedures share
+method.train(SeedTraining) -> TrainedModel        all procedures share `fit`, the one training loop
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 
@@ -29,8 +28,8 @@ class TrainedModel:
     """One seed's trained model.
 
     Attributes:
-        fit: how the training went; of several trainings, the kept one's, with the steps and seconds of all.
-        peak_memory: bytes, the most held while training (`tasksel.training.memory`). grid: every cell that was tried, with its dev score.
+        fit: dev score, epoch, steps and seconds; of several trainings, the kept one's, with the steps and seconds of all.
+        peak_memory: bytes, the most held while training (`tasksel.training.memory`). grid: every cell of a grid, with its dev score.
     """
 
     model: Any
@@ -45,9 +44,9 @@ class SeedTraining:
 
     Attributes:
         data: the target's rows, drawn by the seed. sources: those that the method uses.
-        layers, adapter_config: what the method prepared of the sources' adapters (`TransferMethod.prepare`); empty where it uses none.
+        layers, adapter_config: from `TransferMethod.prepare`; empty if the method uses no adapters.
+        label: of the progress bar. rescue: where the last finite state is written if the loss becomes NaN.
         store: where trainings that several targets share are kept; None keeps nothing.
-        label: what a progress bar says. rescue: where the last finite state is written if the loss becomes NaN.
 
     >>> training.finished(model, training.fit(model))  # doctest: +SKIP
     """
@@ -75,10 +74,10 @@ class SeedTraining:
         return train, dev
 
     def fit(self, model: Any, **options: Any) -> FitResult:
-        """Trains what is trainable in the model on the target's rows, and leaves it with its best checkpoint on dev.
+        """Trains the model on the target's rows, and leaves it with its best checkpoint on dev.
 
         Args:
-            options: further ones of `tasksel.training.loop.fit`, a penalty say.
+            options: other arguments of `tasksel.training.loop.fit`, such as a penalty.
 
         Raises:
             Diverged: the loss became NaN.
@@ -97,5 +96,5 @@ class SeedTraining:
         )
 
     def finished(self, model: Any, done: FitResult, grid: Sequence[dict[str, float]] | None = None) -> TrainedModel:
-        """A trained model, with the most memory that was held since this training began."""
+        """The trained model, with the most memory that was held since this training began."""
         return TrainedModel(model, done, self.peak.bytes(), tuple(grid) if grid else None)

@@ -10,150 +10,76 @@ Where no picture can be drawn (no matplotlib, say), the rest is written, and say
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+import os
 from pathlib import Path
 from typing import Any
 
-from scalearn.comparison.records import RunFolder, name_of
-from scalearn.report.drawing import file_name
-from scalearn.report.page import write_page
-from scalearn.report.pictures import draw_all, prefix
-from scalearn.report.sheet import Sheet, latex, listed, markdown, plain
-from scalearn.report.statistics import Comparison, comparisons, rows_words
+from scalearn.comparison.records import RunFolder
+from scalearn.report.figures.gallery import draw_gallery, prefix
+from scalearn.report.markdown import markdown_report, missing_lines, nothing_finished, title
+from scalearn.report.page.page import write_page
+from scalearn.report.statistics import comparisons
 from scalearn.report.tables import rankings_sheet, sheets, table
-from tasksel.errors import UserError
+from tasksel.display.figures import file_name
+from tasksel.display.tables import Sheet, latex, markdown
 from tasksel.storage.atomic import write_text
 
 FOLDER = "report"
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
-    """Writes the report and gives its page.
+def write_report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
+    """Writes the report of a run and returns the path of its page; after a run, or while it goes on.
 
     Args:
-        out: its folder; by default RUN/report.
+        folder: of the run: what `scalearn compare --out` wrote, or the `RunFolder` that `Experiment.run` and `load_run` give.
+        out: of the report; by default RUN/report.
 
     Raises:
         UserError: no run there, or rows that this version does not read.
+
+    >>> import scalearn as sl
+    >>> sl.write_report("runs/quickstart")  # doctest: +SKIP
+    PosixPath('runs/quickstart/report/report.html')
     """
-    found, out = RunFolder(run), out or run / FOLDER
-    made = comparisons(found.rows, found.config)
-    for one in made:
-        for size in one.sizes:
-            for sheet in sheets(one, size):
-                _write(sheet, out / "tables", prefix(one, made))
-    ranked = rankings_sheet(found.rankings)
-    if ranked:
-        _write(ranked, out / "tables", "")
-    try:
-        drawn, why_not = draw_all(found, made, out / "pictures"), ""
-    except UserError as error:
-        drawn, why_not = [], str(error)
-    named = [path.relative_to(out) for path in drawn if path.suffix == ".svg"]
-    write_text(out / "report.md", markdown_report(found, made, named, why_not))
-    return write_page(found, made, out / "report.html")
+    run = RunFolder(folder)
+    out = Path(out) if out else run.folder / FOLDER
+    compared = comparisons(run.rows, run.config)
+    for comparison in compared:
+        for size in comparison.sizes:
+            for sheet in sheets(comparison, size):
+                _write(sheet, out / "tables", prefix(comparison, compared))
+    rankings = rankings_sheet(run.rankings)
+    if rankings:
+        _write(rankings, out / "tables", "")
+    gallery = draw_gallery(run, compared)
+    pictures = [path.relative_to(out) for path in gallery.save(out / "pictures") if path.suffix == ".svg"]
+    write_text(out / "report.md", markdown_report(run, compared, pictures, gallery.missing))
+    return write_page(run, compared, gallery, out / "report.html")
+
+
+def show_run(folder: str | os.PathLike[str]) -> list[Any]:
+    """What a terminal shows of a run: the main tables of each base and protocol, and what is missing.
+
+    Returns:
+        Strings and rich renderables, in their order: give them to `rich.print` or to a console.
+
+    Raises:
+        UserError: no run there, or rows that this version does not read.
+
+    >>> import rich
+    >>> from scalearn.report import show_run
+    >>> rich.print(*show_run("docs/results/glue_minilm"), sep="\\n")  # doctest: +SKIP
+    Base minilm, protocol sound
+    ...
+    """
+    run = RunFolder(folder)
+    blocks: list[Any] = []
+    for comparison in comparisons(run.rows, run.config):
+        blocks += [title(comparison), table(comparison), *missing_lines(run, comparison)]
+    return blocks or [nothing_finished(run)]
 
 
 def _write(sheet: Sheet, folder: Path, before: str) -> None:
     path = folder / file_name(before, sheet.name)
     write_text(path.with_name(path.name + ".md"), markdown(sheet, level=1))
     write_text(path.with_name(path.name + ".tex"), latex(sheet))
-
-
-def show_run(run: Path) -> list[Any]:
-    """What a terminal shows of a run: the main tables of each base and protocol, and what is missing.
-
-    Raises:
-        UserError: no run there, or rows that this version does not read.
-    """
-    found = RunFolder(run)
-    made = comparisons(found.rows, found.config)
-    blocks: list[Any] = []
-    for one in made:
-        blocks += [_title(one), table(one), *missing_lines(found, one)]
-    return blocks or [_nothing_yet(found)]
-
-
-def markdown_report(run: RunFolder, made: Sequence[Comparison], drawn: Sequence[Path] = (), why_not: str = "") -> str:
-    """The whole report as Markdown.
-
-    Args:
-        drawn: pictures, as the report names them. why_not: why there are none.
-    """
-    parts = [f"# {plain(run.config['name'])}", "\n".join(_state(run))]
-    if not made:
-        parts.append(_nothing_yet(run))
-    for one in made:
-        parts += [f"## {plain(_title(one))}", *_section(run, one)]
-    if why_not:
-        parts.append(f"No pictures: {plain(why_not)}")
-    if drawn:
-        parts += ["## Pictures", *(f"![{path.stem.replace('-', ' ')}]({path.as_posix()})" for path in drawn)]
-    ranked = rankings_sheet(run.rankings)
-    parts += [markdown(ranked, level=2).rstrip()] if ranked else []
-    parts += ["## What made it", "\n".join(_provenance(run))]
-    return "\n\n".join(parts) + "\n"
-
-
-def _title(comparison: Comparison) -> str:
-    return f"Base {comparison.base}, protocol {comparison.protocol}"
-
-
-def _state(run: RunFolder) -> Iterator[str]:
-    missing, planned = run.missing, len(run.told["plan"])
-    yield f"{planned - len(missing):,} of {planned:,} planned units are finished."
-    if missing:
-        yield f"Started again, the run goes on: `scalearn compare` with the same configuration and `--out {run.folder.name}`."
-
-
-def _nothing_yet(run: RunFolder) -> str:
-    return f"No finished unit yet, of {len(run.told['plan']):,} planned: {listed(run.missing)}."
-
-
-def missing_lines(run: RunFolder, comparison: Comparison) -> list[str]:
-    """What this base and protocol lack of the plan, the first of it by name; what stands twice."""
-    done = {name_of(row) for row in comparison.rows}
-    missing = [name for name in run.told["plan"] if name not in done]
-    lines = [f"Not finished: {listed(missing)}"] if missing else []
-    nothing = [name for name in run.config.get("methods", ()) if name not in comparison.methods]
-    lines += [f"Nothing yet by {', '.join(nothing)}"] if nothing else []
-    if comparison.repeated:
-        lines.append(f"Rows that a later one of the same target, size, way and seed replaces: {comparison.repeated:,}")
-    return lines
-
-
-def _section(run: RunFolder, comparison: Comparison) -> Iterator[str]:
-    lines = missing_lines(run, comparison)
-    if lines:
-        yield "\n".join(f"- {plain(line)}" for line in lines)
-    for size in comparison.sizes:
-        yield from (markdown(sheet).rstrip() for sheet in sheets(comparison, size))
-
-
-def _provenance(run: RunFolder) -> Iterator[str]:
-    told, config = run.told, run.config
-    yield from (_fenced(str(told.get("command", "the command is not told")), "text"), "")
-    yield f"- Versions: {_pairs(told.get('versions', {}))}"
-    yield f"- Machine: {_pairs(told.get('machine', {}))}"
-    for text in dict.fromkeys(_pairs(row.versions) for row in run.rows):
-        count = sum(_pairs(row.versions) == text for row in run.rows)
-        yield f"- Rows made with {text}: {count:,}"
-    for name, fingerprint in dict.fromkeys((row.base["name"], row.base["fingerprint"]) for row in run.rows):
-        yield f"- Base {plain(name)}: weights {fingerprint}"
-    targets = config.get("targets", {})
-    sizes, seeds = map(rows_words, targets.get("sizes", ())), map(str, targets.get("seeds", ()))
-    yield f"- Protocol {config.get('protocol', 'not told')}; {', '.join(sizes)}; seeds {', '.join(seeds)}"
-    yield f"- {len(run.rows):,} rows, each with its key, data fingerprint, sources and recipe: rows.jsonl"
-    yield from ("", "The configuration:", "", _fenced(json.dumps(config, indent=2, ensure_ascii=False), "json"))
-
-
-def _fenced(text: str, language: str) -> str:
-    """A block of code, whatever backticks it holds."""
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _pairs(told: dict[str, Any]) -> str:
-    return plain(", ".join(f"{name} {value}" for name, value in told.items()) or "not told")

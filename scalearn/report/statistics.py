@@ -1,7 +1,7 @@
-"""Finished rows side by side: means and spreads over seeds, averages over targets, differences between ways with a paired test.
+"""Finished rows side by side: means and spreads over seeds, averages over targets, differences between conditions with a paired test.
 
     interval     mean +- t(0.975, n - 1) * std / sqrt(n)      of one cell over its n seeds, std with n - 1     [std]
-    difference   the same of (way - other) seed by seed, both from the same draw; p of the paired t test      [std]
+    difference   the same of (condition - other) seed by seed, both from the same draw; p of the paired t test      [std]
 
 A comparison holds the rows of one base and one protocol: numbers of different ones never stand in one table. With five seeds a paired test
 finds large differences only; its p is of that one comparison (`Comparison.holm` corrects those of one column).
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from scalearn.comparison.condition import ALL, EACH, FULL
+from scalearn.comparison.condition import ALL, EACH, FULL, Condition
 from scalearn.comparison.records import UnitRecord
 
 AVERAGE = "average"
@@ -25,7 +25,7 @@ NO_SPREAD = 1e-12  # below this, differences of fractions are alike but for roun
 
 
 def rows_words(size: int | str) -> str:
-    """A size in words.
+    """A number of training rows in words.
 
     >>> rows_words("full"), rows_words(16)
     ('all rows', '16 rows')
@@ -33,37 +33,19 @@ def rows_words(size: int | str) -> str:
     return "all rows" if size == FULL else f"{size} row{'' if size == 1 else 's'}"
 
 
-@dataclass(frozen=True, order=True)
-class Way:
-    """A method with a choice of sources: one line of a table.
-
-    Attributes:
-        by: how sources were chosen; None for a method without sources.
-        k: how many, with the own one; 0 without. Where all are taken, the most that a target has: one that is itself a source has one fewer.
-        own: whether the target's own source is among them.
-        source: the one source, where by is "each"; those ways show what each source gives, and are never called best.
-    """
-
-    method: str
-    by: str | None = None
-    k: int = 0
-    own: bool = False
-    source: str | None = None
-
-
 @dataclass(frozen=True)
 class Cell:
-    """One target with one number of rows by one way, over seeds. Scores are fractions.
+    """One target with one number of rows by one condition, over seeds. Scores are fractions.
 
     Attributes:
         scores: by seed, without those that diverged; `diverged` says how many did.
-        transfer_parameters, head_parameters, seconds, bytes, peak_memory: means over seeds; None where no row tells it.
+        transfer_parameters, head_parameters, seconds, bytes, peak_memory: means over seeds; None where no row has it.
         rows, test_rows: trained on and scored, the most of any seed.
     """
 
     target: str
     size: int | str
-    way: Way
+    condition: Condition
     metric: str
     scores: dict[int, float]
     diverged: int
@@ -93,7 +75,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Paired:
-    """A way minus another, seed by seed.
+    """A condition minus another, seed by seed.
 
     Attributes:
         against: the other's label. low, high: the 95 % interval of the mean difference.
@@ -131,14 +113,16 @@ def paired(first: dict[int, float], second: dict[int, float], against: str) -> P
     seeds = sorted(first.keys() & second.keys())
     if len(seeds) < 2:
         return None
-    ours, theirs = np.array([first[seed] for seed in seeds]), np.array([second[seed] for seed in seeds])
-    differences = ours - theirs
+    scores, other_scores = np.array([first[seed] for seed in seeds]), np.array([second[seed] for seed in seeds])
+    differences = scores - other_scores
     mean = float(differences.mean())
     if np.ptp(differences) < NO_SPREAD:
         if abs(mean) < NO_SPREAD:
             return Paired(against, 0.0, 0.0, 0.0, 1.0, len(seeds))
         return Paired(against, mean, math.nan, math.nan, None, len(seeds))
-    return Paired(against, mean, *_interval(differences), float(stats.ttest_rel(ours, theirs).pvalue), len(seeds))
+    return Paired(
+        against, mean, *_interval(differences), float(stats.ttest_rel(scores, other_scores).pvalue), len(seeds)
+    )
 
 
 class Comparison:
@@ -147,7 +131,7 @@ class Comparison:
     Attributes:
         base: name of the base; with its fingerprint where two of a store share a name.
         targets: of the configuration, whether finished or not, then others that rows name. sizes: those of rows, "full" first.
-        repeated: rows that another one of the same target, size, way and seed replaces (the last counts).
+        repeated: rows that another one of the same target, size, condition and seed replaces (the last counts).
     """
 
     def __init__(
@@ -158,27 +142,29 @@ class Comparison:
         config = config or {}
         self.rows = list(rows)
         self.base, self.protocol = base or rows[0].base["name"], rows[0].protocol
-        asked = config.get("targets", {})
-        self.targets = _ordered((row.target for row in rows), asked.get("tasks", ()), keep=True)
-        self.sizes = _ordered(sorted({row.size for row in rows}, key=_size_order), asked.get("sizes") or ())
+        targets_config = config.get("targets", {})
+        self.targets = _ordered((row.target for row in rows), targets_config.get("tasks", ()), keep=True)
+        self.sizes = _ordered(sorted({row.size for row in rows}, key=_size_order), targets_config.get("sizes") or ())
         self._config = config
         self._most = max((row.k - row.own for row in rows if self._takes_all(row)), default=0)
-        found: dict[tuple[str, int | str, Way], dict[int, UnitRecord]] = {}
+        by_cell: dict[tuple[str, int | str, Condition], dict[int, UnitRecord]] = {}
         for row in rows:
-            found.setdefault((row.target, row.size, self.way(row)), {})[row.seed] = row
-        self.repeated = len(rows) - sum(map(len, found.values()))
-        self._cells = {key: _cell(key, list(found[key].values())) for key in found}
-        self.ways = _way_order({way for _, _, way in found}, rows, config)
-        self.methods = list(dict.fromkeys(way.method for way in self.ways))
+            by_cell.setdefault((row.target, row.size, self.condition(row)), {})[row.seed] = row
+        self.repeated = len(rows) - sum(map(len, by_cell.values()))
+        self._cells = {key: _cell(key, list(by_cell[key].values())) for key in by_cell}
+        self.conditions = _condition_order({condition for _, _, condition in by_cell}, rows, config)
+        self.methods = list(dict.fromkeys(condition.method for condition in self.conditions))
 
     def __repr__(self) -> str:
-        return f"Comparison({self.base}, {self.protocol}: {len(self.ways)} ways, {len(self.targets)} targets, {len(self.rows)} rows)"
+        return f"Comparison({self.base}, {self.protocol}: {len(self.conditions)} conditions, {len(self.targets)} targets, {len(self.rows)} rows)"
 
-    def way(self, row: UnitRecord) -> Way:
-        """The way that a row is of."""
+    def condition(self, row: UnitRecord) -> Condition:
+        """The condition that a row belongs to; rows that take all sources share one, whatever their number."""
         if row.by == EACH:
-            return Way(row.method, row.by, row.k, row.own, next(iter(row.sources), None))
-        return Way(row.method, row.by, max(row.k, self._most + row.own) if self._takes_all(row) else row.k, row.own)
+            return Condition(row.method, row.by, row.k, row.own, next(iter(row.sources), None))
+        return Condition(
+            row.method, row.by, max(row.k, self._most + row.own) if self._takes_all(row) else row.k, row.own
+        )
 
     def _takes_all(self, row: UnitRecord) -> bool:
         """Whether its sources are all there are, by name or (a method that needs an order) by their number."""
@@ -186,88 +172,103 @@ class Comparison:
         others = len(names) - (row.target in names)
         return row.by == ALL or (row.by is not None and row.k - row.own == others and others not in np.atleast_1d(top))
 
-    def label(self, way: Way) -> str:
-        """The method, with only as much of the choice of sources as tells its ways apart."""
-        if way.by == EACH:
-            return f"{way.method} (from {way.source})"
-        others = [other for other in self.ways if other.method == way.method and other.by != EACH]
-        by, k, own = (len({told(other) for other in others}) > 1 for told in (lambda w: w.by, _chosen, lambda w: w.own))
-        if way.by == ALL:
-            parts = [f"all {_chosen(way)}"] if by or k else []
+    def label(self, condition: Condition) -> str:
+        """The method, and in brackets what distinguishes its conditions: the number of sources, the selector, the target adapter."""
+        if condition.by == EACH:
+            return f"{condition.method} (from {condition.source})"
+        others = [other for other in self.conditions if other.method == condition.method and other.by != EACH]
+        by, k, target = (
+            len({getattr(other, part) for other in others}) > 1 for part in ("by", "others", "include_target")
+        )
+        if condition.by == ALL:
+            parts = [f"all {condition.others}"] if by or k else []
         else:
-            parts = [*([str(_chosen(way))] if k else []), *([f"by {way.by}"] if by else [])]
-        told = ", ".join([*([" ".join(parts)] if parts else []), *(["with own"] if own and way.own else [])])
-        return f"{way.method} ({told})" if told else way.method
+            parts = [*([str(condition.others)] if k else []), *([f"by {condition.by}"] if by else [])]
+        choice = ", ".join(
+            [
+                *([" ".join(parts)] if parts else []),
+                *(["with target adapter"] if target and condition.include_target else []),
+            ]
+        )
+        return f"{condition.method} ({choice})" if choice else condition.method
 
     def seeds(self, target: str) -> list[int]:
-        """The seeds that a target is to have, finished or not; of the "average", those that all targets are to have."""
+        """The planned seeds of a target, finished or not; for the "average", those planned for all targets."""
         if target == AVERAGE:
-            every = [set(self.seeds(one)) for one in self.targets]
+            every = [set(self.seeds(name)) for name in self.targets]
             return sorted(set.intersection(*every))
-        asked = self._config.get("targets", {})
-        found = (asked.get("seeds_of") or {}).get(target) or asked.get("seeds") or ()
-        return list(found) or sorted({row.seed for row in self.rows if row.target == target})
+        targets_config = self._config.get("targets", {})
+        planned = (targets_config.get("seeds_of") or {}).get(target) or targets_config.get("seeds") or ()
+        return list(planned) or sorted({row.seed for row in self.rows if row.target == target})
 
-    def cell(self, target: str, size: int | str, way: Way) -> Cell | None:
+    def cell(self, target: str, size: int | str, condition: Condition) -> Cell | None:
         """One cell, or None where no seed is finished. The target "average" gives `mean_cell`."""
-        return self.mean_cell(size, way) if target == AVERAGE else self._cells.get((target, size, way))
+        return self.mean_cell(size, condition) if target == AVERAGE else self._cells.get((target, size, condition))
 
-    def mean_cell(self, size: int | str, way: Way) -> Cell | None:
+    def mean_cell(self, size: int | str, condition: Condition) -> Cell | None:
         """Averages over the targets, seed by seed, of the seeds that all have; None where a target is missing, or no seed is common."""
-        cells = [self._cells.get((target, size, way)) for target in self.targets]
-        there = [cell for cell in cells if cell is not None]
-        seeds = sorted(set.intersection(*(set(cell.scores) for cell in there))) if there else []
-        if len(there) < len(cells) or not seeds:
+        cells = [self._cells.get((target, size, condition)) for target in self.targets]
+        present = [cell for cell in cells if cell is not None]
+        seeds = sorted(set.intersection(*(set(cell.scores) for cell in present))) if present else []
+        if len(present) < len(cells) or not seeds:
             return None
         return Cell(
             target=AVERAGE,
             size=size,
-            way=way,
+            condition=condition,
             metric="mean over targets",
-            scores={seed: float(np.mean([cell.scores[seed] for cell in there])) for seed in seeds},
-            diverged=sum(cell.diverged for cell in there),
-            transfer_parameters=_mean([cell.transfer_parameters for cell in there]) or 0.0,
-            head_parameters=_mean([cell.head_parameters for cell in there]) or 0.0,
-            seconds=_mean([cell.seconds for cell in there]) or 0.0,
-            bytes=_mean([cell.bytes for cell in there]),
-            peak_memory=_mean([cell.peak_memory for cell in there]),
-            rows=max(cell.rows for cell in there),
-            test_rows=max(cell.test_rows for cell in there),
+            scores={seed: float(np.mean([cell.scores[seed] for cell in present])) for seed in seeds},
+            diverged=sum(cell.diverged for cell in present),
+            transfer_parameters=_mean([cell.transfer_parameters for cell in present]) or 0.0,
+            head_parameters=_mean([cell.head_parameters for cell in present]) or 0.0,
+            seconds=_mean([cell.seconds for cell in present]) or 0.0,
+            bytes=_mean([cell.bytes for cell in present]),
+            peak_memory=_mean([cell.peak_memory for cell in present]),
+            rows=max(cell.rows for cell in present),
+            test_rows=max(cell.test_rows for cell in present),
         )
 
-    def counterpart(self, way: Way, method: str) -> Way | None:
-        """The way of another method with the same choice of sources, or its only way; None where several could be meant, or none."""
-        ways = [other for other in self.ways if other.method == method and other.by != EACH]
-        alike = [other for other in ways if other == replace(way, method=method)]
-        return alike[0] if alike else ways[0] if len(ways) == 1 else None
+    def counterpart(self, condition: Condition, method: str) -> Condition | None:
+        """The condition of another method with the same choice of sources, or its only condition; None where several could be meant, or none."""
+        conditions = [other for other in self.conditions if other.method == method and other.by != EACH]
+        alike = [other for other in conditions if other == replace(condition, method=method)]
+        return alike[0] if alike else conditions[0] if len(conditions) == 1 else None
 
-    def paired(self, size: int | str, way: Way, against: str, target: str | None = None) -> Paired | None:
-        """The way minus its counterpart by another method, on one target or on the averages over targets.
+    def paired(self, size: int | str, condition: Condition, against: str, target: str | None = None) -> Paired | None:
+        """The condition minus its counterpart by another method, on one target or on the averages over targets.
 
-        None where that is the same way, where one of them is not there, and with fewer than two seeds in common.
+        None where that is the same condition, where one of them is not there, and with fewer than two seeds in common.
         """
-        other = self.counterpart(way, against)
-        if other is None or other == way:
+        other = self.counterpart(condition, against)
+        if other is None or other == condition:
             return None
-        ours, theirs = (self.cell(target or AVERAGE, size, one) for one in (way, other))
-        if ours is None or theirs is None:
+        cell, other_cell = self.cell(target or AVERAGE, size, condition), self.cell(target or AVERAGE, size, other)
+        if cell is None or other_cell is None:
             return None
-        return paired(ours.scores, theirs.scores, self.label(other))
+        return paired(cell.scores, other_cell.scores, self.label(other))
 
-    def holm(self, size: int | str, against: str, target: str | None = None) -> dict[Way, float]:
-        """p of each way against a method, corrected by Holm (1979) over all ways that are tested there."""
-        tested = {way: self.paired(size, way, against, target) for way in self.ways if way.by != EACH}
-        known = {way: found.p for way, found in tested.items() if found is not None and found.p is not None}
+    def holm(self, size: int | str, against: str, target: str | None = None) -> dict[Condition, float]:
+        """p of each condition against a method, corrected by Holm (1979) over all conditions that are tested there."""
+        tested = {
+            condition: self.paired(size, condition, against, target)
+            for condition in self.conditions
+            if condition.by != EACH
+        }
+        known = {condition: found.p for condition, found in tested.items() if found is not None and found.p is not None}
         corrected, largest = {}, 0.0
-        for place, way in enumerate(sorted(known, key=lambda one: known[one])):
-            largest = max(largest, min(1.0, known[way] * (len(known) - place)))
-            corrected[way] = largest
+        for place, condition in enumerate(sorted(known, key=known.__getitem__)):
+            largest = max(largest, min(1.0, known[condition] * (len(known) - place)))
+            corrected[condition] = largest
         return corrected
 
-    def best(self, target: str, size: int | str) -> tuple[Way | None, Way | None]:
-        """The best and the second way by mean, of a target or of the "average". Sources alone do not count."""
-        cells = [cell for way in self.ways if way.by != EACH and (cell := self.cell(target, size, way)) and cell.scores]
-        order = [cell.way for cell in sorted(cells, key=lambda cell: -cell.mean)]
+    def best(self, target: str, size: int | str) -> tuple[Condition | None, Condition | None]:
+        """The best and the second condition by mean, of a target or of the "average". Sources alone do not count."""
+        cells = [
+            cell
+            for condition in self.conditions
+            if condition.by != EACH and (cell := self.cell(target, size, condition)) and cell.scores
+        ]
+        order = [cell.condition for cell in sorted(cells, key=lambda cell: -cell.mean)]
         first, second, *_ = [*order, None, None]
         return first, second
 
@@ -277,29 +278,31 @@ def comparisons(rows: Sequence[UnitRecord], config: dict[str, Any] | None = None
     groups: dict[tuple[str, str], list[UnitRecord]] = {}
     for row in rows:
         groups.setdefault((row.base["fingerprint"], row.protocol), []).append(row)
-    prints: dict[str, set[str]] = {}
+    fingerprints: dict[str, set[str]] = {}
     for row in rows:
-        prints.setdefault(row.base["name"], set()).add(row.base["fingerprint"])
-    made = []
+        fingerprints.setdefault(row.base["name"], set()).add(row.base["fingerprint"])
+    compared = []
     for (fingerprint, _), group in groups.items():
         name = group[0].base["name"]
-        made.append(Comparison(group, config, base=f"{name} ({fingerprint})" if len(prints[name]) > 1 else name))
-    return made
+        compared.append(
+            Comparison(group, config, base=f"{name} ({fingerprint})" if len(fingerprints[name]) > 1 else name)
+        )
+    return compared
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
-    return float(np.mean(told)) if told else None
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
-def _cell(key: tuple[str, int | str, Way], rows: list[UnitRecord]) -> Cell:
-    target, size, way = key
+def _cell(key: tuple[str, int | str, Condition], rows: list[UnitRecord]) -> Cell:
+    target, size, condition = key
     return Cell(
         target=target,
         size=size,
-        way=way,
+        condition=condition,
         metric=rows[0].metric,
-        scores={row.seed: row.score for row in sorted(rows, key=lambda one: one.seed) if row.score is not None},
+        scores={row.seed: row.score for row in sorted(rows, key=lambda row: row.seed) if row.score is not None},
         diverged=sum(row.score is None for row in rows),
         transfer_parameters=_mean([row.parameters.get("transfer", 0) for row in rows]) or 0.0,
         head_parameters=_mean([row.parameters.get("head", 0) for row in rows]) or 0.0,
@@ -311,30 +314,32 @@ def _cell(key: tuple[str, int | str, Way], rows: list[UnitRecord]) -> Cell:
     )
 
 
-def _chosen(way: Way) -> int:
-    """How many sources beside the own one."""
-    return way.k - way.own
-
-
 def _size_order(size: int | str) -> tuple[bool, int]:
     return size != FULL, size if isinstance(size, int) else 0
 
 
-def _ordered(found: Iterable[Any], asked: Iterable[Any], *, keep: bool = False) -> list[Any]:
-    """What was found, in the order asked, then as found; `keep`: with what was asked and not found."""
-    there, wanted = list(dict.fromkeys(found)), list(asked)
-    return list(dict.fromkeys([one for one in wanted if keep or one in there] + there))
+def _ordered(present: Iterable[Any], planned: Iterable[Any], *, keep: bool = False) -> list[Any]:
+    """What is present, in the planned order, then in its own; `keep`: with what is planned and not present."""
+    unique = list(dict.fromkeys(present))
+    return list(dict.fromkeys([item for item in planned if keep or item in unique] + unique))
 
 
-def _way_order(ways: set[Way], rows: Sequence[UnitRecord], config: dict[str, Any]) -> list[Way]:
-    """By method, way of choosing, number of sources and source, as the configuration lists them."""
+def _condition_order(conditions: set[Condition], rows: Sequence[UnitRecord], config: dict[str, Any]) -> list[Condition]:
+    """By method, selector, number of sources and source, as the configuration lists them."""
     asked_by = config.get("rank", {}).get("by") or ()
     methods = _ordered((row.method for row in rows), config.get("methods", ()))
     bys = _ordered((row.by for row in rows), [asked_by] if isinstance(asked_by, str) else asked_by)
     sources = _ordered((name for row in rows for name in row.sources), config.get("sources", {}).get("tasks", ()))
 
-    def place(way: Way) -> tuple[bool, int, int, int, bool, int]:
-        source = sources.index(way.source) if way.source else 0
-        return way.by == EACH, methods.index(way.method), bys.index(way.by), _chosen(way), way.own, source
+    def place(condition: Condition) -> tuple[bool, int, int, int, bool, int]:
+        source = sources.index(condition.source) if condition.source else 0
+        return (
+            condition.by == EACH,
+            methods.index(condition.method),
+            bys.index(condition.by),
+            condition.others,
+            condition.include_target,
+            source,
+        )
 
-    return sorted(ways, key=place)
+    return sorted(conditions, key=place)

@@ -1,6 +1,6 @@
-"""The tables of a comparison: scores, differences with a paired test, costs, and what each source gives alone.
+"""The tables of a comparison: scores, gains with a paired test, costs, and the scores from each source alone.
 
-Lines are ways, in the three blocks of the ScaLearn paper's tables (arXiv:2310.01217): without sources, with sources, ScaLearn's own scalings.
+Lines are conditions, in the three blocks of the ScaLearn paper's tables (arXiv:2310.01217): without sources, with sources, ScaLearn's own scalings.
 Columns are targets. Scores are in percent; what is not finished is named, never left out.
 """
 
@@ -15,35 +15,37 @@ from rich.console import Group
 from rich.text import Text
 
 from scalearn.comparison.records import RankingRecord
-from scalearn.methods import METHODS
-from scalearn.report.sheet import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
-from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Way, rows_words
+from scalearn.methods.registry import METHODS
+from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Condition, rows_words
+from tasksel.display.tables import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
 
 BLOCKS = ("without sources", "with sources", "ScaLearn")
 AGAINST = ("single-adapter", "fusion")
 SAME = 1e-12  # means closer than this are the same
 
 
-def block_of(way: Way) -> int:
-    """Which of the BLOCKS a way stands in. ScaLearn's are the mixes whose omega is learned by gradient."""
-    method = METHODS.get(way.method)
+def block_of(condition: Condition) -> int:
+    """The index in BLOCKS of a condition. ScaLearn's are the mixes whose omega is trained by gradient descent."""
+    method = METHODS.get(condition.method)
     if method is None:  # an older version's
-        return int(way.by is not None)
+        return int(condition.by is not None)
     if not method.takes_sources:
         return 0
     return 2 if method.learns_omega else 1
 
 
-def blocks_of(comparison: Comparison) -> Iterator[tuple[str, list[Way]]]:
-    """The blocks that there are, each with its ways. What each source gives alone stands in none."""
+def blocks_of(comparison: Comparison) -> Iterator[tuple[str, list[Condition]]]:
+    """The blocks that are not empty, each with its conditions; runs from each source alone are in none."""
     for number, name in enumerate(BLOCKS):
-        ways = [way for way in comparison.ways if way.by != EACH and block_of(way) == number]
-        if ways:
-            yield name, ways
+        conditions = [
+            condition for condition in comparison.conditions if condition.by != EACH and block_of(condition) == number
+        ]
+        if conditions:
+            yield name, conditions
 
 
 def score(cell: Cell | None, seeds: int) -> str:
-    """Mean and standard deviation in percent; the number of seeds where it is not the asked one.
+    """Mean and standard deviation in percent; the number of seeds where it is not the planned one.
 
     A cell with one seed has no spread.
     """
@@ -57,20 +59,20 @@ def score(cell: Cell | None, seeds: int) -> str:
 
 
 def main_sheet(comparison: Comparison, size: int | str) -> Sheet:
-    """Each way on each target with one number of rows, their average, and what the transfer learns."""
+    """Each condition on each target with one number of rows, their average, and the trainable parameters of the transfer."""
     columns = [*comparison.targets, *([AVERAGE] if len(comparison.targets) > 1 else [])]
     seeds = {target: len(comparison.seeds(target)) for target in columns}
     marks = {target: _marks(comparison, target, size) for target in columns}
     blocks = []
-    for name, ways in blocks_of(comparison):
+    for name, conditions in blocks_of(comparison):
         lines = []
-        for way in ways:
-            cells = [comparison.cell(target, size, way) for target in columns]
+        for condition in conditions:
+            cells = [comparison.cell(target, size, condition) for target in columns]
             scores = [
-                Item(score(cell, seeds[target]), marks[target].get(way, ""))
+                Item(score(cell, seeds[target]), marks[target].get(condition, ""))
                 for target, cell in zip(columns, cells, strict=True)
             ]
-            lines.append(items(comparison.label(way), *scores, _learned(comparison, size, way)))
+            lines.append(items(comparison.label(condition), *scores, _trainable(comparison, size, condition)))
         blocks.append(Block(name, tuple(lines)))
     metrics = _metrics(comparison, size)
     head = [f"{target}\n{metrics[target]}".strip() for target in comparison.targets] + columns[
@@ -79,53 +81,57 @@ def main_sheet(comparison: Comparison, size: int | str) -> Sheet:
     return Sheet(
         f"main-{size}",
         f"Scores in %, {rows_words(size)}",
-        ("way", *head, "learned"),
+        ("condition", *head, "trainable\nparameters"),
         tuple(blocks),
         (*legend(comparison), *_main_notes(comparison, size)),
     )
 
 
-def _marks(comparison: Comparison, target: str, size: int | str) -> dict[Way, Mark]:
+def _marks(comparison: Comparison, target: str, size: int | str) -> dict[Condition, Mark]:
     """The best and the second of a column, with those that have the very same mean."""
-    ways = [way for way in comparison.ways if way.by != EACH]
-    means = {way: cell.mean for way in ways if (cell := comparison.cell(target, size, way)) and cell.scores}
-    found: dict[Way, Mark] = {}
+    conditions = [condition for condition in comparison.conditions if condition.by != EACH]
+    means = {
+        condition: cell.mean
+        for condition in conditions
+        if (cell := comparison.cell(target, size, condition)) and cell.scores
+    }
+    by_condition: dict[Condition, Mark] = {}
     marks: tuple[Mark, Mark] = ("second", "best")  # the best last, so that it stays where both have the same mean
     for best, mark in zip(reversed(comparison.best(target, size)), marks, strict=True):
         if best is not None:
-            found |= {way: mark for way, mean in means.items() if abs(mean - means[best]) < SAME}
-    return found
+            by_condition |= {condition: mark for condition, mean in means.items() if abs(mean - means[best]) < SAME}
+    return by_condition
 
 
-def _learned(comparison: Comparison, size: int | str, way: Way) -> str:
-    """Learned numbers of the transfer, a mean over the targets that are there."""
-    there = _there(comparison, size, way)
-    return f"{sum(cell.transfer_parameters for cell in there) / len(there):,.0f}" if there else NOTHING
+def _trainable(comparison: Comparison, size: int | str, condition: Condition) -> str:
+    """Trainable parameters of the transfer without its head, a mean over the targets that are there."""
+    cells = _finished_cells(comparison, size, condition)
+    return f"{sum(cell.transfer_parameters for cell in cells) / len(cells):,.0f}" if cells else NOTHING
 
 
-def _there(comparison: Comparison, size: int | str, way: Way) -> list[Cell]:
-    return [cell for target in comparison.targets if (cell := comparison.cell(target, size, way))]
+def _finished_cells(comparison: Comparison, size: int | str, condition: Condition) -> list[Cell]:
+    return [cell for target in comparison.targets if (cell := comparison.cell(target, size, condition))]
 
 
 def _metrics(comparison: Comparison, size: int | str) -> dict[str, str]:
     """Each target's metric; nothing of a target without a row."""
-    told = {row.target: row.metric.replace("_", " ") for row in comparison.rows}
-    return {target: told.get(target, "") for target in comparison.targets}
+    metrics = {row.target: row.metric.replace("_", " ") for row in comparison.rows}
+    return {target: metrics.get(target, "") for target in comparison.targets}
 
 
 def legend(comparison: Comparison) -> Iterator[str]:
     """How a main table is read, whatever its number of rows."""
     seeds = {target: tuple(comparison.seeds(target)) for target in comparison.targets}
-    told = "; ".join(
-        ", ".join(map(str, some)) + (f" for {', '.join(alike)}" if len(alike) < len(seeds) else "")
-        for some in dict.fromkeys(seeds.values())
-        if (alike := [target for target in seeds if seeds[target] == some])
+    words = "; ".join(
+        ", ".join(map(str, numbers)) + (f" for {', '.join(same)}" if len(same) < len(seeds) else "")
+        for numbers in dict.fromkeys(seeds.values())
+        if (same := [target for target in seeds if seeds[target] == numbers])
     )
-    if any(len(some) > 1 for some in seeds.values()):
-        yield f"Mean ± standard deviation over seeds ({told})"
+    if any(len(numbers) > 1 for numbers in seeds.values()):
+        yield f"Mean ± standard deviation over seeds ({words})"
     else:
-        yield f"One seed ({told}): no spread is known"
-    yield "Best of a column bold, second underlined; [n]: so many seeds only; learned: numbers that the transfer learns, without the head"
+        yield f"One seed ({words}): no spread is known"
+    yield "Best of a column bold, second underlined; [n]: n seeds only; trainable parameters: of the transfer, without its head"
     if len(seeds) > 1:
         yield f"average: over the {len(seeds)} targets seed by seed, ± is the spread of those averages"
 
@@ -137,23 +143,23 @@ def _main_notes(comparison: Comparison, size: int | str) -> Iterator[str]:
 
 def _counts(comparison: Comparison, size: int | str) -> Iterator[str]:
     for target in comparison.targets:
-        cells = [cell for way in comparison.ways if (cell := comparison.cell(target, size, way))]
+        cells = [cell for condition in comparison.conditions if (cell := comparison.cell(target, size, condition))]
         if cells:
             yield f"{target} {max(cell.rows for cell in cells):,} / {max(cell.test_rows for cell in cells):,}"
 
 
 def _gaps(comparison: Comparison, size: int | str) -> Iterator[str]:
-    """What is not finished and what diverged, by way and target."""
+    """What is not finished and what diverged, by condition and target."""
     missing, diverged = [], []
-    for _, ways in blocks_of(comparison):
-        for way in ways:
+    for _, conditions in blocks_of(comparison):
+        for condition in conditions:
             for target in comparison.targets:
-                cell, asked = comparison.cell(target, size, way), len(comparison.seeds(target))
+                cell, planned = comparison.cell(target, size, condition), len(comparison.seeds(target))
                 done = len(cell.scores) + cell.diverged if cell else 0
-                if done < asked:
-                    missing.append(f"{comparison.label(way)} on {target} ({done} of {asked} seeds)")
+                if done < planned:
+                    missing.append(f"{comparison.label(condition)} on {target} ({done} of {planned} seeds)")
                 if cell and cell.diverged:
-                    diverged.append(f"{comparison.label(way)} on {target} ({cell.diverged} of {done} seeds)")
+                    diverged.append(f"{comparison.label(condition)} on {target} ({cell.diverged} of {done} seeds)")
     if missing:
         yield f"{NOTHING} Not finished: {listed(missing)}"
     if diverged:
@@ -161,42 +167,42 @@ def _gaps(comparison: Comparison, size: int | str) -> Iterator[str]:
 
 
 def paired_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
-    """Each way against a new adapter and against AdapterFusion; None where neither is there."""
+    """The gain of each condition over a new adapter and over AdapterFusion; None where neither was run."""
     others = [name for name in AGAINST if name in comparison.methods]
     if not others:
         return None
     holm = {name: comparison.holm(size, name) for name in others}
     blocks = []
-    for name, ways in blocks_of(comparison):
+    for name, conditions in blocks_of(comparison):
         lines = [
-            items(comparison.label(way), *(part for other in others for part in _against(comparison, size, way, other, holm[other])))
-            for way in ways
+            items(comparison.label(condition), *(part for other in others for part in _against(comparison, size, condition, other, holm[other])))
+            for condition in conditions
         ]  # fmt: skip
         blocks.append(Block(name, tuple(lines)))
-    head = [part for name in others for part in (f"minus\n{name}", "p", "p\n(Holm)", "w / t / l")]
+    head = [part for name in others for part in (f"gain over\n{name}", "p", "p\n(Holm)", "w / t / l")]
     notes = (
-        "Difference of the averages over targets, in points of percent, seed by seed, with its 95 % t interval",
-        "p: paired t test over seeds, two-sided, not corrected for the number of comparisons; p (Holm): corrected over this column's ways. "
+        "Gain: difference of the averages over targets, in points of percent, seed by seed, with its 95 % t interval",
+        "p: paired t test over seeds, two-sided, not corrected for the number of comparisons; p (Holm): corrected for all conditions in this column. "
         "With few seeds only large differences are found",
         "w / t / l: targets won, tied and lost; won: the 95 % interval of the difference on that target lies above 0; not corrected either",
-        "The other side has the same choice of sources, or is the only one of its method there is",
+        "The other condition has the same choice of sources, or is the only one of its method",
     )
-    return Sheet(f"paired-{size}", f"Differences, {rows_words(size)}", ("way", *head), tuple(blocks), notes)
+    return Sheet(f"paired-{size}", f"Gains, {rows_words(size)}", ("condition", *head), tuple(blocks), notes)
 
 
 def _against(
-    comparison: Comparison, size: int | str, way: Way, other: str, holm: dict[Way, float]
+    comparison: Comparison, size: int | str, condition: Condition, other: str, holm: dict[Condition, float]
 ) -> tuple[str, str, str, str]:
-    """Difference, p, corrected p, and the targets won, tied and lost."""
-    found = comparison.paired(size, way, other)
-    single = [comparison.paired(size, way, other, target) for target in comparison.targets]
-    verdicts = [one.verdict for one in single if one is not None]
+    """Gain with its interval, p, corrected p, and the targets won, tied and lost."""
+    paired = comparison.paired(size, condition, other)
+    single = [comparison.paired(size, condition, other, target) for target in comparison.targets]
+    verdicts = [pair.verdict for pair in single if pair is not None]
     counts = " / ".join(str(verdicts.count(name)) for name in ("win", "tie", "loss")) if verdicts else NOTHING
-    if found is None:
+    if paired is None:
         return NOTHING, NOTHING, NOTHING, counts
-    interval = "" if math.isnan(found.low) else f" [{signed(found.low)}, {signed(found.high)}]"
-    corrected = probability(holm[way]) if way in holm else NOTHING
-    return f"{signed(found.difference)}{interval}", probability(found.p), corrected, counts
+    interval = "" if math.isnan(paired.low) else f" [{signed(paired.low)}, {signed(paired.high)}]"
+    corrected = probability(holm[condition]) if condition in holm else NOTHING
+    return f"{signed(paired.difference)}{interval}", probability(paired.p), corrected, counts
 
 
 def signed(fraction: float) -> str:
@@ -221,64 +227,64 @@ def probability(p: float | None) -> str:
 
 
 def costs_sheet(comparison: Comparison, size: int | str) -> Sheet:
-    """What each way learns, stores and takes: means over the targets that are there, and seeds."""
+    """Trainable parameters, stored bytes, seconds and memory of each condition: means over finished targets and seeds."""
     blocks = []
-    for name, ways in blocks_of(comparison):
+    for name, conditions in blocks_of(comparison):
         lines = []
-        for way in ways:
-            there = _there(comparison, size, way)
+        for condition in conditions:
+            cells = _finished_cells(comparison, size, condition)
             lines.append(
                 items(
-                    comparison.label(way),
-                    f"{len(there)} of {len(comparison.targets)}",
-                    _learned(comparison, size, way),
-                    _average([cell.head_parameters for cell in there], "{:,.0f}"),
-                    _size([cell.bytes for cell in there]),
-                    _average([cell.seconds for cell in there], "{:,.1f}"),
-                    _size([cell.peak_memory for cell in there]),
+                    comparison.label(condition),
+                    f"{len(cells)} of {len(comparison.targets)}",
+                    _trainable(comparison, size, condition),
+                    _average([cell.head_parameters for cell in cells], "{:,.0f}"),
+                    _size([cell.bytes for cell in cells]),
+                    _average([cell.seconds for cell in cells], "{:,.1f}"),
+                    _size([cell.peak_memory for cell in cells]),
                 )
             )
         blocks.append(Block(name, tuple(lines)))
     notes = (
-        "Means over targets and seeds. learned: numbers of the transfer, and of the head beside it; stored: the files that a target adds, "
-        "head included, without the sources' own; seconds: a seed's training; memory: the most held while training",
+        "Means over targets and seeds. trainable parameters: of the transfer, and of the head beside it; stored: the files per target, "
+        "head included, without the sources' own; seconds: training per seed; memory: the peak while training",
         "Training the sources is not counted: it is done once for all targets",
     )
-    head = ("way", "targets", "learned", "head", "stored", "seconds", "memory")
+    head = ("condition", "targets", "trainable\nparameters", "head\nparameters", "stored", "seconds", "memory")
     return Sheet(f"costs-{size}", f"Costs, {rows_words(size)}", head, tuple(blocks), notes)
 
 
 def _average(values: Sequence[float | None], form: str) -> str:
-    told = [value for value in values if value is not None]
-    return form.format(sum(told) / len(told)) if told else NOTHING
+    known = [value for value in values if value is not None]
+    return form.format(sum(known) / len(known)) if known else NOTHING
 
 
 def _size(values: Sequence[float | None]) -> str:
-    """Bytes in a unit that a person reads."""
-    told = [value for value in values if value is not None]
-    mean = sum(told) / len(told) if told else math.nan
+    """The mean of some bytes, in kB, MB or GB."""
+    known = [value for value in values if value is not None]
+    mean = sum(known) / len(known) if known else math.nan
     for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if mean >= step:
             return f"{mean / step:,.1f} {unit}"
-    return f"{mean:.0f} B" if told else NOTHING
+    return f"{mean:.0f} B" if known else NOTHING
 
 
 def sources_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
-    """What each source gives alone, by method; None where none was tried."""
-    ways = [way for way in comparison.ways if way.by == EACH]
-    if not ways:
+    """The score of transfer from each source alone, per method; None where none was run."""
+    conditions = [condition for condition in comparison.conditions if condition.by == EACH]
+    if not conditions:
         return None
     seeds = {target: len(comparison.seeds(target)) for target in comparison.targets}
     blocks = []
-    for method in dict.fromkeys(way.method for way in ways):
+    for method in dict.fromkeys(condition.method for condition in conditions):
         lines = [
             items(
-                str(way.source),
+                str(condition.source),
                 method,
-                *(score(comparison.cell(target, size, way), seeds[target]) for target in comparison.targets),
+                *(score(comparison.cell(target, size, condition), seeds[target]) for target in comparison.targets),
             )
-            for way in ways
-            if way.method == method
+            for condition in conditions
+            if condition.method == method
         ]
         blocks.append(Block(method, tuple(lines)))
     head = ("source", "method", *comparison.targets)
@@ -290,19 +296,21 @@ def sources_sheet(comparison: Comparison, size: int | str) -> Sheet | None:
 
 def sheets(comparison: Comparison, size: int | str) -> list[Sheet]:
     """All the tables of one number of rows."""
-    if not any(comparison.cell(target, size, way) for target in comparison.targets for way in comparison.ways):
+    if not any(
+        comparison.cell(target, size, condition) for target in comparison.targets for condition in comparison.conditions
+    ):
         return []
-    found = (sheet(comparison, size) for sheet in (main_sheet, paired_sheet, costs_sheet, sources_sheet))
-    return [sheet for sheet in found if sheet is not None]
+    candidates = (sheet(comparison, size) for sheet in (main_sheet, paired_sheet, costs_sheet, sources_sheet))
+    return [sheet for sheet in candidates if sheet is not None]
 
 
 def rankings_sheet(rankings: Sequence[RankingRecord]) -> Sheet | None:
-    """Each target's sources, nearest first, by their mean score over seeds; None without a ranking."""
-    found: dict[tuple[str, str, int | str], dict[int, RankingRecord]] = {}
+    """Each target's sources, highest mean score over seeds first; None without a ranking."""
+    by_ranking: dict[tuple[str, str, int | str], dict[int, RankingRecord]] = {}
     for row in rankings:
-        found.setdefault((row.by, row.target, row.size), {})[row.seed] = row
+        by_ranking.setdefault((row.by, row.target, row.size), {})[row.seed] = row
     lines: dict[str, list[tuple[Item, ...]]] = {}
-    for (by, target, size), seeds in found.items():
+    for (by, target, size), seeds in by_ranking.items():
         scores: dict[str, list[float]] = {}
         for row in seeds.values():
             for name, value in zip(row.names, row.scores, strict=True):
@@ -313,15 +321,20 @@ def rankings_sheet(rankings: Sequence[RankingRecord]) -> Sheet | None:
         lines.setdefault(by, []).append(items(by, target, rows_words(size), str(len(seeds)), shown))
     if not lines:
         return None
-    blocks = tuple(Block(by, tuple(told)) for by, told in lines.items())
-    note = "The score of each way of choosing is its own; a mean over the seeds that have the source"
+    blocks = tuple(Block(by, tuple(rows)) for by, rows in lines.items())
+    note = "Each selector has a scale of its own; scores are means over the seeds that rank the source"
     return Sheet(
-        "rankings", "Sources, nearest first", ("by", "target", "rows", "seeds", "sources"), blocks, (note,), words=5
+        "rankings",
+        "Sources, highest score first",
+        ("selector", "target", "rows", "seeds", "sources and scores"),
+        blocks,
+        (note,),
+        words=5,
     )
 
 
 def table(comparison: Comparison) -> Any:
-    """The main tables for a terminal, one a number of rows; what they have in common is said once, below."""
-    common, shown = tuple(legend(comparison)), [main_sheet(comparison, size) for size in comparison.sizes]
-    own = [replace(sheet, notes=tuple(note for note in sheet.notes if note not in common)) for sheet in shown]
-    return Group(*map(Terminal, own), *(Text(note, style="dim") for note in common))
+    """The main tables for a terminal, one per number of rows; what they have in common is said once, below."""
+    common, whole = tuple(legend(comparison)), [main_sheet(comparison, size) for size in comparison.sizes]
+    shortened = [replace(sheet, notes=tuple(note for note in sheet.notes if note not in common)) for sheet in whole]
+    return Group(*map(Terminal, shortened), *(Text(note, style="dim") for note in common))

@@ -1,10 +1,10 @@
-"""Which sources of a stored mix matter, in which layers, and what happens without each.
+"""Which sources of a stored mix matter, in which layers, and the score without each.
 
-omega       mean |omega_s| by layer: how loudly a source is heard
-shares      how much of what the mix adds comes from it, on rows of the dev split (`scalearn.layers.attribution`)
+omega       mean |omega_s| by layer: a source's scaling weight
+shares      a source's share of what the mix adds, on rows of the dev split (`scalearn.layers.attribution`)
 left out    the score on the public validation set with omega_s = 0, with a paired bootstrap interval of the difference
 
-The rows of the interval are drawn anew with replacement, the same ones for both models [std]; the seed of the model is not drawn.
+The interval draws rows with replacement, the same ones for both models [std]; it does not cover the seed of the training.
 """
 
 from __future__ import annotations
@@ -17,28 +17,27 @@ from typing import Any
 import numpy as np
 
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
-from scalearn.methods import METHODS, get_method
+from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
+from tasksel.model.encoding import encode_split
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, load_data, stratified
 from tasksel.tasks.metrics import score
-from tasksel.training.predict import encode_split, predict
+from tasksel.training.predict import predict
 
-DEV_ROWS = 200  # ours
-
-
-DRAWS = 1000
-
-
-LEVEL = 0.95
+DEV_ROWS, DRAWS, LEVEL = 200, 1000, 0.95  # ours
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The score without one source, and the interval of its difference to the full score (`score` - full)."""
+    """The score without one source, and the interval of its difference to the full score (`score` - full).
+
+    >>> LeftOut("mnli", score=0.7, difference=-0.1, low=-0.15, high=-0.05).verdict
+    'helps'
+    """
 
     source: str
     score: float
@@ -48,7 +47,7 @@ class LeftOut:
 
     @property
     def verdict(self) -> str:
-        """ "helps", "harms", or "no difference" where the interval holds 0."""
+        """ "helps", "harms", or "no difference" if the interval contains 0."""
         if self.low <= 0 <= self.high:
             return "no difference"
         return "helps" if self.high < 0 else "harms"
@@ -56,13 +55,16 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a stored mix is made of.
+    """The weights, shares and leave-one-out scores of a stored mix's sources, as `explain` computes them.
 
     Attributes:
-        score: the full score by `metric` on `rows` rows of the public validation set. dev_rows: those that shares are measured on.
+        score: the full score by `metric` on `rows` rows of the public validation set. dev_rows: how many the shares are measured on.
         slots: module paths, from the first layer to the last. sources: in the order of omega's rows.
         omega: mean |omega| [L or 1 if shared, n]. shares: [L, n], which sum to 1 over n.
-        left_out: one a source. made: the run's key, base, sources, data, settings and versions.
+        left_out: one per source. provenance: the transfer's key, base, sources, data, settings and versions.
+
+    >>> explanation = explain(TransferResult.load("out/rte"))  # doctest: +SKIP
+    >>> explanation.mean_shares  # doctest: +SKIP
     """
 
     target: str
@@ -77,7 +79,7 @@ class Explanation:
     omega: tuple[tuple[float, ...], ...]
     shares: tuple[tuple[float, ...], ...]
     left_out: tuple[LeftOut, ...]
-    made: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def mean_shares(self) -> dict[str, float]:
@@ -85,18 +87,19 @@ class Explanation:
         return dict(zip(self.sources, np.mean(self.shares, axis=0).tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """A value that JSON can hold; `verdict` of each source that is left out is spelt out."""
-        told = asdict(self)
-        told["left_out"] = [{**asdict(one), "verdict": one.verdict} for one in self.left_out]
-        return told
+        """All fields as JSON values, with the verdict of each source; the provenance has the key "made"."""
+        values = asdict(self)
+        values["left_out"] = [{**asdict(left), "verdict": left.verdict} for left in self.left_out]
+        values["made"] = values.pop("provenance")
+        return values
 
     def __repr__(self) -> str:
-        loudest = sorted(self.mean_shares.items(), key=lambda item: -item[1])
-        said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in loudest)
-        counts = ", ".join(f"{one.source} {one.verdict}" for one in self.left_out if one.verdict != "no difference")
+        by_share = sorted(self.mean_shares.items(), key=lambda item: -item[1])
+        listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in by_share)
+        verdicts = [f"{left.source} {left.verdict}" for left in self.left_out if left.verdict != "no difference"]
         return (
             f"Explanation({self.target} by {self.method}, seed {self.seed}: {self.metric} {self.score:.4f}; "
-            f"shares: {said}; left out: {counts or 'no source makes a difference'})"
+            f"shares: {listed}; left out: {', '.join(verdicts) or 'no source makes a difference'})"
         )
 
 
@@ -117,7 +120,9 @@ def explain(
         draws: of the bootstrap.
 
     Raises:
-        UserError: a method without a mix; a seed that was not run; data that is gone or has changed since; less than 1 row.
+        UserError: a method without a mix; a seed that was not trained; data that is missing or has changed; less than 1 row.
+
+    >>> explain(TransferResult.load("out/rte"), seed=0).left_out[0].verdict  # doctest: +SKIP
     """
     _check(result, rows=rows, dev_rows=dev_rows, draws=draws)
     chosen, name = result.seed(seed), result.task.name
@@ -140,7 +145,7 @@ def explain(
         omega=_rows(omega[:1] if get_method(result.run.method).shares_omega else omega),
         shares=_rows(shares(model, name, _encoded(result, dev))),
         left_out=left_out,
-        made=_made(result, data, draws),
+        provenance=_provenance(result, data, draws),
     )
 
 
@@ -157,16 +162,20 @@ def paired_intervals(
 
     Args:
         full, others: logits [rows, outputs], all of the same rows. labels: [rows] or [rows, labels].
+
+    >>> same = np.eye(2)
+    >>> paired_intervals("accuracy", same, [same], np.array([0, 1]))
+    [(0.0, 0.0)]
     """
     rng = np.random.default_rng(seed)
-    found = np.empty((draws, len(others)))
+    differences = np.empty((draws, len(others)))
     with warnings.catch_warnings():  # a draw may lack a class: scikit-learn's warning says nothing of the model
         warnings.simplefilter("ignore")
-        for draw in found:
+        for draw in differences:
             rows = rng.integers(0, len(labels), len(labels))
-            whole = score(metric, full[rows], labels[rows])
-            draw[:] = [score(metric, other[rows], labels[rows]) - whole for other in others]
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).tolist()
+            full_score = score(metric, full[rows], labels[rows])
+            draw[:] = [score(metric, other[rows], labels[rows]) - full_score for other in others]
+    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).tolist()
     return list(zip(low, high, strict=True))
 
 
@@ -180,11 +189,11 @@ def _left_out(result: TransferResult, model: Any, test: Split, draws: int) -> tu
             with without(model, result.task.name, number):
                 others.append(predict(model, encoded))
             advance(source)
-    whole = score(metric, full, test.labels)
-    reached = [score(metric, other, test.labels) for other in others]
+    full_score = score(metric, full, test.labels)
+    scores = [score(metric, other, test.labels) for other in others]
     intervals = paired_intervals(metric, full, others, test.labels, draws=draws)
-    found = zip(names, reached, intervals, strict=True)
-    return whole, tuple(LeftOut(name, value, value - whole, *interval) for name, value, interval in found)
+    by_source = zip(names, scores, intervals, strict=True)
+    return full_score, tuple(LeftOut(name, value, value - full_score, *interval) for name, value, interval in by_source)
 
 
 def _data(result: TransferResult, seed: int) -> Data:
@@ -198,10 +207,10 @@ def _data(result: TransferResult, seed: int) -> Data:
     return data
 
 
-def _made(result: TransferResult, data: Data, draws: int) -> dict[str, Any]:
+def _provenance(result: TransferResult, data: Data, draws: int) -> dict[str, Any]:
     run = result.run
-    told = {"key": run.key, "base": run.base, "sources": run.sources, "data": data.fingerprint}
-    return {**told, "draws": draws, "level": LEVEL, "versions": versions()}
+    decisive = {"key": run.key, "base": run.base, "sources": run.sources, "data": data.fingerprint}
+    return {**decisive, "draws": draws, "level": LEVEL, "versions": versions()}
 
 
 def _encoded(result: TransferResult, split: Split) -> Any:

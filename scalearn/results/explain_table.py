@@ -1,4 +1,4 @@
-"""An explanation for the terminal: a strip of blocks by layer, numbers beside it; all of it can be read without colour.
+"""An explanation as tables for the terminal: one strip of blocks per source, one block per layer; readable without colour.
 
 source                 layers  share  without  change  95 % interval  verdict
 sentiment_restaurants  ▇▆█▇▇█   40.1     86.0    -6.0  -11.5 to -1.5  helps
@@ -22,7 +22,7 @@ STYLES = {"helps": "green", "harms": "red", "no difference": "dim"}
 
 
 def strip(values: Sequence[float], top: float) -> str:
-    """A block a value, from the lowest for 0 to the highest for `top`.
+    """One block per value, from the lowest for 0 to the highest for `top`.
 
     >>> strip([0.0, 0.25, 0.5], 0.5)
     '▁▅█'
@@ -31,36 +31,41 @@ def strip(values: Sequence[float], top: float) -> str:
     return "".join(BLOCKS[min(steps, int(steps * value / top + 0.5)) if top > 0 else 0] for value in values)
 
 
-def explained(found: Explanation) -> Group:
-    """The whole explanation: what each source is worth, then shares and weights by layer."""
-    score = f"{found.metric} {100 * found.score:.1f} % on {found.rows} validation rows"
-    weights = "mean |omega|" + (", one for all layers" if len(found.omega) < len(found.shares) else " by layer")
-    percent = [[100 * share for share in row] for row in found.shares]
+def explanation_tables(explanation: Explanation) -> Group:
+    """The whole explanation: each source's share and the score without it, then shares and weights by layer.
+
+    >>> rich.print(explanation_tables(explain(result)))  # doctest: +SKIP
+    """
+    score = f"{explanation.metric} {100 * explanation.score:.1f} % on {explanation.rows} validation rows"
+    weights = "mean |omega|" + (
+        ", one for all layers" if len(explanation.omega) < len(explanation.shares) else " by layer"
+    )
+    percent = [[100 * share for share in row] for row in explanation.shares]
     return Group(
-        Text(f"{found.target} by {found.method}, seed {found.seed}: {score}\n"),
+        Text(f"{explanation.target} by {explanation.method}, seed {explanation.seed}: {score}\n"),
         Text("each source: its share of the mix, and the score without it, in %"),
-        _worth(found),
+        _by_source(explanation),
         Text("- : no difference, the interval of the change holds 0\n", style="dim"),
-        Text(f"share of the mix by layer in % ({found.dev_rows} dev rows)"),
-        *_by_layer(found.sources, percent, "{:.0f}"),
+        Text(f"share of the mix by layer in % ({explanation.dev_rows} dev rows)"),
+        *_by_layer(explanation.sources, percent, "{:.0f}"),
         Text(f"\n{weights}"),
-        *_by_layer(found.sources, found.omega, "{:.2f}"),
+        *_by_layer(explanation.sources, explanation.omega, "{:.2f}"),
     )
 
 
-def _worth(found: Explanation) -> Table:
-    """One line a source, the largest share first."""
+def _by_source(explanation: Explanation) -> Table:
+    """One line per source, the largest share first."""
     shown = _table()
     shown.add_column("source", overflow="fold")
     shown.add_column("layers", no_wrap=True)
     for column in ("share", "without", "change", "95 % interval"):
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
-    top, mean = max(max(row) for row in found.shares), found.mean_shares
-    for number, left in sorted(enumerate(found.left_out), key=lambda item: -mean[item[1].source]):
+    top, mean = max(max(row) for row in explanation.shares), explanation.mean_shares
+    for number, left in sorted(enumerate(explanation.left_out), key=lambda item: -mean[item[1].source]):
         shown.add_row(
             Text(left.source),
-            strip([row[number] for row in found.shares], top),
+            strip([row[number] for row in explanation.shares], top),
             f"{100 * mean[left.source]:.1f}",
             f"{100 * left.score:.1f}",
             f"{100 * left.difference:+.1f}",
@@ -71,7 +76,7 @@ def _worth(found: Explanation) -> Table:
 
 
 def _by_layer(sources: Sequence[str], rows: Sequence[Sequence[float]], form: str) -> list[Table]:
-    """A source a line, a layer a column, the largest of each layer in bold; at most COLUMNS layers a table.
+    """One line per source, one column per layer, the largest of each layer in bold; at most COLUMNS layers per table.
 
     Args:
         rows: [layers, sources]; a single row has no header.

@@ -1,4 +1,4 @@
-"""The README of an exported adapter: the header that the hub reads, then what it is, how it scored and how to load it.
+"""The README of an exported adapter: the header that the hub reads, then what the adapter is, its scores and how to load it.
 
 The text is a pure function of a `ModelCard`. Nothing is invented: the language is left out, the licence is "unknown" until whoever
 publishes writes one, and a base in a local folder is named without its path. Names that users chose are escaped.
@@ -29,14 +29,14 @@ HUB_METRICS = {
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a card says.
+    """The contents of a model card; `str` is its text.
 
     Attributes:
-        folder: the export's name, by which the snippet loads it.
+        folder: the name of the export's folder, which the snippet loads.
         base: alias, hub id ("owner/name", "owner/name@revision") or folder of the base model.
         seed: the seed that was exported. scores: its scores by metric, the task's own among them.
         seed_scores: the task's metric by seed, as far as known.
-        sources: mean omega by source; None where there is no omega. sources_note: what they are to this adapter.
+        sources: mean omega by source; None without an omega. sources_note: how this adapter uses them.
     """
 
     folder: str
@@ -53,12 +53,12 @@ class ModelCard:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        parts = (_what(self), _scored(self), _sources(self), _data(self), _load(self), _made(self))
+        parts = (_what(self), _scored(self), _sources(self), _data(self), _load(self), _versions(self))
         return f"---\n{header(self).to_yaml()}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
 def header(card: ModelCard) -> ModelCardData:
-    """The metadata that the hub reads."""
+    """The metadata that the hub reads, as YAML before the text."""
     source, metric = card.task.source, card.task.metric
     hub = source if isinstance(source, HubSource) else None
     task_type = "multiple-choice" if card.task.kind == "multiple_choice" else "text-classification"
@@ -98,40 +98,39 @@ def escape(text: object) -> str:
 def _hub_id(base: str) -> tuple[str, str] | None:
     """The hub id and revision of a base; None for an alias or a folder."""
     name, _, revision = base.partition("@")
-    known = base not in ALIASES and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)  # a folder comes as its whole path
-    return (name, revision) if known else None
+    is_id = base not in ALIASES and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)  # a folder comes as its whole path
+    return (name, revision) if is_id else None
 
 
 def _base_name(card: ModelCard) -> str:
     """The base in words: a folder without the path to it, which means nothing elsewhere."""
     if card.base in ALIASES:
         return f"`{card.base}`, which the package `{ALIASES[card.base][0]}` carries"
-    found = _hub_id(card.base)
-    return escape(card.base) if found else f"a local folder, {escape(Path(card.base).name)}"
+    return escape(card.base) if _hub_id(card.base) else f"a local folder, {escape(Path(card.base).name)}"
 
 
 def _what(card: ModelCard) -> str:
     kind = card.task.kind.replace("_", " ")
-    made = "One ordinary bottleneck adapter of the [adapters](https://github.com/adapter-hub/adapters) library, with its head"
+    adapter = "One ordinary bottleneck adapter of the [adapters](https://github.com/adapter-hub/adapters) library, with its head"
     labels = (
         f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
         if card.task.labels
         else ""
     )
     return (
-        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{made}, for the task {escape(card.task.name)} ({kind}) on a frozen "
+        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{adapter}, for the task {escape(card.task.name)} ({kind}) on a frozen "
         f"{escape(card.model_type)}: {_base_name(card)}.{labels}"
     )
 
 
 def _scored(card: ModelCard) -> str:
     lines = [f"| {escape(name)} | {value:.4f} |" for name, value in card.scores.items()]
-    own = f"## Scores\n\nSeed {card.seed}, which is this adapter, on the public validation set:\n\n| metric | score |\n|---|--:|\n"
-    told = own + "\n".join(lines)
+    text = f"## Scores\n\nSeed {card.seed}, which is this adapter, on the public validation set:\n\n| metric | score |\n|---|--:|\n"
+    text += "\n".join(lines)
     if len(card.seed_scores) > 1:
         rows = [f"| {seed} | {value:.4f} |" for seed, value in card.seed_scores.items()]
-        told += f"\n\nEvery seed that was run:\n\n| seed | {escape(card.task.metric)} |\n|--:|--:|\n" + "\n".join(rows)
-    return told
+        text += f"\n\nEvery seed that was run:\n\n| seed | {escape(card.task.metric)} |\n|--:|--:|\n" + "\n".join(rows)
+    return text
 
 
 def _sources(card: ModelCard) -> str:
@@ -154,9 +153,9 @@ def _data(card: ModelCard) -> str:
         where += f", revision {escape(source.revision)}" if source.revision else ""
     else:
         where = "the generated suite of tasksel" if source.type == "builtin" else "the trainer's own files"
-    known = escape(licence) if licence and licence != "not stated" else "unknown"
-    own = "Licence of this adapter: unknown; whoever publishes it states one here and in the header."
-    return f"## Data and licence\n\nTrained on {where}. Licence of the data: {known}.\n\n{own}"
+    data_licence = escape(licence) if licence and licence != "not stated" else "unknown"
+    adapter_licence = "Licence of this adapter: unknown; whoever publishes it states one here and in the header."
+    return f"## Data and licence\n\nTrained on {where}. Licence of the data: {data_licence}.\n\n{adapter_licence}"
 
 
 def _load(card: ModelCard) -> str:
@@ -172,15 +171,15 @@ def _fenced(code: str, language: str) -> str:
 def snippet(card: ModelCard) -> str:
     """Plain `adapters` code that loads the export and predicts; it runs beside the export's folder."""
     folder, lines = _quoted(card.folder), ["import torch"]
-    found = _hub_id(card.base)
+    hub_id = _hub_id(card.base)
     if card.base in ALIASES:
         package, inside, _ = ALIASES[card.base]
         lines = ["from importlib.util import find_spec", "from pathlib import Path", "", *lines]
         base = f'base = str(Path(find_spec("{package}").origin).parent / "{inside}")  # pip install {package.replace("_", "-")}'
     else:
-        name = found[0] if found else Path(card.base).name
-        base = f"base = {_quoted(name)}" + ("" if found else "  # the base model's folder")
-    revision = f", revision={_quoted(found[1])}" if found and found[1] else ""
+        name = hub_id[0] if hub_id else Path(card.base).name
+        base = f"base = {_quoted(name)}" + ("" if hub_id else "  # the base model's folder")
+    revision = f", revision={_quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
     lines += [
         "from adapters import AutoAdapterModel",
         "from transformers import AutoTokenizer",
@@ -223,6 +222,6 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _made(card: ModelCard) -> str:
+def _versions(card: ModelCard) -> str:
     versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in card.versions.items())
     return f"## Made by\n\nVersions: {versions}." if versions else ""

@@ -1,7 +1,7 @@
-"""Uploads an export to a hub, only when told, and nothing but the export's own files.
+"""Uploads an export to a hub: nothing is sent before `send`, and only the export's own files.
 
 plan = plan_push("out/rte-adapter", to="me/rte-adapter")      # reads and checks the folder; no network
-print(plan); plan.send()                                     # the one thing that uploads an export
+print(plan); plan.send()                                     # uploads it
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import XetError
 
-from scalearn.results.export import CARD, CONFIGS, README
+from scalearn.results.export import CONFIGS, EXPORT_FILE, README
 from scalearn.results.predict import Export
 from tasksel.errors import UserError, one_line
 from tasksel.storage.atomic import read_json
@@ -23,7 +23,13 @@ LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
 @dataclass(frozen=True)
 class Push:
-    """What would be sent where: file sizes in bytes by name, all from `folder`."""
+    """A planned upload.
+
+    Attributes:
+        folder: of the export. to: the repository, "user/name". files: sizes in bytes by name, all in `folder`.
+
+    >>> print(Push(Path("out/rte"), "me/rte", True, {"README.md": 512}))  # doctest: +SKIP
+    """
 
     folder: Path
     to: str
@@ -34,7 +40,7 @@ class Push:
         """Creates the repository where there is none, uploads the files in one commit, and gives its address.
 
         Raises:
-            UserError: offline; no token; a public repository where a private one is asked for; whatever the hub says.
+            UserError: offline; no token; a public repository where a private one is asked for; any error of the hub.
         """
         if constants.HF_HUB_OFFLINE:
             raise UserError("HF_HUB_OFFLINE is set, so nothing can be sent; unset it and push again")
@@ -46,11 +52,11 @@ class Push:
         except UserError:
             raise
         except (OSError, ValueError, RuntimeError, XetError) as error:  # what the client raises
-            said = one_line(error).replace(token, "***")
-            raise UserError(f"{self.to} on {constants.ENDPOINT}: {said}") from error
+            message = one_line(error).replace(token, "***")
+            raise UserError(f"{self.to} on {constants.ENDPOINT}: {message}") from error
 
     def _upload(self, api: HfApi) -> str:
-        made = api.create_repo(self.to, private=self.private, exist_ok=True)
+        address = api.create_repo(self.to, private=self.private, exist_ok=True)
         if self.private and not api.repo_info(self.to).private:  # one that exists stays as it is
             raise UserError(
                 f"{self.to} exists already and is public: make it private on the hub, or push without --private"
@@ -61,7 +67,7 @@ class Push:
             allow_patterns=sorted(self.files),
             commit_message="Upload an adapter exported by scalearn",
         )
-        return str(made)
+        return str(address)
 
     def __str__(self) -> str:
         width = max(map(len, self.files))
@@ -72,19 +78,21 @@ class Push:
 
 
 def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
-    """Checks an export and lists its own files; whatever else lies in the folder is left out.
+    """Checks an export and lists its own files; other files in the folder are left out. Nothing is sent.
 
     Raises:
         UserError: no export there; a file of it that is missing or altered; a repository that is not of the form user/name.
+
+    >>> plan_push("out/rte-adapter", to="me/rte-adapter").send()  # doctest: +SKIP
     """
     folder = Path(folder)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", to):
         raise UserError(f"--to '{to}': a repository is of the form user/name")
-    if not (folder / CARD).is_file():
-        raise UserError(f"{folder} is no export (no {CARD}): make one with scalearn export RESULT --out FOLDER")
+    if not (folder / EXPORT_FILE).is_file():
+        raise UserError(f"{folder} is no export (no {EXPORT_FILE}): make one with scalearn export RESULT --out FOLDER")
     Export.load(folder)
-    weights = [name for name in read_json(folder / CARD)["files"] if re.fullmatch(r"[\w-]+\.safetensors", name)]
-    names = (README, *CONFIGS, *sorted(weights), CARD)
+    weights = [name for name in read_json(folder / EXPORT_FILE)["files"] if re.fullmatch(r"[\w-]+\.safetensors", name)]
+    names = (README, *CONFIGS, *sorted(weights), EXPORT_FILE)
     for name in names:
         if not (folder / name).is_file() or (folder / name).is_symlink():
             raise UserError(f"{folder / name}: missing, or not a plain file; export the result again")
@@ -92,7 +100,7 @@ def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
 
 
 def local_paths(folder: Path) -> list[str]:
-    """Folders and files of this machine that an export's description names, and that would be read by others."""
-    told = read_json(folder / CARD)
-    found = [told["base"]["name"], *told["task"]["source"].get("files", {}).values()]
-    return sorted({path for path in found if Path(path).is_absolute()})
+    """Absolute paths of this machine in an export's `scalearn.json`, which an upload would publish."""
+    description = read_json(folder / EXPORT_FILE)
+    names = [description["base"]["name"], *description["task"]["source"].get("files", {}).values()]
+    return sorted({name for name in names if Path(name).is_absolute()})

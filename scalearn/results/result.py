@@ -1,8 +1,8 @@
 """The result of a transfer: one self-contained folder that reloads to the same logits.
 
 run.json               what is being computed; written first
-sources.safetensors    the frozen projections of the chosen sources (of a soup: the one adapter that they make)
-seed-<s>/state.safetensors, seed.json      what seed s learned, and its scores; each appears whole
+sources.safetensors    the frozen projections of the chosen sources (of a soup: of the merged adapter)
+seed-<s>/state.safetensors, seed.json      the trained state of seed s, and its scores; each appears whole
 result.json            the summary; written last, so that its existence means "complete"
 """
 
@@ -20,18 +20,19 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from scalearn.methods import get_method
+from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, whole_folder
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.examples import Split
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split, predict
+from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
 
 SOURCES = "sources.safetensors"
@@ -39,7 +40,13 @@ PROJECTIONS = ("down", "down_bias", "up", "up_bias")
 
 
 class TransferRecord(Frozen):
-    """`run.json`: what is computed, everything but the seeds. `similarities` are the sources' in their order, where the method weighs by them."""
+    """`run.json`: all that decides a transfer except the seeds.
+
+    Attributes:
+        key: 16 hex digits, a hash of all that decides the outcome.
+        sources: fingerprints by name, in the order of omega. sources_file: the hash of `sources.safetensors`; None without sources.
+        similarities: of the sources, in their order, if the method weighs by them.
+    """
 
     key: str
     task: Task
@@ -55,13 +62,15 @@ class TransferRecord(Frozen):
 
 
 class SeedRecord(Frozen):
-    """`seed.json`: what one seed gave: scores by metric (the first is the task's), the dev score that chose the checkpoint, and costs.
+    """`seed.json`: scores, checkpoint and costs of one seed.
 
     Attributes:
-        bytes: of the files that the method adds for this target, head included: the trained state, and a soup's merged adapter. The
-            sources' own projections do not count: the pool holds them once for all targets. None in an older record.
-        peak_memory: bytes, the most held while training (`tasksel.training.memory`); None where it cannot be measured, or in an older record.
-        grid: every cell of a method that tries a grid, with its dev score.
+        scores: by metric, the task's own first. dev: the dev score that chose the checkpoint.
+        parameters: trainable parameters, of the "transfer" and of the "head". seconds: of training.
+        bytes: of the files that the method adds for this target: the trained state with the head, and a soup's merged adapter. The
+            sources' projections do not count: the pool holds them once for all targets. None in an older record.
+        peak_memory: bytes, the most held while training (`tasksel.training.memory`); None if it cannot be measured, or in an older record.
+        grid: every cell of a method that evaluates a grid, with its dev score.
     """
 
     seed: int
@@ -103,9 +112,10 @@ def _complaint(error: ValidationError) -> str:
 
 @dataclass(frozen=True)
 class TransferResult:
-    """A transfer to one target by one method, for one or several seeds.
+    """A transfer to one target by one method, for one or several seeds; `transfer` returns it, `load` reads a stored one.
 
     >>> result = TransferResult.load("out/rte")  # doctest: +SKIP
+    >>> result.mean, result.std  # doctest: +SKIP
     >>> result.predict(["A text", "Another"])  # doctest: +SKIP
     """
 
@@ -170,17 +180,17 @@ class TransferResult:
 
     @property
     def mean(self) -> float:
-        """Mean over seeds."""
+        """Mean of the scores over seeds."""
         return statistics.fmean(self.scores.values())
 
     @property
     def std(self) -> float:
-        """Standard deviation over seeds (n - 1); 0 for a single seed."""
+        """Standard deviation of the scores over seeds (n - 1); 0 for a single seed."""
         return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else 0.0
 
     @property
     def best_seed(self) -> int:
-        """The seed with the best dev score: the one that is shipped where none is named."""
+        """The seed with the best dev score: the default of `model`, `predict` and `export`."""
         return max(self.seeds, key=lambda seed: (self.seeds[seed].dev, -seed))
 
     @cached_property
@@ -188,7 +198,7 @@ class TransferResult:
         """The base model.
 
         Raises:
-            UserError: the model of that name here has other weights.
+            UserError: the model of that name on this machine has other weights.
         """
         base = load_base(self.run.base["name"])
         if base.fingerprint != self.run.base["fingerprint"]:
@@ -198,10 +208,10 @@ class TransferResult:
         return base
 
     def seed(self, seed: int | None) -> int:
-        """This seed, or the best one.
+        """This seed, or the best one for None.
 
         Raises:
-            UserError: a seed that was not run.
+            UserError: a seed that was not trained.
         """
         if seed is not None and seed not in self.seeds:
             raise UserError(f"{self.folder}: no seed {seed}; there are {', '.join(map(str, self.seeds))}")
@@ -222,7 +232,7 @@ class TransferResult:
         return self._models[chosen]
 
     def bottlenecks(self) -> dict[str, Bottlenecks]:
-        """The frozen sources by slot path; empty where the method has none."""
+        """The frozen sources by slot path; empty without sources."""
         if not self.run.sources_file:
             return {}
         tensors = load_file(self.folder / SOURCES)
@@ -247,7 +257,7 @@ class TransferResult:
         return self.logits(Split(rows, choices, np.zeros(len(rows), dtype=np.int64)), seed=seed)
 
     def omega(self, *, seed: int | None = None) -> np.ndarray:
-        """The weights [layers or 1, sources, width or 1], learned or set; empty where the method has none."""
+        """The weights [layers or 1, sources, width or 1], learned or set; empty without an omega."""
         state = load_file(self.folder / f"seed-{self.seed(seed)}" / "state.safetensors")
         names = [name for name in state if name.endswith("omega.weight")]
         names.sort(key=lambda name: [int(part) if part.isdigit() else part for part in name.split(".")])  # 2 before 10
@@ -266,21 +276,21 @@ class TransferResult:
         return TransferResult.load(folder)
 
     def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
-        """Writes a seed's model as one ordinary adapter that plain `adapters` loads, and gives the folder.
+        """Writes a seed's model as one ordinary adapter that plain `adapters` loads, and returns the folder.
 
         Raises:
-            UserError: a method that makes no ordinary adapter (its `export_reason`); a folder that holds something else.
+            UserError: a method whose result is not an ordinary adapter (its `export_reason`); a folder that holds something else.
         """
         chosen = self.seed(seed)
-        card = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
-        card |= {"seed_scores": self.scores, "versions": self.run.versions}
-        card |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
+        description = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
+        description |= {"seed_scores": self.scores, "versions": self.run.versions}
+        description |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
         method, config = get_method(self.run.method), self.run.adapter_config
-        return write_adapter(self.model(seed=chosen), self.base, self.task, method, config, Path(folder), card)
+        return write_adapter(self.model(seed=chosen), self.base, self.task, method, config, Path(folder), description)
 
     def __str__(self) -> str:
-        each = ", ".join(f"{score:.4f} (seed {seed})" for seed, score in self.scores.items())
+        by_seed = ", ".join(f"{score:.4f} (seed {seed})" for seed, score in self.scores.items())
         chosen = f" over {', '.join(self.run.sources)}" if self.run.sources else ""
-        return f"{self.task.name} by {self.run.method}{chosen}: {self.task.metric} {self.mean:.4f} ± {self.std:.4f} [{each}]"
+        return f"{self.task.name} by {self.run.method}{chosen}: {self.task.metric} {self.mean:.4f} ± {self.std:.4f} [{by_seed}]"
 
     __repr__ = __str__

@@ -1,4 +1,4 @@
-"""Stage 2: from sources to a target, by one method, for each seed; a killed run goes on from the last finished seed."""
+"""Stage 2: one transfer method trains on a target, from sources, for each seed; a killed run goes on from the last finished seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from scalearn.methods import TransferMethod, get_method
+from scalearn.methods.registry import TransferMethod, get_method
 from scalearn.methods.state import learned_parameters, learned_state
 from scalearn.methods.training import SeedTraining, TrainedModel
 from scalearn.results.result import PROJECTIONS, SOURCES, SeedRecord, TransferRecord, TransferResult, read_record
@@ -31,9 +31,9 @@ from tasksel.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class TransferSpec:
-    """What a transfer computes, but for the seeds: what `run.json` records, and what the key is made of.
+    """All that decides a transfer except the seeds: what `run.json` records and the key is a hash of.
 
-    `store` is where trainings that several targets share are kept; it decides no number.
+    `store`, where trainings that several targets share are kept, decides no number.
 
     >>> TransferSpec(folder, target, get_method("scalearn"), base, sources, None, recipe, None).key  # doctest: +SKIP
     """
@@ -50,12 +50,12 @@ class TransferSpec:
 
     @cached_property
     def prepared(self) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
-        """What the method keeps of the sources' adapters: projections by slot path, and their adapter configuration."""
+        """The sources' projections by slot path, and their adapter configuration, as the method prepares them."""
         return self.method.prepare(self.sources, self.similarities)
 
     @cached_property
     def key(self) -> str:
-        """16 hex digits of everything that decides the outcome, but for the seeds."""
+        """16 hex digits: a hash of everything that decides the outcome except the seeds."""
         content = load_data(self.target, rows=self.rows).fingerprint
         target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
         recipe = self.recipe.model_dump(exclude={"log_with"})
@@ -77,22 +77,22 @@ def transfer(
     similarities: Sequence[float] | None = None,
     store: str | Path | None = None,
 ) -> TransferResult:
-    """Trains a method on a target and scores the public validation set.
+    """Trains a transfer method on a target and scores it on the public validation set.
 
     Args:
-        sources: from `AdapterPool.select`, best first; a method that takes fewer (none, "sequential" the first, "fixed-grid" the first
-            two) may be given all.
-        method: the name of a row of `scalearn.methods.METHODS`.
+        sources: from `AdapterPool.select`, best first; of more than the method takes ("sequential" one, "fixed-grid" two) the rest is
+            left out.
+        method: a name in `scalearn.methods.registry.METHODS`.
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
         recipe: by default the method's own.
-        base: needed only where there are no sources.
+        base: needed only without sources.
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
-        similarities: each source's to the target, larger is nearer, as a ranking gives them; read by methods that need them
-            ("soup-similarity").
-        store: where trainings that several targets share are kept ("joint" has such). None trains anew.
+        similarities: each source's similarity to the target, as a ranking's scores; for methods that need them ("soup-similarity").
+        store: where trainings that several targets share ("joint") are kept; None trains anew.
 
-    >>> transfer(get_task("rte"), pool.select(["mnli", "qnli"]), method="scalearn", seeds=[0, 1, 2])  # doctest: +SKIP
+    >>> result = transfer(get_task("rte"), pool.select(["mnli", "qnli"]), seeds=[0, 1, 2], out="out/rte")  # doctest: +SKIP
+    >>> result.mean, result.std  # doctest: +SKIP
 
     Raises:
         UserError: too few or ill-matched sources, an unknown method, similarities that are missing or cannot be weights, a folder that
@@ -106,8 +106,8 @@ def transfer(
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
-    kept = Path(store) if store else None
-    return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, kept), seeds)
+    shared = Path(store) if store else None
+    return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared), seeds)
 
 
 def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
@@ -133,15 +133,13 @@ def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
 
 
 def _check(method: TransferMethod, sources: Sequence[Source], seeds: Sequence[int]) -> None:
-    """Refuses what could only fail later."""
+    """Refuses too few sources, duplicates, a missing package, no seeds."""
     method.check_count(len(sources))
     method.check_installed()
     names = [source.name for source in sources]
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate:
-        raise UserError(
-            f"source '{duplicate}' is given twice; names must differ (rename an entry's folder to tell two apart)"
-        )
+        raise UserError(f"source '{duplicate}' is given twice; names must differ (rename the folder of one of them)")
     if not seeds or len(set(seeds)) != len(seeds):
         raise UserError(f"seeds {list(seeds)}: must be a non-empty list without duplicates")
 
@@ -166,7 +164,7 @@ def _similarities(
 
 
 def _begin(spec: TransferSpec) -> None:
-    """Writes down what is computed, with the sources' weights, all at once; or goes on with what is written there.
+    """Writes `run.json` and the sources' weights, all at once; or checks that the folder holds the same transfer.
 
     Raises:
         UserError: the folder holds a different run (what differs is named), or something else.
@@ -190,7 +188,7 @@ def _write_record(spec: TransferSpec) -> None:
 
 
 def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
-    """The record of a transfer; its sources' projections are written into the folder."""
+    """Writes the sources' projections into the folder, and returns the record of the transfer."""
     layers, adapter_config = spec.prepared
     digest = None
     if layers:
@@ -215,6 +213,7 @@ def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
 
 
 def _difference(record: TransferRecord, spec: TransferSpec) -> str:
+    """What differs between a stored transfer and the one that is asked for."""
     pairs = {
         "target": (record.task.name, spec.target.name),
         "metric": (record.task.metric, spec.target.metric),
@@ -253,7 +252,7 @@ def _train_seed(spec: TransferSpec, seed: int) -> None:
 
 
 def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel, scores: dict[str, float]) -> None:
-    """Stores what a seed learned and its scores, whole or not at all."""
+    """Stores a seed's trained state, scores and costs, whole or not at all."""
     merged = (spec.folder / SOURCES).stat().st_size if spec.method.merges else 0
     done = trained.fit
     with whole_folder(spec.folder / f"seed-{seed}") as partial:

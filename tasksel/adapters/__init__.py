@@ -1,1 +1,1 @@
-"""Source adapters: trained, stored in a pool, imported. Imports training, model, tasks and what is below them."""
+"""Stage 1: source adapters are trained, stored in a pool, or imported; imports from `training` down."""

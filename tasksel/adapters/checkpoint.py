@@ -20,7 +20,8 @@ from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base, quiet
 from tasksel.storage.atomic import file_hash, read_json
 
-WEIGHTS, HEAD, RECORD = "adapter.safetensors", "model_head.safetensors", "trained.json"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter.safetensors"
+HEAD, RECORD = "model_head.safetensors", "trained.json"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     pool/<name>/adapter_config.json, adapter.safetensors      the library's
     pool/<name>/head_config.json, model_head.safetensors      the library's (where a head was trained)
     pool/<name>/card.json                                     base, task, rows, settings, scores, versions, a hash of every file
-    pool/<name>/embeddings/*.safetensors                      task embeddings, computed when first needed
+    pool/<name>/embeddings/*.safetensors                      task embeddings, made when first asked for
 
 An entry appears all at once; a folder without a card is not an entry.
 """
@@ -19,21 +19,21 @@ from typing import Any
 
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
-from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
+from tasksel.adapters.importing import load_outside_adapter
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
 from tasksel.storage.provenance import versions
+from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
-
-WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
 
 
 def entry_name(name: str) -> str:
     """The name, if it can name an entry.
 
     Raises:
-        UserError: a name that is not a plain folder name.
+        UserError: a name that is no plain folder name.
     """
     if not re.fullmatch(r"[\w+-][\w.+-]*", name):
         raise UserError(f"'{name}' cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
@@ -45,10 +45,11 @@ class Source:
     """One source adapter of a pool, every file of which can be checked: a `tasksel.selection.candidate.Candidate`.
 
     Attributes:
-        moved_task: its task, where its data lies elsewhere now than the card says.
+        moved_task: its task, where the caller says that its data lies elsewhere now than the card has it.
 
     >>> source = AdapterPool("pools/mine")["rte"]  # doctest: +SKIP
-    >>> source.card.scores, source.bottlenecks().keys()  # doctest: +SKIP
+    >>> source.card.scores  # doctest: +SKIP
+    {'dev': 0.61, 'accuracy': 0.58}
     """
 
     folder: Path
@@ -139,7 +140,7 @@ class Source:
 
 
 def cards_in(folder: Path) -> list[Path]:
-    """The cards of a pool in name order, without entries that are still being written."""
+    """The cards of a pool in name order; what is still being written is none of it."""
     return [path for path in sorted(folder.glob(f"*/{FILE}")) if not path.parent.name.startswith(PARTIAL)]
 
 
@@ -152,7 +153,7 @@ def pool_base(folder: Path) -> str | None:
 class AdapterPool:
     """Source adapters by name, in a folder.
 
-    Iterating gives the sources in name order. The folder is created when the first adapter is stored.
+    Iterating gives the sources in name order. The folder is made when the first adapter is stored.
 
     Args:
         folder: where the pool lies.
@@ -160,8 +161,7 @@ class AdapterPool:
         tasks: by source name, tasks whose data lies elsewhere now than a card says.
 
     >>> pool = AdapterPool("pools/mine", base="minilm")  # doctest: +SKIP
-    >>> pool.names, pool["rte"]  # doctest: +SKIP
-    (['mrpc', 'rte'], Source('rte': dev 0.641, accuracy 0.632))
+    >>> pool.names, pool.select(["rte", "mrpc"])  # doctest: +SKIP
 
     Raises:
         UserError: the pool belongs to another base model; a card that cannot be read.
@@ -182,9 +182,9 @@ class AdapterPool:
             source.check_base(self.base)
 
     def _read(self) -> None:
+        cards = {path.parent.name: path for path in cards_in(self.folder)}
         self._sources = {
-            path.parent.name: Source(path.parent, read_card(path), self._tasks.get(path.parent.name))
-            for path in cards_in(self.folder)
+            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
         }
 
     def __getitem__(self, name: str) -> Source:
@@ -210,12 +210,12 @@ class AdapterPool:
         """These sources, in this order.
 
         Raises:
-            UserError: an unknown name (with the nearest one), a name that is repeated.
+            UserError: an unknown name (with the nearest one), a name given twice.
         """
         chosen = list(names)
-        repeated = sorted({name for name in chosen if chosen.count(name) > 1})
-        if repeated:
-            raise UserError(f"source '{repeated[0]}' is chosen more than once; name each source once")
+        twice = sorted({name for name in chosen if chosen.count(name) > 1})
+        if twice:
+            raise UserError(f"source '{twice[0]}' is chosen twice")
         return [self[name] for name in chosen]
 
     def add(
@@ -227,11 +227,12 @@ class AdapterPool:
         rows: int | None = None,
         same_base: bool = False,
     ) -> Source:
-        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id.
+        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; it is checked, and saved anew.
 
         Args:
             name: the entry's name, by default the adapter's own.
-            task, rows: what it was trained on, so that selectors that read rows can rank it.
+            task: what it was trained on, so that selectors that read rows can rank it.
+            rows: at most so many of the task's training rows.
             same_base: you know that it was trained on the pool's base though its file names another.
 
         >>> pool.add("path/to/adapter", task=get_task("rte", data="path/to/tasks"))  # doctest: +SKIP
@@ -239,9 +240,19 @@ class AdapterPool:
         Raises:
             UserError: another base, width or kind of adapter; no safetensors (pickles are never read); a name that is taken.
         """
-        from tasksel.adapters.importing import import_adapter
+        wanted = name or (task.name if task else None)
+        if wanted:
+            self._need_new(entry_name(wanted))  # before anything is loaded
+        outside = load_outside_adapter(origin, self.base, same_base=same_base)
+        name = entry_name(wanted or outside.name)
+        self._need_new(name)
+        card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
+        card["data"] = load_data(task, rows=rows).fingerprint if task else None
+        return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}", **card)
 
-        return import_adapter(self, origin, name=name, task=task, rows=rows, same_base=same_base)
+    def _need_new(self, name: str) -> None:
+        if name in self:
+            raise UserError(f"the pool already holds '{name}'; give another name (--name)")
 
     def store(self, model: Any, adapter: str, **card: Any) -> Source:
         """Saves an adapter of `model`, and the head of its name, as an entry; one of that name is replaced.
@@ -261,7 +272,7 @@ class AdapterPool:
         return self[name]
 
     def reread(self) -> None:
-        """Reads the folder again (another process may have written)."""
+        """Looks at the folder again (another process may have written)."""
         self._read()
 
     def verify(self) -> None:

@@ -20,6 +20,7 @@ from tasksel.adapters.pool import AdapterPool, Source, entry_name
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.base import Base, quiet
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
 from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import value_hash, whole_folder, write_json
@@ -27,7 +28,7 @@ from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
-from tasksel.training.predict import encode_split, evaluate_all
+from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
 REDUCTION_FACTOR = 16  # the authors' and the library's default for seq_bn

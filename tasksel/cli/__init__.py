@@ -1,1 +1,1 @@
-"""The commands of `tasksel`; imports every other folder, and is imported by `scalearn.cli` alone."""
+"""The commands of `tasksel`, one module per group; each imports what it needs when it runs."""

@@ -109,7 +109,8 @@ class Commands:
             if isinstance(command, Commands):
                 app.command(command._list(), name=name, help=command._about)
             else:
-                app.command(name=name, help=(command.__doc__ or "").strip().split("\n")[0])(_deferred(command))
+                line = (command.__doc__ or "").strip().split("\n")[0]
+                app.command(name=name, help=line)(_deferred(command))
         return app
 
     def today(self, arguments: Sequence[str]) -> list[str]:
@@ -202,10 +203,10 @@ def run_command(
         if isinstance(error, OSError) and error.filename is None:  # not about a user's file: a fault of this package
             raise
         if is_main():
-            print(f"error: {_one_line(error)}", file=sys.stderr)  # noqa: T201 (the command line speaks)
+            sys.stderr.write(f"error: {_one_line(error)}\n")
         return USAGE
     except KeyboardInterrupt:
-        print("interrupted: finished work is stored; the same command goes on from there", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("interrupted: finished work is stored; the same command goes on from there\n")
         return INTERRUPTED
     return 0
 

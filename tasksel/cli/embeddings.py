@@ -25,7 +25,7 @@ def embed(
       tasksel embed rte mrpc --by fisher --data path/to/tasks --rows 1000
       tasksel embed rte --set co_train=true max_steps=40 --data path/to/tasks
     """
-    from tasksel.embeddings import get_embedder
+    from tasksel.embeddings.embedders import get_embedder
     from tasksel.model.base import load_base
     from tasksel.selection.candidate import TaskCandidate, TaskOnBase
     from tasksel.selection.selectors import parse_settings

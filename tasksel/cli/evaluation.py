@@ -41,17 +41,17 @@ def evaluate(
     from rich.console import Console
 
     from tasksel.evaluation.leaderboard import evaluate_selectors
-    from tasksel.evaluation.leaderboard_figure import picture
+    from tasksel.evaluation.leaderboard_figure import draw_leaderboard
     from tasksel.evaluation.score_records import FILE
-    from tasksel.evaluation.score_selectors import missing, named_methods, score_all
+    from tasksel.evaluation.score_selectors import append_scores, missing_scores, selector_names
     from tasksel.evaluation.transfer_matrix import beside, read_matrix
     from tasksel.storage.atomic import write_text
 
     measured, path = read_matrix(matrix).only(targets), beside(matrix, FILE)
-    selectors = named_methods(by)
-    todo = missing(selectors, measured.targets, seeds or (0,), path)
+    selectors = selector_names(by)
+    todo = missing_scores(selectors, measured.targets, seeds or (0,), path)
     if todo and pool:
-        score_all(sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), todo, path)
+        append_scores(sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), todo, path)
     scores = [scored for scored in stored_scores(selectors, path) if not seeds or scored.seed in seeds]
     if selectors and not scores:
         raise UserError(
@@ -66,7 +66,7 @@ def evaluate(
     wide.print(leaderboard.table())
     if out_folder:
         write_text(out_folder / "judge.md", leaderboard.markdown() + "\n" + leaderboard.per_target_markdown())
-        picture(leaderboard, out_folder / "judge.svg")
+        draw_leaderboard(leaderboard, out_folder / "judge.svg")
         out.print(f"judge.md and judge.svg are in {out_folder}", highlight=False)
 
 
@@ -77,9 +77,9 @@ def stored_scores(selectors: Sequence[str], path: Path) -> list[SelectorScores]:
         UserError: no scores at all.
     """
     from tasksel.evaluation.score_records import read_scores
-    from tasksel.evaluation.score_selectors import at_hand
+    from tasksel.evaluation.score_selectors import available_scores
 
-    scores = at_hand(selectors, read_scores(path))
+    scores = available_scores(selectors, read_scores(path))
     if selectors and not scores:
         raise UserError(
             f"no scores by {', '.join(selectors[:3])}{', …' if len(selectors) > 3 else ''} in {path}: compute them from trained sources (--pool POOL, --data TASKS)"

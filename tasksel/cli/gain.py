@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -15,6 +15,10 @@ from tasksel.cli.evaluation import sources_and_targets, stored_scores
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
+
+if TYPE_CHECKING:
+    from tasksel.evaluation.transfer_matrix import TransferMatrix
+    from tasksel.gain.tradeoff import Pair
 
 
 def predict_gain(
@@ -33,50 +37,48 @@ def predict_gain(
       tasksel predict-gain runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --out runs/gain
     """
     from tasksel.evaluation.score_records import FILE as SCORES
-    from tasksel.evaluation.score_selectors import named_methods
+    from tasksel.evaluation.score_selectors import selector_names
     from tasksel.evaluation.transfer_matrix import beside, read_matrix
     from tasksel.gain.pair_features import FILE as PAIRS
-    from tasksel.gain.pair_features import attribute, rows_with_features
+    from tasksel.gain.pair_features import append_pair_features, read_pair_features, with_selector_scores
     from tasksel.gain.predictor import evaluate_gain_prediction
-    from tasksel.gain.report import markdown, write
-    from tasksel.gain.tradeoff import measured_pairs
+    from tasksel.gain.report import markdown, write_gain_report
 
     measured, path = read_matrix(matrix), beside(matrix, PAIRS)
     if pool:
-        attribute(
+        append_pair_features(
             sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), measured.targets, path, seed=seed
         )
-    features, sizes = _features(path, named_methods(also), beside(matrix, SCORES), seed=seed)
-    runs, without = rows_with_features(measured.rows, features, method=method)
-    if without:
-        say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(without)}")
-    pairs, diverged = measured_pairs(map(asdict, runs), features, method=method)
-    for name in diverged:
-        say(f"left out, as it diverged under every seed: {name}")
-    assessment = evaluate_gain_prediction(pairs, sizes=sizes, max_loss=max_loss)
-    if not is_main():
-        return
-    out.print(markdown(assessment), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
-    if out_folder:
-        write(assessment, out_folder)
-        out.print(f"benefit.md, benefit.json and benefit.svg are in {out_folder}", highlight=False)
-
-
-def _features(
-    path: Path, selectors: Sequence[str], scores_file: Path, *, seed: int
-) -> tuple[dict[tuple[str, str], dict[str, float]], dict[str, int]]:
-    """Stored features by (target, source), the scores of these selectors among them; and training rows by source.
-
-    Raises:
-        UserError: no features stored.
-    """
-    from tasksel.gain.pair_features import read_pairs, with_scores
-
-    pairs = read_pairs(path)
-    if not pairs:
+    known = read_pair_features(path)
+    if not known:
         raise UserError(
             f"no features of pairs in {path}: compute them from trained sources (--pool POOL, --data TASKS)"
         )
-    scores = stored_scores(selectors, scores_file) if selectors else []
-    sizes = {pair.source: pair.source_rows for pair in pairs.values()}
-    return with_scores(pairs, scores, selectors, seed=seed), sizes
+    columns = selector_names(also)
+    scores = stored_scores(columns, beside(matrix, SCORES)) if columns else []
+    features = with_selector_scores(known, scores, columns, seed=seed)
+    pairs = _pairs_with_gain(measured, features, method, path)
+    sizes = {pair.source: pair.source_rows for pair in known.values()}
+    evaluation = evaluate_gain_prediction(pairs, sizes=sizes, max_loss=max_loss)
+    if not is_main():
+        return
+    out.print(markdown(evaluation), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
+    if out_folder:
+        write_gain_report(evaluation, out_folder)
+        out.print(f"benefit.md, benefit.json and benefit.svg are in {out_folder}", highlight=False)
+
+
+def _pairs_with_gain(
+    measured: TransferMatrix, features: Mapping[tuple[str, str], Mapping[str, float]], method: str, path: Path
+) -> list[Pair]:
+    """The pairs of the matrix with their gains and features; those that are left out are said."""
+    from tasksel.gain.pair_features import rows_with_features
+    from tasksel.gain.tradeoff import measured_pairs
+
+    runs, lost = rows_with_features(measured.rows, features, method=method)
+    if lost:
+        say(f"left out, as {path} has no features of them (--pool and --data compute them): {', '.join(lost)}")
+    pairs, diverged = measured_pairs(map(asdict, runs), features, method=method)
+    for name in diverged:
+        say(f"left out, as it diverged under every seed: {name}")
+    return pairs

@@ -55,8 +55,10 @@ def rank(
     task = resolve_task(target, data=data, text=text, label=label)
     selector = get_selector(by, **parse_settings(settings))
     if matrix:
-        measured, scores = read_matrix(matrix).truth(task.name)
-        selector = selector.with_truth({task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))})
+        measured, scores = read_matrix(matrix).ground_truth(task.name)
+        selector = selector.with_ground_truth(
+            {task.name: dict(zip(measured, scores.mean(axis=0).tolist(), strict=True))}
+        )
         sources = sources or (() if pool else measured)
     model = pool_base_or_default(base, pool)
     candidates = _candidates(sources, data, pool, model)

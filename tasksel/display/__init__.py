@@ -1,0 +1,1 @@
+"""What is shown: progress, tables, figures; imports from `storage` down."""

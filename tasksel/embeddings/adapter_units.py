@@ -5,7 +5,7 @@
     L layers   r bottleneck units   d hidden size   down_l [r, d]   up_l [d, r]
 
 A unit reads the hidden state along its row of `down` and writes along its column of `up`: both lie in the base's hidden space, so that those of any
-two adapters on one base can be compared. MAX and `feature` do not mind in what order the units stand, and compare adapters of unequal width;
+two adapters on one base can be compared. MAX and `feature` do not depend on the order of the units, and compare adapters of unequal width;
 `flatten`, `unigram` and `bigram` go by position, which two adapters share only where both were trained from one initialisation.
 
 Lin et al. compare prompt tokens; taking an adapter's units for them is ours. Biases are left out.
@@ -20,8 +20,8 @@ import numpy as np
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.embeddings.base import Needs, TaskInput
+from tasksel.embeddings.token_embedder import TokenEmbedder
 from tasksel.embeddings.token_similarity import Index
-from tasksel.embeddings.tokenwise import TokenEmbedder
 from tasksel.errors import UserError
 
 
@@ -29,9 +29,11 @@ from tasksel.errors import UserError
 class AdapterUnits(TokenEmbedder):
     """Embeds a task as the units of its trained adapter.
 
+    Use it to compare adapters of one base at no cost but reading them.
+
     Attributes:
         similarity_by: how two sets of units are compared, a name of `tasksel.embeddings.token_similarity.TOKEN_SIMILARITIES`.
-        index: what finds MAX in a pool, one product ("exact") or "faiss"; both are exact.
+        index: what computes MAX over a pool, one product ("exact") or "faiss"; both are exact.
     """
 
     name: ClassVar[str] = "rows"
@@ -39,13 +41,13 @@ class AdapterUnits(TokenEmbedder):
     similarity_by: str = "feature"
     index: Index = "exact"
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `tokens` [2 L r, d], float32.
 
         Raises:
             UserError: an adapter without bottleneck projections.
         """
-        return {"tokens": np.concatenate(units(shown.trained))}
+        return {"tokens": np.concatenate(units(task_input.trained))}
 
 
 def units(trained: AdapterCheckpoint) -> list[np.ndarray]:

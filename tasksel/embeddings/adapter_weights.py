@@ -1,14 +1,14 @@
-"""Adapters compared by their weights: those of tasks that help each other point the same way (TuPaTE's observation on tuned parameters).
+"""Adapters compared by their weights: those of tasks that help each other point in the same direction (TuPaTE's observation on tuned parameters).
 
     flat    e = [every number of down_l and up_l, l = 1 ... L]                                   [2 L r d]
     mean    e = [mean over units of down_l; mean over units of up_l, l = 1 ... L]                [2 L d]
     similarity = cosine
 
-    L layers   r bottleneck units   d hidden size   down_l [r, d]   up_l [d, r], a unit a column
+    L layers   r bottleneck units   d hidden size   down_l [r, d]   up_l [d, r], one column per unit
 
 `flat` is the parameters of TuPaTE's released code, flattened: adapters here, LoRA and prefixes there. `mean` carries its mean over prompt tokens over to
-bottleneck units, which is ours: it is r times smaller, does not mind in what order the units stand, and compares adapters of unequal width.
-Only projections count, no biases (ours). Two adapters' units stand in comparable order only if both were trained from one initialisation: `flat` needs that.
+bottleneck units, which is ours: it is r times smaller, does not depend on the order of the units, and compares adapters of unequal width.
+Only projections count, no biases (ours). Two adapters' units have a comparable order only if both were trained from one initialisation: `flat` needs that.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ Form = Literal["flat", "mean"]
 class AdapterWeights(Embedder):
     """Embeds a task as the weights of its trained adapter.
 
+    Use it to compare adapters of one base at no cost but reading them; "flat" only where they were trained from one initialisation.
+
     Attributes:
-        form: all numbers, or the mean unit of each projection.
+        form: "flat", all numbers; "mean", the mean unit of each projection.
     """
 
     name: ClassVar[str] = "weights"
@@ -42,13 +44,13 @@ class AdapterWeights(Embedder):
         if self.form not in get_args(Form):
             raise unknown("form of weights", self.form, get_args(Form))
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `vector`, float32.
 
         Raises:
             UserError: an adapter without bottleneck projections.
         """
-        parts = [unit.ravel() if self.form == "flat" else unit.mean(0) for unit in units(shown.trained)]
+        parts = [unit.ravel() if self.form == "flat" else unit.mean(0) for unit in units(task_input.trained)]
         return {"vector": np.concatenate(parts)}
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:

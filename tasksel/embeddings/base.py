@@ -1,9 +1,9 @@
-"""A task embedding, and what makes one: named arrays and all that decided them, in one safetensors file.
+"""A task embedding (named arrays and their provenance, one safetensors file) and the base class of embedders.
 
     embedding   = embedder.embed(task, data, base)              arrays by name, and their provenance
-    score       = embedder.similarity(source's, target's)       larger is nearer
+    score       = embedder.similarity(source's, target's)       larger is more similar
 
-One method is one file in `tasksel/embedders`: a frozen dataclass of settings with `arrays` and `similarity`; the rest is `Embedder`'s.
+One method is one file in `tasksel/embeddings`: a frozen dataclass of settings with `arrays` and `similarity`; the rest is `Embedder`'s.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Inputs = Literal["own", "target"]  # whose rows a source is embedded from
 
 @dataclass(frozen=True)
 class TaskEmbedding:
-    """What a task looks like to a method, on one base model.
+    """One task as a method represents it on one base model: what similarities are computed from.
 
     Attributes:
         arrays: by name.
-        provenance: what made them: task, fingerprints of data, base and adapter, method, key, settings, seed, version, seconds; and what else the
+        provenance: task, fingerprints of data, base and adapter, method, key, settings, seed, version, seconds; and what else the
             method records (numbers of bits, steps).
 
     >>> embedding = TaskEmbedding({"vector": np.ones(3)}, {"task": "rte", "method": "text", "base": "minilm", "seconds": 0.5})
@@ -56,7 +56,7 @@ class TaskEmbedding:
         return sum(array.nbytes for array in self.arrays.values())
 
     def save(self, path: Path) -> None:
-        """Writes the embedding as one safetensors file, atomically; its provenance is the JSON of the metadata "made"."""
+        """Writes the embedding as one safetensors file, atomically; its provenance is JSON in the metadata field "made"."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
         partial.write_bytes(save(self.arrays, metadata={"made": json.dumps(self.provenance)}))
@@ -88,7 +88,7 @@ class TaskEmbedding:
 
 @dataclass(frozen=True)
 class TaskInput:
-    """What an embedder is shown of a task.
+    """What an embedder reads of a task.
 
     Attributes:
         task, data: the task and its rows; an embedder reads, or trains on, `data.train`, never `data.test`.
@@ -113,11 +113,11 @@ class TaskInput:
             ValueError: the embedder does not declare that it needs one.
         """
         if self.adapter is None:
-            raise ValueError('an embedder is shown a trained adapter only where it declares needs = "adapter"')
+            raise ValueError('an embedder is given a trained adapter only where it declares needs = "adapter"')
         return self.adapter
 
     def record(self, **values: Any) -> None:
-        """Adds what JSON can say to the embedding's provenance: `shown.record(steps=25)`."""
+        """Adds what JSON can say to the embedding's provenance: `task_input.record(steps=25)`."""
         self.recorded.update(values)
 
 
@@ -125,13 +125,26 @@ class TaskInput:
 class Embedder(ABC):
     """A method that embeds tasks: a frozen dataclass whose fields are its settings.
 
-    To write one, give it a `name`, `arrays` and `similarity`, and declare what differs from the defaults. `tasksel.testing.check_embedder` has a
-    whole one as its example, and checks it.
+    To write one, give it a `name`, `arrays` and `similarity`, and declare what differs from the defaults. `tasksel.testing.check_embedder`
+    tests it, and has a longer example.
 
     Attributes:
         name: of the method.
-        needs: "data" for a method that works from rows alone; "adapter" for one that is shown each task's trained adapter as well.
+        needs: "data" for a method that reads rows alone; "adapter" for one that reads each task's trained adapter as well.
         similarity_settings: settings that change `similarity` alone: embeddings that differ in nothing else are the same, and stored once.
+
+    >>> @dataclass(frozen=True)
+    ... class RowCount(Embedder):
+    ...     name = "row-count"
+    ...
+    ...     def arrays(self, task_input):
+    ...         return {"rows": np.array([len(task_input.data.train)])}
+    ...
+    ...     def similarity(self, a, b):
+    ...         must_match(a, b)
+    ...         return -float(abs(a.arrays["rows"] - b.arrays["rows"])[0])
+    >>> RowCount().key
+    'row-count'
     """
 
     name: ClassVar[str]
@@ -145,7 +158,7 @@ class Embedder(ABC):
 
     @property
     def key(self) -> str:
-        """Method and settings as one word: what is stored under it was made by just these."""
+        """Method and settings as one word, under which embeddings are stored."""
         settings = self.key_settings()
         return f"{self.name}-{value_hash(settings)[:8]}" if settings else self.name
 
@@ -154,12 +167,12 @@ class Embedder(ABC):
         return {name: value for name, value in asdict(self).items() if name not in self.similarity_settings}
 
     @abstractmethod
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
-        """The embedding's arrays by name, from the training rows (and the trained adapter); deterministic by `shown.seed`."""
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
+        """The embedding's arrays by name, from the training rows (and the trained adapter); deterministic by `task_input.seed`."""
 
     @abstractmethod
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
-        """How near a source's embedding `a` lies to a target's, `b`; larger is nearer. Begins with `must_match(a, b)`."""
+        """The similarity of a source's embedding `a` to a target's, `b`; larger is more similar. Begins with `must_match(a, b)`."""
 
     def similarities(self, sources: Sequence[TaskEmbedding], target: TaskEmbedding) -> list[float]:
         """One similarity per source; by default each on its own. Override it where they depend on each other, as fused ranks do."""
@@ -172,44 +185,44 @@ class Embedder(ABC):
         """The embedding of a task, with its provenance.
 
         Args:
-            data: the task's rows; the test rows are not looked at.
+            data: the task's rows; the test rows are not read.
             seed: of every draw.
             trained: the task's trained adapter, for a method that needs one.
 
         Raises:
             UserError: no trained adapter where one is needed, and whatever the method refuses.
 
-        Example (needs the packaged MiniLM):
-            task = ts.get_task("sentiment_films")
-            embedding = ts.get_embedder("text").embed(task, ts.load(task), ts.load_base("minilm"))
+        >>> import tasksel as ts
+        >>> task = ts.get_task("sentiment_films")  # doctest: +SKIP
+        >>> ts.get_embedder("text").embed(task, ts.load_data(task), ts.load_base("minilm"))  # doctest: +SKIP
         """
         if self.needs == "adapter" and trained is None:
             raise UserError(f"{self.name} works from a trained adapter, and none of '{task.name}' is given (trained=…)")
-        shown = TaskInput(task, data, base, seed, trained if self.needs == "adapter" else None)
-        begun = time.perf_counter()
-        arrays = self.arrays(shown)
-        return self._embedding(arrays, shown, seconds=time.perf_counter() - begun)
+        task_input = TaskInput(task, data, base, seed, trained if self.needs == "adapter" else None)
+        start = time.perf_counter()
+        arrays = self.arrays(task_input)
+        return self._embedding(arrays, task_input, seconds=time.perf_counter() - start)
 
-    def _embedding(self, arrays: dict[str, np.ndarray], shown: TaskInput, *, seconds: float) -> TaskEmbedding:
-        """Arrays with all that made them."""
+    def _embedding(self, arrays: dict[str, np.ndarray], task_input: TaskInput, *, seconds: float) -> TaskEmbedding:
+        """The arrays with their provenance."""
         provenance = {
-            "task": shown.task.name,
-            "data": shown.data.fingerprint,
-            "base": shown.base.name,
-            "base_fingerprint": shown.base.fingerprint,
+            "task": task_input.task.name,
+            "data": task_input.data.fingerprint,
+            "base": task_input.base.name,
+            "base_fingerprint": task_input.base.fingerprint,
             "method": self.name,
             "key": self.key,
             "settings": asdict(self),
-            "seed": shown.seed,
-            "adapter": shown.adapter.fingerprint if shown.adapter else None,
+            "seed": task_input.seed,
+            "adapter": task_input.adapter.fingerprint if task_input.adapter else None,
             "version": version("scalearn"),
             "seconds": seconds,
         }
-        return TaskEmbedding(arrays, provenance | shown.recorded)
+        return TaskEmbedding(arrays, provenance | task_input.recorded)
 
 
 def must_match(a: TaskEmbedding, b: TaskEmbedding) -> None:
-    """Refuses to compare what was not made alike.
+    """Refuses to compare embeddings of different bases, settings or lengths.
 
     Raises:
         UserError: embeddings of different bases, settings, lengths (`bits`, where a method records them) or arrays.

@@ -8,7 +8,7 @@
     l     transformer layers, j hidden units [L, d]     logit the gold label's; all that are gold where several are; a regression's one
 
 Completeness: over all units and tokens, a layer's conductances add up to logit(x) - logit(x').
-Differs from captum's `LayerConductance`, to which it converges: all layers share one pass (captum runs the model once a layer), gradients are averaged over
+Differs from captum's `LayerConductance`, to which it converges: all layers share one pass (captum runs the model once per layer), gradients are averaged over
 a step's two ends (captum takes the first), and memory does not grow with S.
 The paper that compares tasks by it (Pugantsov & McCreadie, arXiv 2202.01096) leaves layers, aggregation and similarity open: all of that is ours.
 """
@@ -28,10 +28,11 @@ from torch import Tensor, nn
 from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
+from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split, logits_of
+from tasksel.training.predict import logits_of
 
 LAYER = r"\.layer\.\d+$"  # BERT, RoBERTa, XLM-R, DeBERTa, ELECTRA, DistilBERT
 BATCH = 16  # rows per pass; it bounds memory and changes nothing else
@@ -51,7 +52,7 @@ class Conductance(Embedder):
         steps: integration steps S; 16 leave a layer's sum within 4 % of the logit's change (6-layer MiniLM with an adapter, 8 rows), 32 within 1 %.
         max_length: tokens per text.
         inputs: "own" explains each model on its own task's rows. "target" explains every model on the target's: `embed` of a source is
-            given the target's task and data. The target's labels are none of a source's classes, so there each model's own choice, its largest logit
+            given the target's task and data. The target's labels are not a source's classes, so there each model's own prediction, its largest logit
             at the input, is explained [ours].
     """
 
@@ -76,17 +77,17 @@ class Conductance(Embedder):
         """The array that is compared."""
         return "signed" if self.signed else "absolute"
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Arrays `signed` and `absolute` [L, d] float32; deterministic by seed, which draws the rows.
 
         Raises:
             UserError: a multiple choice task or head, a head that does not fit the task, an unknown architecture.
         """
-        task, train, tokenizer = shown.task, shown.data.train, shown.base.tokenizer
-        model = shown.trained.model(shown.base).float().to(accelerator().device)
+        task, train, tokenizer = task_input.task, task_input.data.train, task_input.base.tokenizer
+        model = task_input.trained.model(task_input.base).float().to(accelerator().device)
         self._check(task, model)
         if len(train) > self.rows:
-            train = train.take(stratified(train.labels, self.rows, seed=shown.seed))
+            train = train.take(stratified(train.labels, self.rows, seed=task_input.seed))
         encoded = encode_split(train, task, tokenizer, max_length=self.max_length)
         choose = predicted if self.inputs == "target" else gold
         order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
@@ -99,11 +100,11 @@ class Conductance(Embedder):
         return {"signed": signed, "absolute": absolute}
 
     def _check(self, task: Task, model: Any) -> None:
-        """Refuses what has no single text a row, and a head that another task trained."""
+        """Refuses a task or head without one text per row, and a head of another task."""
         head = model.heads[model.active_head].config
         if "multiple_choice" in (task.kind, head["head_type"]):
             raise UserError(
-                f"conductance: '{task.name}' or its adapter is multiple choice, where one decision rests on several texts; rank it by a method that needs data or weights only"
+                f"conductance: '{task.name}' or its adapter is multiple choice, where one decision rests on several texts; rank it by a selector that needs data or weights only"
             )
         if self.inputs == "own" and head["num_labels"] != task.outputs:
             raise UserError(
@@ -114,35 +115,43 @@ class Conductance(Embedder):
         """The cosine of the stacked layers [L * d] [ours]; 0 where one of them is all zero.
 
         Raises:
-            UserError: embeddings of different bases or settings, or, where the target's rows are shown to both, of different rows.
+            UserError: embeddings of different bases or settings, or, where both are embedded from the target's rows, of different rows.
         """
         must_match(a, b)
         if self.inputs == "target" and a.provenance["data"] != b.provenance["data"]:
             raise UserError(
-                f"conductance: one embedding was made on rows of '{a.provenance['task']}', the other on rows of '{b.provenance['task']}'; with inputs='target' show both the target's"
+                f"conductance: one embedding is of rows of '{a.provenance['task']}', the other of rows of '{b.provenance['task']}'; with inputs='target' embed both from the target's"
             )
         return cosine(a.arrays[self.form], b.arrays[self.form])
 
 
 def gold(logits: Tensor, labels: Tensor) -> Tensor:
-    """Weight 1 on the gold label's logit, on every gold one where a row has several, on the one of a regression."""
+    """Weight 1 on the gold label's logit, on every gold one where a row has several, on the only one of a regression.
+
+    >>> gold(torch.zeros(2, 3), torch.tensor([0, 2])).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     if logits.shape[1] == 1:
         return torch.ones_like(logits)
     return labels.to(logits) if labels.dim() == 2 else nn.functional.one_hot(labels, logits.shape[1]).to(logits)
 
 
 def predicted(logits: Tensor, labels: Tensor) -> Tensor:
-    """Weight 1 on the largest logit."""
+    """Weight 1 on the largest logit.
+
+    >>> predicted(torch.tensor([[0.1, 0.9]]), torch.tensor([0])).tolist()
+    [[0.0, 1.0]]
+    """
     return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits)
 
 
 def layer_conductance(
     model: Any, batch: dict[str, Tensor], tokenizer: Any, *, steps: int, choose: Choose = gold
 ) -> Tensor:
-    """The conductance of every layer's every unit at every token, padding too: [L, b, t, d].
+    """The conductance of every hidden unit of every layer at every token, padding too: [L, b, t, d].
 
     Args:
-        batch: of `Encoded.batch`, one sequence a row. choose: which logits are explained, fixed at the input.
+        batch: of `Encoded.batch`, one sequence per row. steps: of the integral, S. choose: which logits are explained, fixed at the input.
 
     Raises:
         UserError: an architecture whose layers are not known.
@@ -166,7 +175,7 @@ def layer_conductance(
 def baseline_ids(ids: Tensor, tokenizer: Any) -> Tensor:
     """The ids with all but [CLS] and [SEP] replaced by PAD.
 
-    An unknown word is a word, so not every special token is kept.
+    [UNK] stands for a word, so not every special token is kept.
     """
     kept = torch.tensor([i for i in (tokenizer.cls_token_id, tokenizer.sep_token_id) if i is not None])
     return torch.where(torch.isin(ids, kept.to(ids.device)), ids, tokenizer.pad_token_id)
@@ -192,7 +201,7 @@ def _outputs_and_gradients(
 def _from_words(model: Any, words: Tensor) -> Iterator[list[Tensor]]:
     """Runs the model from these word embeddings, whatever its token ids, and lists each layer's output as it passes.
 
-    A hook and not `inputs_embeds`, with which some architectures number the positions of padding otherwise.
+    A hook and not `inputs_embeds`, with which some architectures number the positions of padding differently.
     """
     layers = [module for name, module in model.named_modules() if re.search(LAYER, name)]
     if len(layers) != model.config.num_hidden_layers:

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import Grouping, hamming, pattern_similarity
 from tasksel.errors import UserError, unknown
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
 from tasksel.training.loop import fit
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
 # where an architecture keeps its two output projections, layer by layer: (attention, FFN)
@@ -47,12 +47,14 @@ PROJECTIONS = (
 class Connectivity(Embedder):
     """Embeds a task as the binary pattern of the heads and neurons that it keeps.
 
+    Use it for tasks without a trained adapter: at most 25 steps per task, and patterns of some kilobytes that `EmbeddingIndex` searches.
+
     Attributes:
         co_train: train the weights along with c (as the authors' related methods do), or only c and the head.
         lr: of c. head_lr: of the new head; co-trained, weights and head learn at 2e-5 instead.
         l1_heads, l1_neurons: lambda of the two L1 terms.
         prune_heads, prune_neurons: share pruned, of each layer's heads and of all neurons.
-        interval: epochs between two masks. patience: masks that must agree. eps: how nearly (normalised Hamming).
+        interval: epochs between two masks. patience: masks that must agree. eps: largest normalised Hamming distance between masks that agree.
         max_steps: an upper bound where masks do not settle. batch, max_length: rows per step, tokens per text.
         early_stop: stop when the masks have settled, or run `max_steps`.
         grouping: how similarity weighs the two groups.
@@ -82,17 +84,17 @@ class Connectivity(Embedder):
         if self.grouping not in get_args(Grouping):
             raise unknown("grouping", self.grouping, get_args(Grouping))
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """The task's packed pattern: arrays `heads` and `neurons`, uint8; their numbers of bits are recorded as `bits`.
 
         Raises:
             UserError: an architecture whose output projections are not known.
         """
-        task, base, seed = shown.task, shown.base, shown.seed
+        task, base, seed = task_input.task, task_input.base, task_input.seed
         torch.manual_seed(seed)
         model = base.model()
         add_head(model, task, name=task.name)
-        train = encode_split(shown.data.train, task, base.tokenizer, max_length=self.max_length)
+        train = encode_split(task_input.data.train, task, base.tokenizer, max_length=self.max_length)
         recipe = Recipe(
             lr=self.lr,
             epochs=self.max_steps,
@@ -103,16 +105,18 @@ class Connectivity(Embedder):
         )
         with coefficients(model) as (heads, neurons):
             every = max(1, round(self.interval * math.ceil(len(train) / self.batch)))
-            masks = _EarlyBird(self, heads, neurons, every=every)
-            hooks: dict[str, Any] = {"penalty": masks.penalty, "on_step": masks.settled}
+            early_bird = _EarlyBird(self, heads, neurons, every=every)
+            hooks: dict[str, Any] = {"penalty": early_bird.penalty, "on_step": early_bird.settled}
             groups = self._groups(model, [*heads, *neurons])
-            run = fit(model, task, train, None, recipe, seed=seed, label=f"embed {task.name}", groups=groups, **hooks)
-            pattern = masks.current()
-        shown.record(steps=run.steps, bits={group: int(mask.size) for group, mask in pattern.items()})
+            result = fit(
+                model, task, train, None, recipe, seed=seed, label=f"embed {task.name}", groups=groups, **hooks
+            )
+            pattern = early_bird.current()
+        task_input.record(steps=result.steps, bits={group: int(mask.size) for group, mask in pattern.items()})
         return {group: np.packbits(mask) for group, mask in pattern.items()}
 
     def _groups(self, model: Any, coefficients: list[nn.Parameter]) -> list[dict[str, Any]]:
-        """What trains, each at its own lr: c and the head, and, co-trained, the weights (not the pooler, which nothing uses)."""
+        """Parameter groups, each with its own lr: c, the head, and, co-trained, the weights (not the pooler, which nothing uses)."""
         groups: list[dict[str, Any]] = [
             {"params": coefficients, "lr": self.lr, "weight_decay": 0.0},
             {"params": list(model.heads.parameters()), "lr": self.head_lr},
@@ -141,6 +145,9 @@ def coefficients(model: Any) -> Iterator[tuple[list[nn.Parameter], list[nn.Param
 
     Yields:
         One parameter per layer: heads [heads of the layer], neurons [intermediate size], all 1.0.
+
+    Raises:
+        UserError: an architecture whose output projections are not known.
     """
     modules = dict(model.named_modules())
     for attention, feed_forward in PROJECTIONS:
@@ -162,7 +169,7 @@ def coefficients(model: Any) -> Iterator[tuple[list[nn.Parameter], list[nn.Param
         for kind, module, parameter in (("heads", attention_out, heads[layer]), ("neurons", ffn_out, neurons[layer])):
             module.register_parameter(
                 f"c_{kind}", parameter
-            )  # a parameter of the model, so that it moves and synchronises with it
+            )  # a parameter of the model: it moves and synchronises with it
             handles.append(module.register_forward_pre_hook(_scale_input))
     try:
         yield heads, neurons
@@ -183,13 +190,13 @@ def _scale_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
 
 
 class _EarlyBird:
-    """Watches the masks: settled when the last `patience` masks all lie within eps of the one before them, heads and neurons apart."""
+    """Early stopping by masks: settled when the last `patience` masks all lie within eps of the one before them, heads and neurons apart."""
 
     def __init__(
         self, settings: Connectivity, heads: list[nn.Parameter], neurons: list[nn.Parameter], *, every: int
     ) -> None:
         self.settings, self.heads, self.neurons, self.every = settings, heads, neurons, every
-        self.seen: list[dict[str, np.ndarray]] = []
+        self.masks: list[dict[str, np.ndarray]] = []
 
     def penalty(self) -> Tensor:
         """The two L1 terms."""
@@ -206,11 +213,11 @@ class _EarlyBird:
         return {"heads": np.concatenate(by_layer), "neurons": keep_above(neurons, self.settings.prune_neurons)}
 
     def settled(self, step: int) -> bool:
-        """Takes the masks at every interval; True once they stay put. Step 0, where all c are equal, is never compared."""
+        """Takes the masks at every interval; True once they have settled. Step 0, where all c are equal, is never compared."""
         if not self.settings.early_stop or step % self.every:
             return False
-        self.seen = [*self.seen[-self.settings.patience :], self.current()]
-        first, *later = self.seen
+        self.masks = [*self.masks[-self.settings.patience :], self.current()]
+        first, *later = self.masks
         return len(later) == self.settings.patience and all(
             _distance(first[g], mask[g]) <= self.settings.eps for mask in later for g in first
         )
@@ -221,7 +228,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def keep_above(values: np.ndarray, share: float) -> np.ndarray:
-    """A bool mask that drops the smallest `share` of the values; of equal ones the first go first, so that ties are stable.
+    """A bool mask that drops the smallest `share` of the values; of equal values the first are dropped first, so that ties are stable.
 
     >>> keep_above(np.array([3.0, 1.0, 2.0, 1.0]), 0.5)
     array([ True, False,  True, False])

@@ -8,9 +8,9 @@
 
     T_n  tokens of row (or batch) n that are not padding
 
-With batches of one row both are the same. The scores' sums over tokens, divisions and components are the authors' code's; it has the whole BERT where we
-have the adapter's linear layers, weights and biases. Differs from it, all ours: the adapter alone; no attention outputs; no head, whose size is the task's own; up
-to `rows` rows, drawn by seed in proportion to the labels. Gradients of single rows are exact and need one backward pass a batch: a linear layer's are
+With batches of one row both are the same. The scores' sums over tokens, divisions and components are the authors' code's; it covers the whole BERT where this covers
+the adapter's linear layers, weights and biases. Differs from it, all ours: the adapter alone; no attention outputs; no head, whose size is the task's own; up
+to `rows` rows, drawn by seed in proportion to the labels. Gradients of single rows are exact and need one backward pass per batch: a linear layer's are
 sum_t g_t a_t^T of its input a and its output's gradient g.
 
 Similarity: the cosine of each component. A pool's sources are ranked component by component and the ranks fused, sum of 1 / (60 + rank) [code]; equal
@@ -31,11 +31,12 @@ from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
+from tasksel.model.encoding import encode_split
 from tasksel.model.heads import loss_sum
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split, logits_of
+from tasksel.training.predict import logits_of
 
 Per = Literal["example", "batch"]
 
@@ -43,6 +44,8 @@ Per = Literal["example", "batch"]
 @dataclass(frozen=True)
 class Fisher(Embedder):
     """Embeds a task as the diagonal Fisher information of its trained adapter, and of the layers' outputs.
+
+    Use it where every task has a trained adapter of one form: a backward pass over some rows per task.
 
     Attributes:
         per: whose gradients are squared, each row's or each batch's.
@@ -66,41 +69,43 @@ class Fisher(Embedder):
                 raise UserError(f"fisher: {setting}={value}; at least 1 is needed")
 
     def key_settings(self) -> dict[str, Any]:
-        """See `Embedder.key_settings`; the batch size decides nothing where rows are squared one by one."""
+        """See `Embedder.key_settings`; the batch size changes nothing where rows are squared one by one."""
         return {name: value for name, value in asdict(self).items() if name != "batch" or self.per == "batch"}
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Arrays by component, float32: each linear layer's weight [out, in] and bias [out], `layer.N.output` [d], `cls` [d].
 
         Raises:
             UserError: an adapter without a head or without linear layers.
         """
-        task, labels = shown.task, shown.data.train.labels
-        model = shown.trained.model(shown.base).to(accelerator().device)
-        watch = _Watch(model, shown.trained)
-        train = encode_split(shown.data.train, task, shown.base.tokenizer, max_length=self.max_length)
-        order = stratified(labels, min(self.rows or len(train), len(train)), seed=shown.seed)
+        task, labels = task_input.task, task_input.data.train.labels
+        model = task_input.trained.model(task_input.base).to(accelerator().device)
+        recorder = _GradientRecorder(model, task_input.trained)
+        train = encode_split(task_input.data.train, task, task_input.base.tokenizer, max_length=self.max_length)
+        order = stratified(labels, min(self.rows or len(train), len(train)), seed=task_input.seed)
         sums: dict[str, Tensor] = {}
         for start in range(0, len(order), self.batch):
             batch = train.batch(order[start : start + self.batch])
-            for name, squared in self._squares(model, task, batch, watch).items():
+            for name, squared in self._squares(model, task, batch, recorder).items():
                 sums[name] = sums[name] + squared if name in sums else squared
-        shown.record(rows=len(order))
+        task_input.record(rows=len(order))
         return {name: (total / len(order)).cpu().numpy() for name, total in sums.items()}
 
-    def _squares(self, model: Any, task: Task, batch: dict[str, Tensor], watch: _Watch) -> dict[str, Tensor]:
+    def _squares(
+        self, model: Any, task: Task, batch: dict[str, Tensor], recorder: _GradientRecorder
+    ) -> dict[str, Tensor]:
         """Squared gradients by component, summed over a batch's rows; those of its mean loss where batches are squared."""
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        rows, real = len(batch["labels"]), batch["attention_mask"]
+        rows, mask = len(batch["labels"]), batch["attention_mask"]
         if "choice_mask" in batch:
-            real = real * batch["choice_mask"].view(-1, 1)
+            mask = mask * batch["choice_mask"].view(-1, 1)
         loss = loss_sum(task.kind, logits_of(model, batch), batch["labels"])
-        parameters, hidden = watch.gradients(loss, rows)
+        parameters, hidden = recorder.gradients(loss, rows)
         outputs = {
             f"layer.{n}.output": h.reshape(rows, -1, h.shape[-1]).sum(1) for n, h in enumerate(hidden)
         }  # padding is masked in attention: its gradient is 0
         outputs["cls"] = hidden[-1][:, 0].reshape(rows, -1, hidden[-1].shape[-1]).sum(1)
-        tokens = real.reshape(rows, -1).sum(1, keepdim=True)
+        tokens = mask.reshape(rows, -1).sum(1, keepdim=True)
         if self.per == "batch":
             parameters, outputs = (
                 {name: g.mean(0, keepdim=True) for name, g in part.items()} for part in (parameters, outputs)
@@ -130,8 +135,8 @@ class Fisher(Embedder):
         return reciprocal_rank_fusion(cosines.T)
 
 
-class _Watch:
-    """Keeps what passes through an adapter's linear layers and out of the encoder's layers: what single rows' gradients are made of."""
+class _GradientRecorder:
+    """Records inputs and outputs of an adapter's linear layers and outputs of the encoder's layers, from which single rows' gradients are computed."""
 
     def __init__(self, model: Any, trained: AdapterCheckpoint) -> None:
         inside = f".adapters.{trained.adapter}."
@@ -140,8 +145,8 @@ class _Watch:
             raise UserError(
                 f"{trained.folder} has no linear layers: fisher works with bottleneck adapters (seq_bn and the like)"
             )
-        self.linear: list[tuple[str, Tensor, Tensor]] = []  # name, input, output of each call
-        self.layers: list[Tensor] = []
+        self.linear_calls: list[tuple[str, Tensor, Tensor]] = []  # name, input, output
+        self.layer_outputs: list[Tensor] = []
         for name, part in linear.items():
             part.register_forward_hook(self._keep_linear(name.replace(inside, ".")))
         for _, layer in model.base_model.iter_layers():
@@ -149,31 +154,31 @@ class _Watch:
         model.enable_input_require_grads()  # every parameter is frozen: autograd must start somewhere
 
     def _keep_linear(self, name: str) -> Callable[..., None]:
-        return lambda module, inputs, output: self.linear.append((name, inputs[0].detach(), output))
+        return lambda module, inputs, output: self.linear_calls.append((name, inputs[0].detach(), output))
 
     def _keep_layer(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self.layers.append(output[0] if isinstance(output, tuple) else output)
+        self.layer_outputs.append(output[0] if isinstance(output, tuple) else output)
 
     def gradients(self, loss: Tensor, rows: int) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Gradients of the forward pass since the last call; a row has one sequence, or one a choice.
+        """Gradients of the forward pass since the last call; a row has one sequence, or one per choice.
 
         Returns:
-            By name, each row's own of the weights [rows, out, in] and biases [rows, out]; of the layers' outputs [sequences, tokens, d].
+            By name, each row's gradients of weights [rows, out, in] and biases [rows, out]; those of the layers' outputs [sequences, tokens, d].
         """
-        passed, layers = self.linear, self.layers
-        self.linear, self.layers = [], []
-        gradients = torch.autograd.grad(loss, [*(output for _, _, output in passed), *layers])
+        calls, layers = self.linear_calls, self.layer_outputs
+        self.linear_calls, self.layer_outputs = [], []
+        gradients = torch.autograd.grad(loss, [*(output for _, _, output in calls), *layers])
         parameters: dict[str, Tensor] = {}
-        for (name, x, _), gradient in zip(passed, gradients[: len(passed)], strict=True):
+        for (name, x, _), gradient in zip(calls, gradients[: len(calls)], strict=True):
             a, g = (tensor.reshape(rows, -1, tensor.shape[-1]) for tensor in (x, gradient))
             for part, value in (("weight", torch.einsum("bto,bti->boi", g, a)), ("bias", g.sum(1))):
                 key = f"{name}.{part}"  # a layer that is called twice has the sum of both gradients
                 parameters[key] = parameters[key] + value if key in parameters else value
-        return parameters, list(gradients[len(passed) :])
+        return parameters, list(gradients[len(calls) :])
 
 
 def _cosines(a: TaskEmbedding, b: TaskEmbedding) -> list[float]:
-    """The cosine of each component, 0 with a zero one, in name order."""
+    """The cosine of each component, in name order; 0 where one of the two is zero."""
     must_match(a, b)
     cosines = []
     for name in sorted(a.arrays):

@@ -1,13 +1,13 @@
-"""A pool of task embeddings in faiss: one target is ranked against 100,000 in one pass over memory.
+"""An index of task embeddings in faiss: one target is ranked against 100,000 tasks in one pass over memory.
 
     binary    1 - Hamming(a, b) / bits     rows [n, ceil(bits / 8)] uint8, packed     faiss.IndexBinaryFlat
     dense     <a, b> / (|a| |b|)           rows [n, width] float32, kept as units     faiss.IndexFlatIP
 
-Exact, no approximation. Reading the rows once is what a search costs, so it takes every distance, no heap of the best k, and sees ties
-also at the k-th place; they go by name. A pattern counts all its bits, heads and neurons alike: the grouping "all" of `tasksel.embeddings.similarity`.
+Exact, no approximation. A search costs reading the rows once, so it takes every distance, keeps no heap of the best k, and sees ties at the
+k-th place too; they are ordered by name. A pattern counts all its bits, heads and neurons alike: the grouping "all" of `tasksel.embeddings.similarity`.
 
-The rows are held once: 100,000 BERT-base patterns of 37,008 bits (4,626 bytes) are 463 MB. Building from files or loading needs no second
-copy; building from an array stands beside the caller's; `add` to a filled index may hold the old rows and twice as many for a moment.
+The rows are in memory once: 100,000 BERT-base patterns of 37,008 bits (4,626 bytes) are 463 MB. Building from files or loading needs no second
+copy; building from an array needs memory beside the caller's; `add` to a filled index may need the old rows and twice as many for a moment.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folde
 
 Kind = Literal["binary", "dense"]
 GROUPS = ("heads", "neurons")  # a pattern's arrays, in the order in which their bits are joined
-ALIKE = ("key", "base_fingerprint", "sizes")  # what embeddings must share to be compared
+MUST_MATCH = ("key", "base_fingerprint", "sizes")  # what embeddings must share to be compared
 CARD, NAMES, ROWS = "index.json", "names.json", "rows.faiss"
-BLOCK = 1024  # rows brought to unit length at a time, so that no second copy of all is made
+BLOCK = 1024  # rows brought to unit length at a time, so that no second copy of all is needed
 
 
 class EmbeddingIndex:
-    """Named rows of one kind, searched exactly.
+    """Named rows of one kind, searched exactly; use it to rank one target against thousands of stored embeddings.
 
     Attributes:
         kind: "binary" or "dense". width: bits or numbers of a row. names: in the order in which they were added.
@@ -89,7 +89,7 @@ class EmbeddingIndex:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row as it is held."""
+        """Bytes of a row in memory."""
         return -(-self.width // 8) if self.kind == "binary" else 4 * self.width
 
     @property
@@ -119,7 +119,7 @@ class EmbeddingIndex:
         duplicates = [name for name, times in Counter([*self.names, *names]).items() if times > 1]
         if duplicates:
             raise UserError(
-                f"{len(duplicates)} names stand twice in the pool, first '{duplicates[0]}': every task needs its own"
+                f"{len(duplicates)} duplicate names in the pool, the first is '{duplicates[0]}': give every task its own name"
             )
         starts = range(0, len(rows), BLOCK)
         self._append(len(rows), (self._stored(rows[i : i + BLOCK], names[i : i + BLOCK]) for i in starts))
@@ -129,7 +129,7 @@ class EmbeddingIndex:
         """The k most similar tasks, best first; equal ones in the order of their names.
 
         Args:
-            query: one row, uint8 [ceil(bits / 8)] or floating [width], or an embedding made as the pool's were.
+            query: one row, uint8 [ceil(bits / 8)] or floating [width], or an embedding by the pool's method on its base.
 
         Returns:
             Names, and similarities as float64 [k].
@@ -140,8 +140,8 @@ class EmbeddingIndex:
         if not 1 <= k <= len(self):
             raise UserError(f"k={k}, but {len(self)} tasks are in the pool: choose 1 to {len(self)}")
         similarities = self._similarities(query)
-        worst = np.partition(similarities, len(self) - k)[len(self) - k]
-        candidates = np.flatnonzero(similarities >= worst).tolist()  # k, and all that tie with the k-th
+        kth = np.partition(similarities, len(self) - k)[len(self) - k]
+        candidates = np.flatnonzero(similarities >= kth).tolist()  # k, and all that tie with the k-th
         candidates.sort(key=self.names.__getitem__)
         order = np.argsort(-similarities[candidates], kind="stable")  # stable: equal ones stay in the order of names
         best = np.array(candidates)[order[:k]]
@@ -177,10 +177,10 @@ class EmbeddingIndex:
         if not folder.is_dir():
             raise UserError(f"no index at {folder}")
         card = _card(folder)
-        for name, wanted in card["files"].items():
+        for name, stored_hash in card["files"].items():
             if not (folder / name).is_file():
                 raise UserError(f"{folder / name} is missing: build the index again")
-            if file_hash(folder / name) != wanted:
+            if file_hash(folder / name) != stored_hash:
                 raise UserError(f"{folder / name} is cut short or altered: build the index again")
         index = cls(card["kind"], card["width"], provenance=card["made"])
         faiss = _faiss()
@@ -198,10 +198,10 @@ class EmbeddingIndex:
         """The similarity of every row to the query, in the order of the names, float64 [n]."""
         if isinstance(query, TaskEmbedding):
             shared, task = _shared(query), query.provenance["task"]
-            _check_alike(self.provenance or shared, "the pool", shared, f"the query '{task}'")
+            _check_match(self.provenance or shared, "the pool", shared, f"the query '{task}'")
             query = row_of(query)
         row = self._stored(np.asarray(query)[None], ["the query"])
-        # a radius that leaves nothing out: beyond all bits, and below any cosine
+        # a radius that includes every row: beyond all bits, and below any cosine
         reach = 8 * self.row_bytes + 1 if self.kind == "binary" else -2.0
         with _one_thread():
             _, values, ids = self._index.range_search(row, reach)
@@ -210,14 +210,16 @@ class EmbeddingIndex:
         return similarities
 
     def _stored(self, rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Checked rows as the index holds them: packed bits as they are, vectors as float32 of unit length."""
+        """Checked rows in the form that is indexed: packed bits unchanged, vectors as float32 of unit length."""
         binary = self.kind == "binary"
-        wanted = (len(names), self.row_bytes if binary else self.width)
-        if rows.shape != wanted or not (rows.dtype == np.uint8 if binary else np.issubdtype(rows.dtype, np.floating)):
-            held = (
-                f"{self.width} bits, uint8 [{wanted[1]}]" if binary else f"{self.width} numbers, float32 [{wanted[1]}]"
+        shape = (len(names), self.row_bytes if binary else self.width)
+        if rows.shape != shape or not (rows.dtype == np.uint8 if binary else np.issubdtype(rows.dtype, np.floating)):
+            expected = (
+                f"{self.width} bits, uint8 [{shape[1]}]" if binary else f"{self.width} numbers, float32 [{shape[1]}]"
             )
-            raise UserError(f"'{names[0]}' is {rows.dtype} {list(rows.shape[1:])}, but a row of this index is {held}")
+            raise UserError(
+                f"'{names[0]}' is {rows.dtype} {list(rows.shape[1:])}, but a row of this index is {expected}"
+            )
         if binary:
             padded = rows[:, -1] & ((1 << (8 * self.row_bytes - self.width)) - 1)
             if padded.any():
@@ -237,46 +239,46 @@ class EmbeddingIndex:
     def _append(self, count: int, blocks: Iterable[np.ndarray]) -> None:
         """Writes stored rows, `count` in all, into faiss's own memory: its `add` would need all of them in one array beside it."""
         rows = self._index.xb if self.kind == "binary" else self._index.codes
-        held = self._index.ntotal
-        rows.resize((held + count) * self.row_bytes)
+        before = self._index.ntotal
+        rows.resize((before + count) * self.row_bytes)
         space = _faiss().rev_swig_ptr(rows.data(), rows.size()).reshape(-1, self.row_bytes)
         try:
-            at = held
+            at = before
             for block in blocks:
                 space[at : at + len(block)] = block.view(np.uint8)
                 at += len(block)
         except BaseException:
-            rows.resize(held * self.row_bytes)
+            rows.resize(before * self.row_bytes)
             raise
-        self._index.ntotal = held + count
+        self._index.ntotal = before + count
 
 
 def build_from_files(paths: Sequence[Path]) -> EmbeddingIndex:
-    """An index of stored task embeddings, each under its task's name; one file is held at a time.
+    """An index of stored task embeddings, each under its task's name; one file is in memory at a time.
 
     Raises:
-        UserError: no files, one that is no whole embedding or of a form that has no single row, two of one task, or two that were
-            made by other settings, on other bases or in other lengths (both named).
+        UserError: no files, one that is no whole embedding or of a form that has no single row, two of one task, or two of
+            different settings, bases or lengths (both named).
     """
     if not paths:
         raise UserError("no embeddings to index: give at least one file")
     shared = _shared(TaskEmbedding.load(paths[0]))
     kind: Kind = "binary" if set(shared["sizes"]) == set(GROUPS) else "dense"
     index = EmbeddingIndex(kind, sum(shared["sizes"].values()), provenance=shared)
-    known: dict[str, Path] = {}
+    path_of: dict[str, Path] = {}
 
     def rows() -> Iterator[np.ndarray]:
         for path in paths:
             embedding = TaskEmbedding.load(path)
-            _check_alike(shared, str(paths[0]), _shared(embedding), str(path))
+            _check_match(shared, str(paths[0]), _shared(embedding), str(path))
             name = embedding.provenance["task"]
-            if name in known:
-                raise UserError(f"two embeddings of '{name}', {known[name]} and {path}: leave one out")
-            known[name] = path
+            if name in path_of:
+                raise UserError(f"two embeddings of '{name}', {path_of[name]} and {path}: leave one out")
+            path_of[name] = path
             yield index._stored(row_of(embedding)[None], [name])
 
     index._append(len(paths), rows())
-    index.names = list(known)
+    index.names = list(path_of)
     return index
 
 
@@ -300,7 +302,7 @@ def _shared(embedding: TaskEmbedding) -> dict[str, Any]:
     missing = [what for what in fields if what not in provenance]
     if missing:
         raise UserError(
-            f"an embedding of '{provenance.get('task')}' does not tell its {', '.join(missing)}: embed that task again"
+            f"an embedding of '{provenance.get('task')}' does not record its {', '.join(missing)}: embed that task again"
         )
     if patterns:
         sizes = {group: provenance["bits"][group] for group in GROUPS}
@@ -316,10 +318,11 @@ def _shared(embedding: TaskEmbedding) -> dict[str, Any]:
     return {what: provenance[what] for what in ("method", "key", "base", "base_fingerprint")} | {"sizes": sizes}
 
 
-def _check_alike(a: dict[str, Any], whose: str, b: dict[str, Any], others: str) -> None:
-    for what in ALIKE:
+def _check_match(a: dict[str, Any], name_a: str, b: dict[str, Any], name_b: str) -> None:
+    """Refuses embeddings that cannot be compared."""
+    for what in MUST_MATCH:
         if a[what] != b[what]:
-            raise UserError(f"{whose} and {others} differ in {what} ({a[what]}, {b[what]}): embed all alike")
+            raise UserError(f"{name_a} and {name_b} differ in {what} ({a[what]}, {b[what]}): embed all alike")
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -337,12 +340,12 @@ def _card(folder: Path) -> dict[str, Any]:
 def _one_thread() -> Iterator[None]:
     """faiss shares out queries, not rows: with one query, more threads only wait (on busy cores 48 ms in a search of 0.1 ms)."""
     faiss = _faiss()
-    before = faiss.omp_get_max_threads()
+    threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)  # of the calling thread alone
     try:
         yield
     finally:
-        faiss.omp_set_num_threads(before)
+        faiss.omp_set_num_threads(threads)
 
 
 def _faiss() -> Any:

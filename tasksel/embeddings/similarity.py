@@ -1,4 +1,4 @@
-"""How near two embeddings are: pure functions of two arrays; larger is nearer. And how rankings are fused.
+"""Similarity of two embeddings as functions of two arrays (larger is more similar), and reciprocal-rank fusion of rankings.
 
 hamming, pattern_similarity     a, b [bits], packed uint8, with the number of bits of each group
 cosine                          a, b of any one shape
@@ -36,13 +36,18 @@ def pattern_similarity(
     all         1 - Hamming / length over heads and neurons together (heads are 0.4 % of a BERT's bits: neurons decide)
     heads, neurons      one group alone
     balanced    1 - (d_heads + d_neurons) / 2
+
+    >>> a = {"heads": np.packbits([1, 0]), "neurons": np.packbits([1, 1, 1, 1])}
+    >>> b = {"heads": np.packbits([1, 1]), "neurons": np.packbits([1, 1, 1, 1])}
+    >>> pattern_similarity(a, b, {"heads": 2, "neurons": 4}, "balanced")
+    0.75
     """
-    near = {group: hamming(a[group], b[group], bits[group]) for group in bits}
+    by_group = {group: hamming(a[group], b[group], bits[group]) for group in bits}
     if grouping == "balanced":
-        return sum(near.values()) / len(near)
+        return sum(by_group.values()) / len(by_group)
     if grouping == "all":
-        return sum(near[group] * bits[group] for group in bits) / sum(bits.values())
-    return near[grouping]
+        return sum(by_group[group] * bits[group] for group in bits) / sum(bits.values())
+    return by_group[grouping]
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -57,10 +62,10 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def reciprocal_rank_fusion(scores: Sequence[Sequence[float]] | np.ndarray) -> list[float]:
-    """sum over methods of 1 / (60 + rank), rank 1 the best [code, Vu 2020]; equal scores share their mean rank (ours).
+    """sum over selectors of 1 / (60 + rank), rank 1 the best [code, Vu 2020]; equal scores share their mean rank (ours).
 
     Args:
-        scores: [methods, sources], larger is better. Their order does not matter.
+        scores: [selectors, sources], larger is better. The order of the selectors does not matter.
 
     >>> [round(score, 5) for score in reciprocal_rank_fusion([[0.9, 0.1], [0.2, 0.1]])]
     [0.03279, 0.03226]

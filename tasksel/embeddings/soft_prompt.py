@@ -5,16 +5,16 @@
 
     m prompt tokens   d width of the base's word embeddings
 
-A prompt stands in the places of m stand-in tokens, so it passes positions and normalisation as words do, and padding is masked as ever. The `adapters`
+The prompt replaces m placeholder tokens, so it passes positions and normalisation as words do, and padding is masked as usual. The `adapters`
 library's own prompt tuning (1.3) is not used: there the prompt attends to padding in BERT, RoBERTa, DistilBERT, DeBERTa and ALBERT, so that a row's logits
-depend on the rows beside it.
+depend on the other rows of its batch.
 
 Every task's prompt starts from the SAME tokens of the base's vocabulary, whatever the seed (which decides batches, dropout and the head's start): ours.
-Prompts that start apart stay apart, and all similarities but those of means would compare their starts. Tokens of the vocabulary as a start are Lester et al.'s (EMNLP 2021).
+Prompts that start apart stay apart, and all similarities but those of means would compare their initialisations. Tokens of the vocabulary as a start are Lester et al.'s (EMNLP 2021).
 Ours too: 20 tokens (Lin: 100, but each lengthens every sequence), AdamW, its lr and number of steps, and the head (Lin's T5 needs none).
 
 Prompts learn slowly. On the packaged MiniLM, 4 built-in tasks, two seeds, 10 tokens and 80 steps of 8 rows, a task's other prompt was nearest by MAX for 3
-of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): too little to trust. How the defaults rank sources: docs/results.md.
+of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): too little to trust. How the defaults rank sources: docs/results/matrix/README.md.
 """
 
 from __future__ import annotations
@@ -27,29 +27,30 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.embeddings.base import TaskInput
+from tasksel.embeddings.token_embedder import TokenEmbedder
 from tasksel.embeddings.token_similarity import Index
-from tasksel.embeddings.tokenwise import TokenEmbedder
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import add_head
 from tasksel.training.loop import fit
-from tasksel.training.predict import encode_split
 from tasksel.training.recipe import Recipe
 
-INIT_SEED = 0  # draws the common start of every prompt; any number does, as long as it is the same
+INIT_SEED = 0  # draws the common initialisation of every prompt; any number does, as long as it is the same
 
 
 @dataclass(frozen=True)
 class SoftPrompt(TokenEmbedder):
     """Embeds a task as a soft prompt trained on it.
 
+    Use it for tasks without a trained adapter, where some hundred steps per task are affordable.
+
     Attributes:
         tokens: of the prompt.
         lr: of the prompt. head_lr: of the new head.
         max_steps: steps of training. batch, max_length: rows per step, tokens per text, the prompt's not counted.
         similarity_by: how two prompts are compared, a name of `tasksel.embeddings.token_similarity.TOKEN_SIMILARITIES`.
-        index: what finds MAX in a pool, one product ("exact") or "faiss"; both are exact.
+        index: what computes MAX over a pool, one product ("exact") or "faiss"; both are exact.
     """
 
     name: ClassVar[str] = "prompt"
@@ -67,19 +68,21 @@ class SoftPrompt(TokenEmbedder):
         if self.tokens < 1:
             raise UserError(f"prompt: tokens={self.tokens}; at least 1 is needed")
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `tokens` [tokens, d], float32. Deterministic by seed.
 
         Raises:
-            UserError: a base that a prompt cannot stand in: an encoder-decoder, or too few positions.
+            UserError: a base that takes no such prompt: an encoder-decoder, or too few positions.
         """
-        task, base = shown.task, shown.base
+        task, base = task_input.task, task_input.base
         self._check(base)
-        torch.manual_seed(shown.seed)
+        torch.manual_seed(task_input.seed)
         model = base.model()
         add_head(model, task, name=task.name)
-        prompt = put_prompt(model, self.tokens)
-        train = with_room(encode_split(shown.data.train, task, base.tokenizer, max_length=self.max_length), self.tokens)
+        prompt = add_prompt(model, self.tokens)
+        train = with_placeholders(
+            encode_split(task_input.data.train, task, base.tokenizer, max_length=self.max_length), self.tokens
+        )
         recipe = Recipe(
             lr=self.lr,
             epochs=self.max_steps,
@@ -91,26 +94,28 @@ class SoftPrompt(TokenEmbedder):
             {"params": [prompt], "lr": self.lr},
             {"params": list(model.heads.parameters()), "lr": self.head_lr},
         ]
-        run = fit(model, task, train, None, recipe, seed=shown.seed, label=f"prompt of {task.name}", groups=groups)
-        shown.record(steps=run.steps)
+        result = fit(
+            model, task, train, None, recipe, seed=task_input.seed, label=f"prompt of {task.name}", groups=groups
+        )
+        task_input.record(steps=result.steps)
         return {"tokens": prompt.detach().float().cpu().numpy()}
 
     def _check(self, base: Base) -> None:
-        """Refuses a base that a prompt cannot stand in."""
-        kind, room = base.config.model_type, getattr(base.config, "max_position_embeddings", None)
+        """Refuses a base that takes no such prompt."""
+        kind, positions = base.config.model_type, getattr(base.config, "max_position_embeddings", None)
         if base.config.is_encoder_decoder:
             raise UserError(
-                f"prompt: '{base.name}' is an encoder-decoder ({kind}), whose decoder shares the embeddings that the prompt stands in; choose an encoder, or the method rows"
+                f"prompt: '{base.name}' is an encoder-decoder ({kind}), whose decoder shares the embeddings that the prompt replaces; choose an encoder, or the embedder rows"
             )
-        room = room and room - 2  # RoBERTa keeps two positions for itself
-        if room and self.max_length + self.tokens > room:
+        positions = positions and positions - 2  # RoBERTa keeps two positions for itself
+        if positions and self.max_length + self.tokens > positions:
             raise UserError(
-                f"prompt: {self.tokens} tokens before texts of {self.max_length} do not fit the {room} positions of '{base.name}'; lower max_length or tokens"
+                f"prompt: {self.tokens} tokens before texts of {self.max_length} do not fit the {positions} positions of '{base.name}'; lower max_length or tokens"
             )
 
 
-def with_room(encoded: Encoded, tokens: int) -> Encoded:
-    """Each sequence with `tokens` copies of its first token behind it, where the prompt will stand: never padding, for which RoBERTa has no position."""
+def with_placeholders(encoded: Encoded, tokens: int) -> Encoded:
+    """Each sequence with `tokens` copies of its first token behind it, which the prompt replaces: never padding, for which RoBERTa has no position."""
 
     def widen(rows: list[list[list[int]]]) -> list[list[list[int]]]:
         return [[sequence[:1] * (1 + tokens) + sequence[1:] for sequence in row] for row in rows]
@@ -118,20 +123,20 @@ def with_room(encoded: Encoded, tokens: int) -> Encoded:
     return replace(encoded, ids=widen(encoded.ids), types=encoded.types and widen(encoded.types))
 
 
-def put_prompt(model: Any, tokens: int) -> nn.Parameter:
-    """A trainable prompt [tokens, d] that takes the place of what stands behind the first token of every sequence; see `with_room`.
+def add_prompt(model: Any, tokens: int) -> nn.Parameter:
+    """A trainable prompt [tokens, d] that replaces the tokens behind the first one of every sequence; see `with_placeholders`.
 
     It is a parameter of the model, so that it moves and synchronises with it.
     """
     embeddings = model.get_input_embeddings()
-    draw = torch.Generator().manual_seed(INIT_SEED)
-    words = torch.randint(len(embeddings.weight), (tokens,), generator=draw)
+    generator = torch.Generator().manual_seed(INIT_SEED)
+    words = torch.randint(len(embeddings.weight), (tokens,), generator=generator)
     prompt = nn.Parameter(embeddings.weight[words].detach().clone())
     embeddings.register_parameter("prompt", prompt)
 
-    def stand_in(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        here = prompt.to(output.dtype).expand(len(output), -1, -1)
-        return torch.cat([output[:, :1], here, output[:, 1 + tokens :]], dim=1)
+    def replace_tokens(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        rows = prompt.to(output.dtype).expand(len(output), -1, -1)
+        return torch.cat([output[:, :1], rows, output[:, 1 + tokens :]], dim=1)
 
-    embeddings.register_forward_hook(stand_in)
+    embeddings.register_forward_hook(replace_tokens)
     return prompt

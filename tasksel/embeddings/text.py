@@ -1,4 +1,4 @@
-"""Text embeddings: what a task's texts are about, read by a frozen encoder, with no look at the labels.
+"""Text embeddings: the mean of a task's texts, read by a frozen encoder; labels are not read.
 
     v_x = sum_i m_i h_i / sum_i m_i         h the last layer's tokens [t, d], m the attention mask ([CLS] and [SEP] count)
     e   = mean over examples of v_x         TextEmb: the base itself        [code: Vu et al. 2020]
@@ -33,6 +33,8 @@ BATCH = 64  # texts per pass; it bounds memory and changes nothing else
 class Text(Embedder):
     """Embeds a task as the mean of its training texts' embeddings.
 
+    Use it as the cheapest selector that reads the texts: one forward pass over some hundred rows, no training, no adapters.
+
     Attributes:
         encoder: "base", the base model (TextEmb), or "sentence", the packaged sentence encoder whatever the base (SEmb).
         rows: training rows read, a seeded stratified draw where there are more. max_length: tokens per text.
@@ -49,18 +51,18 @@ class Text(Embedder):
         if self.rows < 1:
             raise UserError(f"text: rows={self.rows}; give 1 or more")
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `vector` [d] float32; deterministic by seed, which draws the rows. Every choice of a multiple choice row is a text."""
-        train = shown.data.train
+        train = task_input.data.train
         if len(train) > self.rows:
-            train = train.take(stratified(train.labels, self.rows, seed=shown.seed))
+            train = train.take(stratified(train.labels, self.rows, seed=task_input.seed))
         texts = inputs_of(train)
         if self.encoder == "sentence":
             joined: list[tuple[str, ...]] = [(" ".join(parts),) for parts in texts]
             vectors = text_vectors(joined, load_base("minilm"), max_length=self.max_length)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         else:
-            vectors = text_vectors(texts, shown.base, max_length=self.max_length)
+            vectors = text_vectors(texts, task_input.base, max_length=self.max_length)
         return {"vector": vectors.mean(0).astype(np.float32)}
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
@@ -74,7 +76,11 @@ class Text(Embedder):
 
 
 def inputs_of(split: Split) -> list[tuple[str, ...]]:
-    """What an encoder reads of each row: its text or pair; with choices, the joined texts paired with each choice in turn."""
+    """The encoder's inputs: each row's text or pair; with choices, the joined texts paired with each choice in turn.
+
+    >>> inputs_of(Split([("A man cooks.",)], [("He eats.", "He flies.")], np.zeros(1)))
+    [('A man cooks.', 'He eats.'), ('A man cooks.', 'He flies.')]
+    """
     if split.choices is None:
         return split.texts
     return [
@@ -90,7 +96,7 @@ def text_vectors(texts: list[tuple[str, ...]], base: Base, *, max_length: int) -
     device = accelerator().device
     model = base.model().float().to(device)  # without a head it gives the encoder's own output
     encoded = encode(Split(texts, None, np.zeros(len(texts))), base.tokenizer, max_length=max_length)
-    order = sorted(range(len(texts)), key=lambda row: encoded.lengths[row])  # like lengths together: less padding
+    order = sorted(range(len(texts)), key=lambda row: encoded.lengths[row])  # similar lengths together: less padding
     vectors: list[np.ndarray] = []
     for start in range(0, len(order), BATCH):
         batch = encoded.batch(order[start : start + BATCH])

@@ -1,4 +1,4 @@
-"""How near two matrices of tokens are: soft-prompt tokens, or rows of adapter projections (Lin et al., ACL SRW 2024, arXiv 2407.16245).
+"""Similarity of two matrices of tokens: soft-prompt tokens, or units of adapter projections (Lin et al., ACL SRW 2024, arXiv 2407.16245).
 
     s_i, t_j        tokens of source [m, d] and target [n, d], each scaled to unit norm first; a zero token stays zero
     feature         cos(mean_i s_i, mean_j t_j)
@@ -29,7 +29,11 @@ CHUNK = 8192  # source tokens multiplied at once: 25 MB of float32 at 768 number
 
 
 def feature(source: np.ndarray, target: np.ndarray) -> float:
-    """The cosine of the mean unit tokens [code]."""
+    """The cosine of the mean unit tokens [code].
+
+    >>> feature(np.array([[1.0, 0.0]]), np.array([[2.0, 0.0], [3.0, 0.0]]))
+    1.0
+    """
     s, t = _pair(source, target)
     return cosine(s.mean(0), t.mean(0))
 
@@ -63,13 +67,13 @@ def bigram(source: np.ndarray, target: np.ndarray) -> float:
 
 
 def max_forward(source: np.ndarray, target: np.ndarray) -> float:
-    """mean_i max_j <s_i, t_j>: how near its best target token each source token has [code]."""
+    """mean_i max_j <s_i, t_j>: the similarity of each source token to its best target token, averaged [code]."""
     s, t = _pair(source, target)
     return float((s @ t.T).max(1).mean())
 
 
 def max_backward(source: np.ndarray, target: np.ndarray) -> float:
-    """mean_j max_i <s_i, t_j>: how near its best source token each target token has [paper, the figure's caption]."""
+    """mean_j max_i <s_i, t_j>: the similarity of each target token to its best source token, averaged [paper, the figure's caption]."""
     s, t = _pair(source, target)
     return float((s @ t.T).max(0).mean())
 
@@ -98,11 +102,14 @@ def max_many(
     Args:
         sources: each [m, d], of any m. target: [n, d].
         index: "exact" multiplies whole sources, some thousand tokens at a time. "faiss" looks the tokens up in faiss' exact inner-product
-            index: one of the target's tokens for "max"; for "max-backward", where the best token of EACH source is asked, one index per source, which
+            index: one of the target's tokens for "max"; for "max-backward", which needs the best token of EACH source, one index per source, which
             saves nothing over the product. Both agree to rounding.
 
     Raises:
-        UserError: an unknown direction or index, tokens that are no [m, d] of numbers, another d, faiss absent.
+        UserError: an unknown direction or index, tokens that are not numbers [m, d], another d, faiss not installed.
+
+    >>> max_many([np.eye(2), -np.eye(2)], np.eye(2)).tolist()
+    [1.0, 0.0]
     """
     if direction not in get_args(Direction):
         raise unknown("direction", direction, get_args(Direction))

@@ -28,8 +28,10 @@ WORD = re.compile(r"\b\w\w+\b")  # scikit-learn's token pattern, which its stop 
 class Vocabulary(Embedder):
     """Embeds a task as the words that its training texts use most.
 
+    Use it as the cheapest baseline that reads the texts: no model, no seed.
+
     Attributes:
-        words: how many.
+        words: how many of the most frequent words.
     """
 
     name: ClassVar[str] = "vocabulary"
@@ -39,9 +41,9 @@ class Vocabulary(Embedder):
         if self.words < 1:
             raise UserError(f"vocabulary: words={self.words}; give 1 or more")
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `words`: the words, most frequent first, joined by line ends, as UTF-8 bytes. Nothing in it is random."""
-        words = frequent_words(texts_of(shown.data.train), self.words)
+        words = frequent_words(texts_of(task_input.data.train), self.words)
         return {"words": np.frombuffer("\n".join(words).encode(), dtype=np.uint8).copy()}
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
@@ -60,7 +62,11 @@ def words_of(embedding: TaskEmbedding) -> set[str]:
 
 
 def texts_of(split: Split) -> list[str]:
-    """Every text of every row, and every choice."""
+    """Every text of every row, and every choice.
+
+    >>> texts_of(Split([("a b", "c")], [("d", "e")], np.zeros(1)))
+    ['a b', 'c', 'd', 'e']
+    """
     return [text for row in (*split.texts, *(split.choices or ())) for text in row]
 
 

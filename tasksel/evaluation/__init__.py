@@ -1,0 +1,1 @@
+"""How good is a selector's ranking? Measured transfer matrix, ranking metrics, scores, leaderboard; imports from `selection` down."""

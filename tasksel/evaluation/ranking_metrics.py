@@ -1,4 +1,4 @@
-"""How good a ranking of sources is, judged by what the sources truly gave.
+"""How good a ranking of sources is, against the scores that transfer from each source reached.
 
     nDCG     = sum_j gain_j * discount(place of j)  /  the same sum in the true order
     gain     = 2^rel - 1,  discount = 1 / log2(place + 1),  rel by one of three named conventions
@@ -6,13 +6,16 @@
 
 predicted, truth    [..., sources], which broadcast; larger is better; truth in fractions. Results [...].
 
-Sources with equal predicted scores stand in no order: each measure is its expectation over all ways to break the ties, in closed form
-(for nDCG: McSherry & Najork, ECIR 2008 [std]; for the others ours), so that a random order is simply constant scores.
+Sources with equal predicted scores have no order: each metric is its expectation over every order of the tied sources, in closed form
+(for nDCG: McSherry & Najork, ECIR 2008; for the others ours), so that a random order is simply constant scores.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.special import comb
@@ -22,7 +25,7 @@ from tasksel.errors import UserError, unknown
 
 
 def _percent(truth: np.ndarray) -> np.ndarray:
-    """The score in percent; below 0 (Matthews) it counts as 0 [ours]: a gain cannot be negative."""
+    """The score in percent; below 0 (Matthews) it counts as 0 [ours]: a relevance cannot be negative."""
     return 100 * np.clip(truth, 0, None)
 
 
@@ -39,7 +42,13 @@ CONVENTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"lin": _percent, "
 
 
 def ndcg(predicted: np.ndarray, truth: np.ndarray, convention: str) -> np.ndarray:
-    """nDCG over all places, 0 to 1, in one of the CONVENTIONS. Where every gain is 0, all orders are as good: 1 [ours].
+    """nDCG over all places, 0 to 1, in one of the CONVENTIONS. Where every relevance is 0, all orders are as good: 1 [ours].
+
+    Use it to say how good the whole order is; `regret` says what the first k are worth.
+
+    Args:
+        predicted: scores of a selector [..., sources], any scale. truth: scores reached by transfer, fractions. They broadcast.
+        convention: "taskweb" (relevance N - true rank), "lin" or "schulte" (100 x score).
 
     >>> float(ndcg(np.array([3.0, 2.0, 1.0]), np.array([0.9, 0.5, 0.1]), "taskweb"))
     1.0
@@ -61,9 +70,11 @@ def ndcg(predicted: np.ndarray, truth: np.ndarray, convention: str) -> np.ndarra
 
 
 def regret(predicted: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
-    """What the best of the first k falls short of the best of all, in percent of the best of all.
+    """By how much the best of the first k falls short of the best of all, in percent of the best of all.
 
-    0 where the best is not above 0: no source was worth anything, so nothing was missed [ours]. Above 100 where the chosen are below 0.
+    Use it to say what is lost when only the first k sources are tried; `ndcg` scores the whole order.
+
+    0 where the best is not above 0: no source reached anything, so nothing is lost [ours]. Above 100 where the chosen are below 0.
     A k beyond the number of sources chooses all.
 
     >>> float(regret(np.array([1.0, 2.0]), np.array([0.8, 0.4]), 1))  # (0.8 - 0.4) / 0.8
@@ -77,14 +88,22 @@ def regret(predicted: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
 
 
 def mean_regret(predicted: np.ndarray, truth: np.ndarray, k: int = 5) -> np.ndarray:
-    """TaskWeb's "regret@k", another quantity: the MEAN of the first k against the mean of the truly best k, in percent of the latter."""
+    """TaskWeb's "regret@k", another quantity: the MEAN of the first k against the mean of the truly best k, in percent of the latter.
+
+    >>> round(float(mean_regret(np.array([2.0, 1.0]), np.array([0.4, 0.8]), 1)), 3)  # (0.8 - 0.4) / 0.8
+    50.0
+    """
     predicted, truth = _checked(predicted, truth)
     best = np.sort(truth, axis=-1)[..., -_checked_k(k, truth) :].mean(axis=-1)
     return _percent_lost(best, top_k_mean(predicted, truth, k))
 
 
 def top_k_mean(predicted: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
-    """The mean true score of the first k, a fraction."""
+    """The mean true score of the first k, a fraction.
+
+    >>> float(top_k_mean(np.array([3.0, 2.0, 1.0]), np.array([0.5, 0.75, 1.0]), 2))
+    0.625
+    """
     predicted, truth = _checked(predicted, truth)
     k = _checked_k(k, truth)
     first, last = _tied(predicted)
@@ -95,18 +114,28 @@ def top_k_mean(predicted: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
 
 
 def rank_of_best(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The place, from 1, at which the truly best source stands; of several that are best, the first that is met."""
+    """The place, from 1, of the truly best source in the ranking; of several that are best, of the first one met.
+
+    >>> float(rank_of_best(np.array([3.0, 2.0, 1.0]), np.array([0.5, 0.9, 0.1])))
+    2.0
+    """
     predicted, truth = _checked(predicted, truth)
     first, last = np.broadcast_arrays(*_tied(predicted), truth)[:2]
     best = truth == truth.max(axis=-1, keepdims=True)
     start = np.where(best, first, truth.shape[-1] + 1).min(axis=-1)
     met = best & (first == start[..., None])
     size = np.where(met, last - first + 1, 0).max(axis=-1)
-    return start - 1 + (size + 1) / (met.sum(axis=-1) + 1)  # the first of m among s places stands at (s + 1) / (m + 1)
+    return (
+        start - 1 + (size + 1) / (met.sum(axis=-1) + 1)
+    )  # the first of m among s places is expected at (s + 1) / (m + 1)
 
 
 def true_rank_of_first(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The true rank, from 1, of the source that is ranked first: 1 + the number of sources that are truly better."""
+    """The true rank, from 1, of the source that is ranked first: 1 + the number of sources that are truly better.
+
+    >>> float(true_rank_of_first(np.array([3.0, 2.0, 1.0]), np.array([0.5, 0.9, 0.1])))
+    2.0
+    """
     predicted, truth = _checked(predicted, truth)
     first, last = _tied(predicted)
     gold = rankdata(-truth, method="min", axis=-1)
@@ -124,7 +153,11 @@ def bootstrap(
     """Mean and percentile interval of values [targets, seeds], by a two-level bootstrap: targets, and seeds within each.
 
     Args:
+        values: of each target under each seed. draws: resamples. level: coverage of the interval.
         within: seeds drawn within each drawn target; as many as there are by default.
+
+    Returns:
+        mean, low, high
 
     Raises:
         UserError: not two axes, no values, or values that are not numbers.
@@ -164,15 +197,17 @@ def _best_of_chosen(predicted: np.ndarray, truth: np.ndarray, k: int) -> np.ndar
     return np.where(size[..., 0] > 0, expected, sure)
 
 
-def _percent_lost(best: np.ndarray, got: np.ndarray) -> np.ndarray:
-    return np.where(best > 0, 100 * (best - got) / np.where(best > 0, best, 1), 0.0)[()]
+def _percent_lost(best: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """The shortfall in percent of the best; 0 where the best is not above 0."""
+    return np.where(best > 0, 100 * (best - reached) / np.where(best > 0, best, 1), 0.0)[()]
 
 
 def _checked(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float arrays, refused where they are not scores of the same sources."""
     predicted, truth = np.asarray(predicted, dtype=float), np.asarray(truth, dtype=float)
     sizes = [array.shape[-1] if array.ndim else 0 for array in (predicted, truth)]
     if sizes[0] != sizes[1] or not sizes[0]:
-        raise UserError(f"{sizes[0]} predicted scores for {sizes[1]} true ones: give one a source, and at least one")
+        raise UserError(f"{sizes[0]} predicted scores for {sizes[1]} true ones: give one per source, and at least one")
     for what, array in (("predicted", predicted), ("true", truth)):
         if np.isnan(array).any():
             raise UserError(f"a {what} score is not a number (source {int(np.argwhere(np.isnan(array))[0, -1])})")
@@ -185,3 +220,34 @@ def _checked_k(k: int, truth: np.ndarray) -> int:
     if k < 1:
         raise UserError(f"k={k}: choose at least 1 source")
     return min(k, truth.shape[-1])
+
+
+@dataclass(frozen=True)
+class RankingMetric:
+    """A number that says how good a ranking is, as tables show it.
+
+    Attributes:
+        of: computes it from predicted and true scores [..., sources].
+        digits: decimals shown. least, most: the range that it cannot leave.
+    """
+
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    digits: int
+    least: float = -math.inf
+    most: float = math.inf
+
+
+def _top_percent(predicted: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
+    return 100 * top_k_mean(predicted, truth, k)
+
+
+RANKING_METRICS = {
+    **{
+        f"nDCG {name}": RankingMetric(partial(ndcg, convention=name), 3, 0, 1) for name in ("taskweb", "lin", "schulte")
+    },
+    **{f"regret@{k}": RankingMetric(partial(regret, k=k), 1, 0) for k in (1, 3, 5)},
+    "mean regret@5": RankingMetric(partial(mean_regret, k=5), 1, 0),
+    "rank of best": RankingMetric(rank_of_best, 1, 1),
+    "rank of first": RankingMetric(true_rank_of_first, 1, 1),
+    **{f"top-{k}": RankingMetric(partial(_top_percent, k=k), 1) for k in (1, 3, 5)},
+}

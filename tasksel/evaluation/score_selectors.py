@@ -1,6 +1,6 @@
-"""What every selector says of every source for every measured target, kept in `scores.jsonl`: what an evaluation goes by.
+"""Scores of every source for every measured target by every selector, computed once and appended to `scores.jsonl`.
 
-A selector that asks for much (a trained target adapter, an attribution) is run once; a scoring that was stopped goes on.
+Selectors that need a trained target adapter or attributions are expensive, so what is stored is not computed again; scoring that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -20,22 +20,30 @@ from tasksel.selection.selectors import SELECTORS, get_selector
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.tasks.task import Task
 
-FREE = ("random", "oracle")  # a judge knows them exactly: nothing is to be computed
+EXACT = ("random", "oracle")  # the leaderboard knows their rows exactly: nothing is to be computed
 
 
-def named_methods(by: Sequence[str]) -> list[str]:
-    """The methods that a command line names, each once; "all" is every one. The parts of a fused one stand in name order.
+def selector_names(by: Sequence[str]) -> list[str]:
+    """The names of the selectors that a command line asks for, without duplicates; "all" is every one, and a fusion's parts are sorted.
 
     Raises:
         UserError: an unknown name (with the nearest one).
+
+    >>> selector_names(["text+leep", "leep+text", "random"])
+    ['leep+text']
     """
-    wanted = [name for one in by for name in (SELECTORS if one == "all" else [one])]
-    return [name for name in dict.fromkeys(get_selector(name).name for name in wanted) if name not in FREE]
+    names = [name for word in by for name in (SELECTORS if word == "all" else [word])]
+    return [name for name in dict.fromkeys(get_selector(name).name for name in names) if name not in EXACT]
 
 
 @dataclass(frozen=True)
 class ScoringSetup:
-    """What scores are computed from: the sources, the targets' tasks with their draw of rows, and a folder to keep things in."""
+    """What scores are computed from.
+
+    Attributes:
+        sources: a pool's, or any candidates. targets: tasks by name. base: the base model.
+        rows: training rows drawn of each target; None takes all. store: a folder for what is computed of the targets.
+    """
 
     sources: Sequence[Candidate]
     targets: dict[str, Task]
@@ -44,7 +52,7 @@ class ScoringSetup:
     store: Path
 
     def target(self, name: str, seed: int) -> TaskOnBase:
-        """A target under a seed: its rows, its adapter and its embeddings are that seed's.
+        """A target under a seed, which draws its rows and seeds its adapter and embeddings.
 
         Raises:
             UserError: a target whose task is not known.
@@ -53,91 +61,100 @@ class ScoringSetup:
             raise UserError(f"target '{name}' of the matrix is not among the tasks: say where they lie (--data)")
         return TaskOnBase(TaskCandidate(self.targets[name], self.rows, seed, folder=self.store / name), self.base)
 
-    def others(self, target: str) -> list[TaskOnBase]:
-        """Every source but the target's own."""
+    def sources_for(self, target: str) -> list[TaskOnBase]:
+        """Every source but the one of the target's own name."""
         return [TaskOnBase(source, self.base) for source in self.sources if source.name != target]
 
     def score(self, by: str, target: str, seed: int) -> SelectorScores:
-        """One method's scores of every source but the target's own, with what they cost.
+        """One selector's scores of every source but the target's own, with what they cost.
 
         Raises:
-            UserError: no other source, a score that is not a number, and whatever the method refuses.
+            UserError: no other source, a score that is not a number, and whatever the selector refuses.
         """
-        selector, others = get_selector(by), self.others(target)
-        if not others:
+        selector, sources = get_selector(by), self.sources_for(target)
+        if not sources:
             raise UserError("there is no source but its own")
-        values, cost = selector.scores_with_cost(self.target(target, seed), others)
-        scores = {source.name: float(value) for source, value in zip(others, values, strict=True)}
+        values, cost = selector.scores_with_cost(self.target(target, seed), sources)
+        scores = {source.name: float(value) for source, value in zip(sources, values, strict=True)}
         for name, score in scores.items():
             if not math.isfinite(score):
-                raise UserError(f"the score of '{name}' is {score}, which is no number")
+                raise UserError(f"the score of '{name}' is {score}, which is not a finite number")
         return SelectorScores(
             by, target, seed, scores, round(cost.seconds, 3), round(cost.source_seconds, 3), cost.bytes
         )
 
 
-def missing(wanted: Iterable[str], targets: Iterable[str], seeds: Iterable[int], path: Path) -> list[Key]:
-    """The (method, target, seed) that `path` has no scores of yet, target by target, so that what is shared stays at hand."""
-    have, seeds, wanted = read_scores(path), list(seeds), list(wanted)
-    return [key for target in targets for seed in seeds for by in wanted if (key := (by, target, seed)) not in have]
+def missing_scores(selectors: Iterable[str], targets: Iterable[str], seeds: Iterable[int], path: Path) -> list[Key]:
+    """The (selector, target, seed) that `path` has no scores of, target by target, so that selectors share what they compute of a target."""
+    stored, seeds, selectors = read_scores(path), list(seeds), list(selectors)
+    return [
+        key for target in targets for seed in seeds for by in selectors if (key := (by, target, seed)) not in stored
+    ]
 
 
-def score_all(bench: ScoringSetup, todo: Sequence[Key], path: Path) -> None:
-    """Computes what is to do and appends it, a line each; a method that cannot rank a target is said and left out.
+def append_scores(setup: ScoringSetup, keys: Sequence[Key], path: Path) -> None:
+    """Computes the missing scores and appends them, one line per key; a selector that cannot rank a target is left out with a warning.
 
     Raises:
         UserError: a target whose task is not known.
     """
-    for _, target, seed in todo:
-        bench.target(target, seed)
-    if cut := mend(path):
-        say(cut)
-    have = read_scores(path)
-    with bar("score sources", len(todo)) as advance:
-        for by, target, seed in todo:
+    for _, target, seed in keys:
+        setup.target(target, seed)
+    if complaint := mend(path):
+        say(complaint)
+    stored = read_scores(path)
+    with bar("score sources", len(keys)) as advance:
+        for by, target, seed in keys:
             try:
-                found = _scored(bench, by, target, seed, have)
+                scores = _scores(setup, by, target, seed, stored)
             except UserError as error:
                 say(f"{by} cannot rank sources for '{target}': {error}")
             else:
-                have[found.key] = found
-                append_row(path, found)
+                stored[scores.key] = scores
+                append_row(path, scores)
             advance(f"{by} for {target}")
 
 
-def _scored(bench: ScoringSetup, by: str, target: str, seed: int, have: Mapping[Key, SelectorScores]) -> SelectorScores:
-    """A method's scores; a fused one's ("a+b") are made of its parts', which are computed where they are not there yet."""
+def _scores(
+    setup: ScoringSetup, by: str, target: str, seed: int, stored: Mapping[Key, SelectorScores]
+) -> SelectorScores:
+    """A selector's scores; those of a fusion ("a+b") are fused from its parts', which are computed where they are not stored."""
     if "+" not in by:
-        return bench.score(by, target, seed)
-    return fuse(by, [have.get((part, target, seed)) or bench.score(part, target, seed) for part in by.split("+")])
+        return setup.score(by, target, seed)
+    return fuse(by, [stored.get((part, target, seed)) or setup.score(part, target, seed) for part in by.split("+")])
 
 
-def at_hand(wanted: Iterable[str], have: Mapping[Key, SelectorScores]) -> list[SelectorScores]:
-    """The wanted methods' scores among those at hand; a fused method that is not there is made where all its parts are."""
-    ranked = dict.fromkeys((target, seed) for _, target, seed in have)
-    found = []
-    for by in wanted:
+def available_scores(selectors: Iterable[str], stored: Mapping[Key, SelectorScores]) -> list[SelectorScores]:
+    """These selectors' scores among the stored ones; a fusion that is not stored is computed where all its parts are."""
+    ranked = dict.fromkeys((target, seed) for _, target, seed in stored)
+    available = []
+    for by in selectors:
         for target, seed in ranked:
-            parts = [have[key] for part in by.split("+") if (key := (part, target, seed)) in have]
-            if (by, target, seed) in have:
-                found.append(have[by, target, seed])
+            parts = [stored[key] for part in by.split("+") if (key := (part, target, seed)) in stored]
+            if (by, target, seed) in stored:
+                available.append(stored[by, target, seed])
             elif len(parts) == len(by.split("+")):
-                found.append(fuse(by, parts))
-    return found
+                available.append(fuse(by, parts))
+    return available
 
 
 def fuse(by: str, parts: Sequence[SelectorScores]) -> SelectorScores:
-    """The reciprocal-rank fusion of several methods' scores for one target; it costs what they cost together.
+    """The reciprocal-rank fusion of several selectors' scores for one target; it costs what they cost together.
 
     Raises:
         UserError: parts that score different sources.
+
+    >>> parts = [SelectorScores(by, "rte", 0, {"mnli": 2.0, "cola": 1.0}, 1.0, 0.0, 8) for by in ("leep", "text")]
+    >>> fused = fuse("leep+text", parts)
+    >>> max(fused.scores, key=fused.scores.get), fused.seconds, fused.bytes
+    ('mnli', 2.0, 16)
     """
     sources = sorted(parts[0].scores)
     for part in parts:
         if odd := sorted(part.scores.keys() ^ parts[0].scores.keys()):
             raise UserError(
                 f"'{parts[0].by}' and '{part.by}' have not scored the same sources for '{part.target}' ('{odd[0]}'): "
-                f"remove their lines from {FILE}, and they are computed anew"
+                f"remove their lines from {FILE}, and they are computed again"
             )
     fused = reciprocal_rank_fusion([[part.scores[name] for name in sources] for part in parts])
     costs = (sum(part.seconds for part in parts), sum(part.source_seconds for part in parts))

@@ -1,4 +1,4 @@
-"""A measured transfer matrix: which source helped which target, one finished run a line of JSONL.
+"""A measured transfer matrix: the score of each target after transfer from each source, one line of JSONL per finished run.
 
     {"target": "sst5", "source": "sst2", "method": "sequential", "seed": 0, "metric": "accuracy",
      "score": 0.412, "dev": 0.5, "steps": 56, "seconds": 7.1}
@@ -19,21 +19,19 @@ from tasksel.display.progress import say
 from tasksel.errors import UserError, unknown
 from tasksel.storage.jsonl import read_records
 
-SINGLE = "single-adapter"  # the baseline: a fresh adapter, no source
-
-
+SINGLE = "single-adapter"  # the baseline: a new adapter, no source
 FILE = "matrix.jsonl"
-
-
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class MatrixRecord:
-    """One finished run.
+    """One finished run, as stored.
 
     Attributes:
-        source: None for the baseline alone.
+        target: the task trained on.
+        source: the task transferred from; None for the baseline alone.
+        method: of transfer.
         score: on the target's test split, a fraction (Matthews and correlations may be negative); None where the run diverged.
         dev: the same metric on dev. steps, seconds: of training.
     """
@@ -59,16 +57,28 @@ class MatrixRecord:
 
     @property
     def key(self) -> tuple[str, str | None, str, int]:
-        """What names the run: target, source, method, seed."""
+        """What identifies the run: target, source, method, seed."""
         return self.target, self.source, self.method, self.seed
 
 
 @dataclass(frozen=True)
 class TransferMatrix:
-    """The rows of a measurement; names in order of first appearance.
+    """The runs of a measurement; names in order of first appearance.
+
+    Use it to evaluate selectors (`evaluate_selectors`), or as the ground truth of an oracle. `read_matrix` reads one.
+
+    Attributes:
+        rows: one per run.
 
     Raises:
         UserError: a target that was measured in two metrics.
+
+    >>> runs = [("mnli", 0.75), ("cola", 0.5)]
+    >>> matrix = TransferMatrix(
+    ...     tuple(MatrixRecord("rte", source, "sequential", 0, "accuracy", score, None, 56, 7.1) for source, score in runs)
+    ... )
+    >>> matrix.ground_truth("rte")
+    (('mnli', 'cola'), array([[0.75, 0.5 ]]))
     """
 
     rows: tuple[MatrixRecord, ...]
@@ -82,41 +92,41 @@ class TransferMatrix:
                 )
 
     def only(self, targets: Iterable[str]) -> TransferMatrix:
-        """The rows of these targets; of all where none is named.
+        """The matrix of these targets; of all where none is named.
 
         Raises:
             UserError: a target that the matrix does not hold.
         """
-        wanted = set(targets) or set(self.targets)
-        for target in sorted(wanted):
-            self._need_target(target)
-        return TransferMatrix(tuple(row for row in self.rows if row.target in wanted))
+        kept = set(targets) or set(self.targets)
+        for target in sorted(kept):
+            self._check_target(target)
+        return TransferMatrix(tuple(row for row in self.rows if row.target in kept))
 
     @property
     def targets(self) -> tuple[str, ...]:
         """Every target."""
-        return _once(row.target for row in self.rows)
+        return _unique(row.target for row in self.rows)
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Every source."""
-        return _once(row.source for row in self.rows if row.source is not None)
+        return _unique(row.source for row in self.rows if row.source is not None)
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Every seed."""
-        return _once(row.seed for row in self.rows)
+        return _unique(row.seed for row in self.rows)
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Every way of transfer, the baseline among them."""
-        return _once(row.method for row in self.rows)
+        """Every transfer method, the baseline among them."""
+        return _unique(row.method for row in self.rows)
 
-    def truth(self, target: str, *, method: str = "sequential") -> tuple[tuple[str, ...], np.ndarray]:
-        """What each source gave the target: source names, and scores [seeds, sources] without a gap.
+    def ground_truth(self, target: str, *, method: str = "sequential") -> tuple[tuple[str, ...], np.ndarray]:
+        """The target's scores after transfer from each source: source names, and scores [seeds, sources] without a gap.
 
         A source of the target's own name does not count. Where runs are missing or diverged, the seed or the source with the
-        largest share of gaps is left out until none are left [ours]; `left_out` tells which.
+        largest share of gaps is left out until none are left [ours]; `left_out` says which.
 
         Raises:
             UserError: a target or method that the matrix does not hold, or one of which nothing is complete.
@@ -125,16 +135,16 @@ class TransferMatrix:
         return sources, scores
 
     def left_out(self, target: str, *, method: str = "sequential") -> str:
-        """The sources and seeds of the matrix that `truth` leaves out, as text; empty where there are none."""
+        """The sources and seeds of the matrix that `ground_truth` leaves out, as text; empty where there are none."""
         sources, seeds, _ = self._complete(target, method)
-        lost = [f"source {name}" for name in self.sources if name not in (*sources, target)]
-        return ", ".join(lost + [f"seed {seed}" for seed in self._seeds(method) if seed not in seeds])
+        sources_out = [f"source {name}" for name in self.sources if name not in (*sources, target)]
+        return ", ".join(sources_out + [f"seed {seed}" for seed in self._seeds(method) if seed not in seeds])
 
     def seconds(self, target: str, *, method: str = "sequential") -> float:
-        """Seconds that one seed's `truth` took: every source tried once, mean over seeds."""
+        """Seconds that one seed of the ground truth took: every source tried once, mean over seeds."""
         sources, seeds, _ = self._complete(target, method)
-        wanted = {(target, source, method, seed) for source in sources for seed in seeds}
-        return sum(row.seconds for row in self.rows if row.key in wanted) / len(seeds)
+        keys = {(target, source, method, seed) for source in sources for seed in seeds}
+        return sum(row.seconds for row in self.rows if row.key in keys) / len(seeds)
 
     def baseline(self, target: str) -> np.ndarray:
         """The target's scores with no source, [seeds]; diverged runs left out, empty where none was measured.
@@ -142,25 +152,26 @@ class TransferMatrix:
         Raises:
             UserError: a target that the matrix does not hold.
         """
-        self._need_target(target)
+        self._check_target(target)
         rows = [row for row in self.rows if row.target == target and row.method == SINGLE]
         return np.array([row.score for row in rows if row.score is not None], dtype=float)
 
-    def _need_target(self, target: str) -> None:
+    def _check_target(self, target: str) -> None:
         if target not in self.targets:
             raise unknown("target in the matrix", target, self.targets)
 
     def _seeds(self, method: str) -> tuple[int, ...]:
-        return _once(row.seed for row in self.rows if row.method == method)
+        return _unique(row.seed for row in self.rows if row.method == method)
 
     def _complete(self, target: str, method: str) -> tuple[tuple[str, ...], tuple[int, ...], np.ndarray]:
-        self._need_target(target)
+        """Sources, seeds and scores [seeds, sources] without a gap; see `ground_truth`."""
+        self._check_target(target)
         known = [name for name in self.methods if name != SINGLE]
         if method not in known:
             raise unknown("method in the matrix", method, known)
         sources, seeds = [name for name in self.sources if name != target], self._seeds(method)
-        told = {row.key: row.score for row in self.rows if row.score is not None}
-        table = [[told.get((target, source, method, seed), np.nan) for source in sources] for seed in seeds]
+        score_of = {row.key: row.score for row in self.rows if row.score is not None}
+        table = [[score_of.get((target, source, method, seed), np.nan) for source in sources] for seed in seeds]
         scores = np.array(table, dtype=float).reshape(len(seeds), len(sources))
         kept_seeds, kept_sources = _without_gaps(np.isnan(scores))
         if not (kept_seeds.size and kept_sources.size):
@@ -174,7 +185,7 @@ class TransferMatrix:
         )
 
 
-def _once(values: Iterable[T]) -> tuple[T, ...]:
+def _unique(values: Iterable[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
 
 
@@ -191,15 +202,23 @@ def _without_gaps(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def beside(path: Path, name: str) -> Path:
-    """The file of that name in the folder of a matrix, which is given as that folder or as its file."""
+    """The file of that name in the folder of a matrix; `path` is that folder or the matrix's own file.
+
+    >>> beside(Path("runs/matrix/matrix.jsonl"), "scores.jsonl").as_posix()
+    'runs/matrix/scores.jsonl'
+    """
     return (path if path.is_dir() else path.parent) / name
 
 
 def read_matrix(path: Path) -> TransferMatrix:
-    """The matrix in a JSONL file, or in the folder that holds `matrix.jsonl`. A last line that is cut short is said and left out.
+    """The matrix in a JSONL file, or in the folder that holds `matrix.jsonl`. A last line that is cut short is left out with a warning.
 
     Raises:
         UserError: see `read_whole_rows`; or no whole row at all.
+
+    >>> matrix = read_matrix(Path("docs/results/matrix"))  # doctest: +SKIP
+    >>> len(matrix.targets), len(matrix.sources), len(matrix.seeds)  # doctest: +SKIP
+    (8, 13, 5)
     """
     path = path / FILE if path.is_dir() else path
     rows, complaint = read_whole_rows(path)
@@ -215,6 +234,6 @@ def read_whole_rows(path: Path) -> tuple[list[MatrixRecord], str | None]:
 
     Raises:
         UserError: no such file; a line elsewhere that is broken, a field that is missing, unknown or of the wrong type, or a
-            run that stands there twice with different values, each with file:line.
+            run that duplicates another with different values, each with file:line.
     """
     return read_records(path, MatrixRecord, key=lambda row: row.key)

@@ -1,0 +1,1 @@
+"""Which transfers gain? Pair features, a predictor of the gain, time saved against score lost; imports from `evaluation` down."""

@@ -1,1 +1,1 @@
-"""The frozen base, its heads, and token ids. Imports tasks and what is below it."""
+"""The frozen base, heads and their losses, token ids; imports from `tasks` down."""

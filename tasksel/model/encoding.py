@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from tasksel.tasks.examples import Split
+from tasksel.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of a split. A row is one sequence, or one sequence per choice.
+    """Token ids of a split. A row is one sequence, or one per choice.
 
     ids, types   [rows][sequences][tokens]; `types` (segments of a pair) where the tokenizer has them
     """
@@ -27,7 +28,7 @@ class Encoded:
     types: list[list[list[int]]] | None
     labels: np.ndarray
     pad_id: int
-    width: int  # sequences per row: 1, or the task's num_choices
+    width: int  # sequences a row has room for: 1, or the task's num_choices
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -42,27 +43,23 @@ class Encoded:
         rows = [self.ids[i] for i in indices]
         filled = [row + [row[0][:1]] * (self.width - len(row)) for row in rows]  # a missing choice is one masked token
         ids = [torch.tensor(sequence) for row in filled for sequence in row]
-        tensors = {
+        out = {
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_id),
             "attention_mask": pad_sequence([torch.ones_like(sequence) for sequence in ids], batch_first=True),
             "labels": torch.from_numpy(self.labels[list(indices)]),
         }
         if self.types is not None:
             types = [self.types[i] + [[0]] * (self.width - len(self.types[i])) for i in indices]
-            tensors["token_type_ids"] = pad_sequence(
+            out["token_type_ids"] = pad_sequence(
                 [torch.tensor(sequence) for row in types for sequence in row], batch_first=True
             )
         if self.width > 1:
-            tensors["choice_mask"] = torch.tensor([[i < len(row) for i in range(self.width)] for row in rows])
-        return tensors
+            out["choice_mask"] = torch.tensor([[i < len(row) for i in range(self.width)] for row in rows])
+        return out
 
 
 def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> Encoded:
-    """A split's token ids, cut to `max_length` tokens (the longer text of a pair first).
-
-    Args:
-        width: sequences per row: 1, or the task's number of choices.
-    """
+    """A split's token ids, cut to `max_length` tokens (the longer text of a pair first)."""
     if split.choices is None:
         firsts, seconds = (
             [texts[0] for texts in split.texts],
@@ -83,12 +80,13 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
     return Encoded(by_row(tokens["input_ids"]), types, split.labels, tokenizer.pad_token_id, width)
 
 
-def length_batches(lengths: Sequence[int], size: int, *, seed: int) -> list[list[int]]:
-    """Shuffled batches of row indices of like length. Ours: rows are shuffled, sorted within chunks of 16 batches, cut, and the batches shuffled.
+def encode_split(split: Split, task: Task, tokenizer: Any, *, max_length: int) -> Encoded:
+    """A split of this task as token ids."""
+    return encode(split, tokenizer, max_length=max_length, width=task.outputs if task.kind == "multiple_choice" else 1)
 
-    >>> length_batches([3, 9, 3, 8], 2, seed=0)
-    [[2, 0], [3, 1]]
-    """
+
+def length_batches(lengths: Sequence[int], size: int, *, seed: int) -> list[list[int]]:
+    """Shuffled batches of rows of like length: rows are shuffled, sorted within chunks of 16 batches, cut, and the batches shuffled."""
     draw = random.Random(seed)
     order = list(range(len(lengths)))
     draw.shuffle(order)

@@ -1,8 +1,8 @@
-"""What a selector is: it scores sources for a target, says what it needs for that, and what it costs.
+"""The base class of selectors: a selector scores sources for a target, and declares what it needs and what it costs.
 
     scores = selector.scores(target, sources)       one per source; larger means "will help more"
 
-One method is one class with `name`, `key` and `scores`; the rest has defaults. A row of `tasksel.selection.selectors.SELECTORS` makes it known by name.
+One selector is one class with `name`, `key` and `scores`; the rest has defaults. A row of `tasksel.selection.selectors.SELECTORS` registers its name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Literal
 from tasksel.embeddings.base import Embedder, Needs
 from tasksel.selection.candidate import TaskOnBase
 
-Truth = Mapping[str, Mapping[str, float]]  # target -> source -> the score that the target reached from that source
+GroundTruth = Mapping[
+    str, Mapping[str, float]
+]  # target -> source -> the score that the target reached from that source
 ScoreName = Literal["score", "similarity"]
 
 
@@ -25,7 +27,7 @@ class SelectionCost:
     """What ranking sources for one target costs.
 
     Attributes:
-        seconds: for the target.
+        seconds: spent on the target.
         source_seconds: mean per source, spent once whatever the number of targets.
         bytes: mean per source of what must be kept of it.
     """
@@ -39,10 +41,18 @@ class Selector(ABC):
     """Ranks sources for a target. Settings are its attributes (a frozen dataclass is best); it keeps no state.
 
     To write one, give it a `name`, a `key` and `scores`, and declare what differs from the defaults, by a class attribute or a property.
-    `tasksel.testing.check_selector` has a whole one as its example, and checks it.
+    `tasksel.testing.check_selector` tests it, and has a longer example.
 
     Attributes:
         embedder: whose embeddings it compares, where it compares embeddings.
+
+    >>> class ShortestName(Selector):
+    ...     name = key = "shortest-name"
+    ...
+    ...     def scores(self, target, sources):
+    ...         return [-float(len(source.name)) for source in sources]
+    >>> ShortestName().needs  # rows alone; declare needs = "adapter" to read the sources' adapters
+    'data'
     """
 
     embedder: Embedder | None = None
@@ -50,12 +60,12 @@ class Selector(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The method."""
+        """Its name, as stored with its scores."""
 
     @property
     @abstractmethod
     def key(self) -> str:
-        """Method and settings as one word."""
+        """Name and settings as one word, under which its results are stored."""
 
     @property
     def needs(self) -> Needs:
@@ -69,18 +79,19 @@ class Selector(ABC):
 
     @property
     def score_name(self) -> ScoreName:
-        """What its scores are called in a table."""
+        """What its scores are called in tables: "similarity" where it compares embeddings."""
         return "score"
 
     @abstractmethod
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
-        """One score per source, in their order; larger is better."""
+        """One score per source, in their order, on any scale; larger is better."""
 
     def prepare(self, sources: Sequence[TaskOnBase]) -> None:  # noqa: B027 (most selectors need none)
-        """Computes and stores what is the sources' alone, which no target is charged for; by default nothing."""
+        """Computes and stores what depends on the sources alone, whose seconds are no target's cost; by default nothing."""
 
     def cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase], seconds: float) -> SelectionCost:
-        """What the scores of these sources (one or more) cost; by default the seconds that they took, and the sources' adapters where it needs them.
+        """What the scores of these sources (one or more) cost; by default the seconds that they took, and the bytes of the sources' adapters
+        where it needs them.
 
         Args:
             seconds: of the call of `scores`.
@@ -92,10 +103,10 @@ class Selector(ABC):
     def scores_with_cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> tuple[list[float], SelectionCost]:
         """`scores`, and what they cost."""
         self.prepare(sources)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         scores = self.scores(target, sources)
-        return scores, self.cost(target, sources, time.perf_counter() - begun)
+        return scores, self.cost(target, sources, time.perf_counter() - start)
 
-    def with_truth(self, truth: Truth) -> Selector:
-        """The same method, with what was measured where it is an oracle."""
+    def with_ground_truth(self, ground_truth: GroundTruth) -> Selector:
+        """The same selector; an oracle takes the ground truth from here."""
         return self

@@ -1,4 +1,4 @@
-"""Selectors that read nothing but a task's name, kind or size: random, largest first, same kind, and the oracle."""
+"""Selectors that run no model: random, largest source first, same kind of task, and the oracle of measured scores."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import ClassVar
 import numpy as np
 
 from tasksel.errors import UserError, unknown
-from tasksel.selection.base import Selector, Truth
+from tasksel.selection.base import GroundTruth, Selector
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.storage.atomic import value_hash
 
 
 @dataclass(frozen=True)
-class Plain(Selector):
-    """A baseline that looks at no model: `score` of a target and a source, each source on its own.
+class TaskBaseline(Selector):
+    """A baseline that compares two tasks without a model, each source on its own.
 
     Attributes:
         label: its name.
-        score: of (target, source).
+        score: of (target, source), larger is better.
+
+    >>> TaskBaseline("size", source_size).name
+    'size'
     """
 
     label: str
@@ -41,20 +44,20 @@ class Plain(Selector):
         return [self.score(target, source) for source in sources]
 
 
-def size(target: TaskOnBase, source: TaskOnBase) -> float:
+def source_size(target: TaskOnBase, source: TaskOnBase) -> float:
     """The rows that the source was trained on, train and dev (Lin: data size)."""
     return float(len(source.data.train) + len(source.data.dev))
 
 
-def kind(target: TaskOnBase, source: TaskOnBase) -> float:
-    """1 for a source of the target's kind of task, another half if it also has as many outputs (the half is ours)."""
-    alike = source.task.kind == target.task.kind
-    return float(alike) + 0.5 * float(alike and source.task.outputs == target.task.outputs)
+def same_kind(target: TaskOnBase, source: TaskOnBase) -> float:
+    """1 for a source of the target's kind of task, and another 0.5 if it also has as many outputs (the 0.5 is ours)."""
+    same = source.task.kind == target.task.kind
+    return float(same) + 0.5 * float(same and source.task.outputs == target.task.outputs)
 
 
 @dataclass(frozen=True)
 class Random(Selector):
-    """A random order, drawn from the target's seed. An evaluation takes the mean over all orders instead (`tasksel.evaluation.ranking_metrics`)."""
+    """A random order, drawn from the target's seed and name. An evaluation takes the mean over all orders instead (`tasksel.evaluation.ranking_metrics`)."""
 
     name: ClassVar[str] = "random"
     key: ClassVar[str] = "random"
@@ -67,15 +70,19 @@ class Random(Selector):
 
 @dataclass(frozen=True)
 class Oracle(Selector):
-    """The measured truth: `truth[target][source]` is the score that the target reached from that source."""
+    """Ranks by the ground truth: `ground_truth[target][source]` is the score that the target reached from that source.
 
-    truth: Truth = field(default_factory=dict)
+    >>> Oracle({"rte": {"mnli": 0.7, "cola": 0.5}}).name
+    'oracle'
+    """
+
+    ground_truth: GroundTruth = field(default_factory=dict)
     name: ClassVar[str] = "oracle"
 
     @property
     def key(self) -> str:
-        """Names the truth."""
-        return f"oracle-{value_hash(self.truth)[:8]}"
+        """Names the ground truth by its hash."""
+        return f"oracle-{value_hash(self.ground_truth)[:8]}"
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The measured scores.
@@ -83,16 +90,18 @@ class Oracle(Selector):
         Raises:
             UserError: a target or source that was not measured.
         """
-        if not self.truth:
-            raise UserError("the oracle needs a measured matrix: scalearn matrix CONFIG makes one (--matrix)")
-        if target.name not in self.truth:
-            raise unknown("measured target", target.name, self.truth)
-        measured = self.truth[target.name]
+        if not self.ground_truth:
+            raise UserError(
+                "the oracle needs a measured matrix: scalearn measure-matrix CONFIG measures one (--matrix)"
+            )
+        if target.name not in self.ground_truth:
+            raise unknown("measured target", target.name, self.ground_truth)
+        measured = self.ground_truth[target.name]
         missing = next((source.name for source in sources if source.name not in measured), None)
         if missing:
             raise unknown(f"measured source for '{target.name}'", missing, measured)
         return [measured[source.name] for source in sources]
 
-    def with_truth(self, truth: Truth) -> Selector:
+    def with_ground_truth(self, ground_truth: GroundTruth) -> Selector:
         """An oracle of these measurements."""
-        return Oracle(truth)
+        return Oracle(ground_truth)

@@ -19,7 +19,10 @@ from tasksel.tasks.task import Task
 
 
 class Candidate(Protocol):
-    """What can be ranked: a named task with the rows that were drawn from it, and a folder for what is computed of it."""
+    """What can be ranked: a named task with a draw of its rows, and a folder for what is computed of it.
+
+    A pool's `Source` is one, and so is `TaskCandidate`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -37,11 +40,15 @@ class Candidate(Protocol):
     def folder(self) -> Path | None: ...
     @property
     def trained(self) -> AdapterCheckpoint | None:
-        """Its adapter, where one was trained already."""
+        """Its trained adapter; None where there is none yet."""
 
 
 class TaskOnBase:
-    """A candidate on a base model. What is computed of it is kept in its folder, where it has one."""
+    """A candidate on a base model: what selectors read of a target or a source.
+
+    Rows, adapter and embeddings are loaded or computed when first asked for; adapter and embeddings are kept in the candidate's folder,
+    where it has one.
+    """
 
     def __init__(self, candidate: Candidate, base: Base) -> None:
         self.candidate, self.base = candidate, base
@@ -66,7 +73,7 @@ class TaskOnBase:
         """Its task.
 
         Raises:
-            UserError: an adapter that came without its task.
+            UserError: an adapter that was added without its task.
         """
         if self.candidate.task is None:
             raise UserError(
@@ -87,34 +94,34 @@ class TaskOnBase:
 
     @cached_property
     def trained(self) -> AdapterCheckpoint:
-        """Its trained adapter and head; one is trained on its rows where there is none.
+        """Its trained adapter and head; trained on its rows where there is none.
 
         Raises:
-            UserError: none, and no folder to keep one in.
+            UserError: there is none, and no folder to keep one in.
         """
         if self.candidate.trained is not None:
             return self.candidate.trained
         if self.folder is None:
-            raise UserError(f"'{self.name}' has no trained adapter, and no folder is given to keep one in (cache_dir)")
+            raise UserError(f"'{self.name}' has no trained adapter, and no folder to keep one in: give cache_dir")
         return train_adapter(self.task, self.data, self.base, self.folder / "trained", seed=self.seed)
 
     def embedding(self, embedder: Embedder, *, target: TaskOnBase | None = None) -> TaskEmbedding:
-        """Its embedding: read if it was made of the same rows, base, adapter and settings by this version; computed (and stored) otherwise.
+        """Its embedding: read where one of the same rows, base, adapter, settings and version is stored; computed (and stored) otherwise.
 
         Args:
-            target: the target of a ranking, whose rows are shown instead of its own to an embedder that declares it (`Embedder.inputs`).
+            target: the target of a ranking, whose rows are embedded instead of its own where the embedder declares it (`Embedder.inputs`).
         """
-        shown = target if target is not None and embedder.inputs == "target" else self
+        rows_of = target if target is not None and embedder.inputs == "target" else self
         trained = self.trained if embedder.needs == "adapter" else None
         path = None
         if self.folder:
-            path = self.folder / "embeddings" / f"{embedder.key}-seed{self.seed}-{shown.fingerprint}.safetensors"
+            path = self.folder / "embeddings" / f"{embedder.key}-seed{self.seed}-{rows_of.fingerprint}.safetensors"
         if path and path.is_file():
             stored = TaskEmbedding.load(path)
-            made_by = [stored.provenance.get(what) for what in ("base_fingerprint", "adapter", "version")]
-            if made_by == [self.base.fingerprint, trained and trained.fingerprint, version("scalearn")]:
+            computed_from = [stored.provenance.get(what) for what in ("base_fingerprint", "adapter", "version")]
+            if computed_from == [self.base.fingerprint, trained and trained.fingerprint, version("scalearn")]:
                 return stored
-        embedding = embedder.embed(shown.task, shown.data, self.base, seed=self.seed, trained=trained)
+        embedding = embedder.embed(rows_of.task, rows_of.data, self.base, seed=self.seed, trained=trained)
         if path:
             main_writes(embedding.save, path)
         return embedding
@@ -122,7 +129,12 @@ class TaskOnBase:
 
 @dataclass(frozen=True)
 class TaskCandidate:
-    """A bare task as a candidate: nothing of it needs to have been trained."""
+    """A task as a candidate, whether or not an adapter has been trained on it.
+
+    Attributes:
+        task: it. rows: training rows drawn; None takes all. seed: of that draw, and of what is trained and embedded.
+        data: the fingerprint of the rows, where it is known. folder: keeps adapter and embeddings. trained: its adapter, if there is one.
+    """
 
     task: Task
     rows: int | None = None

@@ -1,4 +1,4 @@
-"""Embedding space maps: what a source's training did to the base's embeddings, as one linear map (ESM, Schulte et al., EMNLP 2024, arXiv 2410.15148).
+"""Embedding space maps: how a source's training moves the base's embeddings, as one linear map (ESM, Schulte et al., EMNLP 2024, arXiv 2410.15148).
 
     x [n, d]  the base's embeddings of the source's own training rows      t [n, d]  the trained model's
     M, b = argmin |x M + b - t|^2 + lambda |M - I|^2                       lambda = ridge * |x - mean x|^2 / d
@@ -8,8 +8,8 @@ A map is computed once per source and stored beside it; a target then costs one 
 
 From the authors' code: one linear layer with a bias, fitted by mean squared error on the training rows of the source; the first token of RoBERTa and
 DistilBERT, the mean over tokens of sentence encoders (and the pooler's output of BERT, which no adapter trains: not offered); LogME with no intercept.
-Ours: the closed form, where theirs takes 10 epochs of AdamW (lr 1e-3, batch 32); the penalty on the distance from the identity, so that what
-the source's rows do not show stays as the base has it, where theirs starts at random and decays to 0; its strength. Measured (6-layer MiniLM, mnli's
+Ours: the closed form, where the code takes 10 epochs of AdamW (lr 1e-3, batch 32); the penalty on the distance from the identity, so that what
+the source's rows do not show stays as the base has it, where the code starts at random and decays to 0; its strength. Measured (6-layer MiniLM, mnli's
 adapter, 700 rows, first token), squared error over variance on unseen rows of mnli, banking77, sst2: no map 0.46 0.32 0.30; ridge 0.01 0.47 0.51 0.46;
 1 0.31 0.28 0.25; 10 0.32 0.27 0.25.
 """
@@ -27,57 +27,59 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import quiet
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
-from tasksel.selection.source_features import Pool, all_finite, labels_of, one_text, pooled, training_rows
+from tasksel.selection.source_features import Pooling, all_finite, labels_of, one_text, pooled, training_rows
 from tasksel.selection.transferability import logme
-from tasksel.training.predict import encode_split
 
 
 @dataclass(frozen=True)
 class Esm(Embedder, Selector):
     """Ranks sources by LogME of a target's base embeddings, each source's map applied. Needs adapters of the sources only.
 
-    It is a selector, and the embedder of its sources: a source's map is a `TaskEmbedding` (arrays `weight` [d, d], `bias` [d]), so its bytes and seconds are known: 2.4 MB at d = 768.
+    Use it for many sources: a target costs one forward pass in all, where `FeatureSelector` costs one per source. It is a selector, and the
+    embedder of its sources: a source's map is a `TaskEmbedding` (arrays `weight` [d, d], `bias` [d]; 2.4 MB at d = 768), with its seconds.
 
     Attributes:
         pool: a text's embedding: its first token's, or the mean over its tokens.
         ridge: strength of the penalty, in units of the embeddings' mean variance times the rows.
-        rows: of a task's training rows at most so many, a stratified draw by its seed.
+        rows: at most so many of a task's training rows, a stratified draw by its seed.
         max_length: tokens per text.
     """
 
     name: ClassVar[str] = "esm"
     needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
-    pool: Pool = "first"
+    pool: Pooling = "first"
     ridge: float = 1.0
     rows: int | None = None
     max_length: int = 64
 
     def __post_init__(self) -> None:
-        if self.pool not in get_args(Pool):
-            raise unknown("pool", self.pool, get_args(Pool))
+        if self.pool not in get_args(Pooling):
+            raise unknown("pool", self.pool, get_args(Pooling))
         if not self.ridge > 0:
             raise UserError(f"ridge={self.ridge}: choose a number above 0 (fewer rows than dimensions have no one map)")
 
-    def arrays(self, shown: TaskInput) -> dict[str, np.ndarray]:
+    def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """A source's map, from its training rows; each choice of a multiple choice row is a row.
 
         Raises:
             UserError: an adapter without a head or with NaN.
         """
-        split = training_rows(shown.data, rows=self.rows, seed=shown.seed)
-        encoded = _sequences(encode_split(split, shown.task, shown.base.tokenizer, max_length=self.max_length))
-        model = shown.trained.model(shown.base)
+        split = training_rows(task_input.data, rows=self.rows, seed=task_input.seed)
+        encoded = _sequences(
+            encode_split(split, task_input.task, task_input.base.tokenizer, max_length=self.max_length)
+        )
+        model = task_input.trained.model(task_input.base)
         model.active_head = None
         tuned, _ = pooled(model, encoded, pool=self.pool)
         model.set_active_adapters(None)  # the base again, without loading it twice
-        with quiet():  # the library warns in every batch that no adapter is active, which is what is wanted
+        with quiet():  # the library warns in every batch that no adapter is active, which is intended
             plain, _ = pooled(model, encoded, pool=self.pool)
-        all_finite(tuned, of=f"the adapter of '{shown.task.name}'")
+        all_finite(tuned, of=f"the adapter of '{task_input.task.name}'")
         weight, bias = fit_map(plain, tuned, ridge=self.ridge)
-        shown.record(rows=len(encoded))
+        task_input.record(rows=len(encoded))
         return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
 
     def observe(self, target: TaskOnBase) -> TaskEmbedding:
@@ -87,22 +89,26 @@ class Esm(Embedder, Selector):
             UserError: a multiple choice target.
         """
         one_text(target, "esm")
-        begun = time.perf_counter()
+        start = time.perf_counter()
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
         features, _ = pooled(target.base.model(), encoded, pool=self.pool)
         labels, _ = labels_of(target.task, split)
-        shown = TaskInput(target.task, target.data, target.base, target.seed)
-        shown.record(rows=len(encoded))
-        return self._embedding({"features": features, "labels": labels}, shown, seconds=time.perf_counter() - begun)
+        task_input = TaskInput(target.task, target.data, target.base, target.seed)
+        task_input.record(rows=len(encoded))
+        return self._embedding(
+            {"features": features, "labels": labels}, task_input, seconds=time.perf_counter() - start
+        )
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
-        """LogME of what a source's map `a` makes of the target's rows `b` (from `observe`).
+        """LogME of the target's rows `b` (from `observe`) under a source's map `a`.
 
         Raises:
-            UserError: made on different bases or with different settings; labels that LogME cannot use (with both names).
+            UserError: different bases or settings; labels that LogME cannot use (with both names).
         """
-        must_match(replace(a, arrays={}), replace(b, arrays={}))  # a map and rows: only what made them is alike
+        must_match(
+            replace(a, arrays={}), replace(b, arrays={})
+        )  # a map and rows share their provenance, not their arrays
         features, labels = b.arrays["features"].astype(np.float64), b.arrays["labels"]
         mapped = features @ a.arrays["weight"] + a.arrays["bias"]
         try:
@@ -136,7 +142,7 @@ class Esm(Embedder, Selector):
 
 
 def _sequences(encoded: Encoded) -> Encoded:
-    """Each sequence as a row of its own; labels do not matter here."""
+    """Every sequence as its own row; labels do not matter here."""
     if encoded.width == 1:
         return encoded
     ids = [[sequence] for row in encoded.ids for sequence in row]
@@ -155,11 +161,16 @@ def fit_map(x: np.ndarray, t: np.ndarray, *, ridge: float) -> tuple[np.ndarray, 
 
     Returns:
         M [d, d], b [d], float64
+
+    >>> x = np.random.default_rng(0).normal(size=(50, 3))
+    >>> weight, bias = fit_map(x, 2 * x + 1, ridge=1e-6)
+    >>> np.allclose(weight, 2 * np.eye(3), atol=1e-4), np.allclose(bias, 1, atol=1e-4)
+    (True, True)
     """
     x, t = x.astype(np.float64), t.astype(np.float64)
     d = x.shape[1]
     centred, change = x - x.mean(0), (t - x) - (t - x).mean(0)
     gram = centred.T @ centred
-    strength = ridge * np.trace(gram) / d or 1.0  # rows that are all alike say nothing: M = I
+    strength = ridge * np.trace(gram) / d or 1.0  # equal rows say nothing: M = I
     weight = np.eye(d) + np.linalg.solve(gram + strength * np.eye(d), centred.T @ change)
     return weight, t.mean(0) - x.mean(0) @ weight

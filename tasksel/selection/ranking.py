@@ -1,4 +1,4 @@
-"""A ranking of sources for a target: names in order, their scores, and their provenance.
+"""A ranking of sources for a target: names in order, scores, provenance.
 
 `rank` asks a selector (`tasksel.selection.selectors`) for one score per source and sorts by them.
 """
@@ -26,9 +26,9 @@ class Ranking:
     """Sources in order, best first.
 
     Attributes:
-        target: its name. names, scores: of the sources.
-        provenance: what made it: selector (`by`) and its key, base, rows, seed, seconds.
-        score_name: what the scores are, the head of their column.
+        target: name of the target. names, scores: of the sources.
+        provenance: selector (`by`) and its key, base, rows, seed, seconds.
+        score_name: what the scores are called, "score" or "similarity".
 
     >>> Ranking("rte", ("mnli", "cola"), (0.71, 0.62)).top(1)
     ['mnli']
@@ -41,7 +41,7 @@ class Ranking:
     score_name: ScoreName = "score"
 
     def top(self, k: int) -> list[str]:
-        """The k best names.
+        """The names of the k best sources.
 
         Raises:
             UserError: k is below 1 or larger than the ranking.
@@ -84,37 +84,36 @@ def rank(
     include_target: bool = False,
     cache_dir: Path | None = None,
 ) -> Ranking:
-    """Ranks sources for a target.
+    """Ranks sources for a target, best first; use it to choose what to transfer from.
 
     Args:
-        sources: a pool, or any tasks (for which nothing has to be trained, but by selectors that read the sources' adapters).
-        by: a selector's name (`tasksel.selection.selectors.SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
+        sources: a pool, or any tasks; only selectors that read the sources' adapters need trained ones.
+        by: a selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
         base: the base model; by default the pool's own.
-        rows, seed: the draw of the target's training rows (and of bare tasks'), and the seed of the embedding.
+        rows: at most so many training rows of the target and of bare tasks.
+        seed: of their draw, and of their embeddings.
         include_target: keep a source of the target's own name.
-        cache_dir: a folder for what is computed of the target (and of bare tasks), so that it is computed once.
+        cache_dir: keeps what is computed of the target and of bare tasks, so that it is computed once.
 
     Raises:
         UserError: no sources, a source without what the selector needs, an unknown selector.
 
-    Example (needs the packaged MiniLM):
-        ranking = ts.rank(ts.get_task("entail_travel"), ts.find_tasks(), by="vocabulary", rows=100)
-        ranking.top(3)
+    >>> ranking = ts.rank(ts.get_task("entail_travel"), ts.find_tasks(), by="vocabulary", rows=100)  # doctest: +SKIP
+    >>> ranking.top(3)  # doctest: +SKIP
     """
-    selector = as_selector(by)
-    chosen_base: str | Base = base if base is not None else getattr(sources, "base", "minilm")
-    model = load_base(chosen_base) if isinstance(chosen_base, str) else chosen_base
+    selector, model = as_selector(by), _base_of(sources, base)
 
-    def bare(task: Task) -> TaskCandidate:
+    def candidate(task: Task) -> TaskCandidate:
         return TaskCandidate(task, rows, seed, folder=cache_dir and cache_dir / task.name)
 
-    candidates = [bare(source) if isinstance(source, Task) else source for source in sources]
-    candidates = [source for source in candidates if include_target or source.name != target.name]
+    every = [candidate(source) if isinstance(source, Task) else source for source in sources]
+    candidates = [source for source in every if include_target or source.name != target.name]
     if not candidates:
         hint = "" if include_target else " (a source of its own name does not count)"
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
-    begun = time.perf_counter()
-    scores = selector.scores(TaskOnBase(bare(target), model), [TaskOnBase(source, model) for source in candidates])
+    names = [source.name for source in candidates]
+    start = time.perf_counter()
+    scores = selector.scores(TaskOnBase(candidate(target), model), [TaskOnBase(source, model) for source in candidates])
     provenance = {
         "by": selector.name,
         "key": selector.key,
@@ -122,19 +121,27 @@ def rank(
         "base_fingerprint": model.fingerprint,
         "rows": rows,
         "seed": seed,
-        "seconds": time.perf_counter() - begun,
+        "seconds": time.perf_counter() - start,
     }
-    names = [source.name for source in candidates]
-    return in_order(target.name, names, scores, provenance, selector.score_name)
+    return ranking_from_scores(target.name, names, scores, provenance, selector.score_name)
 
 
-def in_order(
+def _base_of(sources: object, base: str | Base | None) -> Base:
+    """The base model: as chosen, else the pool's own, else "minilm"."""
+    chosen: str | Base = base if base is not None else getattr(sources, "base", "minilm")
+    return load_base(chosen) if isinstance(chosen, str) else chosen
+
+
+def ranking_from_scores(
     target: str, names: Sequence[str], scores: Sequence[float], provenance: dict[str, Any], score_name: ScoreName
 ) -> Ranking:
-    """The ranking that scores make; equal ones stand in name order.
+    """Sorts sources by their scores, best first; equal ones by name.
 
     Raises:
         UserError: a score that is not a number.
+
+    >>> ranking_from_scores("rte", ["cola", "mnli"], [0.2, 0.9], {"by": "text"}, "similarity").names
+    ('mnli', 'cola')
     """
     for name, score in zip(names, scores, strict=True):
         if math.isnan(score):

@@ -1,8 +1,8 @@
 """Every selector by name: one score per source for a target; larger means "will help more".
 
-embeddings      how near the source's embedding lies to the target's        (tasksel.embeddings)
+embeddings      similarity of the source's embedding to the target's        (tasksel.embeddings)
 features        how well the source's model explains the target's labels    (tasksel.selection.source_features, tasksel.selection.esm)
-baselines       random, size, kind, oracle                                  (here: nothing is embedded)
+baselines       random, size, kind, oracle                                  (tasksel.selection.baselines)
 a+b             the reciprocal-rank fusion of any of them:  sum over selectors of 1 / (60 + rank)
 """
 
@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 import yaml
 
 from tasksel.display.progress import bar
-from tasksel.embeddings import EMBEDDERS, check_settings
 from tasksel.embeddings.base import Embedder, Needs
+from tasksel.embeddings.embedders import EMBEDDERS, check_settings
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
-from tasksel.selection.base import ScoreName, SelectionCost, Selector, Truth
-from tasksel.selection.baselines import Oracle, Plain, Random, kind, size
+from tasksel.selection.base import GroundTruth, ScoreName, SelectionCost, Selector
+from tasksel.selection.baselines import Oracle, Random, TaskBaseline, same_kind, source_size
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm
 from tasksel.selection.source_features import FeatureSelector
@@ -30,7 +30,7 @@ from tasksel.selection.source_features import FeatureSelector
 
 @dataclass(frozen=True)
 class EmbeddingSelector(Selector):
-    """Ranks by an embedder's similarity. An embedder whose `inputs` is "target" is shown the target's rows for every source.
+    """Ranks by an embedder's similarity. Where the embedder's `inputs` is "target", every source is embedded from the target's rows.
 
     Attributes:
         embedder: with its settings.
@@ -63,38 +63,42 @@ class EmbeddingSelector(Selector):
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The similarity of each source's embedding to the target's."""
-        embedded = target.embedding(self.embedder, target=target)
+        target_embedding = target.embedding(self.embedder, target=target)
         embeddings = []
         with bar("embed sources", len(sources)) as advance:
             for source in sources:
                 embeddings.append(source.embedding(self.embedder, target=target))
                 advance(source.name)
-        return self.embedder.similarities(embeddings, embedded)
+        return self.embedder.similarities(embeddings, target_embedding)
 
     def cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase], seconds: float) -> SelectionCost:
-        """The seconds that the embeddings record, whenever they were made; the training of a target's adapter counts where one is needed.
+        """The seconds recorded in the embeddings, whenever they were computed; training the target's adapter counts where one is needed.
 
-        Sources that are embedded from the target's rows are embedded anew for every target, so they are the target's cost.
+        Sources that are embedded from the target's rows are embedded again for every target, so they are the target's cost.
         """
         embeddings = [source.embedding(self.embedder, target=target) for source in sources]
         per_source = sum(embedding.provenance["seconds"] for embedding in embeddings) / len(embeddings)
         size = round(sum(embedding.nbytes for embedding in embeddings) / len(embeddings))
-        own = target.embedding(self.embedder, target=target).provenance["seconds"]
-        own += target.trained.seconds if self.target_needs == "adapter" else 0.0
+        seconds = target.embedding(self.embedder, target=target).provenance["seconds"]
+        seconds += target.trained.seconds if self.target_needs == "adapter" else 0.0
         if self.embedder.inputs == "target":
-            return SelectionCost(own + per_source * len(embeddings), 0.0, size)
-        return SelectionCost(own, per_source, size)
+            return SelectionCost(seconds + per_source * len(embeddings), 0.0, size)
+        return SelectionCost(seconds, per_source, size)
 
 
 @dataclass(frozen=True)
 class Fused(Selector):
-    """Reciprocal-rank fusion of several selectors; their order does not matter."""
+    """Reciprocal-rank fusion of several selectors; their order does not matter.
+
+    >>> get_selector("text+leep").parts[1].name
+    'leep'
+    """
 
     parts: tuple[Selector, ...]
 
     @property
     def name(self) -> str:
-        """The parts' names, sorted, joined by "+"."""
+        """The names of the parts, sorted and joined by "+"."""
         return "+".join(sorted(part.name for part in self.parts))
 
     @property
@@ -123,15 +127,15 @@ class Fused(Selector):
         total = SelectionCost(seconds, source_seconds, sum(cost.bytes for cost in costs))
         return reciprocal_rank_fusion(scores), total
 
-    def with_truth(self, truth: Truth) -> Selector:
-        """The fusion of the parts with what was measured."""
-        return Fused(tuple(part.with_truth(truth) for part in self.parts))
+    def with_ground_truth(self, ground_truth: GroundTruth) -> Selector:
+        """The fusion of the parts, oracles among them with this ground truth."""
+        return Fused(tuple(part.with_ground_truth(ground_truth) for part in self.parts))
 
 
-def _by_embedding(name: str, make: Callable[..., Embedder]) -> Callable[..., Selector]:
-    """Makes the selector that ranks by an embedder; it takes the embedder's settings."""
+def _embedding_selector(name: str, make: Callable[..., Embedder]) -> Callable[..., Selector]:
+    """A constructor of the selector that ranks by an embedder; it takes the embedder's settings."""
 
-    @wraps(make, assigned=(), updated=())  # its signature, by which settings are checked
+    @wraps(make, assigned=(), updated=())  # keeps the signature, by which settings are checked
     def selector(**settings: Any) -> Selector:
         return EmbeddingSelector(make(**settings), name)
 
@@ -139,14 +143,19 @@ def _by_embedding(name: str, make: Callable[..., Embedder]) -> Callable[..., Sel
 
 
 SELECTORS: Mapping[str, Callable[..., Selector]] = {
-    **{name: _by_embedding(name, make) for name, make in EMBEDDERS.items()},
+    **{name: _embedding_selector(name, make) for name, make in EMBEDDERS.items()},
     **{name: partial(FeatureSelector, name) for name in ("logme", "leep", "nce", "knn", "probe")},
     "esm": Esm,
     "random": Random,
-    "size": partial(Plain, "size", size),
-    "kind": partial(Plain, "kind", kind),
+    "size": partial(TaskBaseline, "size", source_size),
+    "kind": partial(TaskBaseline, "kind", same_kind),
     "oracle": Oracle,
 }
+"""Constructors of selectors by name; each takes its settings by keyword.
+
+>>> sorted(SELECTORS)[:3]
+['conductance', 'conductance-absolute', 'conductance-target']
+"""
 
 
 def get_selector(name: str, **settings: Any) -> Selector:
@@ -154,7 +163,7 @@ def get_selector(name: str, **settings: Any) -> Selector:
 
     Args:
         name: one of `SELECTORS`, or several joined by "+".
-        settings: of the method, by keyword.
+        settings: of the selector, by keyword.
 
     Raises:
         UserError: unknown name or setting (with the nearest one).
@@ -165,11 +174,11 @@ def get_selector(name: str, **settings: Any) -> Selector:
     'text+vocabulary'
     """
     if "+" in name and not all(name.split("+")):
-        raise UserError(f"'{name}': a name stands on both sides of a +, as in text+vocabulary")
+        raise UserError(f"'{name}': needs a name on both sides of each +, as in text+vocabulary")
     if "+" in name:
         if settings:
             raise UserError(
-                f"settings {', '.join(settings)}: '{name}' fuses several selectors and takes none; rank by one of them"
+                f"settings {', '.join(settings)}: '{name}' fuses several selectors and takes no settings; rank by one of them"
             )
         return Fused(tuple(get_selector(part) for part in name.split("+")))
     if name not in SELECTORS:

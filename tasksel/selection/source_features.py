@@ -1,12 +1,12 @@
-"""A source's model run on a target's rows, and how well what it computes explains the target's labels.
+"""Selectors that run each source's model on the target's rows and score how well its outputs explain the target's labels.
 
     features        [n, d]  the last hidden state of each row's first token, which is what the heads see
-    probabilities   [n, Z]  what the source's own head gives to its classes (`source_classes`)
+    probabilities   [n, Z]  the source's own head over its own classes (`source_classes`)
     score           a measure of `tasksel.selection.transferability` on either; one run of a source's model serves all five
 
 n are the target's training rows, train and dev together. As in the code of Schulte et al. (EMNLP 2024): softmax of the source's logits, the largest one as its
-label. Ours: the first token for every architecture (theirs takes the pooler's output of a BERT, which no adapter trains), and what the heads
-without classes count as, which theirs leaves out. Needs adapters of the sources only: of the target nothing is trained.
+label. Ours: the first token for every architecture (the code takes the pooler's output of a BERT, which no adapter trains), and what heads
+without classes count as, which the code leaves out. Needs adapters of the sources only: of the target nothing is trained.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.processes import accelerator
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
@@ -36,13 +36,12 @@ from tasksel.storage.atomic import value_hash
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, stratified
 from tasksel.tasks.task import Task
-from tasksel.training.predict import encode_split
 
 Measure = Literal["logme", "leep", "nce", "knn", "probe"]
-Pool = Literal["first", "mean"]
+Pooling = Literal["first", "mean"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-HEADS = ("classification", "multilabel_classification")  # the heads that give a text logits of its own
-KEPT, KEPT_ROWS = 64, 2000  # runs that are remembered, and their rows: 64 x 2,000 x 768 numbers are 400 MB
+HEADS = ("classification", "multilabel_classification")  # heads that give each text its own logits
+CACHED_PASSES, CACHED_ROWS = 64, 2000  # 64 x 2,000 x 768 numbers are 400 MB
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,14 @@ class FeatureSelector(Selector):
     """Ranks sources by how well what their models compute explains the target's labels.
 
     Attributes:
-        measure: "logme", "knn" and "probe" of the features, "leep" and "nce" of what the source's own head says.
-        rows: of the target's training rows at most so many, a stratified draw by its seed.
+        measure: "logme", "knn" and "probe" of the features, "leep" and "nce" of the source's own class probabilities.
+        rows: at most so many of the target's training rows, a stratified draw by its seed; None takes all.
         max_length: tokens per text.
+
+    Use it where the sources are trained and the target has labels: of the target nothing is trained.
+
+    >>> FeatureSelector("logme", rows=200).needs, FeatureSelector("logme").target_needs
+    ('adapter', 'data')
     """
 
     measure: Measure
@@ -82,7 +86,7 @@ class FeatureSelector(Selector):
                 that the measure cannot use (named).
         """
         self._check(target)
-        split, encoded = self._shown(target)
+        split, encoded = self._training_rows(target)
         scores = []
         with bar(f"run sources on {target.name}", len(sources)) as advance:
             for source in sources:
@@ -97,18 +101,20 @@ class FeatureSelector(Selector):
 
     def run_seconds(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> float:
         """The seconds of the sources' runs on the target's rows, which all measures share."""
-        _, encoded = self._shown(target)
+        _, encoded = self._training_rows(target)
         return sum(run_source(source.trained, target.base, encoded).seconds for source in sources)
 
     def cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase], seconds: float) -> SelectionCost:
-        """At least the seconds of the sources' runs, though another measure may have made them; the sources' adapters are kept."""
+        """At least the seconds of the sources' forward passes, even if another measure has computed them; the sources' adapters are kept."""
         return super().cost(target, sources, max(seconds, self.run_seconds(target, sources)))
 
-    def _shown(self, target: TaskOnBase) -> tuple[Split, Encoded]:
+    def _training_rows(self, target: TaskOnBase) -> tuple[Split, Encoded]:
+        """The target's rows that are explained, and their token ids."""
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         return split, encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
 
     def _check(self, target: TaskOnBase) -> None:
+        """Refuses a target that the measure cannot score."""
         if target.task.kind == "regression" and self.measure in ("leep", "nce"):
             raise UserError(
                 f"{self.measure} compares classes, and target '{target.name}' is a regression: choose logme, knn or probe"
@@ -157,7 +163,7 @@ def labels_of(task: Task, split: Split) -> tuple[np.ndarray, bool]:
 
 
 def all_finite(*arrays: np.ndarray, of: str) -> None:
-    """Refuses what a broken adapter gives.
+    """Refuses the outputs of a broken adapter.
 
     Raises:
         UserError: NaN or infinity in an array, with whose it is.
@@ -168,7 +174,11 @@ def all_finite(*arrays: np.ndarray, of: str) -> None:
 
 @dataclass(frozen=True)
 class SourceOutput:
-    """What a source's model makes of a target's rows: features [n, d]; probabilities [n, Z] and classes [n] of its own head; the run's seconds."""
+    """What a source's model computes of a target's rows.
+
+    Attributes:
+        features: [n, d]. probabilities: [n, Z], of the source's own classes. classes: [n], the likeliest one. seconds: of the forward pass.
+    """
 
     features: np.ndarray
     probabilities: np.ndarray
@@ -177,19 +187,19 @@ class SourceOutput:
 
 
 def run_source(trained: AdapterCheckpoint, base: Base, encoded: Encoded) -> SourceOutput:
-    """What a trained adapter and its head make of encoded rows; the last runs are remembered for as long as the process lives.
+    """Features and class probabilities of encoded rows by a trained adapter and its head; the last ones are cached in the process.
 
     Raises:
         UserError: no head beside the adapter, or files that do not fit the base.
     """
     key = value_hash([str(trained.folder), trained.fingerprint, base.fingerprint, encoded.ids, encoded.types])
-    run = _Run(key, trained, base, encoded)
-    return _run(run) if len(encoded) <= KEPT_ROWS else _run.__wrapped__(run)
+    request = _ForwardPass(key, trained, base, encoded)
+    return _forward(request) if len(encoded) <= CACHED_ROWS else _forward.__wrapped__(request)
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A run of a model, equal to every other one of the same adapter, base and token ids."""
+class _ForwardPass:
+    """A forward pass to compute, equal to every other one of the same adapter, base and token ids."""
 
     key: str
     trained: AdapterCheckpoint = field(compare=False)
@@ -197,15 +207,15 @@ class _Run:
     encoded: Encoded = field(compare=False)
 
 
-@lru_cache(maxsize=KEPT)
-def _run(run: _Run) -> SourceOutput:
-    begun = time.perf_counter()
-    model = run.trained.model(run.base)
+@lru_cache(maxsize=CACHED_PASSES)
+def _forward(request: _ForwardPass) -> SourceOutput:
+    start = time.perf_counter()
+    model = request.trained.model(request.base)
     head = model.heads[model.active_head].config
-    if head["head_type"] not in HEADS:  # one that wants several texts a row, or answers token by token
+    if head["head_type"] not in HEADS:  # one that needs several texts per row, or answers token by token
         model.active_head = None
-    features, logits = first_token(model, run.encoded)
-    return SourceOutput(features, *source_classes(head, logits), time.perf_counter() - begun)
+    features, logits = first_token(model, request.encoded)
+    return SourceOutput(features, *source_classes(head, logits), time.perf_counter() - start)
 
 
 def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -216,10 +226,14 @@ def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray
         none            theta = 1                                         z = 0                                    [ours]
 
     Several labels: a label is drawn at random, and is on or off; Z = 2c. None (a regression, multiple choice, a head of another kind): one class,
-    so that LEEP and NCE are -H(Y), which is what a source gets that says nothing, and the least that any can get.
+    so that LEEP and NCE are -H(Y), their least value, that of a source which says nothing.
 
     Args:
         head: the head's configuration in the `adapters` library. logits: [n, outputs], of heads that have classes.
+
+    >>> theta, z = source_classes({"head_type": "classification", "num_labels": 2}, np.array([[0.0, 0.0], [0.0, 9.0]]))
+    >>> theta.round(2).tolist(), z.tolist()
+    ([[0.5, 0.5], [0.0, 1.0]], [0, 1])
     """
     if head["head_type"] == "multilabel_classification":
         likely = expit(logits)
@@ -235,11 +249,11 @@ def first_token(model: Any, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def pooled(model: Any, encoded: Encoded, *, pool: Pool, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """The last hidden states, pooled over tokens, and what the active head makes of them; float32, in the order of the rows.
+def pooled(model: Any, encoded: Encoded, *, pool: Pooling, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """The last hidden states, pooled over tokens, and the active head's logits; float32, in the order of the rows.
 
     Args:
-        model: as it stands: its active adapter and head; without a head Z is 0.
+        model: runs with its active adapter and head; without a head Z is 0.
         encoded: one sequence per row.
         pool: the first token, or the mean over a sequence's tokens.
 
@@ -265,7 +279,7 @@ def pooled(model: Any, encoded: Encoded, *, pool: Pool, batch: int = 64) -> tupl
     return np.concatenate(hidden)[back], np.concatenate(logits).astype(np.float32)[back]
 
 
-def _pool(state: Tensor, mask: Tensor, pool: Pool) -> Tensor:
+def _pool(state: Tensor, mask: Tensor, pool: Pooling) -> Tensor:
     """[b, t, d] -> [b, d]"""
     if pool == "first":
         return state[:, 0]

@@ -1,11 +1,11 @@
-"""How well what a source model computes explains a target's labels: LogME, LEEP, NCE, nearest neighbours, a linear probe; larger is better.
+"""Transferability measures: how well a source model's outputs explain a target's labels (LogME, LEEP, NCE, kNN, linear probe); larger is better.
 
 features        [n, d]  one row per example of the target, as the source model sees it
 probabilities   [n, Z]  the source's own classes, predicted for the target's rows
 labels          [n] class indices, [n] numbers (regression=True), or [n, c] multi-hot
 
 Nothing is trained but the probe. A multi-hot label counts as the mean over its columns, each a task of two classes; columns with one
-value only say nothing and are left out [ours]. A column's chance level is that of its rarer value, so compare sources, not targets.
+value only are left out [ours]. A column's chance level is that of its rarer value, so compare sources, not targets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tasksel.errors import UserError
 
-CHUNK = 1024  # rows of the similarity matrix held at once
+CHUNK = 1024  # rows of the similarity matrix in memory at once
 
 
 def logme(features: np.ndarray, labels: np.ndarray, *, regression: bool = False) -> float:
@@ -40,6 +40,10 @@ def logme(features: np.ndarray, labels: np.ndarray, *, regression: bool = False)
 
     Raises:
         UserError: fewer than 2 rows, lengths that differ, NaN, constant features, labels of one value.
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> logme(np.array([[-1.0], [-1.1], [1.0], [1.1]]), labels) > logme(np.array([[-1.0], [1.0], [-1.1], [1.1]]), labels)
+    True
     """
     features, labels = _features(features, labels), _labels(labels, regression=regression)
     left, singular, _ = np.linalg.svd(features, full_matrices=False)
@@ -88,7 +92,10 @@ def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:
         probabilities: theta [n, Z], each row sums to 1.
 
     Raises:
-        UserError: fewer than 2 rows, lengths that differ, labels of one class, rows that are no probabilities.
+        UserError: fewer than 2 rows, lengths that differ, labels of one class, rows that are not probabilities.
+
+    >>> round(leep(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])), 3)  # the source's classes decide the labels
+    0.0
     """
     theta, labels = _probabilities(probabilities, labels), _labels(labels)
 
@@ -111,7 +118,10 @@ def nce(source_labels: np.ndarray, labels: np.ndarray) -> float:
         source_labels: [n] class indices: what the source model predicts for the target's rows.
 
     Raises:
-        UserError: fewer than 2 rows, lengths that differ, source labels that are no indices, labels of one class.
+        UserError: fewer than 2 rows, lengths that differ, source labels that are not indices, labels of one class.
+
+    >>> round(nce(np.array([0, 0, 0, 0]), np.array([0, 1, 0, 1])), 3)  # the source says nothing: -H(Y) = -log 2
+    -0.693
     """
     source = np.asarray(source_labels)
     if source.ndim != 1 or source.dtype.kind not in "iub":
@@ -130,12 +140,15 @@ def nce(source_labels: np.ndarray, labels: np.ndarray) -> float:
 
 
 def knn(features: np.ndarray, labels: np.ndarray, *, k: int = 5, regression: bool = False) -> float:
-    """What the k nearest other rows by cosine say of each row: leave-one-out accuracy, or R^2 of their mean value [ours].
+    """Leave-one-out accuracy of the k nearest other rows by cosine, or R^2 of their mean value [ours].
 
     The most frequent class wins; of equally frequent ones that with the nearest member. Of equally near rows the first is the nearer.
 
     Raises:
         UserError: k is not 1 to n - 1; else as `logme`.
+
+    >>> knn(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]), np.array([0, 0, 1, 1]), k=1)
+    1.0
     """
     features, labels = _features(features, labels), _labels(labels, regression=regression)
     if not 1 <= k < len(features):
@@ -172,10 +185,13 @@ def linear_probe(
     """Cross-validated accuracy of a logistic regression on standardised features, or R^2 of a ridge regression [ours].
 
     Folds are drawn by `seed`, stratified for classes; scikit-learn's own strength of the L2 penalty (C = 1, alpha = 1). Two classes must have two
-    rows, so that training never sees one class alone; columns of a multi-hot label that have not are left out.
+    rows each, so that training never sees one class alone; columns of a multi-hot label without them are left out.
 
     Raises:
         UserError: folds below 2, above the rows of the largest class, or above n / 2 (regression); else as `logme`.
+
+    >>> linear_probe(np.array([[-1.0], [-1.1], [-1.2], [1.0], [1.1], [1.2]]), np.array([0, 0, 0, 1, 1, 1]), folds=3)
+    1.0
     """
     features, labels = _features(features, labels), _labels(labels, regression=regression, fewest=2)
 
@@ -204,7 +220,7 @@ def _informative(labels: np.ndarray, fewest: int = 1) -> np.ndarray:
 
 
 def _features(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Features as float64 [n, d], refused where they cannot say anything."""
+    """Features as float64 [n, d], refused where they are not finite or all rows are equal."""
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or not features.shape[1]:
         raise UserError(f"features of shape {list(features.shape)}: give [rows, dimensions]")
@@ -216,6 +232,7 @@ def _features(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Probabilities as float64 [n, Z], refused where a row does not sum to 1."""
     theta = np.asarray(probabilities, dtype=np.float64)
     if theta.ndim != 2:
         raise UserError(f"probabilities of shape {list(theta.shape)}: give [rows, source classes]")
@@ -225,7 +242,7 @@ def _probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if wrong.any():
         row = int(wrong.argmax())
         raise UserError(
-            f"{wrong.sum()} rows are no probabilities, the first is row {row} (smallest {theta[row].min():.4g}, sum {theta[row].sum():.4g}): each row must be 0 or more and sum to 1"
+            f"{wrong.sum()} rows are not probabilities, the first is row {row} (smallest {theta[row].min():.4g}, sum {theta[row].sum():.4g}): each row must be 0 or more and sum to 1"
         )
     return theta
 
@@ -264,6 +281,7 @@ def _labels(labels: np.ndarray, *, regression: bool = False, fewest: int = 1) ->
 
 
 def _numbers(labels: np.ndarray) -> np.ndarray:
+    """The labels of a regression as float64 [n]."""
     if labels.ndim != 1 or labels.dtype.kind not in "iubf":
         raise UserError(
             f"labels of shape {list(labels.shape)} and type {labels.dtype}: a regression needs [rows] numbers"
@@ -276,6 +294,7 @@ def _numbers(labels: np.ndarray) -> np.ndarray:
 
 
 def _multi_hot(labels: np.ndarray, fewest: int) -> np.ndarray:
+    """Multi-hot labels as int [n, c]."""
     if not np.isin(labels, (0, 1)).all():
         raise UserError("labels in two dimensions are multi-hot: every value must be 0 or 1")
     labels = labels.astype(int)

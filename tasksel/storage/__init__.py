@@ -1,1 +1,1 @@
-"""Whole files, JSON lines, frozen records, provenance. Imports `errors` alone."""
+"""Files that are whole or not there, lines of JSON, frozen values, provenance; imports from `processes` down."""

@@ -1,4 +1,4 @@
-"""The built-in suite: generated English tasks, some of them related by construction; the default where no data is named.
+"""The built-in suite: generated English tasks that are related in known ways, the default when neither hub nor data is at hand.
 
     opinions   praise and blame under negation and contrast: three reviews, a rating, a list of complaints
     pairs      does the second sentence follow from, repeat or resemble the first?
@@ -6,8 +6,8 @@
     questions  what kind of answer is asked for?
     endings    what happened next?
 
-A task is a row of values over one generator; related tasks are rows of the same generator over disjoint nouns, so that
-what transfers from one to the other is the skill. Words are drawn alike for every label: no single word reveals it.
+A task is a row of values over one generator; related tasks are rows of the same generator over disjoint nouns, so that what
+carries over from one to the other is the skill. Words are drawn alike for every label: no single word gives it away.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from tasksel.errors import unknown
 from tasksel.tasks import builtin_words as words
-from tasksel.tasks.task import DEFAULT_METRIC, BuiltinSource, Kind, Task
+from tasksel.tasks.infer import DEFAULT_METRIC
+from tasksel.tasks.task import BuiltinSource, Kind, Task
 
 Row = dict[str, Any]
 Draw = Callable[
@@ -169,9 +170,9 @@ def _similarity(rng: Random, turn: int) -> Row:
     same = set(rng.sample(range(4), turn % 5))
     first, second = [], []
     for place, table in enumerate(tables):
-        phrases, others = rng.sample(table, 2)
-        first.append(rng.choice(phrases))
-        second.append(rng.choice(phrases if place in same else others))
+        same_meaning, other_meaning = rng.sample(table, 2)
+        first.append(rng.choice(same_meaning))
+        second.append(rng.choice(same_meaning if place in same else other_meaning))
     score = float(sum(weights[place] for place in same))
     return {"sentence1": _sentence(" ".join(first)), "sentence2": _sentence(" ".join(second)), "label": score}
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.tasks.files import Row, need_columns, template_columns
-from tasksel.tasks.task import HubSource, Task
+from tasksel.tasks.row_sources import HubSource
+
+if TYPE_CHECKING:
+    from tasksel.tasks.task import Task
 
 
 @dataclass(frozen=True)

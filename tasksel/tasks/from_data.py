@@ -11,31 +11,39 @@ Every row in memory is checked before it is stored, so that an error names the r
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasksel.display.progress import say
-from tasksel.errors import UserError, unknown
+from tasksel.errors import UserError, one_line, unknown
 from tasksel.tasks.examples import to_split
 from tasksel.tasks.files import ENDINGS, Row, read_rows
 from tasksel.tasks.hub import COMMIT, held_commit, load_hub, plain_rows
 from tasksel.tasks.in_memory import Container, Table, container_of, read_table
-from tasksel.tasks.infer import Columns, declared_kind, feature_type, infer_shape
-from tasksel.tasks.sources import FileSource, HubSource
+from tasksel.tasks.infer import DEFAULT_METRIC, Columns, declared_kind, feature_type, infer_shape
+from tasksel.tasks.row_sources import FileSource, HubSource
 from tasksel.tasks.stored_rows import keep_text, rows_path, rows_text
-from tasksel.tasks.task import DEFAULT_METRIC, Task
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `Task` hands itself over: it stands above this file
     from datasets import Dataset
+
+    from tasksel.tasks.task import Task
 
 HUB_ID = re.compile(r"[\w-]+|[\w.-]+/[\w.-]+")
 SPLIT_NAMES = ("train", "validation", "test")
 
 
 def task_from_file(
-    path: str | Path, columns: Columns, *, validation: str | Path | None, name: str | None, metric: str | None
+    cls: type[Task],
+    path: str | Path,
+    columns: Columns,
+    *,
+    validation: str | Path | None,
+    name: str | None,
+    metric: str | None,
 ) -> Task:
     """See `Task.from_file`."""
     if validation is not None and container_of(validation) != "path":
@@ -46,11 +54,63 @@ def task_from_file(
     files = {"train": str(Path(path).resolve())}
     if validation:
         files["validation"] = str(Path(validation).resolve())
-    return _task(columns, shape, FileSource(files=files), name=name or slug(Path(path).stem), metric=metric)
+    return _task(cls, columns, shape, FileSource(files=files), name=name or slug(Path(path).stem), metric=metric)
+
+
+def task_from_folder(cls: type[Task], folder: Path) -> Task:
+    """The task of a folder that holds `task.json` and one file a split.
+
+    Raises:
+        UserError: no `task.json`, a broken one, or no training file.
+    """
+    card = folder / "task.json"
+    try:
+        described = json.loads(card.read_text(encoding="utf-8"))
+        files = {
+            split: str(path.resolve())
+            for split in SPLIT_NAMES
+            for ending in ("jsonl", "csv", "tsv", "parquet")
+            if (path := folder / f"{split}.{ending}").is_file()
+        }
+        kind = described["kind"]
+        if "train" not in files:
+            raise UserError("no training file beside it; give train.jsonl (or .csv, .tsv, .parquet)")
+        choices = "choices" if kind == "multiple_choice" else None
+        return cls(
+            name=described["name"],
+            suite=described.get("suite", "own"),
+            kind=kind,
+            text=_texts(tuple(name for name in described["text_fields"] if name != choices)),
+            choices=choices,
+            num_choices=described.get("num_choices") or (described.get("num_labels") if choices else None),
+            label=described.get("label_field", "label"),
+            labels=() if kind in ("regression", "multiple_choice") else tuple(described["label_names"]),
+            metric=described.get("metric") or DEFAULT_METRIC[kind],
+            source=FileSource(files=files),
+            licence=described.get("upstream_licence") or described.get("licence") or "not stated",
+            note=described.get("note") or "",
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: no task.json there; a task folder holds task.json and train.jsonl") from error
+    except UserError as error:
+        raise UserError(f"{card}: {error}") from error
+    except (KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{card}: not a task description ({type(error).__name__}: {one_line(error)})") from error
+
+
+def _texts(fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Three text fields become two: what follows the first joins it, as a question joins its passage."""
+    return fields if len(fields) < 3 else ("{" + "} {".join(fields[:-1]) + "}", fields[-1])
 
 
 def task_from_memory(
-    splits: Mapping[str, Any], columns: Columns, *, name: str, metric: str | None, folder: str | Path | None
+    cls: type[Task],
+    splits: Mapping[str, Any],
+    columns: Columns,
+    *,
+    name: str,
+    metric: str | None,
+    folder: str | Path | None,
 ) -> Task:
     """A task over rows in memory, by split; see `Task.from_pandas`, `from_dicts` and `from_dataset`.
 
@@ -64,7 +124,7 @@ def task_from_memory(
     texts = {split: rows_text(table.rows) for split, table in tables.items()}
     paths = {split: rows_path(text, folder) for split, text in texts.items()}
     source = FileSource(files={split: str(path) for split, path in paths.items()})
-    task = _task(columns, shape, source, name=name, metric=metric)
+    task = _task(cls, columns, shape, source, name=name, metric=metric)
     for table in tables.values():
         to_split(task, table.rows)
     for split, path in paths.items():
@@ -85,6 +145,7 @@ def _same_names(tables: Mapping[str, Table]) -> None:
 
 
 def task_from_dataset(
+    cls: type[Task],
     data: Any,
     columns: Columns,
     *,
@@ -106,7 +167,7 @@ def task_from_dataset(
         if splits is not None:
             raise UserError(f"task '{name}': splits= picks from a DatasetDict, given a Dataset; use validation=")
         picked = with_validation(data, validation)
-    return task_from_memory(picked, columns, name=name, metric=metric, folder=folder)
+    return task_from_memory(cls, picked, columns, name=name, metric=metric, folder=folder)
 
 
 def with_validation(train: Any, validation: Any) -> dict[str, Any]:
@@ -130,7 +191,13 @@ def need_container(data: Any, container: Container, constructor: str) -> None:
 
 
 def task_from_hub(
-    source: HubSource, columns: Columns, *, splits: Mapping[str, str] | None, name: str, metric: str | None
+    cls: type[Task],
+    source: HubSource,
+    columns: Columns,
+    *,
+    splits: Mapping[str, str] | None,
+    name: str,
+    metric: str | None,
 ) -> Task:
     """See `Task.from_hub`."""
     where = f"task '{name}', hub id '{source.path}'"
@@ -143,7 +210,7 @@ def task_from_hub(
         if column not in train.column_names:
             raise unknown("column", column, train.column_names, where)
     pinned_source = source.model_copy(update={"splits": picked, "revision": pinned})
-    return _task(columns, _hub_shape(train, columns, where), pinned_source, name=name, metric=metric)
+    return _task(cls, columns, _hub_shape(train, columns, where), pinned_source, name=name, metric=metric)
 
 
 def _hub_shape(train: Dataset, columns: Columns, where: str) -> dict[str, Any]:
@@ -184,12 +251,12 @@ def pick_splits(known: Iterable[str], splits: Mapping[str, str] | None, where: s
     return picked
 
 
-def task_from_data(data: Any, options: dict[str, Any]) -> Task:
-    """See `Task.from_data`: calls the constructor that reads `data` with these options."""
+def task_from_data(cls: type[Task], data: Any, options: dict[str, Any]) -> Task:
+    """See `Task.from_data`: the constructor for what `data` is, called with the options that it has."""
     options = {name: value for name, value in options.items() if value is not None}
     if container_of(data) == "dict":
         data, options = _from_splits(data, options)
-    constructor = _constructor(data)
+    constructor = _constructor(cls, data)
     parameters = list(inspect.signature(constructor).parameters.values())[1:]  # the first one is the data
     for option in options:
         if option not in (known := [parameter.name for parameter in parameters]):
@@ -215,14 +282,14 @@ def _from_splits(splits: Mapping[str, Any], options: dict[str, Any]) -> tuple[An
     return splits["train"], {**options, **validation}
 
 
-def _constructor(data: Any) -> Callable[..., Task]:
+def _constructor(cls: type[Task], data: Any) -> Callable[..., Task]:
     """Which of the constructors reads this data; a string that names nothing on this machine is a hub id."""
     container = container_of(data)
     in_memory: dict[str | None, Callable[..., Task]] = {
-        "DataFrame": Task.from_pandas,
-        "list": Task.from_dicts,
-        "Dataset": Task.from_dataset,
-        "DatasetDict": Task.from_dataset,
+        "DataFrame": cls.from_pandas,
+        "list": cls.from_dicts,
+        "Dataset": cls.from_dataset,
+        "DatasetDict": cls.from_dataset,
     }
     if container in in_memory:
         return in_memory[container]
@@ -233,9 +300,9 @@ def _constructor(data: Any) -> Callable[..., Task]:
         )
     path = Path(data)
     if path.is_dir():
-        return Task.from_folder
+        return cls.from_folder
     local = path.exists() or path.suffix in ENDINGS or (len(path.parts) > 1 and path.parent.is_dir())
-    return Task.from_hub if isinstance(data, str) and not local and HUB_ID.fullmatch(data) else Task.from_file
+    return cls.from_hub if isinstance(data, str) and not local and HUB_ID.fullmatch(data) else cls.from_file
 
 
 def slug(name: str) -> str:
@@ -248,9 +315,15 @@ def slug(name: str) -> str:
 
 
 def _task(
-    columns: Columns, shape: dict[str, Any], source: FileSource | HubSource, *, name: str, metric: str | None
+    cls: type[Task],
+    columns: Columns,
+    shape: dict[str, Any],
+    source: FileSource | HubSource,
+    *,
+    name: str,
+    metric: str | None,
 ) -> Task:
-    return Task(
+    return cls(
         name=name,
         text=columns.text,
         label=columns.label,

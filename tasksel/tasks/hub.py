@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.tasks.infer import class_names
-from tasksel.tasks.sources import HubSource
+from tasksel.tasks.row_sources import HubSource
 
 if TYPE_CHECKING:  # `datasets` takes a second to import, and only rows of the hub need it
     from datasets import Dataset, DatasetDict

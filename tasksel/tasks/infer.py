@@ -20,6 +20,13 @@ from tasksel.errors import UserError
 from tasksel.tasks.files import Row, need_columns, template_columns
 
 Kind = Literal["single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice"]
+DEFAULT_METRIC: dict[str, str] = {
+    "single_sentence_classification": "accuracy",
+    "pair_classification": "accuracy",
+    "regression": "pearson_spearman",
+    "multi_label": "macro_f1",
+    "multiple_choice": "accuracy",
+}
 Texts = str | Sequence[str]  # a column, or several
 
 CLASSES = ("single_sentence_classification", "pair_classification")

@@ -1,6 +1,6 @@
-"""Loads a task: reads its rows and splits them for training.
+"""From a task to the rows that are trained on and scored.
 
-    rows -> Split (texts, labels) -> train | dev | test      token ids and batches: `tasksel.model.encoding`
+    rows -> Split (texts, labels) -> train | dev | test        `tasksel.model.encoding` makes token ids of them
 
 `dev` is a seeded, stratified tenth of train, for choosing checkpoints; `test` is the public validation set and is only ever scored.
 """

@@ -3,17 +3,19 @@
 predictions   [rows, outputs]  logits, or [rows, 1] numbers for regression
 labels        [rows] class indices or numbers, or [rows, labels] multi-hot
 
-scikit-learn and scipy are imported when a score is computed: the names of metrics are known without them.
+numpy, scikit-learn and scipy are imported when a score is computed: the names of metrics are known without them.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
+    Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 def decide(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -50,6 +52,7 @@ def _correlation(name: str) -> Metric:
     """scipy's `pearsonr` or `spearmanr`."""
 
     def metric(logits: np.ndarray, labels: np.ndarray) -> float:
+        import numpy as np
         from scipy import stats
 
         if len(labels) < 2:  # a single row has no correlation either
@@ -80,6 +83,7 @@ METRICS: dict[str, Metric] = {
 def score(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
     """The named metric of logits against labels.
 
+    >>> import numpy as np
     >>> score("accuracy", np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
     0.5
     """

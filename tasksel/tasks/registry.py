@@ -5,7 +5,6 @@ A catalogue is data: one YAML file per suite in `tasksel/tasks/suites/`, each en
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +13,9 @@ import yaml
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.tasks.builtin import builtin_tasks
 from tasksel.tasks.files import ENDINGS
-from tasksel.tasks.task import DEFAULT_METRIC, FileSource, Task, TaskSet
+from tasksel.tasks.task import Task, TaskSet
 
 CATALOG = Path(__file__).parent / "suites"
-SPLIT_NAMES = ("train", "validation", "test")
 
 
 @cache
@@ -35,57 +33,11 @@ def suites() -> dict[str, TaskSet]:
     return {path.stem: _suite(path) for path in sorted(CATALOG.glob("*.yaml"))}
 
 
-def task_from_folder(folder: Path) -> Task:
-    """The task of a folder that holds `task.json` and one file per split.
-
-    Raises:
-        UserError: no `task.json`, a broken one, or no training file.
-    """
-    card = folder / "task.json"
-    try:
-        described = json.loads(card.read_text(encoding="utf-8"))
-        files = {
-            split: str(path.resolve())
-            for split in SPLIT_NAMES
-            for ending in ("jsonl", "csv", "tsv", "parquet")
-            if (path := folder / f"{split}.{ending}").is_file()
-        }
-        kind = described["kind"]
-        if "train" not in files:
-            raise UserError("no training file beside it; add train.jsonl (or .csv, .tsv, .parquet)")
-        choices = "choices" if kind == "multiple_choice" else None
-        return Task(
-            name=described["name"],
-            suite=described.get("suite", "own"),
-            kind=kind,
-            text=_texts(tuple(name for name in described["text_fields"] if name != choices)),
-            choices=choices,
-            num_choices=described.get("num_choices") or (described.get("num_labels") if choices else None),
-            label=described.get("label_field", "label"),
-            labels=() if kind in ("regression", "multiple_choice") else tuple(described["label_names"]),
-            metric=described.get("metric") or DEFAULT_METRIC[kind],
-            source=FileSource(files=files),
-            licence=described.get("upstream_licence") or described.get("licence") or "not stated",
-            note=described.get("note") or "",
-        )
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no task.json there; a task folder holds task.json and train.jsonl") from error
-    except UserError as error:
-        raise UserError(f"{card}: {error}") from error
-    except (KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{card}: not a task description ({type(error).__name__}: {one_line(error)})") from error
-
-
-def _texts(fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Three text fields become two: all but the last are joined, as a question is joined to its passage."""
-    return fields if len(fields) < 3 else ("{" + "} {".join(fields[:-1]) + "}", fields[-1])
-
-
 def _folder_set(root: Path) -> TaskSet:
     folders = [root] if (root / "task.json").is_file() else sorted(path.parent for path in root.glob("*/task.json"))
     if not folders:
         raise UserError(f"{root}: no task folders there (a folder with task.json each)")
-    return TaskSet(map(task_from_folder, folders), origin=str(root))
+    return TaskSet(map(Task.from_folder, folders), origin=str(root))
 
 
 def find_tasks(data: str | Path | None = None) -> TaskSet:
@@ -119,7 +71,7 @@ def get_task(name: str, *, data: str | Path | None = None) -> Task:
     Raises:
         UserError: unknown name (with the nearest one).
     """
-    return task_from_folder(Path(name)) if (Path(name) / "task.json").is_file() else find_tasks(data)[name]
+    return Task.from_folder(name) if (Path(name) / "task.json").is_file() else find_tasks(data)[name]
 
 
 def get_tasks(suite: str, *, data: str | Path | None = None) -> TaskSet:

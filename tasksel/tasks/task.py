@@ -18,15 +18,7 @@ from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.infer import Columns, Kind, Texts
 from tasksel.tasks.metrics import METRICS
-from tasksel.tasks.sources import BuiltinSource, FileSource, HubSource
-
-DEFAULT_METRIC: dict[str, str] = {
-    "single_sentence_classification": "accuracy",
-    "pair_classification": "accuracy",
-    "regression": "pearson_spearman",
-    "multi_label": "macro_f1",
-    "multiple_choice": "accuracy",
-}
+from tasksel.tasks.row_sources import BuiltinSource, FileSource, HubSource
 
 
 class Subsample(Frozen):
@@ -129,7 +121,7 @@ class Task(Frozen):
         if self.among and (len(self.labels) != 2 or self.labels[1] not in self.among):
             raise UserError(f"task '{self.name}': `among` needs two labels, the second one of {list(self.among)}")
         if len(set(self.labels)) != len(self.labels):
-            raise UserError(f"task '{self.name}': label names {list(self.labels)}: must be a list without duplicates")
+            raise UserError(f"task '{self.name}': duplicate label names in {list(self.labels)}")
         return self
 
     def _metrics(self) -> set[str]:
@@ -175,7 +167,7 @@ class Task(Frozen):
         """
         from tasksel.tasks.from_data import task_from_data
 
-        return task_from_data(data, options)
+        return task_from_data(cls, data, options)
 
     @classmethod
     def from_file(
@@ -196,7 +188,7 @@ class Task(Frozen):
         from tasksel.tasks.from_data import task_from_file
 
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_file(path, columns, validation=validation, name=name, metric=metric)
+        return task_from_file(cls, path, columns, validation=validation, name=name, metric=metric)
 
     from_csv = from_file
 
@@ -209,9 +201,9 @@ class Task(Frozen):
 
         >>> Task.from_folder("path/to/tasks/rte")  # doctest: +SKIP
         """
-        from tasksel.tasks.registry import task_from_folder
+        from tasksel.tasks.from_data import task_from_folder
 
-        return task_from_folder(Path(folder))
+        return task_from_folder(cls, Path(folder))
 
     @classmethod
     def from_hub(
@@ -239,7 +231,7 @@ class Task(Frozen):
             source = source.model_copy(update={"splits": dict(splits)})
         name = name or slug("_".join([path.split("/")[-1], *([config] if config else [])]))
         columns = Columns.of(text, label, choices, kind)
-        return task_from_hub(source, columns, splits=splits, name=name, metric=metric)
+        return task_from_hub(cls, source, columns, splits=splits, name=name, metric=metric)
 
     @classmethod
     def from_pandas(
@@ -269,7 +261,9 @@ class Task(Frozen):
 
         need_container(frame, "DataFrame", "from_pandas")
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_memory(with_validation(frame, validation), columns, name=name, metric=metric, folder=folder)
+        return task_from_memory(
+            cls, with_validation(frame, validation), columns, name=name, metric=metric, folder=folder
+        )
 
     @classmethod
     def from_dicts(
@@ -292,7 +286,9 @@ class Task(Frozen):
 
         need_container(rows, "list", "from_dicts")
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_memory(with_validation(rows, validation), columns, name=name, metric=metric, folder=folder)
+        return task_from_memory(
+            cls, with_validation(rows, validation), columns, name=name, metric=metric, folder=folder
+        )
 
     @classmethod
     def from_dataset(
@@ -311,7 +307,7 @@ class Task(Frozen):
 
         columns = Columns.of(text, label, choices, kind, labels)
         return task_from_dataset(
-            data, columns, validation=validation, splits=splits, name=name, metric=metric, folder=folder
+            cls, data, columns, validation=validation, splits=splits, name=name, metric=metric, folder=folder
         )
 
     def one_label(self, label: str) -> Task:

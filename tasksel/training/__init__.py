@@ -1,1 +1,1 @@
-"""The one training loop, and prediction. Imports model, tasks and what is below them."""
+"""The one training loop, its recipe, and what is measured of a trained model; imports from `model` down."""

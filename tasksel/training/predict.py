@@ -9,19 +9,13 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from tasksel.model.encoding import Encoded, encode
+from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import loss_sum, masked
 from tasksel.processes import accelerator
-from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Select
-
-
-def encode_split(split: Split, task: Task, tokenizer: Any, *, max_length: int) -> Encoded:
-    """A split of this task as token ids."""
-    return encode(split, tokenizer, max_length=max_length, width=task.outputs if task.kind == "multiple_choice" else 1)
 
 
 def logits_of(model: Any, batch: dict[str, Tensor]) -> Tensor:

@@ -1,0 +1,86 @@
+"""The transfer methods: how sources are used for a target; each is a row of values over a class, one class per file.
+
+    in the adapter slot                     methods
+    nothing                                 head-only, full
+    one new adapter                         single-adapter, compacter++, joint (learns its sources' tasks too)
+    one source, or several merged           sequential, soup, soup-similarity
+    frozen sources under an omega           scalearn and its forms (learned), average and fixed-grid (set), search (searched)
+    frozen sources under attention          fusion
+
+docs/reference/transfer_methods.md has the table; docs/guides/add_a_transfer_method.md shows how to add a row. The learning rates are the
+authors' (arXiv:2310.01217, their scripts): 6e-3 for omega, 3e-4 for an adapter, 5e-5 for AdapterFusion; 3e-3 is Compacter's, 2e-5 the usual
+one for a whole encoder. Ours: 3e-3 where only the head trains, and one patience for all methods (`Recipe`'s, 5), so that none is stopped
+earlier than another (the authors give ScaLearn none, adapters and AdapterFusion 5).
+"""
+
+from __future__ import annotations
+
+from scalearn.layers.scaling import SCALINGS
+from scalearn.methods.average import Average
+from scalearn.methods.base import HEAD_RECIPE, TransferMethod
+from scalearn.methods.compacter import Compacter
+from scalearn.methods.fixed_grid import FixedGrid
+from scalearn.methods.full import FullFineTuning
+from scalearn.methods.fusion import Fusion
+from scalearn.methods.head_only import HeadOnly
+from scalearn.methods.joint import Joint
+from scalearn.methods.scalearn import OMEGA_RECIPE, ScaledSources
+from scalearn.methods.search import Search
+from scalearn.methods.sequential import Sequential
+from scalearn.methods.single_adapter import SingleAdapter
+from scalearn.methods.soup import SimilaritySoup, Soup
+from tasksel.adapters.train import SOURCE_RECIPE
+from tasksel.errors import UserError, unknown
+from tasksel.training.recipe import Recipe
+
+_METHODS: tuple[TransferMethod, ...] = (
+    HeadOnly(name="head-only", recipe=HEAD_RECIPE),
+    FullFineTuning(name="full", recipe=Recipe(lr=2e-5)),
+    SingleAdapter(name="single-adapter", recipe=SOURCE_RECIPE),
+    Joint(name="joint", recipe=SOURCE_RECIPE),
+    Compacter(name="compacter++", recipe=Recipe(lr=3e-3)),
+    Sequential(name="sequential", recipe=SOURCE_RECIPE),
+    *(ScaledSources(name=name, recipe=OMEGA_RECIPE, scaling=scaling) for name, scaling in SCALINGS.items()),
+    Average(name="average", recipe=HEAD_RECIPE),
+    FixedGrid(name="fixed-grid", recipe=HEAD_RECIPE),
+    Search(name="search", recipe=HEAD_RECIPE),
+    Soup(name="soup", recipe=HEAD_RECIPE),
+    SimilaritySoup(name="soup-similarity", recipe=HEAD_RECIPE),
+    Fusion(name="fusion", recipe=Recipe(lr=5e-5)),
+)
+METHODS: dict[str, TransferMethod] = {method.name: method for method in _METHODS}
+"""Every transfer method by its name; `register_method` adds others."""
+
+
+def get_method(name: str) -> TransferMethod:
+    """The transfer method of that name.
+
+    >>> get_method("scalearn").recipe.lr
+    0.006
+
+    Raises:
+        UserError: unknown name (with the nearest one).
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def register_method(method: TransferMethod) -> TransferMethod:
+    """Adds a transfer method of one's own: in this process its name then works wherever a method's name does.
+
+    Registering the same row again changes nothing, so that a module may be imported twice.
+
+    >>> register_method(HeadOnly(name="head-only", recipe=HEAD_RECIPE)).name
+    'head-only'
+
+    Raises:
+        UserError: a value that is not a `TransferMethod`; the name of another method.
+    """
+    if not isinstance(method, TransferMethod):
+        raise UserError(
+            f"{method!r} is not a transfer method: derive its class from scalearn.methods.base.TransferMethod"
+        )
+    if METHODS.setdefault(method.name, method) != method:
+        raise UserError(f"method '{method.name}' is registered with other values: give yours another name")
+    return method

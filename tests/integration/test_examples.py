@@ -1,0 +1,72 @@
+"""Every file of `examples/` runs to its end, on a tiny base with few rows and one epoch, and says what it promises."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from scalearn import METHODS
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL = ["--rows", "40", "--epochs", "1"]
+RUNS = {  # arguments beside the base, and what is printed
+    "own_csv_to_adapter": (SMALL, "parameters with base and head"),
+    "pool_of_my_adapters": (["--epochs", "1"], "sentiment_phones by scalearn over entail_travel, sentiment_films"),
+    "compare_methods": ([*SMALL, "--seeds", "0"], "single-adapter"),
+    "add_an_embedder": (["--rows", "40"], "sources for sentiment_films by word-lengths"),
+    "add_a_transfer_method": (SMALL, "sentiment_phones by soup-median over"),
+}
+
+
+@pytest.fixture
+def methods_as_before():
+    """A method that an example registers is gone afterwards."""
+    before = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(before)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_example_runs(name, tiny, tmp_path, monkeypatch, capsys, methods_as_before):
+    arguments, printed = RUNS[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--base", tiny, *arguments])
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert printed in capsys.readouterr().out
+
+
+def test_the_notebook_runs_and_is_stored_without_outputs(tiny, tmp_path):
+    path = EXAMPLES / "quickstart.ipynb"
+    stored = json.loads(path.read_text())
+    assert not any(cell.get("outputs") for cell in stored["cells"])
+    notebook = nbformat.read(path, as_version=4)
+    (settings,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    settings.source = f"BASE, ROWS, EPOCHS = {tiny!r}, 40, 1"
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert "sentiment_phones by scalearn-uniform" in str([cell.get("outputs") for cell in notebook.cells])
+    assert (tmp_path / "out/notebook/adapter/adapter_config.json").is_file()
+
+
+def test_several_processes_share_one_comparison(tiny, tmp_path):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
+    few = "--sources.tasks entail_travel sentiment_films --sources.rows 24 --sources.recipe.epochs 1 --recipe.epochs 1"
+    few += " --rank.top 2 --methods scalearn"
+    command = ["bash", str(EXAMPLES / "several_gpus.sh"), "2", "--out", "run", "--base", tiny, *few.split()]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "run/report/report.html").is_file()
+
+
+def test_every_example_is_listed_and_run():
+    listed = (EXAMPLES / "README.md").read_text()
+    files = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".sh", ".ipynb")}
+    assert all(f"`{name}`" in listed for name in files)
+    assert files == {f"{name}.py" for name in RUNS} | {"several_gpus.sh", "quickstart.ipynb"}

@@ -1,0 +1,64 @@
+"""The published comparisons: whole, of the configurations in `scripts/`, and their tables made again from the rows that are committed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scalearn.comparison.config import read_config
+from scalearn.comparison.experiment import Experiment
+from scalearn.comparison.experiment_config import units
+from scalearn.comparison.records import RunFolder
+from scalearn.report.markdown import markdown_report
+from scalearn.report.statistics import comparisons
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/rows.jsonl") if (path.parent / "report").is_dir())
+FOLDERS = pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+
+
+def test_there_are_published_comparisons():
+    assert "glue_minilm" in {folder.name for folder in PUBLISHED}
+
+
+@FOLDERS
+def test_a_published_run_is_of_its_configuration_and_has_every_unit(folder):
+    told, run = read_config(ROOT / "scripts" / f"{folder.name}.yaml", Experiment), RunFolder(folder)
+    assert Experiment.model_validate(run.config) == told.model_copy(update={"data": "tasks"})
+    assert run.planned == [str(unit) for unit in units(told)]
+    assert not run.missing
+
+
+@FOLDERS
+def test_the_published_report_is_made_again_from_its_rows(folder):
+    published, run = (folder / "report" / "report.md").read_text(), RunFolder(folder)
+    pictures = [Path(name) for name in re.findall(r"!\[[^\]]*\]\((pictures/[^)]+)\)", published)]
+    assert pictures
+    assert all((folder / "report" / picture).is_file() for picture in pictures)
+    assert markdown_report(run, comparisons(run.rows, run.config), pictures) == published
+
+
+@FOLDERS
+def test_no_path_of_the_machine_that_made_it_is_published(folder):
+    for name in ("experiment.json", "report/report.md"):
+        assert not re.search(r"/(root|home|work|tmp)/", (folder / name).read_text()), name
+
+
+def test_every_table_row_on_the_page_of_a_published_comparison_stands_in_a_published_report():
+    rows = {line for folder in PUBLISHED for line in page(folder).splitlines() if line.startswith("| ")}
+    published = {line for folder in PUBLISHED for line in (folder / "report" / "report.md").read_text().splitlines()}
+    assert len(rows) > 50
+    assert rows <= published
+
+
+@FOLDERS
+def test_the_commands_of_a_published_comparison_stand_on_its_page_and_the_index_links_it(folder):
+    assert f"scalearn compare scripts/{folder.name}.yaml" in page(folder)
+    assert f"scalearn report docs/results/{folder.name}" in page(folder)
+    assert f"({folder.name}/README.md)" in (RESULTS / "README.md").read_text()
+
+
+def page(folder):
+    """The page beside a published comparison's data."""
+    return (folder / "README.md").read_text()

@@ -1,0 +1,70 @@
+"""Work shared among processes: outcomes come as they end, a mistake is passed on, and nobody outlives the process that started them."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import worker_pieces
+from worker_pieces import breaker, squarer
+
+from scalearn.comparison.workers import workers
+
+
+def test_one_job_works_here_and_in_order():
+    with workers(squarer, 1) as work:
+        assert [(outcome, pid) for outcome, pid, _ in work([3, 1, 2])] == [(n, os.getpid()) for n in (9, 1, 4)]
+
+
+def test_several_jobs_work_elsewhere_and_share_the_threads():
+    with workers(squarer, 2) as work:
+        done = [*work(range(6)), *work([7])]
+    assert sorted(outcome for outcome, _, _ in done) == [0, 1, 4, 9, 16, 25, 49]
+    assert os.getpid() not in {pid for _, pid, _ in done}
+    assert {threads for _, _, threads in done} == {max(1, (os.cpu_count() or 1) // 2)}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_mistake_in_a_piece_is_passed_on(jobs):
+    with pytest.raises(ValueError, match="piece 5"), workers(breaker, jobs) as work:
+        list(work([5]))
+
+
+KILLED = """
+    import sys
+    from functools import partial
+    from pathlib import Path
+
+    sys.path.insert(0, sys.argv[1])
+    from scalearn.comparison.workers import workers
+    from worker_pieces import sleeper
+
+    if __name__ == "__main__":
+        with workers(partial(sleeper, Path(sys.argv[2])), 2) as work:
+            list(work([0, 1]))
+"""
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
+    file = tmp_path / "main.py"
+    file.write_text(textwrap.dedent(KILLED))
+    process = subprocess.Popen([sys.executable, str(file), str(Path(worker_pieces.__file__).parent), str(tmp_path)])
+    pids = [_pid(tmp_path / f"{piece}.pid") for piece in (0, 1)]
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30)
+    assert not alive
+
+
+def _pid(path):
+    for _ in range(600):
+        if path.is_file() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.1)
+    raise AssertionError(f"{path.name}: no worker began")
