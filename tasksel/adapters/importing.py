@@ -61,7 +61,9 @@ def load_outside_adapter(origin: str | Path, base: Base, *, same_base: bool = Fa
         stored = sum(".adapters." in key for key in file.keys())  # noqa: SIM118 (not a mapping)
     loaded = sum(f".adapters.{adapter}." in key for key in model.state_dict())
     if stored != loaded:  # the library leaves out, or leaves random, what does not match
-        raise UserError(f"{origin}: {stored} weights, where the layers of '{base.name}' take {loaded}: another base")
+        raise UserError(
+            f"{origin}: {stored} weights, where the layers of '{base.name}' take {loaded}: it was trained on another base"
+        )
     return OutsideAdapter(model, adapter, config.get("name") or folder.name, file_hash(folder / WEIGHTS)[:16])
 
 

@@ -215,7 +215,7 @@ class AdapterPool:
         chosen = list(names)
         twice = sorted({name for name in chosen if chosen.count(name) > 1})
         if twice:
-            raise UserError(f"source '{twice[0]}' is chosen twice")
+            raise UserError(f"source '{twice[0]}' is chosen more than once")
         return [self[name] for name in chosen]
 
     def add(

@@ -202,7 +202,7 @@ def stratified(labels: np.ndarray, count: int, *, seed: int) -> list[int]:
     The same rule serves classes, multi-hot rows and numbers (which it spreads over their range). Ours.
 
     >>> sorted(stratified(np.array([0] * 8 + [1] * 4), 3, seed=0))  # two of class 0, one of class 1
-    [3, 7, 8]
+    [1, 7, 11]
     """
     draw = random.Random(seed)
     keys = [tuple(label) if labels.ndim == 2 else label for label in labels.tolist()]

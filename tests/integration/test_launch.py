@@ -66,7 +66,8 @@ def configuration(base):
         "rank": {"top": 2},
         "methods": METHODS,
         "sources": {"tasks": tasks, "rows": 40, "recipe": recipe},
-        "targets": {"tasks": ["sentiment_phones"], "rows": 40, "test_rows": 16, "seeds": [0]},
+        "targets": {"tasks": ["sentiment_phones"], "rows": 40, "seeds": [0]},
+        "test_rows": 16,
         "recipe": {**recipe, "max_length": 32},
     }
 

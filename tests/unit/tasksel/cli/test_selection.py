@@ -105,7 +105,9 @@ class TestJudge:
         assert sorted(rows) == ["one seed", "oracle", "random", "text", "vocabulary"]
         assert rows[-1] == "vocabulary"  # the wrong way round
         assert rows.index("text") < rows.index("random")
-        assert "2 targets; truth: mean of 2 seeds of 'sequential' transfer from 3 sources" in " ".join(table.split())
+        assert "2 targets; ground truth: mean of 2 seeds of 'sequential' transfer from 3 sources" in " ".join(
+            table.split()
+        )
         assert said == ""
 
     def test_the_file_may_be_named_instead_of_its_folder(self, capsys, scored):
@@ -133,7 +135,7 @@ class TestJudge:
             scored / "scores.jsonl", SelectorScores("text", TARGETS[0], 1, dict.fromkeys(SOURCES, 0.0), 1.5, 0.5, 100)
         )
         table, _ = run(capsys, "evaluate", scored, "--by", "text", "--targets", TARGETS[0], "--seeds", "0")
-        assert "1 targets; truth" in " ".join(table.split())
+        assert "1 targets; ground truth" in " ".join(table.split())
         assert re.search(r"text +1\.000", table), "seed 1, which ranks nothing, is left out"
         both, _ = run(capsys, "evaluate", scored, "--by", "text", "--targets", TARGETS[0])
         assert not re.search(r"text +1\.000", both)

@@ -234,7 +234,7 @@ class TestTables:
     def test_markdown_is_aligned_and_says_its_conventions(self, judged):
         about, _, *table = judged.markdown().rstrip().splitlines()
         assert about.startswith(
-            "4 targets; truth: mean of 5 seeds of 'sequential' transfer from 12 sources. nDCG (0 to 1):"
+            "4 targets; ground truth: mean of 5 seeds of 'sequential' transfer from 12 sources. nDCG (0 to 1):"
         )
         assert len({len(line) for line in table}) == 1
         assert len({tuple(i for i, letter in enumerate(line) if letter == "|") for line in table}) == 1

@@ -182,7 +182,7 @@ class TestFile:
             ({"score": "0.4"}, ':2: score must be float | None, given "0.4"'),
             ({"target": None}, ":2: target must be str, given null"),
             ({"seconds": None}, ":2: seconds must be float, given null"),
-            ({"score": float("nan")}, ":2: NaN is no number; write null for a run that diverged"),
+            ({"score": float("nan")}, ":2: NaN is not a number; write null for a run that diverged"),
             ({"score": 61.2}, ":2: score 61.2: a fraction from -1 to 1"),
             ({"dev": -1.5}, ":2: dev -1.5: a fraction from -1 to 1"),
             ({"source": None}, ":2: source None with method 'sequential': 'single-adapter' has null"),
