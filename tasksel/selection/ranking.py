@@ -98,8 +98,7 @@ def rank(
     Raises:
         UserError: no sources, a source without what the selector needs, an unknown selector.
 
-    >>> ranking = ts.rank(ts.get_task("entail_travel"), ts.find_tasks(), by="vocabulary", rows=100)  # doctest: +SKIP
-    >>> ranking.top(3)  # doctest: +SKIP
+    >>> ts.rank(ts.get_task("entail_travel"), ts.find_tasks(), by="vocabulary", rows=100).top(3)  # doctest: +SKIP
     """
     selector, model = as_selector(by), _base_of(sources, base)
 
