@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sets up and runs the tests in two processes of one thread each; arguments go to pytest (`-n 0`: in one process).
+# Sets up and runs the tests in two processes of one thread each; a file's tests run in one of them, in their order; arguments go to pytest (`-n 0`: in one process).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1  # models this small: a second thread only waits
-exec .venv/bin/python -m pytest -n 2 --dist worksteal "$@"
+exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"

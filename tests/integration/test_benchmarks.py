@@ -33,8 +33,9 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def runners() -> dict[str, step.Runner]:
+    """Each contender, new for each test: some train them, one changes an omega."""
     return {name: step.Runner(name, TINY) for name in CONTENDERS}
 
 
