@@ -37,7 +37,7 @@ def unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> UserE
 def one_line(error: BaseException) -> str:
     """The message of any error on a single line.
 
-    >>> one_line(ValueError("two\n  lines"))
+    >>> one_line(ValueError("two\\n  lines"))
     'two lines'
     """
     return " ".join(str(error).split()) or type(error).__name__

@@ -48,12 +48,12 @@ def evaluate(
     from tasksel.storage.atomic import write_text
 
     measured, path = read_matrix(matrix).only(targets), beside(matrix, FILE)
-    wanted = selector_names(by)
-    todo = missing_scores(wanted, measured.targets, seeds or (0,), path)
+    selectors = selector_names(by)
+    todo = missing_scores(selectors, measured.targets, seeds or (0,), path)
     if todo and pool:
         append_scores(sources_and_targets(measured.targets, pool, data, base, rows, cache_dir), todo, path)
-    scores = [one for one in stored_scores(wanted, path) if not seeds or one.seed in seeds]
-    if wanted and not scores:
+    scores = [scored for scored in stored_scores(selectors, path) if not seeds or scored.seed in seeds]
+    if selectors and not scores:
         raise UserError(
             f"no scores under seed {', '.join(map(str, seeds))} in {path}: compute them (--pool POOL, --data TASKS)"
         )
@@ -67,7 +67,7 @@ def evaluate(
     if out_folder:
         write_text(out_folder / "judge.md", leaderboard.markdown() + "\n" + leaderboard.per_target_markdown())
         draw_leaderboard(leaderboard, out_folder / "judge.svg")
-        out.print(f"judge.md and judge.svg lie in {out_folder}", highlight=False)
+        out.print(f"judge.md and judge.svg are in {out_folder}", highlight=False)
 
 
 def stored_scores(selectors: Sequence[str], path: Path) -> list[SelectorScores]:

@@ -65,7 +65,7 @@ def predict_gain(
     out.print(markdown(evaluation), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
     if out_folder:
         write_gain_report(evaluation, out_folder)
-        out.print(f"benefit.md, benefit.json and benefit.svg lie in {out_folder}", highlight=False)
+        out.print(f"benefit.md, benefit.json and benefit.svg are in {out_folder}", highlight=False)
 
 
 def _pairs_with_gain(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from tasksel.model.encoding import Encoded, length_batches
 from tasksel.model.heads import loss_sum
 from tasksel.processes import accelerator, main_writes
 from tasksel.tasks.task import Task
-from tasksel.training.predict import checked, logits_of
+from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
 
@@ -45,7 +45,7 @@ class Diverged(UserError):
 
 @dataclass(frozen=True)
 class Part:
-    """One task of a training run: its rows, and those that checkpoints are compared on, if there are any.
+    """One task of a training run: its training rows, and the dev rows on which checkpoints are compared, if it has any.
 
     The model has a head of the task's name, where a run has several parts.
     """
@@ -57,9 +57,14 @@ class Part:
 
 @dataclass
 class FitResult:
-    """What a training run gave: the best dev score and its epoch (None without dev), steps, seconds, and a row an epoch.
+    """The result of a training run.
 
-    `scores` are the parts' own dev scores at that epoch, by task; `score` is their mean.
+    Attributes:
+        score: the best dev score, a mean over the parts that have dev rows; None without any.
+        epoch: the epoch of that checkpoint, from 1.
+        steps, seconds: of the whole run.
+        history: one row per epoch: its number, steps, loss and dev score.
+        scores: the parts' own dev scores at that epoch, by task.
     """
 
     score: float | None
@@ -70,6 +75,24 @@ class FitResult:
     scores: dict[str, float] = field(default_factory=dict)
 
 
+class FitOptions(TypedDict, total=False):
+    """What a training run may be given beside its rows, recipe and seed.
+
+    Attributes:
+        label: the run's name, for the progress bar and a tracker; by default its tasks' names.
+        groups: AdamW parameter groups; by default all trainable parameters with the recipe's lr.
+        penalty: added to the mean loss of each step (an L1 term).
+        on_step: called after each step with its number; True ends training.
+        rescue: where the last finite state is written if the loss becomes NaN.
+    """
+
+    label: str
+    groups: list[dict[str, Any]] | None
+    penalty: Callable[[], Tensor] | None
+    on_step: Callable[[int], bool] | None
+    rescue: Path | None
+
+
 def fit(
     model: Any,
     task: Task,
@@ -78,26 +101,22 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
-    label: str = "",
-    groups: list[dict[str, Any]] | None = None,
-    penalty: Callable[[], Tensor] | None = None,
-    on_step: Callable[[int], bool] | None = None,
-    rescue: Path | None = None,
+    **options: Unpack[FitOptions],
 ) -> FitResult:
     """Trains every parameter that requires a gradient, and leaves the model with its best dev checkpoint, in eval mode.
 
     Args:
         dev: where checkpoints are compared; None keeps the last.
-        groups: AdamW parameter groups; by default all trainable parameters with the recipe's lr.
-        penalty: added to the mean loss of each step (an L1 term).
-        on_step: called after each step with its number; True ends training.
-        rescue: where the last finite state is written if the loss becomes NaN.
+        **options: see `FitOptions`.
 
     Raises:
         Diverged: a loss or gradient that is not finite, with the step and its lr.
+
+    >>> result = fit(model, task, train, dev, Recipe(lr=1e-3, epochs=3), seed=0)  # doctest: +SKIP
+    >>> result.score, result.epoch  # doctest: +SKIP
+    (0.84, 2)
     """
-    options: dict[str, Any] = {"groups": groups, "penalty": penalty, "on_step": on_step, "rescue": rescue}
-    return fit_parts(model, [Part(task, train, dev)], recipe, seed=seed, label=label, **options)
+    return fit_parts(model, [Part(task, train, dev)], recipe, seed=seed, **options)
 
 
 def fit_parts(
@@ -107,11 +126,7 @@ def fit_parts(
     *,
     seed: int,
     temperature: float = TEMPERATURE,
-    label: str = "",
-    groups: list[dict[str, Any]] | None = None,
-    penalty: Callable[[], Tensor] | None = None,
-    on_step: Callable[[int], bool] | None = None,
-    rescue: Path | None = None,
+    **options: Unpack[FitOptions],
 ) -> FitResult:
     """`fit` on several tasks at once: each step draws one task, and takes the next batch of that task's own shuffled rows.
 
@@ -122,42 +137,27 @@ def fit_parts(
 
     Args:
         temperature: 1 draws tasks in proportion to their rows; the larger, the more alike.
+        **options: see `FitOptions`.
 
     Raises:
         Diverged: a loss or gradient that is not finite, with the task, the step and its lr.
         ValueError: no part, two parts of one name, or a temperature that is not above 0.
+
+    >>> fit_parts(model, [Part(rte, train, dev), Part(mrpc, train2, dev2)], Recipe(), seed=0)  # doctest: +SKIP
     """
     begun = time.perf_counter()
     recipe.check()
-    loop = _Loop(model, parts, recipe, seed, temperature, label, groups, penalty, rescue)
-    history: list[dict[str, float]] = []
-    best: _Checkpoint | None = None
-    with torch.random.fork_rng(), bar(label or loop.name, loop.total) as advance:
-        stopped = False
-        for epoch in range(1, recipe.epochs + 1):
-            for done in loop.epoch(epoch):
-                advance(f"loss {loop.loss:.3f}" + (f", dev {best.score:.3f}" if best else ""))
-                stopped = (on_step is not None and on_step(done)) or done >= loop.total
-                if stopped:
-                    break
-            checkpoint = loop.check(epoch)
-            if checkpoint is not None:
-                history.append({"epoch": epoch, "step": loop.step, "loss": loop.loss, "dev": checkpoint.score})
-                if best is None or checkpoint.rank > best.rank:
-                    best, checkpoint.state = checkpoint, trained_state(loop.bare)
-            if stopped or (best and recipe.patience is not None and epoch - best.epoch >= recipe.patience):
-                break
+    loop = _Loop(model, parts, recipe, seed, temperature, options)
+    with torch.random.fork_rng(), bar(options.get("label") or loop.name, loop.total) as advance:
+        loop.run(advance)
+    best = loop.best
     if best:
         load_trained(loop.bare, best.state)
     loop.close()
-    return _result(best, loop.step, time.perf_counter() - begun, history)
-
-
-def _result(best: _Checkpoint | None, steps: int, seconds: float, history: list[dict[str, float]]) -> FitResult:
-    """What a training gives; without dev rows there is no best checkpoint, and the last one is kept."""
+    seconds = time.perf_counter() - begun
     if best is None:
-        return FitResult(None, None, steps, seconds, history)
-    return FitResult(best.score, best.epoch, steps, seconds, history, best.scores)
+        return FitResult(None, None, loop.step, seconds, loop.history)
+    return FitResult(best.score, best.epoch, loop.step, seconds, loop.history, best.scores)
 
 
 def sampling_shares(rows: Sequence[int], temperature: float) -> list[float]:
@@ -178,7 +178,7 @@ def sampling_shares(rows: Sequence[int], temperature: float) -> list[float]:
 
 @dataclass
 class _Checkpoint:
-    """An epoch's dev scores by task, their mean, what it is compared by, and the weights of one that is kept."""
+    """An epoch's dev scores by task, their mean, the rank by which it is compared, and its weights once it is the best."""
 
     epoch: int
     scores: dict[str, float]
@@ -188,58 +188,47 @@ class _Checkpoint:
 
 
 class _Loop:
-    """The state of one run: the wrapped model, its optimizer and schedule, and the step it is at."""
+    """The state of one run: the wrapped model, its optimizer and schedule, the step it is at, and the best checkpoint so far."""
 
     def __init__(
-        self,
-        model: Any,
-        parts: Sequence[Part],
-        recipe: Recipe,
-        seed: int,
-        temperature: float,
-        label: str,
-        groups: Any,
-        penalty: Any,
-        rescue: Path | None,
+        self, model: Any, parts: Sequence[Part], recipe: Recipe, seed: int, temperature: float, options: FitOptions
     ) -> None:
         names = [part.task.name for part in parts]
         if not parts or len(set(names)) < len(names):
-            raise ValueError(f"parts {names}: give one or more, none of them twice")
-        self.bare, self.parts, self.recipe, self.seed, self.penalty, self.rescue = (
-            model,
-            tuple(parts),
-            recipe,
-            seed,
-            penalty,
-            rescue,
-        )
+            raise ValueError(f"parts {names}: must be a non-empty list without duplicates")
+        self.bare, self.parts, self.recipe, self.seed, self.options = model, tuple(parts), recipe, seed, options
         self.name, self.task, rows = ", ".join(names), parts[0].task, [len(part.train) for part in parts]
         self.shares, self.streams = sampling_shares(rows, temperature), [self._stream(part) for part in parts]
-        self.steps, self.total, self.step, self.loss, self.bad = (
-            recipe.epoch_steps(*rows),
-            recipe.steps(*rows),
-            0,
-            math.nan,
-            0,
-        )
+        self.epoch_steps, self.total = recipe.epoch_steps(*rows), recipe.steps(*rows)
+        self.step, self.loss, self.overflows = 0, math.nan, 0
+        self.history: list[dict[str, float]] = []
+        self.best: _Checkpoint | None = None
         self.world = accelerator(recipe.log_with, unused=len(parts) > 1)  # a step uses one of the heads
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(groups or self.trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        groups = options.get("groups") or self.trained
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * self.total), self.total)
         self.model, self.optimizer = self.world.prepare(model, optimizer)
-        fed = math.ceil(recipe.batch / recipe.micro_batch)
-        if fed < self.world.num_processes:
+        self._announce(options.get("label", ""))
+
+    def _announce(self, label: str) -> None:
+        """Says when some processes have no work, and begins a tracker's record."""
+        busy = math.ceil(self.recipe.batch / self.recipe.micro_batch)
+        if busy < self.world.num_processes:
             say(
-                f"{label}: micro-batches of {recipe.micro_batch} feed {fed} of {self.world.num_processes} processes: lower micro_batch or raise batch"
+                f"{label}: micro-batches of {self.recipe.micro_batch} feed {busy} of {self.world.num_processes} processes: "
+                "lower micro_batch or raise batch"
             )
-        if recipe.log_with:
-            self.world.init_trackers("scalearn", config={"run": label, **recipe.model_dump(mode="json")})
+        if self.recipe.log_with:
+            self.world.init_trackers("scalearn", config={"run": label, **self.recipe.model_dump(mode="json")})
 
     def log(self, values: dict[str, float]) -> None:
+        """Passes values of this step to the tracker, where there is one."""
         if self.recipe.log_with:
             self.world.log(values, step=self.step)
 
     def close(self) -> None:
+        """Unwraps the model, in eval mode, and ends the trackers."""
         for tracker in self.world.trackers:
             tracker.finish()
         self.world.unwrap_model(self.model, keep_fp32_wrapper=False)  # also undoes autocast on the bare model
@@ -249,13 +238,42 @@ class _Loop:
         self.bare.eval()
         self.world.free_memory()
 
+    def run(self, advance: Callable[[str], None]) -> None:
+        """Epochs until the recipe's last; its steps, `on_step` or its patience may end them earlier."""
+        for epoch in range(1, self.recipe.epochs + 1):
+            ended = self._train_epoch(epoch, advance)
+            self._compare(epoch)
+            patience = self.recipe.patience
+            if ended or (self.best and patience is not None and epoch - self.best.epoch >= patience):
+                return
+
+    def _train_epoch(self, epoch: int, advance: Callable[[str], None]) -> bool:
+        """The steps of an epoch; whether training ends with them."""
+        on_step = self.options.get("on_step")
+        for steps in self.epoch(epoch):
+            advance(f"loss {self.loss:.3f}" + (f", dev {self.best.score:.3f}" if self.best else ""))
+            if (on_step is not None and on_step(steps)) or steps >= self.total:
+                return True
+        return False
+
+    def _compare(self, epoch: int) -> None:
+        """Scores the checkpoint on dev, where there are dev rows, and keeps it if it is the best."""
+        checkpoint = self.check(epoch)
+        if checkpoint is None:
+            return
+        self.history.append({"epoch": epoch, "step": self.step, "loss": self.loss, "dev": checkpoint.score})
+        self.log({"dev": checkpoint.score})
+        if self.best is None or checkpoint.rank > self.best.rank:
+            checkpoint.state = trained_state(self.bare)
+            self.best = checkpoint
+
     def epoch(self, number: int) -> Iterator[int]:
         """One pass over train, or as many steps of tasks drawn by their shares; yields the number of steps done after each.
 
         The draws are this epoch's own, the same for every process.
         """
         draw = random.Random(f"{self.seed}, epoch {number}")
-        for i in draw.choices(range(len(self.parts)), weights=self.shares, k=self.steps):
+        for i in draw.choices(range(len(self.parts)), weights=self.shares, k=self.epoch_steps):
             self._turn_to(self.parts[i])
             self.model.train()
             self._backward(self.parts[i].train, next(self.streams[i]))
@@ -274,38 +292,39 @@ class _Loop:
             self.bare.active_head = part.task.name
 
     def check(self, epoch: int) -> _Checkpoint | None:
-        """The dev scores and their means over parts, logged; None where no part has dev rows."""
+        """The dev scores and their means over parts; None where no part has dev rows."""
         scores, ranks = {}, []
         for part in self.parts:
             if part.dev is not None:
                 self._turn_to(part)
-                scores[part.task.name], rank = checked(self.bare, part.task, part.dev, self.recipe.select)
+                scores[part.task.name], rank = dev_score(self.bare, part.task, part.dev, self.recipe.select)
                 ranks.append(rank)
         if not scores:
             return None
-        mean = float(np.mean(list(scores.values())))
-        self.log({"dev": mean})
-        return _Checkpoint(epoch, scores, mean, tuple(map(float, np.mean(ranks, axis=0))))
+        return _Checkpoint(
+            epoch, scores, float(np.mean(list(scores.values()))), tuple(map(float, np.mean(ranks, axis=0)))
+        )
 
     def _backward(self, train: Encoded, batch: list[int]) -> None:
-        """Gradients of a batch's mean loss: this process's micro-batches, the last of which meets the other processes'."""
+        """Gradients of a batch's mean loss: this process's micro-batches, the last of which is averaged with the other processes'."""
         size = self.recipe.micro_batch
         micros = [batch[i : i + size] for i in range(0, len(batch), size)]
-        own_micros = list(enumerate(micros))[self.world.process_index :: self.world.num_processes]
+        share = list(enumerate(micros))[self.world.process_index :: self.world.num_processes]
         weight = self.world.num_processes / len(batch)  # processes average their gradients; rows shall add up
-        if not own_micros:  # a small last batch: this process has no rows but must meet the others all the same
-            own_micros, weight = [(0, micros[0])], 0.0
+        if not share:  # a small last batch: this process has no rows but must meet the others all the same
+            share, weight = [(0, micros[0])], 0.0
+        penalty = self.options.get("penalty")
         total = 0.0
-        for i, (number, rows) in enumerate(own_micros):
+        for i, (number, rows) in enumerate(share):
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + number) % 2**63)
             tensors = {name: tensor.to(self.world.device) for name, tensor in train.batch(rows).items()}
-            if i < len(own_micros) - 1:
+            if i < len(share) - 1:
                 with self.world.no_sync(self.model):
                     loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
                     self.world.backward(loss)
             else:
                 loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
-                self.world.backward(loss + self.penalty() if self.penalty else loss)
+                self.world.backward(loss + penalty() if penalty else loss)
             total += float(loss.detach())
         self.loss = total
 
@@ -314,8 +333,8 @@ class _Loop:
         norm = self.world.clip_grad_norm_(self.trained, self.recipe.clip)
         finite = bool(torch.isfinite(norm)) if isinstance(norm, Tensor) else math.isfinite(norm)
         finite = finite and (self.world.num_processes > 1 or math.isfinite(self.loss))  # a loss is one process's own
-        self.bad = 0 if finite else self.bad + 1
-        if self.bad > (
+        self.overflows = 0 if finite else self.overflows + 1
+        if self.overflows > (
             20 if self.world.mixed_precision == "fp16" else 0
         ):  # fp16's scaler overflows a few times while it settles
             self._give_up()
@@ -327,12 +346,15 @@ class _Loop:
 
     def _give_up(self) -> None:
         lr = self.schedule.get_last_lr()[0]
-        kept = ""
-        if self.rescue is not None:
-            self.rescue.parent.mkdir(parents=True, exist_ok=True)
-            main_writes(save_file, trained_state(self.bare), self.rescue)
-            kept = f"; the last good state is in {self.rescue}"
+        rescue, kept = self.options.get("rescue"), ""
+        if rescue is not None:
+            main_writes(self._store_state, rescue)
+            kept = f"; the last good state is in {rescue}"
         self.close()
         raise Diverged(
             f"the loss of '{self.task.name}' became NaN at step {self.step + 1} (lr {lr:.3g}); use a smaller lr than {self.recipe.lr:g}{kept}"
         )
+
+    def _store_state(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(trained_state(self.bare), path)

@@ -32,13 +32,14 @@ def predict(model: Any, encoded: Encoded, *, batch: int = 64) -> np.ndarray:
     order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
     parts = [order[i : i + batch] for i in range(0, len(order), batch)]
     world = accelerator()
-    own_parts = []
+    outputs = []
     for part in parts[world.process_index :: world.num_processes]:
         tensors = {name: tensor.to(device) for name, tensor in encoded.batch(part).items()}
-        own_parts.append((part, logits_of(model, tensors).cpu().numpy()))
-    all_parts = gather_object(own_parts) if world.num_processes > 1 else own_parts
-    rows = np.concatenate([np.array(part) for part, _ in all_parts])
-    return np.concatenate([logits for _, logits in all_parts])[np.argsort(rows)]
+        outputs.append((part, logits_of(model, tensors).cpu().numpy()))
+    if world.num_processes > 1:
+        outputs = gather_object(outputs)
+    rows = np.concatenate([np.array(part) for part, _ in outputs])
+    return np.concatenate([logits for _, logits in outputs])[np.argsort(rows)]
 
 
 def evaluate(model: Any, task: Task, encoded: Encoded) -> float:
@@ -46,8 +47,8 @@ def evaluate(model: Any, task: Task, encoded: Encoded) -> float:
     return score(task.metric, predict(model, encoded), encoded.labels)
 
 
-def checked(model: Any, task: Task, dev: Encoded, select: Select) -> tuple[float, tuple[float, ...]]:
-    """The task's metric on dev, and what checkpoints are compared by; of both, larger is better."""
+def dev_score(model: Any, task: Task, dev: Encoded, select: Select) -> tuple[float, tuple[float, ...]]:
+    """The task's metric on dev, and what checkpoints are compared by (`Recipe.select`); of both, larger is better."""
     if select == "metric":
         value = evaluate(model, task, dev)
         return value, (value,)
@@ -58,7 +59,11 @@ def checked(model: Any, task: Task, dev: Encoded, select: Select) -> tuple[float
 
 
 def evaluate_all(model: Any, task: Task, data: Data, tokenizer: Any, *, max_length: int) -> dict[str, float]:
-    """The task's metric on the public validation set, and as `metric/split` on every further split that is scored."""
+    """The task's metric on the public validation set, and as `metric/split` on every other split that is scored.
+
+    >>> evaluate_all(model, task, data, tokenizer, max_length=128)  # doctest: +SKIP
+    {'accuracy': 0.84, 'accuracy/validation_mismatched': 0.85}
+    """
     parts = {task.metric: data.test, **{f"{task.metric}/{name}": split for name, split in data.more.items()}}
     return {
         name: evaluate(model, task, encode_split(split, task, tokenizer, max_length=max_length))

@@ -20,6 +20,7 @@ LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_
 METHODS = ["scalearn", "head-only", "single-adapter", "full", "fusion", "search", "fixed-grid", "compacter++"]
 JOINT = ("entail_kitchen", "question_type")
 WORK = """
+import gc
 import json
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from scalearn.cli.main import main, parse
 from tasksel import get_task
 from tasksel.processes import accelerator
 
+gc.freeze()
 world = accelerator()
 Path(f"rank-{world.process_index}").write_text(str(world.num_processes))
 pool, joint, commands = json.loads(Path("work.json").read_text())
@@ -64,7 +66,7 @@ def configuration(base):
         "rank": {"top": 2},
         "methods": METHODS,
         "sources": {"tasks": tasks, "rows": 40, "recipe": recipe},
-        "targets": {"tasks": ["sentiment_phones"], "rows": 40, "seeds": [0]},
+        "targets": {"tasks": ["sentiment_phones"], "rows": 40, "test_rows": 16, "seeds": [0]},
         "recipe": {**recipe, "max_length": 32},
     }
 

@@ -1,6 +1,7 @@
 """A made-up run folder with known numbers: what tables and pictures are tested on, without training."""
 
 import json
+from functools import cache
 
 import numpy as np
 
@@ -98,15 +99,21 @@ def unit(target, size, method, by, names, seed, base):
 
 
 def made_rows(base=BASES[0]):
-    """Every unit of the plan, in order."""
-    return [
+    """Every unit of the plan, in order; they are frozen, and made once."""
+    return list(_rows_of(BASES.index(base)))
+
+
+@cache
+def _rows_of(number):
+    base = BASES[number]
+    return tuple(
         unit(target, size, method, by, names, seed, base)
         for target in TARGETS
         for size in SIZES
         for method in GAINS
         for by, names in choices(method, target)
         for seed in SEEDS
-    ]
+    )
 
 
 def made_rankings():

@@ -120,18 +120,21 @@ class TestLooks:
 
 
 class TestFiles:
-    def test_writes_each_picture_twice_and_the_same_again(self, run, reported, tmp_path):
-        second = draw_gallery(run, comparisons(run.rows, run.config)).save(tmp_path / "again")
-        assert {path.name for path in second} == {path.name for path in (tmp_path / "again").iterdir()}
-        first = [reported[0] / "report" / "pictures" / path.name for path in second]
-        assert {path.name for path in first} == {path.name for path in first[0].parent.iterdir()}
-        assert {"parameters.svg", "parameters.png", "few-shot.svg", "gain.png", "sources.svg", "costs.svg"} <= {p.name for p in first}  # fmt: skip
-        assert {"map.svg", "tree.svg", "weights-rte.svg", "source-gain-connectivity-scalearn-16.svg"} <= {p.name for p in first}  # fmt: skip
-        for one, other in zip(first, second, strict=True):
-            assert one.read_bytes() == other.read_bytes(), one.name
+    def test_writes_each_picture_twice_and_the_same_again(self, reported, reported_again):
+        first, second = (
+            {path.name: path.read_bytes() for path in (run / "report" / "pictures").iterdir()}
+            for run, _ in (reported, reported_again)
+        )
+        assert {"parameters.svg", "parameters.png", "few-shot.svg", "gain.png", "sources.svg", "costs.svg"} <= set(
+            first
+        )
+        assert {"map.svg", "tree.svg", "weights-rte.svg", "source-gain-connectivity-scalearn-16.svg"} <= set(first)
+        assert first.keys() == second.keys()
+        assert [name for name, drawn in first.items() if drawn != second[name]] == []
 
     def test_tells_bases_apart(self, tmp_path):
         run = RunFolder(make_run(tmp_path / "run", bases=2))
+        run.rows = [row for row in run.rows if row.size == "full" and row.seed < 2]
         names = {path.stem for path in draw_gallery(run, comparisons(run.rows, run.config)).save(tmp_path / "out")}
         assert {"minilm-sound-parameters", "roberta-base-sound-parameters", "map"} <= names
 

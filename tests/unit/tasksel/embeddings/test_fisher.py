@@ -285,12 +285,12 @@ class TestSimilarity:
 
 
 def test_kin_are_found_on_a_real_encoder(tmp_path):
-    base, fisher = load_base("minilm"), Fisher(per="example", rows=64)
+    base, fisher = load_base("minilm"), Fisher(per="example", rows=32)
     recipe = Recipe(lr=1e-3, epochs=4, max_length=32, micro_batch=32)
     found = {}
     for name in ("sentiment_films", "sentiment_phones", "entail_travel"):
         task = get_task(name)
-        data = load_data(task, rows=128)
+        data = load_data(task, rows=64)
         trained = train_adapter(task, data, base, tmp_path / name, recipe=recipe)
         found[name] = fisher.embed(task, data, base, trained=trained)
     for name, kin in (("sentiment_films", "sentiment_phones"), ("sentiment_phones", "sentiment_films")):

@@ -21,9 +21,9 @@ from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import BuiltinSource, Task
 from tasksel.training import loop as training
+from tasksel.training import predict as prediction
 from tasksel.training.loop import TEMPERATURE, Diverged, Part, fit, fit_parts, sampling_shares
 from tasksel.training.predict import evaluate, evaluate_all, logits_of, predict
-from tasksel.training.predict import predict as prediction
 from tasksel.training.recipe import Recipe
 from tasksel.training.state import load_trained, trained_state
 
@@ -387,7 +387,7 @@ class TestSelecting:
             return np.stack([-signs, signs], axis=1).astype(np.float32)
 
         told.calls = 0
-        monkeypatch.setattr("tasksel.training.predict", told)
+        monkeypatch.setattr(prediction, "predict", told)
         dev = encode_split(Split([("a",)] * 4, None, labels), TOY, load_base(tiny).tokenizer, max_length=8)
         recipe = QUICK.model_copy(update={"epochs": len(epochs), "select": select})
         run = fit(fresh(tiny), TOY, encoded(tiny, 8), dev, recipe, seed=0)
