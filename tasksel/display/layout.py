@@ -66,10 +66,20 @@ def texts(figure: Any) -> list[Any]:
     from matplotlib.text import Text
 
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    hidden = {
-        id(text) for ax in figure.axes if not ax.axison for axis in (ax.xaxis, ax.yaxis) for text in axis.findobj(Text)
-    }
+    hidden = {id(text) for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for text in _undrawn(axis, ax.axison)}
     return [text for text in shown if id(text) not in hidden and math.isfinite(text.get_window_extent().width)]
+
+
+def _undrawn(axis: Any, on: bool) -> list[Any]:
+    """Texts of an axis that are not drawn: all where it is off, else the labels of ticks outside its range."""
+    from matplotlib.text import Text
+
+    if not on:
+        return list(axis.findobj(Text))
+    low, high = sorted(axis.get_view_interval())
+    room = 1e-9 * (high - low)
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    return [tick.label1 for tick in ticks if not low - room <= tick.get_loc() <= high + room]
 
 
 def overhang(figure: Any) -> tuple[float, float, float, float]:

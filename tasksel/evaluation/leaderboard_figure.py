@@ -59,6 +59,7 @@ def _figure(leaderboard: Leaderboard, metric: str) -> Any:
     values = [row.values[metric] for row in selectors]
     seconds = np.maximum([row.seconds for row in selectors], LEAST_SECONDS)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")  # not powers of ten, whose markup would stand there as it is
     axes.set_xlim(seconds.min() / 2.5, seconds.max() * 2.5)
     ends = [end for value in (*values, *_lines(axes, leaderboard, metric)) for end in (value.low, value.high)]
     room = 0.04 * (max(ends) - min(ends)) + 0.005
@@ -87,7 +88,7 @@ def _points(axes: Any, seconds: np.ndarray, values: Sequence[Estimate]) -> np.nd
 def _lines(axes: Any, leaderboard: Leaderboard, metric: str) -> list[Estimate]:
     """Floor and ceiling as lines with their intervals as bands, named in the margin."""
     estimates = []
-    for by, name, colour, dash in ((RANDOM, "random", VERMILION, "--"), (ONE_SEED, "one seed's\ntruth", GREEN, "-.")):
+    for by, name, colour, dash in ((RANDOM, "random", VERMILION, "--"), (ONE_SEED, "one seed's\nground truth", GREEN, "-.")):
         value = leaderboard.row(by).values[metric]
         if not math.isnan(value.mean):
             axes.axhspan(value.low, value.high, color=colour, alpha=0.10, linewidth=0)

@@ -94,6 +94,15 @@ class TestLooks:
         assert found["new"] == SPARE[0]
         assert found["newer"] == SPARE[1]
 
+    def test_ticks_outside_the_range_of_a_log_axis_take_no_room(self):
+        with look("log"):
+            drawn = panels(2, height=2.3)
+            for ax in drawn.axes:
+                ax.plot([1, 64], [600, 17_000])
+                ax.set_yscale("log")
+            layout.settle(drawn.figure)
+            assert drawn.axes[0].get_position().height > 0.7
+
     def test_labels_cover_no_point_and_each_other_not(self):
         with look("labels"):
             ax = panels(1, height=3).axes[0]

@@ -43,6 +43,7 @@ class TestPicture:
         for name in ("good", "poor", "task kind", "random", "one seed's", "nDCG (taskweb), mean and 95 % interval"):
             assert f">{name}<" in text, name
         assert "below 1 ms at 1 ms" in text
+        assert "mathdefault" not in text  # a power of ten whose markup nothing draws
 
     def test_what_cannot_be_drawn_is_refused(self, judged, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=r"cannot draw 'a.jpg': the ending must be .svg or .png"):
