@@ -39,6 +39,7 @@ class TestPlace:
         """A prompt that is set to three words' embeddings gives what the text with these words gives."""
         task, data = films
         base = load_base(make_base(architecture))
+        torch.manual_seed(0)
         model = base.model()
         add_head(model, task, name="x")
         plain = encode_split(data.train, task, base.tokenizer, max_length=32)
@@ -47,11 +48,14 @@ class TestPlace:
         types = plain.types and [[[0] * 3 + row[0]] for row in plain.types]
         wanted = predict(model, Encoded(spoken, types, plain.labels, plain.pad_id, 1))
         prompt = add_prompt(model, 3)
-        other = predict(model, with_placeholders(plain, 3))
         with torch.no_grad():
             prompt.copy_(model.get_input_embeddings().weight[words])
-        np.testing.assert_allclose(predict(model, with_placeholders(plain, 3)), wanted, atol=1e-6)
-        assert np.abs(other - wanted).max() > 1e-5
+        same = predict(model, with_placeholders(plain, 3))
+        with torch.no_grad():
+            prompt.neg_()  # far from the words: were the prompt not read, this changed nothing
+        other = predict(model, with_placeholders(plain, 3))
+        np.testing.assert_allclose(same, wanted, atol=1e-7)
+        assert np.abs(other - wanted).max() > 2e-6
 
     @pytest.mark.parametrize("architecture", ARCHITECTURES)
     def test_a_rows_logits_do_not_depend_on_its_neighbours_padding(self, make_base, films, architecture):
