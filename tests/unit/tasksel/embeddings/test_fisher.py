@@ -285,8 +285,8 @@ class TestSimilarity:
 
 
 def test_kin_are_found_on_a_real_encoder(tmp_path):
-    base, fisher = load_base("minilm"), Fisher(per="example", rows=32)
-    recipe = Recipe(lr=1e-3, epochs=4, max_length=32, micro_batch=32)
+    base, fisher = load_base("minilm"), Fisher(per="example", rows=24)
+    recipe = Recipe(lr=1e-3, epochs=3, max_length=32, micro_batch=32)
     found = {}
     for name in ("sentiment_films", "sentiment_phones", "entail_travel"):
         task = get_task(name)
