@@ -1,0 +1,66 @@
+"""A bottleneck adapter as the `adapters` library computes it, without its residual, which the slot adds.
+
+    o = scaling * dropout( up f(down x) )            x, o [b, t, d]   r bottleneck width   f activation
+
+With `ln_before` x is normed first, with `ln_after` o is; a gate multiplies o by the mean over tokens of sigmoid(gate x).
+Names of parameters, shapes and the order in which initial weights are drawn are the library's, so that files and seeds agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import get_activation
+
+INIT_STD = 0.02
+
+
+class Activation(nn.Module):
+    """An activation by the library's name: those of transformers, and leakyrelu."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.f = F.leaky_relu if name.lower() == "leakyrelu" else get_activation(name.lower())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.f(x)
+
+
+class Adapter(nn.Module):
+    """One adapter of one layer.
+
+    Args:
+        hidden: d. config: the library's configuration of a bottleneck adapter. width: r; by default int(d // reduction_factor).
+    """
+
+    def __init__(self, hidden: int, config: Mapping[str, Any], width: int | None = None) -> None:
+        super().__init__()
+        width = max(1, int(hidden // config["reduction_factor"]) if width is None else width)
+        self.reads_branch = not config.get("original_ln_before", True)
+        before = [nn.LayerNorm(hidden)] if config.get("ln_before") else []
+        self.non_linearity = Activation(config["non_linearity"])
+        self.adapter_down = nn.Sequential(*before, nn.Linear(hidden, width), self.non_linearity)
+        self.adapter_up = nn.Linear(width, hidden)
+        scaling = config.get("scaling", 1.0)
+        sizes = {"learned": 1, "channel": hidden}
+        self.scaling = nn.Parameter(torch.ones(sizes[scaling])) if isinstance(scaling, str) else float(scaling)
+        if config.get("ln_after"):
+            self.adapter_norm_after = nn.LayerNorm(hidden)
+        if config.get("use_gating"):
+            self.gate = nn.Linear(hidden, 1)
+        self.dropout = nn.Dropout(config.get("dropout", 0.0))
+        for linear in self.modules():
+            if isinstance(linear, nn.Linear):
+                nn.init.normal_(linear.weight, std=INIT_STD)
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the slot adds [b, t, d]."""
+        output = self.dropout(self.adapter_up(self.adapter_down(x)) * self.scaling)
+        if hasattr(self, "gate"):
+            output = output * torch.sigmoid(self.gate(x)).mean(1, keepdim=True)
+        return self.adapter_norm_after(output) if hasattr(self, "adapter_norm_after") else output

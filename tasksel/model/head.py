@@ -1,0 +1,74 @@
+"""A head on the first token, as the flexible heads of the `adapters` library: dropout, linear, activation, …, dropout, linear.
+
+    [b, t, d] -> first token [b, d] -> (dropout, d x d, f) (layers - 1) times -> dropout, d x outputs -> [b, outputs]
+
+For multiple choice each choice is a row of its own with one output: [b * choices, 1] -> [b, choices].
+Parameters are `1.weight`, `1.bias`, `4.weight`, … as the library numbers them, and `config` is its `head_config.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from tasksel.errors import UserError
+from tasksel.model.adapter import Activation
+
+HEAD_TYPES = ("classification", "multilabel_classification", "multiple_choice")
+
+
+class Head(nn.Sequential):
+    """The layers of a head from its configuration.
+
+    Args:
+        config: the "config" of the library's head_config.json. base_config: the encoder's configuration (width, dropout, initial range).
+
+    Raises:
+        UserError: a head of another type, or one that reads the pooler.
+    """
+
+    def __init__(self, config: Mapping[str, Any], base_config: Any) -> None:
+        super().__init__()
+        self.config = dict(config)
+        kind = config.get("head_type")
+        if kind not in HEAD_TYPES:
+            raise UserError(f"a head of type '{kind}' cannot be used; known: {', '.join(HEAD_TYPES)}")
+        if config.get("use_pooler"):
+            raise UserError("the head reads the base's pooler (use_pooler=true), which is not kept; train one that does not")
+        hidden, dropout = base_config.hidden_size, _dropout(config, base_config)
+        outputs, bias = config.get("num_labels", 1), config.get("bias", True)
+        modules: list[nn.Module] = []
+        for number in range(config["layers"]):
+            modules.append(nn.Dropout(dropout))
+            if number < config["layers"] - 1:
+                modules.append(nn.Linear(hidden, hidden))
+                if config["activation_function"]:
+                    modules.append(Activation(config["activation_function"]))
+            else:
+                modules.append(nn.Linear(hidden, outputs, bias=bias))
+        for number, module in enumerate(modules):
+            self.add_module(str(number), module)
+        for module in modules:
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=getattr(base_config, "initializer_range", 0.02))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @property
+    def choices(self) -> int | None:
+        """The number of choices of a multiple-choice head."""
+        return self.config.get("num_choices") if self.config["head_type"] == "multiple_choice" else None
+
+    def forward(self, first: Tensor) -> Tensor:
+        """Logits [b, outputs] or [b, choices] from first tokens [b, d] or [b * choices, d]."""
+        logits: Tensor = super().forward(first)
+        return logits if self.choices is None else logits.view(-1, self.choices)
+
+
+def _dropout(config: Mapping[str, Any], base_config: Any) -> float:
+    for value in (config.get("dropout_prob"), getattr(base_config, "classifier_dropout", None), getattr(base_config, "hidden_dropout_prob", None)):  # fmt: skip
+        if value is not None:
+            return float(value)
+    return 0.0

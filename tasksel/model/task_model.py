@@ -1,0 +1,139 @@
+"""A frozen encoder with adapters in its slots and heads on its first token; adapters and heads have the library's names.
+
+    input_ids [b, t] or [b, choices, t]  ->  encoder with the active adapter  ->  last hidden state [b, t, d]  ->  active head  ->  logits
+
+Methods and parameters are called as in `adapters.AutoAdapterModel`, whose files are read and written (`tasksel.adapters.folder`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from tasksel.model.adapter import Adapter
+from tasksel.model.head import Head
+from tasksel.model.slot import Place, Slot, family_of, layers_of, open_slot
+
+Content = Callable[[str], nn.Module]  # what sits in a slot, from the slot's path
+
+
+class TaskModel(nn.Module):
+    """An encoder that adapters and heads are added to by name.
+
+    Args:
+        encoder: an `AutoModel` of a post-LN encoder.
+
+    >>> model = TaskModel(AutoModel.from_pretrained("models/my-bert"))  # doctest: +SKIP
+    >>> model.add_adapter("rte", config)  # doctest: +SKIP
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.family = family_of(encoder.config)
+        self.config = encoder.config
+        self.base_model_prefix: str = encoder.base_model_prefix
+        setattr(self, self.base_model_prefix, encoder)
+        self.heads = nn.ModuleDict()
+        self.adapter_configs: dict[str, dict[str, Any]] = {}
+        self.active_head: str | None = None
+        self.active_adapter: str | None = None
+        self._hooks: list[Any] = []
+        self.train(encoder.training)
+
+    @property
+    def base_model(self) -> Any:
+        """The encoder."""
+        return getattr(self, self.base_model_prefix)
+
+    @property
+    def device(self) -> Any:
+        """Where the parameters lie."""
+        return next(self.parameters()).device
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embeddings."""
+        embeddings: nn.Module = self.base_model.get_input_embeddings()
+        return embeddings
+
+    def add_adapter(self, name: str, config: Mapping[str, Any], content: Content | None = None) -> None:
+        """Adds an adapter to every slot that its configuration names.
+
+        Args:
+            config: the library's configuration of a bottleneck adapter.
+            content: what sits in a slot; by default a new `Adapter` with initial weights.
+        """
+        left_out = set(config.get("leave_out") or ())
+        self.adapter_configs[name] = dict(config)
+        for number, (path, layer) in enumerate(layers_of(self.base_model)):
+            for place in self._places(config) if number not in left_out else ():
+                slot = open_slot(layer, place)
+                where = f"{self.base_model_prefix}.{path}.{place.holder}"
+                module = content(where) if content else Adapter(self.config.hidden_size, config)
+                slot.adapters[name] = module.train(self.training)
+                if getattr(module, "reads_branch", False):
+                    self._hooks.append(layer.get_submodule(place.branch).register_forward_hook(slot.keep_branch))
+
+    def _places(self, config: Mapping[str, Any]) -> list[Place]:
+        return [getattr(self.family, key) for key in ("mh_adapter", "output_adapter") if config.get(key)]
+
+    def set_active_adapters(self, name: str | None) -> None:
+        """Makes one adapter active, or none."""
+        if name is not None and name not in self.adapter_configs:
+            raise KeyError(name)
+        self.active_adapter = name
+        for module in self.modules():
+            if isinstance(module, Slot):
+                module.active = name
+
+    def delete_adapter(self, name: str) -> None:
+        """Takes an adapter out; a slot that is empty then is the base's LayerNorm again."""
+        del self.adapter_configs[name]
+        if self.active_adapter == name:
+            self.set_active_adapters(None)
+        for _, layer in layers_of(self.base_model):
+            for place in (self.family.mh_adapter, self.family.output_adapter):
+                slot = layer.get_submodule(place.norm)
+                if isinstance(slot, Slot) and name in slot.adapters:
+                    del slot.adapters[name]
+                    if not slot.adapters:
+                        _close(layer, place, slot)
+
+    def add_head(self, name: str, config: Mapping[str, Any]) -> None:
+        """Adds a head and makes it the active one.
+
+        Args:
+            config: the "config" of the library's head_config.json.
+
+        Raises:
+            UserError: a head that cannot be used.
+        """
+        self.heads[name] = Head(config, self.config).train(self.training)
+        self.active_head = name
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None, **more: Any) -> SequenceClassifierOutput:  # fmt: skip
+        """Logits of the active head and the encoder's hidden states.
+
+        Args:
+            input_ids, attention_mask, token_type_ids: [b, t] or [b, choices, t].
+            more: options of the encoder (`output_hidden_states`, …).
+        """
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        flat = {key: value.flatten(0, -2) for key, value in inputs.items() if value is not None}
+        output = self.base_model(**flat, **more, return_dict=True)
+        last = output.last_hidden_state
+        logits = self.heads[self.active_head](last[:, 0]) if self.active_head is not None else last
+        return SequenceClassifierOutput(logits=logits, hidden_states=output.hidden_states, attentions=output.attentions)
+
+
+def _close(layer: nn.Module, place: Place, slot: Slot) -> None:
+    """Puts the base's LayerNorm back and takes away what was added."""
+    parent, _, name = place.norm.rpartition(".")
+    setattr(layer.get_submodule(parent), name, slot.plain())
+    holder = layer.get_submodule(place.holder)
+    del holder.adapters
+    if not list(holder.children()):
+        parent, _, name = place.holder.rpartition(".")
+        delattr(layer.get_submodule(parent), name)
