@@ -1,0 +1,110 @@
+"""Writes and reads an adapter with its head in the format of the `adapters` library, without that library.
+
+    adapter_config.json      {"config": …, "hidden_size", "model_class", "model_name", "model_type", "name", "version"}
+    adapter.safetensors      bert.encoder.layer.0.output.adapters.NAME.adapter_down.0.weight, …
+    head_config.json, model_head.safetensors        heads.NAME.1.weight, …
+
+Read are also `pytorch_adapter.bin` and `pytorch_model_head.bin` (tensors alone: `torch.load(weights_only=True)`), and the older names of
+adapter-transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tasksel.errors import UserError, one_line
+from tasksel.model.adapter_config import adapter_config
+from tasksel.model.task_model import TaskModel
+
+CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter.safetensors", "pytorch_adapter.bin"
+HEAD_CONFIG, HEAD, PICKLED_HEAD = "head_config.json", "model_head.safetensors", "pytorch_model_head.bin"
+FORMAT = "adapters.1.3.0"  # the version whose format is written
+OLD_PLACES = ("attention_text_task_adapters", "attention_text_lang_adapters", "layer_text_task_adapters", "layer_text_lang_adapters")  # fmt: skip
+
+
+def save_adapter(model: TaskModel, folder: Path, name: str, *, with_head: bool = True) -> None:
+    """Writes an adapter, and the head of the same name, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value for key, value in model.state_dict().items() if f".adapters.{name}." in key or f".shared_parameters.{name}." in key}  # fmt: skip
+    save_file(_plain(tensors), folder / WEIGHTS, metadata={"format": "pt"})
+    _write_config(model, folder / CONFIG, name, model.adapter_configs[name])
+    if with_head and name in model.heads:
+        prefix = f"heads.{name}."
+        tensors = {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
+        save_file(_plain(tensors), folder / HEAD, metadata={"format": "pt"})
+        _write_config(model, folder / HEAD_CONFIG, name, model.heads[name].config)
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+
+
+def _write_config(model: TaskModel, path: Path, name: str, config: dict[str, Any]) -> None:
+    encoder = type(model.base_model).__name__
+    whole = {
+        "config": config,
+        "hidden_size": model.config.hidden_size,
+        "model_class": encoder.removesuffix("Model") + "AdapterModel",
+        "model_name": model.config.name_or_path,
+        "model_type": model.config.model_type,
+        "name": name,
+        "version": FORMAT,
+    }
+    path.write_text(json.dumps(whole, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def load_adapter(model: TaskModel, folder: Path, *, name: str | None = None, with_head: bool = True) -> str:
+    """Adds the folder's adapter, and its head if there is one, to the model; makes them active and gives the adapter's name.
+
+    Args:
+        name: what the model calls them; by default as in the file.
+
+    Raises:
+        UserError: files that are missing, broken, or do not fit the model, by name.
+    """
+    whole = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    stored, config = whole["name"], adapter_config(whole["config"])
+    name = stored if name is None else name
+    model.add_adapter(name, config)
+    _fill(model, folder, _weights(folder, WEIGHTS, PICKLED), f"adapters.{stored}.", f"adapters.{name}.")
+    model.set_active_adapters(name)
+    if with_head and ((folder / HEAD).is_file() or (folder / PICKLED_HEAD).is_file()):
+        head = json.loads((folder / HEAD_CONFIG).read_text(encoding="utf-8"))
+        model.add_head(name, head["config"])
+        _fill(model, folder, _weights(folder, HEAD, PICKLED_HEAD), f"heads.{head['name']}.", f"heads.{name}.")
+    return name
+
+
+def _weights(folder: Path, safe: str, pickled: str) -> dict[str, Tensor]:
+    try:
+        if (folder / safe).is_file():
+            return load_file(folder / safe)
+        weights: dict[str, Tensor] = torch.load(folder / pickled, map_location="cpu", weights_only=True)
+        return weights
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise UserError(f"{folder}: the weights cannot be read ({one_line(error)})") from error
+
+
+def _fill(model: TaskModel, folder: Path, weights: dict[str, Tensor], old: str, new: str) -> None:
+    """Copies what stands under the name `old` into the model's tensors under `new`; each must be there, in its shape."""
+    state = model.state_dict()
+    wanted = {key for key in state if f".{new}" in f".{key}"}
+    got = {}
+    for key, tensor in weights.items():
+        for place in OLD_PLACES:
+            key = key.replace(place, "adapters")
+        if f".{old}" in f".{key}":
+            got[key.replace(old, new)] = tensor
+    for key in sorted(wanted | got.keys()):
+        if key not in got or key not in wanted:
+            raise UserError(f"{folder}: '{key}' is {'missing in the file' if key in wanted else 'no part of this model'}")
+        if got[key].shape != state[key].shape:
+            raise UserError(f"{folder}: '{key}' is {list(got[key].shape)} in the file, {list(state[key].shape)} in the model")
+        state[key].copy_(got[key])
