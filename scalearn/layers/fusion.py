@@ -1,25 +1,61 @@
 """AdapterFusion (Pfeiffer et al., EACL 2021, arXiv:2005.00247): attention over the frozen sources, anew for every token.
 
     a_s = softmax over s of dropout((Q x + b_Q) . (K o_s + b_K))
-    y   = residual + sum_s a_s * V o_s
+    o   = sum_s a_s * V o_s
 
     x token (d)   o_s a source's output without its residual (d)   Q, K, V [d, d]     trainable: L (3 d^2 + 2 d)
 
-The layer is the `adapters` library's own (`Fuse`, with its default settings, as in the authors' runs), and so is the penalty that keeps V near
-the identity: 0.01 * |V - 1|^2, added to the loss of every step. Differs from the library's use: the sources do not drop out, and what is stored
-is our result folder's, not the library's saver's.
+As in the `adapters` library with its default settings (and in the authors' runs): V starts at the identity plus 1e-6, and a penalty keeps it near:
+0.01 * |V - 1|^2, added to the loss of every step. Parameters have the library's names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from scalearn.layers.mix import add_copy
 from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.model.adapter import INIT_STD
 
 LAYER = ".adapter_fusion_layer."  # in the name of each of its parameters
+PENALTY = 0.01
+
+
+class Fuse(nn.Module):
+    """Attention over the outputs of several adapters of one slot.
+
+    Args:
+        sources: the adapters, registered elsewhere. hidden: d. dropout: on the attention scores.
+    """
+
+    def __init__(self, sources: Sequence[nn.Module], hidden: int, dropout: float) -> None:
+        super().__init__()
+        self._sources = tuple(sources)
+        self.dropout = nn.Dropout(dropout)
+        self.query, self.key = self._linear(hidden, bias=True), self._linear(hidden, bias=True)
+        self.value = self._linear(hidden, bias=False)
+        with torch.no_grad():
+            self.value.weight.fill_(1e-6).fill_diagonal_(1.0)
+
+    @staticmethod
+    def _linear(hidden: int, *, bias: bool) -> nn.Linear:
+        linear = nn.Linear(hidden, hidden, bias=bias)
+        nn.init.normal_(linear.weight, std=INIT_STD)
+        if bias:
+            nn.init.zeros_(linear.bias)
+        return linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the slot adds [b, t, d] for tokens x [b, t, d]."""
+        outputs = torch.stack([source(x) for source in self._sources], 2)  # [b, t, n, d]
+        scores = (self.query(x).unsqueeze(2) @ self.key(outputs).transpose(-2, -1)).squeeze(2)  # [b, t, n]
+        shares = self.dropout(scores).softmax(-1)
+        fused: Tensor = (shares.unsqueeze(2) @ self.value(outputs)).squeeze(2)
+        return fused
 
 
 def add_fusion(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any]) -> None:
@@ -31,12 +67,24 @@ def add_fusion(model: Any, name: str, layers: dict[str, Bottlenecks], config: di
     inner = [f"{name}-source-{number}" for number in range(count)]  # the model's own names: a source's may be any
     for number, adapter in enumerate(inner):
         add_copy(model, adapter, layers, config, source=number)
-    model.add_adapter_fusion(inner, name=name, set_active=True)
+    dropout = float(getattr(model.config, "attention_probs_dropout_prob", 0.0) or 0.0)
+    for _, slot in model.slots():
+        sources = [slot.adapters[adapter] for adapter in inner if adapter in slot.adapters]
+        if sources:
+            slot.fusions[name] = Fuse(sources, model.config.hidden_size, dropout).train(model.training)
+    model.fusions[name] = inner
+    model.set_active_adapters(name)
 
 
 def penalty(model: Any) -> Tensor:
-    """The library's penalty on V, summed over layers; a scalar.
+    """0.01 * |V - 1|^2 summed over the layers whose V is trained; a scalar.
 
     >>> loss = loss + penalty(model)  # doctest: +SKIP
     """
-    return model.get_fusion_regularization_loss()
+    values = [
+        layer.value.weight for layer in model.modules() if isinstance(layer, Fuse) and layer.value.weight.requires_grad
+    ]
+    total = torch.zeros((), device=model.device)
+    for value in values:
+        total = total + PENALTY * (torch.eye(len(value), device=value.device) - value).pow(2).sum()
+    return total

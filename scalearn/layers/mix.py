@@ -1,8 +1,7 @@
-"""The mix in ONE ordinary adapter slot of the `adapters` library.
+"""The mix in ONE adapter slot.
 
-`add_mix` adds a plain `seq_bn` adapter of the summed width, then puts a subclass of the library's `Adapter` in each layer's slot. It holds
-the sources' projections as frozen buffers and omega as its only parameter (or a buffer too, where no gradient learns it). Residual, layer
-norm, composition and activation stay the library's.
+`add_mix` adds a plain `seq_bn` adapter of the summed width, then puts the mix in each slot in its place. It holds the sources' projections as
+frozen buffers and omega as its only parameter (or a buffer too, where no gradient learns it). Residual and layer norm are the slot's.
 """
 
 from __future__ import annotations
@@ -11,38 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from adapters.methods.bottleneck import BottleneckLayer
-from adapters.methods.modeling import Adapter
 from torch import Tensor, nn
 
 from scalearn.layers.scaling import Omega, Scaling, fold, mix
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
+from tasksel.model.adapter import Adapter
+from tasksel.model.slot import Slot
 
 
-class ScaledMix(Adapter):
-    """Frozen bottlenecks under an omega, in place of one adapter of the library.
+class ScaledMix(nn.Module):
+    """Frozen bottlenecks under an omega, in place of one adapter.
 
-    Differs from the library's `Adapter`: the up-projection is folded from the sources in each training step; in eval mode the folded
-    weight is kept until omega changes.
+    The up-projection is folded from the sources in each training step; in eval mode the folded weight is kept until omega changes.
 
     Args:
-        slot: the library's adapter of the summed width, whose settings are kept. sources: stacked. omega: its weights [n, d] or [n, 1].
+        adapter: one of the summed width, whose activation and place are kept. sources: stacked. omega: its weights [n, d] or [n, 1].
     """
 
-    def __init__(self, slot: Adapter, sources: Bottlenecks, omega: Omega) -> None:
-        nn.Module.__init__(self)
-        for flag in (
-            "name",
-            "input_size",
-            "add_layer_norm_before",
-            "add_layer_norm_after",
-            "adapter_residual_before_ln",
-            "use_gating",
-        ):
-            setattr(self, flag, getattr(slot, flag))
-        for flag in ("residual_before_ln", "original_ln_before", "original_ln_after", "down_sample"):
-            setattr(self, flag, getattr(slot, flag))
-        self.non_linearity: Callable[[Tensor], Tensor] = slot.non_linearity
+    def __init__(self, adapter: Adapter, sources: Bottlenecks, omega: Omega) -> None:
+        super().__init__()
+        self.reads_branch = adapter.reads_branch
+        self.non_linearity: Callable[[Tensor], Tensor] = adapter.non_linearity
         self.omega = omega
         self.register_buffer("down", sources.down.flatten(0, 1).contiguous(), persistent=False)
         self.register_buffer("down_bias", sources.down_bias.flatten().contiguous(), persistent=False)
@@ -63,20 +51,18 @@ class ScaledMix(Adapter):
             self._kept = (omega._version, omega.detach(), weight.detach(), bias.detach())
         return self._kept[2], self._kept[3]
 
-    def forward(self, x: Tensor, residual_input: Tensor, output_gating: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Output, hidden state of the bottleneck, output without residual, as the library's adapter returns them."""
+    def forward(self, x: Tensor) -> Tensor:
+        """What the slot adds [b, t, d] for tokens x [b, t, d]."""
         weight, bias = self.folded()
-        return mix(x, residual_input, self.down, self.down_bias, weight, bias, self.non_linearity)
+        return mix(x, self.down, self.down_bias, weight, bias, self.non_linearity)
 
 
-def bottleneck_layers(model: nn.Module, adapter: str) -> Iterator[tuple[str, BottleneckLayer]]:
-    """The layers that hold this adapter, with their module paths, from the first to the last.
+def bottleneck_layers(model: Any, adapter: str) -> Iterator[tuple[str, Slot]]:
+    """The slots that hold this adapter, with their module paths, from the first layer to the last.
 
     >>> [path for path, _ in bottleneck_layers(model, "rte")]  # doctest: +SKIP
     """
-    for path, module in model.named_modules():
-        if isinstance(module, BottleneckLayer) and adapter in module.adapters:
-            yield path, module
+    return ((path, slot) for path, slot in model.slots() if adapter in slot.adapters)
 
 
 def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scaling, config: dict[str, Any]) -> None:
@@ -89,11 +75,11 @@ def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scal
     >>> add_mix(model, "rte", layers, SCALINGS["scalearn"], config)  # doctest: +SKIP
     """
     n, r, hidden = next(iter(layers.values())).down.shape
-    model.add_adapter(name, config=slot_config(n * r, hidden, config))
+    model.add_adapter(name, slot_config(n * r, hidden, config))
     shared = Omega(scaling, sources=n, width=hidden) if scaling.shared else None
-    for path, layer in bottleneck_layers(model, name):
-        layer.adapters[name] = ScaledMix(
-            layer.adapters[name], layers[path], shared or Omega(scaling, sources=n, width=hidden)
+    for path, slot in bottleneck_layers(model, name):
+        slot.adapters[name] = ScaledMix(
+            slot.adapters[name], layers[path], shared or Omega(scaling, sources=n, width=hidden)
         )
     model.set_active_adapters(name)
 
@@ -123,10 +109,10 @@ def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict
     >>> add_copy(model, "second", layers, config, source=1)  # doctest: +SKIP
     """
     _, r, hidden = next(iter(layers.values())).down.shape
-    model.add_adapter(name, config=slot_config(r, hidden, config))
+    model.add_adapter(name, slot_config(r, hidden, config))
     with torch.no_grad():
-        for path, layer in bottleneck_layers(model, name):
-            stacked, adapter = layers[path], layer.adapters[name]
+        for path, slot in bottleneck_layers(model, name):
+            stacked, adapter = layers[path], slot.adapters[name]
             adapter.adapter_down[0].weight.copy_(stacked.down[source])
             adapter.adapter_down[0].bias.copy_(stacked.down_bias[source])
             adapter.adapter_up.weight.copy_(stacked.up[source].t())
@@ -155,8 +141,8 @@ def fold_into(model: Any, name: str, mixed: Any, mixed_name: str) -> None:
     """
     slots = dict(bottleneck_layers(mixed, mixed_name))
     with torch.no_grad():
-        for path, layer in bottleneck_layers(model, name):
-            source, adapter = slots[path].adapters[mixed_name].eval(), layer.adapters[name]
+        for path, slot in bottleneck_layers(model, name):
+            source, adapter = slots[path].adapters[mixed_name].eval(), slot.adapters[name]
             weight, bias = source.folded()
             adapter.adapter_down[0].weight.copy_(source.down)
             adapter.adapter_down[0].bias.copy_(source.down_bias)

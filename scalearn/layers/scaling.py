@@ -135,25 +135,14 @@ def fold(up: Tensor, up_bias: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mix(
-    x: Tensor,
-    residual: Tensor,
-    down: Tensor,
-    down_bias: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    f: Callable[[Tensor], Tensor],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The fused mix of n frozen bottlenecks.
+    x: Tensor, down: Tensor, down_bias: Tensor, weight: Tensor, bias: Tensor, f: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The fused mix of n frozen bottlenecks: the sum of the scaled outputs, without the residual [b, t, d].
 
     Args:
-        x, residual: [b, t, d]. down: [n*r, d], down_bias: [n*r]. weight, bias: from `fold`. f: the activation.
-
-    Returns:
-        y [b, t, d], hidden [b, t, n*r], and the sum of the scaled outputs without the residual [b, t, d].
+        x: [b, t, d]. down: [n*r, d], down_bias: [n*r]. weight, bias: from `fold`. f: the activation.
     """
-    hidden = f(F.linear(x, down, down_bias))
-    scaled = F.linear(hidden, weight.t(), bias)
-    return residual + scaled, hidden, scaled
+    return F.linear(f(F.linear(x, down, down_bias)), weight.t(), bias)
 
 
 def loop(

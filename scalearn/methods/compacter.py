@@ -2,7 +2,7 @@
 
     W = sum_i A_i (x) (s_i t_i)        i = 1 … 4; A_i [4, 4] shared by all layers, s_i t_i of rank 1: 3 L (d + r) + 64
 
-The adapter is the library's. Ours: where Compacter's width r, hidden / 32, is no multiple of its PHM dimension (4), the next one is taken.
+The adapter is computed as the `adapters` library does. Ours: where Compacter's width r, hidden / 32, is no multiple of its PHM dimension (4), the next one is taken.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from adapters import CompacterPlusPlusConfig
-
 from scalearn.methods.base import TransferMethod
 from tasksel.adapters.bottleneck import Bottlenecks, reduction_factor
+from tasksel.model.adapter_config import resolve_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class Compacter(TransferMethod):
 
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
         """A new Compacter."""
-        config, hidden = CompacterPlusPlusConfig(), model.config.hidden_size
-        width = -(-int(hidden // config.reduction_factor) // config.phm_dim) * config.phm_dim
-        model.add_adapter(name, config=config.replace(reduction_factor=reduction_factor(width, hidden)))
+        config, hidden = resolve_config("compacter++"), model.config.hidden_size
+        width = -(-int(hidden // config["reduction_factor"]) // config["phm_dim"]) * config["phm_dim"]
+        model.add_adapter(name, {**config, "reduction_factor": reduction_factor(width, hidden)})
         model.set_active_adapters(name)

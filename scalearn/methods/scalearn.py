@@ -61,7 +61,8 @@ class ScaledSources(TransferMethod):
         model = base.model()
         add_head(model, task, name=task.name)
         width = next(bottleneck_layers(trained, task.name))[1].adapters[task.name].down.shape[0]
-        model.add_adapter(task.name, config=slot_config(width, model.config.hidden_size, adapter_config))
+        model.add_adapter(task.name, slot_config(width, model.config.hidden_size, adapter_config))
+        model.set_active_adapters(task.name)
         fold_into(model, task.name, trained, task.name)
         model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())
         return model
@@ -72,7 +73,7 @@ class ScaledSources(TransferMethod):
 
     def source_weights(self, trained: Any, name: str) -> list[float]:
         """The mean over layers and hidden size of omega in eval mode."""
-        slots = [layer.adapters[name].eval() for _, layer in bottleneck_layers(trained, name)]
+        slots = [slot.adapters[name].eval() for _, slot in bottleneck_layers(trained, name)]
         with torch.no_grad():
             weights: list[float] = torch.stack([slot.omega().mean(-1) for slot in slots]).mean(0).tolist()
         return weights

@@ -15,6 +15,7 @@ from typing import Any
 
 from scalearn.methods.registry import METHODS, TransferMethod
 from scalearn.results.model_card import ModelCard
+from tasksel.adapters.folder import save_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
 from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json, write_text
@@ -55,7 +56,7 @@ def write_adapter(
         )
     model = method.export(trained, base, task, config)
     with whole_folder(folder) as partial:
-        model.save_adapter(str(partial), task.name, with_head=True, use_safetensors=True)
+        save_adapter(model, partial, task.name)
         for file in CONFIGS:  # the base by a name that another machine knows, not by a path
             write_json(partial / file, {**read_json(partial / file), "model_name": describe(base)["name"]})
         files = {

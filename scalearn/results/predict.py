@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from scalearn.results.export import EXPORT_FILE
 from scalearn.results.result import TransferResult
+from tasksel.adapters.folder import load_adapter
 from tasksel.errors import UserError
-from tasksel.model.base import load_base, quiet
+from tasksel.model.base import load_base
 from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, write_text
@@ -75,8 +76,7 @@ class Export:
                 f"{self.folder}: exported for base '{base.name}' with weights {expected}; the one here has {base.fingerprint}"
             )
         model = base.model()
-        with quiet():
-            model.set_active_adapters(model.load_adapter(str(self.folder), use_safetensors=True))
+        load_adapter(model, self.folder)
         encoded = encode_split(split, self.task, base.tokenizer, max_length=self.max_length)
         return predict(model.eval().to(accelerator().device), encoded)
 

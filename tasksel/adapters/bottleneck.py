@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from adapters import SeqBnConfig
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tasksel.errors import UserError
+from tasksel.model.adapter_config import resolve_config
 
 REASONS = {
     "ln_before": "it has a layer norm before the bottleneck",
@@ -117,7 +117,7 @@ def reduction_factor(width: int, hidden: int) -> float:
     return factor if int(hidden // factor) == width else hidden / (width + 0.5)
 
 
-def slot_config(width: int, hidden: int, config: dict[str, Any]) -> SeqBnConfig:
+def slot_config(width: int, hidden: int, config: dict[str, Any]) -> dict[str, Any]:
     """An ordinary adapter's configuration of exactly this bottleneck width, with the sources' activation and position.
 
     The sources' own scaling is folded into their projections already; their dropout and the seed of their initial weights are not part of a mix.
@@ -129,4 +129,4 @@ def slot_config(width: int, hidden: int, config: dict[str, Any]) -> SeqBnConfig:
         "stochastic_depth": 0.0,
         "init_weights_seed": None,
     }
-    return SeqBnConfig(**{**config, **fixed})
+    return resolve_config({**config, **fixed})

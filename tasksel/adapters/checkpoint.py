@@ -16,8 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tasksel.adapters.folder import load_adapter
 from tasksel.errors import UserError, one_line
-from tasksel.model.base import Base, quiet
+from tasksel.model.base import Base
 from tasksel.storage.atomic import file_hash, read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter.safetensors"
@@ -76,12 +77,7 @@ class AdapterCheckpoint:
                 f"{self.folder} has no head ({HEAD}): this selector needs one; train the adapter with its task"
             )
         model = base.model()
-        try:
-            with quiet():
-                name = model.load_adapter(str(self.folder), with_head=True, use_safetensors=True, set_active=True)
-        except (OSError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
-            raise UserError(f"{self.folder}: the adapter cannot be loaded ({one_line(error)})") from error
-        model.active_head = name
+        load_adapter(model, self.folder)
         return model.requires_grad_(False).eval()
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tasksel.errors import UserError, one_line
-from tasksel.model.adapter_config import adapter_config
+from tasksel.model.adapter_config import resolve_config
 from tasksel.model.task_model import TaskModel
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter.safetensors", "pytorch_adapter.bin"
@@ -33,12 +33,12 @@ def save_adapter(model: TaskModel, folder: Path, name: str, *, with_head: bool =
     """Writes an adapter, and the head of the same name, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value for key, value in model.state_dict().items() if f".adapters.{name}." in key or f".shared_parameters.{name}." in key}  # fmt: skip
-    save_file(_plain(tensors), folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(_plain(tensors), folder / WEIGHTS)
     _write_config(model, folder / CONFIG, name, model.adapter_configs[name])
     if with_head and name in model.heads:
         prefix = f"heads.{name}."
         tensors = {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
-        save_file(_plain(tensors), folder / HEAD, metadata={"format": "pt"})
+        save_file(_plain(tensors), folder / HEAD)
         _write_config(model, folder / HEAD_CONFIG, name, model.heads[name].config)
 
 
@@ -70,7 +70,7 @@ def load_adapter(model: TaskModel, folder: Path, *, name: str | None = None, wit
         UserError: files that are missing, broken, or do not fit the model, by name.
     """
     whole = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    stored, config = whole["name"], adapter_config(whole["config"])
+    stored, config = whole["name"], resolve_config(whole["config"])
     name = stored if name is None else name
     model.add_adapter(name, config)
     _fill(model, folder, _weights(folder, WEIGHTS, PICKLED), f"adapters.{stored}.", f"adapters.{name}.")
@@ -104,7 +104,11 @@ def _fill(model: TaskModel, folder: Path, weights: dict[str, Tensor], old: str, 
             got[key.replace(old, new)] = tensor
     for key in sorted(wanted | got.keys()):
         if key not in got or key not in wanted:
-            raise UserError(f"{folder}: '{key}' is {'missing in the file' if key in wanted else 'no part of this model'}")
+            raise UserError(
+                f"{folder}: '{key}' is {'missing in the file' if key in wanted else 'no part of this model'}"
+            )
         if got[key].shape != state[key].shape:
-            raise UserError(f"{folder}: '{key}' is {list(got[key].shape)} in the file, {list(state[key].shape)} in the model")
+            raise UserError(
+                f"{folder}: '{key}' is {list(got[key].shape)} in the file, {list(state[key].shape)} in the model"
+            )
         state[key].copy_(got[key])

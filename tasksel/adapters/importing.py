@@ -14,11 +14,12 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from tasksel.adapters.bottleneck import unfoldable
-from tasksel.adapters.checkpoint import CONFIG, HEAD, WEIGHTS
-from tasksel.errors import UserError, one_line
+from tasksel.adapters.checkpoint import CONFIG, WEIGHTS
+from tasksel.adapters.folder import load_adapter
+from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.storage.atomic import file_hash, read_json
 
@@ -53,10 +54,7 @@ def load_outside_adapter(origin: str | Path, base: Base, *, same_base: bool = Fa
     config = read_json(folder / CONFIG)
     _check(str(origin), folder, config, base, same_base)
     model = base.model()
-    try:
-        adapter = model.load_adapter(str(folder), with_head=(folder / HEAD).is_file(), use_safetensors=True)
-    except (OSError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"{folder}: the adapter cannot be loaded ({one_line(error)})") from error
+    adapter = load_adapter(model, folder)
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         stored = sum(".adapters." in key for key in file.keys())  # noqa: SIM118 (not a mapping)
     loaded = sum(f".adapters.{adapter}." in key for key in model.state_dict())

@@ -20,6 +20,7 @@ from typing import Any
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
 from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
+from tasksel.adapters.folder import save_adapter
 from tasksel.adapters.importing import load_outside_adapter
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
@@ -264,7 +265,7 @@ class AdapterPool:
         """
         name = entry_name(card["name"])
         with whole_folder(self.folder / name) as partial:
-            model.save_adapter(str(partial), adapter, with_head=adapter in model.heads, use_safetensors=True)
+            save_adapter(model, partial, adapter)
             files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
             stored_card = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
             write_json(partial / FILE, stored_card.model_dump(mode="json"))

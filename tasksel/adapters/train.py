@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from adapters import SeqBnConfig
 
 from tasksel.adapters.checkpoint import RECORD, AdapterCheckpoint
+from tasksel.adapters.folder import save_adapter
 from tasksel.adapters.pool import AdapterPool, Source, entry_name
 from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.model.base import Base, quiet
+from tasksel.model.adapter_config import resolve_config
+from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
 from tasksel.processes import accelerator, is_main, main_writes
@@ -42,9 +43,8 @@ def add_new_adapter(model: Any, name: str) -> None:
 
     >>> add_new_adapter(model, "rte")  # doctest: +SKIP
     """
-    with quiet():
-        model.add_adapter(name, config=SeqBnConfig(reduction_factor=REDUCTION_FACTOR))
-        model.set_active_adapters(name)
+    model.add_adapter(name, resolve_config({"reduction_factor": REDUCTION_FACTOR}))
+    model.set_active_adapters(name)
 
 
 def freeze_base(model: Any) -> None:
@@ -126,7 +126,7 @@ def train_adapter(
 
 def _store(checkpoint: AdapterCheckpoint, model: Any, fitted: FitResult) -> None:
     with whole_folder(checkpoint.folder) as partial:
-        model.save_adapter(str(partial), checkpoint.adapter, with_head=True, use_safetensors=True)
+        save_adapter(model, partial, checkpoint.adapter)
         write_json(partial / RECORD, {"task": checkpoint.adapter, "dev": fitted.score, "seconds": fitted.seconds})
 
 

@@ -33,6 +33,7 @@ from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
 from tasksel.model.encoding import encode_split
 from tasksel.model.heads import loss_sum
+from tasksel.model.slot import layers_of
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
@@ -149,7 +150,7 @@ class _GradientRecorder:
         self.layer_outputs: list[Tensor] = []
         for name, part in linear.items():
             part.register_forward_hook(self._keep_linear(name.replace(inside, ".")))
-        for _, layer in model.base_model.iter_layers():
+        for _, layer in layers_of(model.base_model):
             layer.register_forward_hook(self._keep_layer)
         model.enable_input_require_grads()  # every parameter is frozen: autograd must start somewhere
 

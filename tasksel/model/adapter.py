@@ -9,12 +9,15 @@ Names of parameters, shapes and the order in which initial weights are drawn are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import get_activation
+
+from tasksel.model.phm import PHMLinear
 
 INIT_STD = 0.02
 
@@ -43,8 +46,9 @@ class Adapter(nn.Module):
         self.reads_branch = not config.get("original_ln_before", True)
         before = [nn.LayerNorm(hidden)] if config.get("ln_before") else []
         self.non_linearity = Activation(config["non_linearity"])
-        self.adapter_down = nn.Sequential(*before, nn.Linear(hidden, width), self.non_linearity)
-        self.adapter_up = nn.Linear(width, hidden)
+        project = partial(PHMLinear, config=config) if config.get("phm_layer") else nn.Linear
+        self.adapter_down = nn.Sequential(*before, project(hidden, width), self.non_linearity)
+        self.adapter_up = project(width, hidden)
         scaling = config.get("scaling", 1.0)
         sizes = {"learned": 1, "channel": hidden}
         self.scaling = nn.Parameter(torch.ones(sizes[scaling])) if isinstance(scaling, str) else float(scaling)

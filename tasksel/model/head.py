@@ -36,7 +36,9 @@ class Head(nn.Sequential):
         if kind not in HEAD_TYPES:
             raise UserError(f"a head of type '{kind}' cannot be used; known: {', '.join(HEAD_TYPES)}")
         if config.get("use_pooler"):
-            raise UserError("the head reads the base's pooler (use_pooler=true), which is not kept; train one that does not")
+            raise UserError(
+                "the head reads the base's pooler (use_pooler=true), which is not kept; train one that does not"
+            )
         hidden, dropout = base_config.hidden_size, _dropout(config, base_config)
         outputs, bias = config.get("num_labels", 1), config.get("bias", True)
         modules: list[nn.Module] = []

@@ -41,12 +41,13 @@ def loss_sum(kind: Kind, logits: Tensor, labels: Tensor) -> Tensor:
 def add_head(model: Any, task: Task, *, name: str) -> None:
     """Gives the model a trainable head for the task's kind and makes it the active one.
 
-    It is the `adapters` library's own two-layer head (dense, tanh, output) on the first token, as in the authors' runs.
+    Two layers (dense, tanh, output) on the first token: the default of the `adapters` library, as in the authors' runs.
     """
-    names = {"id2label": dict(enumerate(task.labels))} if task.labels else {}
+    config: dict[str, Any] = {"layers": 2, "activation_function": "tanh", "use_pooler": False, "dropout_prob": None}
     if task.kind == "multiple_choice":
-        model.add_multiple_choice_head(name, num_choices=task.outputs)
+        config |= {"head_type": "multiple_choice", "num_choices": task.outputs, "label2id": None}
     else:
-        model.add_classification_head(name, num_labels=task.outputs, multilabel=task.kind == "multi_label", **names)
-    model.active_head = name
-    model.heads[name].requires_grad_(True)
+        label2id = {label: number for number, label in enumerate(task.labels)} if task.labels else None
+        kind = "multilabel_classification" if task.kind == "multi_label" else "classification"
+        config |= {"head_type": kind, "num_labels": task.outputs, "label2id": label2id, "bias": True}
+    model.add_head(name, config)

@@ -74,31 +74,41 @@ class Slot(nn.LayerNorm):
     """The LayerNorm of a layer with room for adapters by name; without an active one it is that LayerNorm.
 
     Args:
-        norm: the LayerNorm, whose parameters are kept. adapters: what can be active, by name; registered elsewhere.
+        norm: the LayerNorm, whose parameters are kept.
+        holder: the module in which `adapters` and `adapter_fusion_layer` are registered; what can be active, by name.
     """
 
-    def __init__(self, norm: nn.LayerNorm, adapters: nn.ModuleDict) -> None:
+    def __init__(self, norm: nn.LayerNorm, holder: nn.Module) -> None:
         nn.Module.__init__(self)
         self.normalized_shape, self.eps, self.elementwise_affine = norm.normalized_shape, norm.eps, True
         self.weight, self.bias = norm.weight, norm.bias
         self.training = norm.training
-        self._adapters = (adapters,)  # in a tuple, so that it is not registered twice
+        self._holder = (holder,)  # in a tuple, so that it is not registered twice
         self.active: str | None = None
         self.branch: Tensor | None = None
 
     @property
     def adapters(self) -> nn.ModuleDict:
-        """What can be active, by name."""
-        return self._adapters[0]
+        """Adapters and mixes by name."""
+        adapters: nn.ModuleDict = self._holder[0].adapters
+        return adapters
 
     @property
+    def fusions(self) -> nn.ModuleDict:
+        """Fusions over several of the adapters, by name."""
+        fusions: nn.ModuleDict = self._holder[0].adapter_fusion_layer
+        return fusions
+
     def content(self) -> nn.Module | None:
         """What is active in this layer."""
-        return self.adapters[self.active] if self.active is not None and self.active in self.adapters else None
+        for kind in (self.adapters, self.fusions):
+            if self.active is not None and self.active in kind:
+                return kind[self.active]
+        return None
 
     def forward(self, s: Tensor) -> Tensor:
         """The layer's output [b, t, d] from its branch plus input [b, t, d]."""
-        content = self.content
+        content = self.content()
         if content is None:
             return super().forward(s)
         x = self.branch if getattr(content, "reads_branch", False) else super().forward(s)
@@ -150,8 +160,8 @@ def open_slot(layer: nn.Module, place: Place) -> Slot:
     if not hasattr(owner, name):
         setattr(owner, name, nn.Module())
     holder = getattr(owner, name)
-    holder.adapters = nn.ModuleDict()
-    slot = Slot(norm, holder.adapters)
+    holder.adapters, holder.adapter_fusion_layer = nn.ModuleDict(), nn.ModuleDict()
+    slot = Slot(norm, holder)
     parent, _, name = place.norm.rpartition(".")
     setattr(layer.get_submodule(parent), name, slot)
     return slot

@@ -7,17 +7,18 @@ Methods and parameters are called as in `adapters.AutoAdapterModel`, whose files
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tasksel.model.adapter import Adapter
+from tasksel.model.adapter_config import resolve_config
 from tasksel.model.head import Head
+from tasksel.model.phm import PHMLinear, new_rule
 from tasksel.model.slot import Place, Slot, family_of, layers_of, open_slot
-
-Content = Callable[[str], nn.Module]  # what sits in a slot, from the slot's path
 
 
 class TaskModel(nn.Module):
@@ -38,8 +39,10 @@ class TaskModel(nn.Module):
         setattr(self, self.base_model_prefix, encoder)
         self.heads = nn.ModuleDict()
         self.adapter_configs: dict[str, dict[str, Any]] = {}
+        self.fusions: dict[str, list[str]] = {}
         self.active_head: str | None = None
         self.active_adapter: str | None = None
+        self._takes = frozenset(inspect.signature(encoder.forward).parameters)  # DistilBERT knows no token types
         self._hooks: list[Any] = []
         self.train(encoder.training)
 
@@ -58,35 +61,56 @@ class TaskModel(nn.Module):
         embeddings: nn.Module = self.base_model.get_input_embeddings()
         return embeddings
 
-    def add_adapter(self, name: str, config: Mapping[str, Any], content: Content | None = None) -> None:
-        """Adds an adapter to every slot that its configuration names.
+    def enable_input_require_grads(self) -> None:
+        """Makes the embeddings' output require a gradient, where every parameter is frozen."""
+        self.base_model.enable_input_require_grads()
+
+    def add_adapter(self, name: str, config: str | Mapping[str, Any]) -> None:
+        """Adds an adapter with initial weights to every slot that its configuration names.
 
         Args:
-            config: the library's configuration of a bottleneck adapter.
-            content: what sits in a slot; by default a new `Adapter` with initial weights.
+            config: the library's configuration of a bottleneck adapter, or its name.
         """
+        config = resolve_config(config)
         left_out = set(config.get("leave_out") or ())
-        self.adapter_configs[name] = dict(config)
-        for number, (path, layer) in enumerate(layers_of(self.base_model)):
+        self.adapter_configs[name] = config
+        for number, (_, layer) in enumerate(layers_of(self.base_model)):
             for place in self._places(config) if number not in left_out else ():
                 slot = open_slot(layer, place)
-                where = f"{self.base_model_prefix}.{path}.{place.holder}"
-                module = content(where) if content else Adapter(self.config.hidden_size, config)
+                module = Adapter(self.config.hidden_size, config)
                 slot.adapters[name] = module.train(self.training)
-                if getattr(module, "reads_branch", False):
+                if module.reads_branch:
                     self._hooks.append(layer.get_submodule(place.branch).register_forward_hook(slot.keep_branch))
+        if config.get("phm_layer"):
+            self._share_rule(name, config)
+
+    def _share_rule(self, name: str, config: Mapping[str, Any]) -> None:
+        if not hasattr(self.base_model, "shared_parameters"):
+            self.base_model.shared_parameters = nn.ModuleDict()
+        self.base_model.shared_parameters[name] = new_rule(config)
+        for _, slot in self.slots():
+            for module in slot.adapters[name].modules() if name in slot.adapters else ():
+                if isinstance(module, PHMLinear):
+                    module.share(self.base_model.shared_parameters[name].phm_rule)
+
+    def slots(self) -> Iterator[tuple[str, Slot]]:
+        """The slots in use, with the path of what holds their adapters, from the first layer to the last."""
+        for path, layer in layers_of(self.base_model):
+            for place in (self.family.mh_adapter, self.family.output_adapter):
+                slot = layer.get_submodule(place.norm)
+                if isinstance(slot, Slot):
+                    yield f"{self.base_model_prefix}.{path}.{place.holder}", slot
 
     def _places(self, config: Mapping[str, Any]) -> list[Place]:
         return [getattr(self.family, key) for key in ("mh_adapter", "output_adapter") if config.get(key)]
 
     def set_active_adapters(self, name: str | None) -> None:
         """Makes one adapter active, or none."""
-        if name is not None and name not in self.adapter_configs:
+        if name is not None and name not in self.adapter_configs and name not in self.fusions:
             raise KeyError(name)
         self.active_adapter = name
-        for module in self.modules():
-            if isinstance(module, Slot):
-                module.active = name
+        for _, slot in self.slots():
+            slot.active = name
 
     def delete_adapter(self, name: str) -> None:
         """Takes an adapter out; a slot that is empty then is the base's LayerNorm again."""
@@ -98,7 +122,7 @@ class TaskModel(nn.Module):
                 slot = layer.get_submodule(place.norm)
                 if isinstance(slot, Slot) and name in slot.adapters:
                     del slot.adapters[name]
-                    if not slot.adapters:
+                    if not slot.adapters and not slot.fusions:
                         _close(layer, place, slot)
 
     def add_head(self, name: str, config: Mapping[str, Any]) -> None:
@@ -121,7 +145,7 @@ class TaskModel(nn.Module):
             more: options of the encoder (`output_hidden_states`, …).
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        flat = {key: value.flatten(0, -2) for key, value in inputs.items() if value is not None}
+        flat = {key: value.flatten(0, -2) for key, value in inputs.items() if value is not None and key in self._takes}
         output = self.base_model(**flat, **more, return_dict=True)
         last = output.last_hidden_state
         logits = self.heads[self.active_head](last[:, 0]) if self.active_head is not None else last
@@ -133,7 +157,7 @@ def _close(layer: nn.Module, place: Place, slot: Slot) -> None:
     parent, _, name = place.norm.rpartition(".")
     setattr(layer.get_submodule(parent), name, slot.plain())
     holder = layer.get_submodule(place.holder)
-    del holder.adapters
+    del holder.adapters, holder.adapter_fusion_layer
     if not list(holder.children()):
         parent, _, name = place.holder.rpartition(".")
         delattr(layer.get_submodule(parent), name)
