@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalearn.layers.scaling import Omega, Scaling, fold
+from scalearn.layers.scaling import Omega, Scaling, fold, hidden_state, mix
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.model.adapter import Adapter
 from tasksel.model.slot import Slot
@@ -54,12 +53,12 @@ class ScaledMix(nn.Module):
 
     def hidden(self, x: Tensor) -> Tensor:
         """The bottlenecks' hidden state [b, t, n*r] for tokens x [b, t, d]."""
-        return self.non_linearity(F.linear(x, self.down, self.down_bias))
+        return hidden_state(x, self.down, self.down_bias, self.non_linearity)
 
     def forward(self, x: Tensor) -> Tensor:
         """What the slot adds [b, t, d] for tokens x [b, t, d]."""
         weight, bias = self.folded()
-        return F.linear(self.hidden(x), weight.t(), bias)
+        return mix(x, self.down, self.down_bias, weight, bias, self.non_linearity)
 
 
 def bottleneck_layers(model: Any, adapter: str) -> Iterator[tuple[str, Slot]]:

@@ -134,6 +134,11 @@ def fold(up: Tensor, up_bias: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
     return (up * omega[:, None, :]).view(n * r, d), (omega * up_bias).sum(0)
 
 
+def hidden_state(x: Tensor, down: Tensor, down_bias: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
+    """The hidden state of n bottlenecks [b, t, n*r] from x [b, t, d], down [n*r, d] and down_bias [n*r]."""
+    return f(F.linear(x, down, down_bias))
+
+
 def mix(
     x: Tensor, down: Tensor, down_bias: Tensor, weight: Tensor, bias: Tensor, f: Callable[[Tensor], Tensor]
 ) -> Tensor:
@@ -142,12 +147,11 @@ def mix(
     Args:
         x: [b, t, d]. down: [n*r, d], down_bias: [n*r]. weight, bias: from `fold`. f: the activation.
     """
-    return F.linear(f(F.linear(x, down, down_bias)), weight.t(), bias)
+    return F.linear(hidden_state(x, down, down_bias, f), weight.t(), bias)
 
 
 def loop(
     x: Tensor,
-    residual: Tensor,
     down: Tensor,
     down_bias: Tensor,
     up: Tensor,
@@ -163,4 +167,4 @@ def loop(
     outputs = torch.stack(
         [F.linear(f(F.linear(x, down[s], down_bias[s])), up[s].t(), up_bias[s]) for s in range(len(omega))]
     )
-    return residual + (omega[:, None, None, :] * outputs).sum(0)
+    return (omega[:, None, None, :] * outputs).sum(0)

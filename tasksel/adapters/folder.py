@@ -89,26 +89,29 @@ def _weights(folder: Path, safe: str, pickled: str) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = torch.load(folder / pickled, map_location="cpu", weights_only=True)
         return weights
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
-        raise UserError(f"{folder}: the weights cannot be read ({one_line(error)})") from error
+        raise UserError(f"{folder}: the adapter cannot be loaded ({one_line(error)})") from error
 
 
 def _fill(model: TaskModel, folder: Path, weights: dict[str, Tensor], old: str, new: str) -> None:
     """Copies what stands under the name `old` into the model's tensors under `new`; each must be there, in its shape."""
-    state = model.state_dict()
+    state, prefix = model.state_dict(), f"{model.base_model_prefix}."
     wanted = {key for key in state if f".{new}" in f".{key}"}
-    got = {}
+    stored = {}
     for key, tensor in weights.items():
         for place in OLD_PLACES:
             key = key.replace(place, "adapters")
         if f".{old}" in f".{key}":
-            got[key.replace(old, new)] = tensor
-    for key in sorted(wanted | got.keys()):
-        if key not in got or key not in wanted:
-            raise UserError(
-                f"{folder}: '{key}' is {'missing in the file' if key in wanted else 'no part of this model'}"
-            )
-        if got[key].shape != state[key].shape:
-            raise UserError(
-                f"{folder}: '{key}' is {list(got[key].shape)} in the file, {list(state[key].shape)} in the model"
-            )
-        state[key].copy_(got[key])
+            key = key.replace(old, new)  # saved from a model without heads, it lacks the base's prefix
+            stored[key if key.startswith((prefix, "heads.")) else prefix + key] = tensor
+    refused = f"{folder}: the adapter cannot be loaded: "
+    if stored.keys() != wanted:
+        other = sorted(stored.keys() ^ wanted)[0]
+        kind = f"a {model.config.model_type} of {model.config.num_hidden_layers} layers"
+        raise UserError(
+            f"{refused}{len(stored)} weights, where the layers of {kind} take {len(wanted)}: it was trained on another base "
+            f"('{other}' is {'missing' if other in wanted else 'too many'})"
+        )
+    for key, tensor in stored.items():
+        if tensor.shape != state[key].shape:
+            raise UserError(f"{refused}'{key}' is {list(tensor.shape)}, the model's {list(state[key].shape)}")
+        state[key].copy_(tensor)

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import ModelOutput
 
 from tasksel.model.adapter import Adapter
 from tasksel.model.adapter_config import resolve_config
@@ -137,19 +138,18 @@ class TaskModel(nn.Module):
         self.heads[name] = Head(config, self.config).train(self.training)
         self.active_head = name
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None, **more: Any) -> SequenceClassifierOutput:  # fmt: skip
-        """Logits of the active head and the encoder's hidden states.
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> ModelOutput:  # fmt: skip
+        """Logits of the active head (`logits`); without one, the encoder's own output (`last_hidden_state`).
 
         Args:
             input_ids, attention_mask, token_type_ids: [b, t] or [b, choices, t].
-            more: options of the encoder (`output_hidden_states`, …).
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         flat = {key: value.flatten(0, -2) for key, value in inputs.items() if value is not None and key in self._takes}
-        output = self.base_model(**flat, **more, return_dict=True)
-        last = output.last_hidden_state
-        logits = self.heads[self.active_head](last[:, 0]) if self.active_head is not None else last
-        return SequenceClassifierOutput(logits=logits, hidden_states=output.hidden_states, attentions=output.attentions)
+        output: ModelOutput = self.base_model(**flat, return_dict=True)
+        if self.active_head is None:
+            return output
+        return SequenceClassifierOutput(logits=self.heads[self.active_head](output.last_hidden_state[:, 0]))
 
 
 def _close(layer: nn.Module, place: Place, slot: Slot) -> None:

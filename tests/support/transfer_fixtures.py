@@ -13,7 +13,6 @@ from adapters import SeqBnConfig
 from scalearn import METHODS, AdapterPool, Recipe, TransferResult, transfer
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
-from scalearn.layers.mix import bottleneck_layers
 from tasksel import get_task
 
 RECIPE = Recipe(lr=1e-2, epochs=1, batch=8, max_length=32)
@@ -46,8 +45,8 @@ def loud_adapter():
         model.add_adapter(name, config=config or SeqBnConfig(reduction_factor=16))
         draw = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for _, layer in bottleneck_layers(model, name):
-                for parameter in layer.adapters[name].parameters():
+            for key, parameter in model.named_parameters():
+                if f".adapters.{name}." in key:
                     parameter.copy_(size * torch.randn(parameter.shape, generator=draw))
         return model
 

@@ -1,10 +1,10 @@
 """Writes the golden folders with `adapters` 1.3: tiny bases of seven families, adapters with heads on them, and the logits they gave.
 
-    python tests/support/golden_adapters/make.py      once, with adapters 1.3.0 and transformers 4.57; not a test
+python tests/support/golden_adapters/make.py      once, with adapters 1.3.0 and transformers 4.57; not a test
 
-    FAMILY/base/            config.json, model.safetensors: random weights, no tokenizer (inputs are token ids)
-    FAMILY/ADAPTER/         as `save_adapter(..., with_head=True, use_safetensors=True)` writes it
-    expected.json           ids, attention mask, and for each folder the logits and the hidden states' sum
+FAMILY/base/            config.json, model.safetensors: random weights, no tokenizer (inputs are token ids)
+FAMILY/ADAPTER/         as `save_adapter(..., with_head=True, use_safetensors=True)` writes it
+expected.json           ids, attention mask, and for each folder the logits and the hidden states' sum
 """
 
 import json

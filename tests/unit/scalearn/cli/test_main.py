@@ -172,10 +172,11 @@ def test_pool_verify_counts_what_it_checked(say, pool):
 
 
 def test_pool_add_takes_in_a_folder(say, tiny, loud_adapter, tmp_path):
+    from tasksel.adapters.folder import save_adapter
     from tasksel.model.base import load_base
 
     model = loud_adapter(load_base(tiny).model(), "guest")
-    model.save_adapter(str(tmp_path / "guest"), "guest", use_safetensors=True)
+    save_adapter(model, tmp_path / "guest", "guest")
     say(
         "pool",
         "add",

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalearn.layers.scaling import INIT_STD, SCALINGS, Omega, Scaling, fold, loop, mix
+from scalearn.layers.scaling import INIT_STD, SCALINGS, Omega, Scaling, fold, hidden_state, loop, mix
 
 ACTIVATIONS = {"relu": torch.relu, "gelu": torch.nn.functional.gelu, "tanh": torch.tanh}
 
@@ -22,12 +22,12 @@ def draw_sources(n, r, d, seed, *, batch=2, tokens=3):
         "up": normal(n, r, d, size=r**-0.5),
         "up_bias": normal(n, d),
     }
-    return normal(batch, tokens, d), normal(batch, tokens, d), sources
+    return normal(batch, tokens, d), sources
 
 
-def fused(x, residual, sources, omega, f):
+def fused(x, sources, omega, f):
     weight, bias = fold(sources["up"], sources["up_bias"], omega)
-    return mix(x, residual, sources["down"].flatten(0, 1), sources["down_bias"].flatten(), weight, bias, f)
+    return mix(x, sources["down"].flatten(0, 1), sources["down_bias"].flatten(), weight, bias, f)
 
 
 def omega_of(scaling, n, d, seed):
@@ -45,11 +45,11 @@ def omega_of(scaling, n, d, seed):
     seed=st.integers(0, 10**6),
 )
 def test_the_fused_layer_equals_the_loop_in_output_and_gradients(variant, f, n, r, d, seed):
-    x, residual, sources = draw_sources(n, r, d, seed)
+    x, sources = draw_sources(n, r, d, seed)
     found = []
     for form in (
-        lambda x, omega: fused(x, residual, sources, omega, ACTIVATIONS[f])[0],
-        lambda x, omega: loop(x, residual, omega=omega, f=ACTIVATIONS[f], **sources),
+        lambda x, omega: fused(x, sources, omega, ACTIVATIONS[f]),
+        lambda x, omega: loop(x, omega=omega, f=ACTIVATIONS[f], **sources),
     ):
         omega, own = omega_of(SCALINGS[variant], n, d, seed), x.clone().requires_grad_()
         y = form(own, omega())
@@ -59,18 +59,17 @@ def test_the_fused_layer_equals_the_loop_in_output_and_gradients(variant, f, n, 
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
 
 
-def test_the_fused_layer_gives_hidden_state_and_scaled_output_beside_the_sum():
-    x, residual, sources = draw_sources(3, 4, 8, seed=1)
-    y, hidden, scaled = fused(x, residual, sources, torch.ones(3, 1), torch.relu)
+def test_the_hidden_state_holds_every_sources_own():
+    x, sources = draw_sources(3, 4, 8, seed=1)
+    hidden = hidden_state(x, sources["down"].flatten(0, 1), sources["down_bias"].flatten(), torch.relu)
     assert hidden.shape == (2, 3, 12)
-    torch.testing.assert_close(y, residual + scaled)
     first = torch.relu(x @ sources["down"][0].t() + sources["down_bias"][0])
     torch.testing.assert_close(hidden[..., :4], first)
 
 
-def test_a_zero_omega_leaves_only_the_residual():
-    x, residual, sources = draw_sources(4, 3, 8, seed=2)
-    assert torch.equal(fused(x, residual, sources, torch.zeros(4, 8), torch.relu)[0], residual)
+def test_a_zero_omega_adds_nothing():
+    x, sources = draw_sources(4, 3, 8, seed=2)
+    assert not fused(x, sources, torch.zeros(4, 8), torch.relu).any()
 
 
 @pytest.mark.parametrize("n", [1, 4, 8])
@@ -111,9 +110,9 @@ def test_dropout_drops_entries_of_omega_and_rescales_the_rest():
 
 
 def test_a_dropped_entry_is_dropped_for_the_whole_batch():
-    x, _, sources = draw_sources(1, 4, 64, seed=4, batch=6, tokens=5)
+    x, sources = draw_sources(1, 4, 64, seed=4, batch=6, tokens=5)
     omega = omega_of(Scaling("vector", False, 0.5), 1, 64, seed=4).train()
-    y = fused(x, torch.zeros_like(x), sources, omega(), torch.tanh)[0]
+    y = fused(x, sources, omega(), torch.tanh)
     silent = (y == 0).flatten(0, 1)
     assert torch.equal(silent.all(0), silent.any(0))
     assert 0 < int(silent.all(0).sum()) < 64

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from library import library_model
 from safetensors.torch import load_file
 
 from scalearn import METHODS, transfer
@@ -62,7 +63,7 @@ def test_a_soup_is_the_librarys_adapter_with_the_averaged_weights(tiny, fill, ta
     sources = fill(tmp_path / "pool", tiny, "one", "two")
     layers, config = stack(sources)
     model = METHODS["soup"].build(load_base(tiny), target, merge(layers, [0.5, 0.5]), config, seed=0).eval()
-    plain = load_base(tiny).model()
+    plain = library_model(tiny)
     for source in sources:
         plain.load_adapter(str(source.folder), use_safetensors=True)
     plain.average_adapter("soup", ["one", "two"], weights=[0.5, 0.5])  # the library's own

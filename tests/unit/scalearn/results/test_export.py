@@ -5,11 +5,11 @@ import textwrap
 
 import numpy as np
 import pytest
+from library import library_model
 from safetensors.torch import load_file
 
 from scalearn import METHODS as ALL
 from tasksel import UserError, get_task, load_data
-from tasksel.model.base import load_base
 
 REFUSED = {
     "head-only": "learns no adapter",
@@ -90,7 +90,7 @@ def test_an_export_says_what_it_is_and_names_no_folder_of_this_process(results, 
 
 
 def test_the_slot_is_as_wide_as_the_sources_together(exported, results):
-    model = load_base(results["scalearn"].base.path).model()
+    model = library_model(results["scalearn"].base)
     name = model.load_adapter(str(exported["scalearn"]), use_safetensors=True)
     weights = {key: tensor.shape for key, tensor in model.state_dict().items() if f".adapters.{name}." in key}
     assert {shape for key, shape in weights.items() if "adapter_down.0.weight" in key} == {(6, 32)}
@@ -160,7 +160,7 @@ def test_sources_with_a_scale_of_their_own_are_exported_with_it(fill, tiny, targ
 def test_the_head_of_every_kind_goes_with_the_export(kinds, tmp_path):
     for kind, result in kinds.items():
         split = load_data(result.task, rows=10).test.take(range(6))
-        model = load_base(result.base.path).model()
+        model = library_model(result.base)
         folder = result.export(tmp_path / kind.replace(" ", "-"))
         model.set_active_adapters(model.load_adapter(str(folder), use_safetensors=True))
         from tasksel.model.encoding import encode_split

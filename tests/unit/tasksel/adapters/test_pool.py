@@ -8,6 +8,7 @@ import torch
 
 from scalearn import AdapterPool
 from tasksel import UserError
+from tasksel.adapters.folder import load_adapter
 from tasksel.model.base import load_base
 from tasksel.storage.atomic import file_hash
 
@@ -139,7 +140,7 @@ def test_a_source_chosen_twice_is_refused(pool):
 def test_the_projections_are_those_of_the_stored_adapter(pool):
     source = pool["sentiment_films"]
     model = pool.base.model()
-    name = model.load_adapter(str(source.folder), use_safetensors=True)
+    name = load_adapter(model, source.folder)
     state, parts = model.state_dict(), source.bottlenecks()
     assert len(parts) == 2
     for path, part in parts.items():
@@ -177,7 +178,7 @@ def test_iterating_is_in_name_order_whatever_was_stored_last(pool_folder, tmp_pa
     pool = AdapterPool(tmp_path / "pool")
     first = pool[pool.names[0]]
     model = pool.base.model()
-    adapter = model.load_adapter(str(first.folder), use_safetensors=True)
+    adapter = load_adapter(model, first.folder)
     pool.store(model, adapter, name="zebra", key="0")
     pool.store(model, adapter, name="aardvark", key="0")
     assert [source.name for source in pool] == ["aardvark", *sorted(AdapterPool(pool_folder).names), "zebra"]

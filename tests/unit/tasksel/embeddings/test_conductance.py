@@ -9,6 +9,7 @@ from torch import nn
 
 from tasksel import get_task, load_data
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.adapters.folder import save_adapter
 from tasksel.adapters.train import add_new_adapter
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.conductance import Conductance, baseline_ids, gold, layer_conductance, predicted, token_mean
@@ -42,7 +43,7 @@ def adapter_of(tiny, tmp_path_factory):
 
     def make(name):
         folder = tmp_path_factory.mktemp(name)
-        model_of(get_task(name), load_base(tiny)).save_adapter(str(folder), name, with_head=True, use_safetensors=True)
+        save_adapter(model_of(get_task(name), load_base(tiny)), folder, name)
         return AdapterCheckpoint(folder, name)
 
     return make

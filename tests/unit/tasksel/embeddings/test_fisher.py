@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from tasksel import TaskEmbedding, get_task, load_data
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.adapters.folder import save_adapter
 from tasksel.adapters.train import add_new_adapter, train_adapter
 from tasksel.embeddings.fisher import Fisher
 from tasksel.errors import UserError
@@ -38,7 +39,7 @@ def make(make_base, tmp_path_factory):
                     parameter.data = 0.5 * torch.randn(parameter.shape, generator=draw)
                 if path.endswith("adapter_down.0.bias"):
                     parameter.data.abs_()
-            model.save_adapter(str(folder), name, with_head=True, use_safetensors=True)
+            save_adapter(model, folder, name)
             examples[name, architecture] = task, load_data(task, rows=20), base, AdapterCheckpoint(folder, name)
         return examples[name, architecture]
 

@@ -184,7 +184,7 @@ class TestFit:
         one = toy_split(1).take([0, 0])  # the same row twice
         train = encode_split(one, TOY, load_base(tiny).tokenizer, max_length=16)
         model, seen = fresh(tiny), []
-        model.heads["toy"].register_forward_hook(lambda module, inputs, output: seen.append(output.logits.detach()))
+        model.heads["toy"].register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
         fit(model, TOY, train, None, Recipe(batch=2, epochs=2, lr=0.0, micro_batch=1), seed=0)
         assert len({tuple(logits.flatten().tolist()) for logits in seen}) == 4  # two rows, two steps
 
