@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -11,6 +11,7 @@ from scalearn.cli.pool import DEFAULT_POOL, PoolFolder
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show
 from tasksel.cli.arguments import By, Data, Folder, Label, Name, Rows, Text
+from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
 
@@ -85,13 +86,15 @@ def _sources(
 
 
 def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")], seed: int | None = None) -> None:
-    """Write a result as one adapter that plain `adapters` loads.
+    """Write a result as one adapter that plain `adapters` loads, and print the code that does so.
 
     Example: scalearn export out/rte --out out/rte-adapter
     """
+    from scalearn.results.export import loading_call
     from scalearn.results.result import TransferResult
 
-    show(f"exported to {TransferResult.load(result).export(out_folder, seed=seed)}")
+    folder = TransferResult.load(result).export(out_folder, seed=seed)
+    show(f"exported to {folder}; this loads it, with nothing of scalearn:\n\n{loading_call(folder)}".rstrip())
 
 
 def predict(
@@ -99,50 +102,68 @@ def predict(
     file: tyro.conf.Positional[Path | None] = None,
     text: Annotated[OneText, tyro.conf.arg(help="a text instead of a file; --text twice for a pair")] = (),
     choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once per choice")] = (),
-    out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="JSONL or CSV")] = None,
+    out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="a file, .jsonl or .csv")] = None,
+    form: Annotated[
+        Literal["jsonl", "csv"] | None, tyro.conf.arg(name="format", help="by default that of the file's ending")
+    ] = None,
     seed: int | None = None,
 ) -> None:
     """Predict a file's rows, or one text.
 
-    MODEL is a result's folder or an export. Where the file has labels, the predictions are scored.
+    MODEL is a result's folder or an export. Each row has its id (the file's column id or idx, else its number) and a score per label.
+    Where the file has labels, the predictions are scored.
 
     For example:
       scalearn predict out/rte new.jsonl --out predictions.jsonl
-      scalearn predict out/rte-adapter new.csv
+      scalearn predict out/rte-adapter new.csv --format csv
       scalearn predict out/reviews --text "would buy again"
       scalearn predict out/rte --text "Two cooks peel carrots" --text "Nobody cooks"
       scalearn predict out/copa --text "The glass fell." --choice "It broke." --choice "It flew."
     """
-    from scalearn.results.predict import predict_file, write_predictions
+    from scalearn.results.predict import predict_file
+    from scalearn.results.prediction_files import format_of, prediction_line
 
     if (file is None) == (not text) or (choice and not text):
         raise UserError("give a FILE, or --text (twice for a pair, with --choice for multiple choice), and not both")
     if file is None:
-        _predict_text(model, text, choice, out_file, seed)
+        _predict_text(model, text, choice, out_file, form, seed)
         return
+    form = format_of(out_file, form)
     predictions, score = predict_file(model, file, seed=seed)
-    if out_file:
-        write_predictions(predictions, out_file)
-        show(f"{len(predictions)} predictions in {out_file}")
+    if form is None:
+        show("\n".join(map(prediction_line, predictions)))
     else:
-        for row in predictions:
-            show(f"{row['prediction']}\t{row['scores']}")
+        _write(predictions, out_file, form)
     if score is not None:
-        show(f"score on the labels in {file}: {score:.4f}")
+        (say if form and not out_file else show)(f"score on the labels in {file}: {score:.4f}")
+
+
+def _write(predictions: list[dict[str, Any]], out_file: Path | None, form: Literal["jsonl", "csv"]) -> None:
+    """Predictions into a file or, without one, to standard output."""
+    from scalearn.results.prediction_files import prediction_text, write_predictions
+
+    if out_file is None:
+        show(prediction_text(predictions, form).removesuffix("\n"))
+        return
+    write_predictions(predictions, out_file, form)
+    show(f"{len(predictions)} prediction{'s' * (len(predictions) != 1)} in {out_file}")
 
 
 def _predict_text(
-    model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, seed: int | None
-) -> None:
-    """Predicts one text and prints it, or writes it to a file."""
-    from scalearn.results.predict import predict_text, prediction_lines, write_predictions
+    model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, form: Literal["jsonl", "csv"] | None, seed: int | None
+) -> None:  # fmt: skip
+    """Predicts one text and prints it, or writes it to a file, choices by their index as for the rows of a file."""
+    from scalearn.results.predict import predict_text, prediction_lines
+    from scalearn.results.prediction_files import format_of
 
+    form = format_of(out_file, form)
     prediction = predict_text(model, text, choices=choice, seed=seed)
-    if out_file:
-        write_predictions([{key: prediction[key] for key in ("prediction", "scores")}], out_file)
-        show(f"1 prediction in {out_file}")
-    else:
+    if form is None:
         show("\n".join(prediction_lines(prediction)))
+        return
+    names = map(str, range(len(choice))) if choice else prediction["names"]
+    scores = dict(zip(names, prediction["scores"], strict=False))  # a number has a score and no name
+    _write([{"id": 1, "prediction": prediction["prediction"], "scores": scores}], out_file, form)
 
 
 def explain(

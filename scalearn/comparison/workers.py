@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -36,10 +37,14 @@ def workers(
         yield lambda todo: map(act, todo)
         return
     context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, context, _begin, (make, jobs)) as executor:
         try:
             yield lambda todo: _finished(executor, todo)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # or each would first finish its piece
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
             executor.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -55,6 +60,7 @@ _act: Callable[[Any], Any] | None = None
 def _begin(make: Callable[[], Callable[[Any], Any]], jobs: int) -> None:
     """Sets up a worker process: its share of the threads, and its function."""
     global _act
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the process that started them ends them
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     _act = make()

@@ -1,8 +1,7 @@
 """A trained model's slot as ONE ordinary adapter of the `adapters` library, head included.
 
     model = AutoAdapterModel.from_pretrained(base)
-    name = model.load_adapter("out/rte-adapter", use_safetensors=True)
-    model.set_active_adapters(name)
+    model.load_adapter("out/rte-adapter", use_safetensors=True, set_active=True)
 
 needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs. The library's own code saves it. README.md is the
 model card (`scalearn.results.model_card`); `scalearn.json` is what `scalearn predict` and `scalearn push` read, with a hash of each file.
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scalearn.methods.registry import METHODS, TransferMethod
-from scalearn.results.model_card import ModelCard
+from scalearn.results.model_card import ModelCard, snippet
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
 from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json, write_text
@@ -91,3 +90,22 @@ def _model_card(
         sources_note=method.sources_note,
         versions=description.get("versions") or versions(),
     )
+
+
+def loading_call(folder: Path) -> str:
+    """Plain `adapters` code that loads an export on this machine and predicts; its model card holds the same, without paths.
+
+    >>> print(loading_call(Path("out/rte-adapter")))  # doctest: +SKIP
+    """
+    stored = read_json(folder / EXPORT_FILE)
+    card = ModelCard(
+        folder=str(folder),
+        task=Task.model_validate(stored["task"]),
+        method=stored["method"],
+        base=stored["base"]["name"],
+        seed=stored["seed"],
+        scores=stored["scores"],
+        max_length=stored["max_length"],
+        model_type="",
+    )
+    return snippet(card, here=True)

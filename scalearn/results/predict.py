@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +11,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from scalearn.results.export import EXPORT_FILE
+from scalearn.results.prediction_files import row_ids, score_names
 from scalearn.results.result import TransferResult
 from tasksel.errors import UserError
 from tasksel.model.base import load_base, quiet
 from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import file_hash, read_json, write_text
+from tasksel.storage.atomic import file_hash, read_json
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import read_rows
 from tasksel.tasks.metrics import score
@@ -88,8 +86,8 @@ def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[
         folder: a transfer result, or an export of one.
 
     Returns:
-        Rows with `prediction` (a label name, a list of names, a number, or a choice's index) and `scores` (probabilities,
-        or the number).
+        Rows with `id` (the file's column `id` or `idx`, else the row's number from 1), `prediction` (a label name, a list of names, a
+        number, or a choice's index) and `scores` (the probability of each label, or of each choice by its index; none for a number).
 
     Raises:
         UserError: a folder that is neither; a seed that it does not hold; a file without the task's columns.
@@ -105,16 +103,21 @@ def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[
     labelled = all(task.label in row.values and row.values[task.label] not in blank for row in rows)
     split = to_split(task, rows, labelled=labelled)
     logits = model.logits(split, seed=seed)
-    predictions = [{"prediction": _decision(task, row), "scores": _scores(task, row)} for row in logits]
+    names = score_names(task)
+    predictions = [
+        {"id": name, "prediction": _decision(task, row), "scores": dict(zip(names, _scores(task, row), strict=False))}
+        for name, row in zip(row_ids(task, rows), logits, strict=True)
+    ]
     return predictions, score(task.metric, logits, split.labels) if labelled else None
 
 
 def predict_text(
     folder: Path, texts: Sequence[str], *, choices: Sequence[str] = (), seed: int | None = None
 ) -> dict[str, Any]:
-    """The prediction for one text (two for a pair; with the choices of a multiple-choice task), in the form of `predict_file`.
+    """The prediction for one text (two for a pair; with the choices of a multiple-choice task).
 
-    Beside `prediction` and `scores` it has `names`: what each score belongs to (a label, a choice; empty for a number).
+    It has `prediction` as `predict_file` gives it, `scores`, and `names`: what each score belongs to (a label, a choice; empty for a
+    number, which is its one score).
 
     Raises:
         UserError: see `predict_file`; too few or too many texts or choices for the task, or an empty one.
@@ -163,6 +166,7 @@ def prediction_lines(predicted: dict[str, Any]) -> list[str]:
         prediction = names[prediction]
     elif isinstance(prediction, list):
         prediction = ", ".join(prediction) or "none of the labels (no probability is above one half)"
+    names = [" ".join(name.split()) for name in names]  # each stays on its line
     width = max(map(len, names))
     ordered = sorted(zip(names, predicted["scores"], strict=True), key=lambda pair: -pair[1])
     return [prediction, *(f"  {name:<{width}}  {p:.4f}  {'█' * round(20 * p)}".rstrip() for name, p in ordered)]
@@ -189,25 +193,3 @@ def _scores(task: Task, logits: np.ndarray) -> list[float]:
         return [round(float(p), 6) for p in 1 / (1 + np.exp(-logits))]
     weights = np.exp(logits - logits.max())
     return [round(float(p), 6) for p in weights / weights.sum()]
-
-
-def write_predictions(predictions: list[dict[str, Any]], out: Path) -> None:
-    """Writes predictions as JSONL or CSV, by the file's ending, atomically.
-
-    Raises:
-        UserError: another ending.
-    """
-    if out.suffix == ".jsonl":
-        write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions))
-    elif out.suffix == ".csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["prediction", "scores"])
-        writer.writerows([_plain(row["prediction"]), json.dumps(row["scores"])] for row in predictions)
-        write_text(out, text.getvalue())
-    else:
-        raise UserError(f"{out}: cannot write '{out.suffix}'; allowed: .jsonl, .csv")
-
-
-def _plain(value: Any) -> Any:
-    return "|".join(value) if isinstance(value, list) else value

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from tasksel.cli.app import out
+from tasksel.cli.app import show
 from tasksel.cli.arguments import By, Data, Files, Folder, Label, Names, Rows, Settings, Text
 from tasksel.processes import is_main
 
@@ -39,7 +39,7 @@ def embed(
         if is_main():
             path = out_folder / f"{task.name}-{embedder.key}-seed{seed}.safetensors"
             embedding.save(path)
-            out.print(f"{embedding!r} -> {path}", highlight=False, markup=False)
+            show(f"{embedding!r} -> {path}")
 
 
 def index_build(
@@ -55,7 +55,7 @@ def index_build(
 
     index = build_from_files(files)
     index.save(out_folder)
-    out.print(f"{index!r} -> {out_folder}", highlight=False, markup=False)
+    show(f"{index!r} -> {out_folder}")
 
 
 def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | None = None) -> None:
@@ -74,4 +74,4 @@ def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | No
     names, scores = stored.nearest(embedding, min(10, len(stored)) if k is None else k)[:2]
     task, provenance = embedding.provenance["task"], {"by": embedding.provenance["method"]}
     ranking = Ranking(task, tuple(names), tuple(map(float, scores)), provenance, "similarity")
-    out.print(str(ranking), highlight=False, markup=False)
+    show(str(ranking))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from tasksel.cli.app import out
+from tasksel.cli.app import show
 from tasksel.cli.arguments import CACHE_DIR, BaseName, CacheDir, Data, MatrixPath, PoolFolder, Rows
 from tasksel.cli.selection import pool_base_or_default, tasks_of_pool
 from tasksel.display.progress import say
@@ -38,8 +38,6 @@ def evaluate(
       tasksel evaluate docs/results/matrix --by logme leep --targets scitail sst5 trec
       tasksel evaluate runs/matrix --by connectivity text connectivity+text --method scalearn --out evaluated
     """
-    from rich.console import Console
-
     from tasksel.evaluation.leaderboard import evaluate_selectors
     from tasksel.evaluation.leaderboard_figure import draw_leaderboard
     from tasksel.evaluation.score_records import FILE
@@ -62,12 +60,11 @@ def evaluate(
     )
     if not is_main():
         return
-    wide = out if out.is_terminal else Console(width=130)  # a pipe has no width of its own
-    wide.print(leaderboard.table())
+    show(leaderboard.table())
     if out_folder:
         write_text(out_folder / "judge.md", leaderboard.markdown() + "\n" + leaderboard.per_target_markdown())
         draw_leaderboard(leaderboard, out_folder / "judge.svg")
-        out.print(f"judge.md and judge.svg are in {out_folder}", highlight=False)
+        show(f"judge.md and judge.svg are in {out_folder}")
 
 
 def stored_scores(selectors: Sequence[str], path: Path) -> list[SelectorScores]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from tasksel.cli.app import out
+from tasksel.cli.app import show
 from tasksel.cli.arguments import (
     CACHE_DIR,
     BaseName,
@@ -24,7 +24,6 @@ from tasksel.cli.arguments import (
     Text,
 )
 from tasksel.errors import unknown
-from tasksel.processes import is_main
 
 if TYPE_CHECKING:
     from tasksel.model.base import Base
@@ -63,8 +62,7 @@ def rank(
     model = pool_base_or_default(base, pool)
     candidates = _candidates(sources, data, pool, model)
     ranking = rank_sources(task, candidates, by=selector, base=model, rows=rows, seed=seed, cache_dir=cache_dir)
-    if is_main():
-        out.print(str(ranking), highlight=False, markup=False)
+    show(str(ranking))
 
 
 def _candidates(sources: Sequence[str], data: str | None, pool: Path | None, model: Base) -> list[Any]:

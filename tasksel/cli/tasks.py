@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tasksel.cli.app import out
+from tasksel.cli.app import show as show_result
 from tasksel.cli.arguments import Data, Label, Name, Rows, Text
 from tasksel.tasks.registry import find_tasks, resolve_task, suites
 from tasksel.tasks.task import Task
@@ -25,10 +25,10 @@ def ls(data: Data = None, suite: str | None = None) -> None:
         if suite is None or suite in task.suite.split("+"):
             kind = task.kind.replace("_", " ")
             table.add_row(task.name, task.suite, kind, str(task.outputs), task.metric, task.licence)
-    out.print(table)
+    show_result(table)
     if data is None:
         published = ", ".join(suites())
-        out.print(f"the built-in suite; published suites ({published}): tasksel ls --data hub", highlight=False)
+        show_result(f"the built-in suite; published suites ({published}): tasksel ls --data hub")
 
 
 def show(task: Name, data: Data = None, text: Text = (), label: Label = "label", rows: Rows = None) -> None:
@@ -44,14 +44,14 @@ def show(task: Name, data: Data = None, text: Text = (), label: Label = "label",
     shown = resolve_task(task, data=data, text=text, label=label)
     fields = shown.model_dump(mode="json", exclude_defaults=True)
     fields["source"] = {"type": shown.source.type, **fields["source"]}  # so that what is shown is a task file
-    out.print(json.dumps(fields, indent=2, ensure_ascii=False), highlight=False, markup=False)
+    show_result(json.dumps(fields, indent=2, ensure_ascii=False))
     splits = load_data(shown, rows=rows)
     sizes = f"train {len(splits.train)}, dev {len(splits.dev)} (a stratified tenth of train), test {len(splits.test)}"
-    out.print(f"rows: {sizes}", highlight=False)
+    show_result(f"rows: {sizes}")
     for i in range(min(3, len(splits.train))):
         choices = f" {splits.train.choices[i]}" if splits.train.choices else ""
         row = f"{_label_text(shown, splits.train.labels[i])}: {' | '.join(splits.train.texts[i])}{choices}"
-        out.print(f"  {row}", highlight=False, markup=False)
+        show_result(f"  {row}")
 
 
 def _label_text(task: Task, label: object) -> str:

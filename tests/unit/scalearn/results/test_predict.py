@@ -4,10 +4,9 @@ import csv
 import json
 import shutil
 
-import numpy as np
 import pytest
 
-from scalearn.results.predict import predict_file, write_predictions
+from scalearn.results.predict import predict_file
 from tasksel import UserError, load_data
 from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.metrics import score
@@ -41,7 +40,7 @@ def test_result_and_export_predict_the_same(kinds, exported, kind, tmp_path):
     (one, first), (two, second) = (predict_file(folder, file) for folder in (kinds[kind].folder, exported[kind]))
     assert first == pytest.approx(second)
     for a, b in zip(one, two, strict=True):
-        np.testing.assert_allclose(a["scores"], b["scores"], atol=2e-5)
+        assert a["scores"] == pytest.approx(b["scores"], abs=2e-5)
         assert a["prediction"] == (pytest.approx(b["prediction"], abs=1e-5) if kind == "number" else b["prediction"])
 
 
@@ -72,13 +71,14 @@ def test_a_class_is_named_with_the_probability_of_each(kinds, tmp_path):
         result = kinds[kind]
         said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows_of(result)))
         for row in said:
-            assert row["prediction"] == result.task.labels[int(np.argmax(row["scores"]))]
-            assert sum(row["scores"]) == pytest.approx(1, abs=1e-5)
+            assert row["prediction"] == max(row["scores"], key=row["scores"].get)
+            assert tuple(row["scores"]) == result.task.labels
+            assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_number_is_a_number(kinds, tmp_path):
     said, _ = predict_file(kinds["number"].folder, write(tmp_path / "rows.jsonl", rows_of(kinds["number"])))
-    assert all(isinstance(row["prediction"], float) and row["scores"] == [row["prediction"]] for row in said)
+    assert all(isinstance(row["prediction"], float) and row["scores"] == {} for row in said)
     assert len({row["prediction"] for row in said}) > 1
 
 
@@ -86,17 +86,18 @@ def test_several_labels_are_those_above_one_half(kinds, tmp_path):
     result = kinds["several labels"]
     said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows_of(result, 60)))
     for row in said:
-        expected = [name for name, p in zip(result.task.labels, row["scores"], strict=True) if p > 0.5]
+        expected = [name for name, p in row["scores"].items() if p > 0.5]
+        assert tuple(row["scores"]) == result.task.labels
         assert row["prediction"] == expected
-    assert any(row["prediction"] for row in said) or max(max(row["scores"]) for row in said) <= 0.5
+    assert any(row["prediction"] for row in said) or max(max(row["scores"].values()) for row in said) <= 0.5
 
 
 def test_a_choice_is_its_index_and_a_missing_one_has_no_probability(kinds, tmp_path):
     result, rows = kinds["choices"], rows_of(kinds["choices"])
     rows[0] = {**rows[0], "choices": rows[0]["choices"][:2], "label": 0}
     said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows))
-    assert said[0]["scores"][2] == 0.0
-    assert all(row["prediction"] == int(np.argmax(row["scores"])) for row in said)
+    assert said[0]["scores"]["2"] == 0.0
+    assert all(str(row["prediction"]) == max(row["scores"], key=row["scores"].get) for row in said)
 
 
 def test_a_seed_may_be_named(kinds, tmp_path):
@@ -120,22 +121,6 @@ def test_a_csv_reads_as_the_same_rows(kinds, tmp_path):
         writer.writerows(rows)
     jsonl = write(tmp_path / "rows.jsonl", rows)
     assert predict_file(result.folder, tmp_path / "rows.csv") == predict_file(result.folder, jsonl)
-
-
-def test_predictions_are_written_as_jsonl_and_csv(tmp_path):
-    said = [{"prediction": ["späť", "late"], "scores": [0.9, 0.75]}, {"prediction": [], "scores": [0.1, 0.25]}]
-    write_predictions(said, tmp_path / "out.jsonl")
-    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()] == said
-    write_predictions(said, tmp_path / "out.csv")
-    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["prediction"] for row in rows] == ["späť|late", ""]
-    assert json.loads(rows[0]["scores"]) == [0.9, 0.75]
-
-
-def test_another_ending_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"cannot write '\.xlsx'; allowed: \.jsonl, \.csv"):
-        write_predictions([], tmp_path / "out.xlsx")
 
 
 def test_a_missing_column_is_named_with_its_place(kinds, tmp_path):
@@ -178,3 +163,12 @@ def test_an_export_whose_weights_are_gone_is_refused_and_no_pickle_read_instead(
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
     with pytest.raises(UserError, match=rf"{file}"):
         predict_file(tmp_path / "export", write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])))
+
+
+def test_a_file_with_ids_gives_them_back(kinds, tmp_path):
+    rows = [{**row, "idx": f"q{number}"} for number, row in enumerate(rows_of(kinds["pair"], 3))]
+    said, _ = predict_file(kinds["pair"].folder, write(tmp_path / "rows.jsonl", rows))
+    assert [row["id"] for row in said] == ["q0", "q1", "q2"]
+    bare = [{key: value for key, value in row.items() if key != "idx"} for row in rows]
+    said, _ = predict_file(kinds["pair"].folder, write(tmp_path / "bare.jsonl", bare))
+    assert [row["id"] for row in said] == [1, 2, 3]
