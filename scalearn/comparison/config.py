@@ -6,11 +6,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
+from tasksel.storage.user_files import read_fields
+from tasksel.storage.user_path import user_path
 from tasksel.training.recipe import Recipe
 
 
@@ -100,7 +101,7 @@ def configuration_file(name: str) -> Path:
     ('quickstart.yaml', 'mine.yaml')
     """
     packaged = Path(__file__).parent / f"{name}.yaml"
-    return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else Path(name)
+    return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else user_path(name)
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:
@@ -112,17 +113,9 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     Raises:
         UserError: no such file, broken YAML (its line), or every wrong field at once, each with its path and the nearest key.
     """
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"no configuration {path}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise UserError(f"{path}:{line}: broken YAML ({getattr(error, 'problem', error)})") from error
-    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {fields!r:.60}")
+    if not user_path(path).is_file():
+        raise UserError(f"no configuration {path}")
+    fields = read_fields(path)
     try:
         return kind(**fields)
     except UserError as error:

@@ -35,6 +35,7 @@ from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.storage.provenance import command, versions
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
 from tasksel.tasks.registry import find_tasks
@@ -54,7 +55,7 @@ def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> T
     >>> config = MatrixConfig.from_yaml("scripts/matrix_minilm.yaml")  # doctest: +SKIP
     >>> matrix = measure_matrix(config, "runs/matrix")  # doctest: +SKIP
     """
-    measurement = MatrixMeasurement(config, Path(out))
+    measurement = MatrixMeasurement(config, user_path(out))
     measurement.run(jobs=jobs)
     return read_matrix(measurement.rows_file)
 

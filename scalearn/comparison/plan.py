@@ -31,6 +31,7 @@ from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.registry import find_tasks
 
 Wave = Literal["source", "target-adapter", "rank", "unit"]
@@ -82,8 +83,8 @@ class Plan:
     """
 
     def __init__(self, experiment: ExperimentConfig, out: str | Path, *, store: str | Path | None = None) -> None:
-        self.experiment, self.out = experiment, Path(out)
-        self.store = Path(store) if store else self.out / "store"
+        self.experiment, self.out = experiment, user_path(out)
+        self.store = user_path(store) if store else self.out / "store"
         tasks = find_tasks(experiment.data)
         check_experiment(
             experiment, {name: tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)}

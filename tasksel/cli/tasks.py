@@ -9,6 +9,8 @@ from tasksel.cli.arguments import Data, Label, Name, Rows, Text
 from tasksel.tasks.registry import find_tasks, resolve_task, suites
 from tasksel.tasks.task import Task
 
+SHOWN = 1000  # characters of a text
+
 
 def ls(data: Data = None, suite: str | None = None) -> None:
     """List tasks: name, suite, kind, metric.
@@ -49,9 +51,14 @@ def show(task: Name, data: Data = None, text: Text = (), label: Label = "label",
     sizes = f"train {len(splits.train)}, dev {len(splits.dev)} (a stratified tenth of train), test {len(splits.test)}"
     out.print(f"rows: {sizes}", highlight=False)
     for i in range(min(3, len(splits.train))):
-        choices = f" {splits.train.choices[i]}" if splits.train.choices else ""
-        row = f"{_label_text(shown, splits.train.labels[i])}: {' | '.join(splits.train.texts[i])}{choices}"
+        choices = f" {[_short(choice) for choice in splits.train.choices[i]]}" if splits.train.choices else ""
+        row = f"{_label_text(shown, splits.train.labels[i])}: {' | '.join(map(_short, splits.train.texts[i]))}{choices}"
         out.print(f"  {row}", highlight=False, markup=False)
+
+
+def _short(text: str) -> str:
+    """The beginning of a long text, and how long it is."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
 
 
 def _label_text(task: Task, label: object) -> str:

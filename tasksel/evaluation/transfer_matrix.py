@@ -18,6 +18,7 @@ import numpy as np
 from tasksel.display.progress import say
 from tasksel.errors import UserError, unknown
 from tasksel.storage.jsonl import read_records
+from tasksel.storage.user_path import user_path
 
 SINGLE = "single-adapter"  # the baseline: a new adapter, no source
 FILE = "matrix.jsonl"
@@ -220,6 +221,7 @@ def read_matrix(path: Path) -> TransferMatrix:
     >>> len(matrix.targets), len(matrix.sources), len(matrix.seeds)  # doctest: +SKIP
     (8, 13, 5)
     """
+    path = user_path(path)
     path = path / FILE if path.is_dir() else path
     rows, complaint = read_whole_rows(path)
     if complaint:

@@ -11,8 +11,10 @@ import numpy as np
 
 from tasksel.display.progress import say
 from tasksel.errors import UserError
+from tasksel.tasks.bad_rows import each_row
 from tasksel.tasks.files import Row, need_columns, template_columns
 from tasksel.tasks.row_sources import HubSource
+from tasksel.tasks.templates import render
 
 if TYPE_CHECKING:
     from tasksel.tasks.task import Task
@@ -50,11 +52,12 @@ def to_split(task: Task, rows: list[Row], *, labelled: bool = True) -> Split:
     if task.explode:
         rows = _explode(rows, task.explode, task.label)
     need_columns(rows, [*template_columns(parts), *([task.label] if labelled else [])])
-    kept = [row for row in rows if _has_text(task, row)]
+    rendered = each_row(rows, lambda row: _texts(task, row))
+    kept = [row for row, texts in zip(rows, rendered, strict=True) if texts is not None]
     if len(kept) < len(rows):
         say(f"{task.name}: left out {len(rows) - len(kept)} of {len(rows)} hub rows, which have an empty text")
-    texts = [tuple(_render(part, row.values) for part in task.text) for row in kept]
-    choices = [_choices(task, row) for row in kept] if task.choices is not None else None
+    texts = [texts for texts in rendered if texts is not None]
+    choices = each_row(kept, lambda row: _choices(task, row)) if task.choices is not None else None
     labels = (
         [_label(task, row, choices[i] if choices else None) for i, row in enumerate(kept)]
         if labelled
@@ -75,38 +78,34 @@ def _explode(rows: list[Row], column: str, label: str) -> list[Row]:
     ]
 
 
-def _render(part: str, values: dict[str, Any]) -> str:
-    texts = {
-        name: "" if value is None else value for name, value in values.items()
-    }  # a null is an empty text, not "None"
-    return str(part.format_map(texts) if "{" in part else texts[part]).strip()
-
-
-def _has_text(task: Task, row: Row) -> bool:
-    """Whether every text has a word. Only a hub's rows may be left out, because the user cannot correct those."""
-    for part in task.text:
-        if not _render(part, row.values):
-            if isinstance(task.source, HubSource):
-                return False
-            raise UserError(f"{row.where}: the text in '{part}' is empty; fill it or remove the row")
-    return True
+def _texts(task: Task, row: Row) -> tuple[str, ...] | None:
+    """The texts of a row; None for a hub's row without one, which may be left out, because the user cannot correct it."""
+    texts = tuple(render(part, row) for part in task.text)
+    if all(texts):
+        return texts
+    if isinstance(task.source, HubSource):
+        return None
+    part = task.text[texts.index("")]
+    raise UserError(f"{row.where}: the text in '{part}' is empty; fill it or remove the row")
 
 
 def _choices(task: Task, row: Row) -> list[str]:
-    texts = (
-        row.values[task.choices]
-        if isinstance(task.choices, str)
-        else [_render(part, row.values) for part in task.choices or ()]
-    )
-    if (
-        not isinstance(texts, list)
-        or not 2 <= len(texts) <= task.outputs
-        or not all(str(choice).strip() for choice in texts)
-    ):
+    if isinstance(task.choices, str):
+        cell = row.values[task.choices]
+        texts = [_choice(item) for item in cell] if isinstance(cell, list) else []
+    else:
+        cell = texts = [render(part, row) for part in task.choices or ()]
+    if not 2 <= len(texts) <= task.outputs or not all(texts):
         raise UserError(
-            f"{row.where}: choices {texts!r}; a row of '{task.name}' needs a list of 2 to {task.outputs} texts, none empty"
+            f"{row.where}: choices {cell!r:.300}; a row of '{task.name}' needs a list of 2 to {task.outputs} texts, none empty"
         )
-    return [str(choice).strip() for choice in texts]
+    return texts
+
+
+def _choice(item: Any) -> str:
+    """A choice's text, also of a number; nothing for what is neither."""
+    is_number = isinstance(item, int | float) and item == item
+    return str(item).strip() if is_number or isinstance(item, str) else ""
 
 
 def _label(task: Task, row: Row, choices: list[str] | None) -> int | float | list[int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,7 +173,8 @@ def read_splits(task: Task) -> dict[str, Split]:
     if isinstance(task.source, HubSource):  # read once per process, because every stage loads the task
         return _hub_splits(task.model_dump_json())
     if isinstance(task.source, FileSource):
-        rows = {split: read_rows(Path(path)) for split, path in task.source.files.items() if split != "test"}
+        options = {"separator": task.source.separator, "encoding": task.source.encoding}
+        rows = {split: read_rows(path, **options) for split, path in task.source.files.items() if split != "test"}
     else:
         rows = _placed(task, builtin_rows(task.name, task.source.seed))
     return {split: to_split(task, placed) for split, placed in rows.items()}

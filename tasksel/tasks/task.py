@@ -173,9 +173,9 @@ class Task(Frozen):
     def from_file(
         cls, path: str | Path, *, text: Texts, label: str = "label", validation: str | Path | None = None,
         name: str | None = None, kind: Kind | None = None, labels: Sequence[str] | None = None,
-        choices: Texts | None = None, metric: str | None = None,
+        choices: Texts | None = None, metric: str | None = None, separator: str | None = None, encoding: str | None = None,
     ) -> Task:  # fmt: skip
-        """A task from a CSV, TSV, JSONL or Parquet file.
+        """A task from a data file, shards that a pattern matches (`data/train-*.jsonl`), or a folder of them.
 
         Kind and label names are read from the file where they are not stated: floats mean regression, a list means multi-label.
         Without `validation`, a seeded fifth of the rows is held out as the validation set.
@@ -188,7 +188,8 @@ class Task(Frozen):
         from tasksel.tasks.from_data import task_from_file
 
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_file(cls, path, columns, validation=validation, name=name, metric=metric)
+        reading = {"separator": separator, "encoding": encoding}
+        return task_from_file(cls, path, columns, validation=validation, name=name, metric=metric, **reading)
 
     from_csv = from_file
 
