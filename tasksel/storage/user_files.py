@@ -36,11 +36,15 @@ def read_fields(path: str | Path, what: str = "a configuration") -> dict[str, An
     """
     path = user_path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file (a folder, pipe or device); {what} is one")
         if path.stat().st_size > MEGABYTES * 2**20:
             raise UserError(f"{path}: larger than {MEGABYTES} MB: not {what}")
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"no file {path}") from error
+    except UserError:
+        raise
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UserError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error

@@ -18,7 +18,7 @@ from tasksel.tasks.row import Row
 from tasksel.tasks.text_files import TextFile
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-HEAD = 20  # lines that the separator is found from
+HEAD, LONG_LINE = 20, 100_000  # lines that the separator is found from; longer ones take long and say no more
 LONGEST = 2**31 - 1  # characters of a cell; the library's own limit is 131,072
 
 
@@ -46,7 +46,8 @@ def separated_rows(file: TextFile, *, separator: str | None = None, default: str
     chosen, table = _read(file, separator, default, csv.QUOTE_MINIMAL)
     if chosen == "\t" and (table.bad.count or table.folded):
         plain = _read(file, chosen, default, csv.QUOTE_NONE)[1]
-        if plain.bad.count < table.bad.count or (table.folded and not plain.bad.count):
+        quoted_names = plain.rows and any(len(name) > 1 and name[0] == name[-1] == '"' for name in plain.rows[0].values)
+        if not quoted_names and plain.bad.count <= table.bad.count:
             table = plain
     table.bad.refuse()
     return table.rows
@@ -68,7 +69,7 @@ def find_separator(head: list[str], default: str) -> str:
     >>> find_separator(["body;verdict\\n", "soup, rich and hot;good\\n"], ",")
     ';'
     """
-    widths = {}
+    widths, head = {}, head[:1] + [line for line in head[1:] if len(line) < LONG_LINE]
     for separator in dict.fromkeys([default, *SEPARATORS]):
         rows = [len(row) for row in csv.reader(head, delimiter=separator) if row]
         widths[separator] = rows[0] if rows else 0, len(set(rows[:-1] if len(rows) > 2 else rows)) <= 1

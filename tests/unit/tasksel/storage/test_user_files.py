@@ -1,6 +1,7 @@
 """Tests of YAML and JSON that users write: bounds, doubled keys, broken text; nothing but plain values."""
 
 import json
+import os
 import time
 
 import pytest
@@ -79,7 +80,9 @@ def test_a_file_is_named_with_its_fault(tmp_path, name, data, answer):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     assert refused(lambda: read_fields(tmp_path / "none.yaml")) == f"no file {tmp_path / 'none.yaml'}"
-    assert "cannot be read (Is a directory)" in refused(lambda: read_fields(tmp_path))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path, tmp_path / "pipe.yaml"):
+        assert "not a file" in refused(lambda path=path: read_fields(path))
 
 
 def test_json_keeps_what_yaml_would_break(tmp_path):

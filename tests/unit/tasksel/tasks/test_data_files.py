@@ -111,12 +111,10 @@ class TestTaskFiles:
         assert sizes(read_task_file(described("task.yaml", {"train": "~/tasks/rows.jsonl"}))) == (32, 8)
 
     def test_say_how_their_rows_are_written(self, described, tmp_path):
-        (tmp_path / "tasks" / "rows.csv").write_bytes("text:label\ncafé:no\nthé:yes\n".encode("cp1252") * 10)
         path = described("task.json", {"train": "rows.csv"})
         fields = json.loads(path.read_text())
         fields["source"] |= {"separator": ":", "encoding": "cp1252"}
         path.write_text(json.dumps(fields))
-        assert "text:label" in refused(lambda: load_data(read_task_file(path)))  # the header stands in it ten times
         (tmp_path / "tasks" / "rows.csv").write_bytes(b"text:label\n" + "café:no\nthé:yes\n".encode("cp1252") * 10)
         assert sizes(read_task_file(path)) == (16, 4)
 

@@ -69,6 +69,10 @@ class TestQuotesInTabs:
         path = write(tmp_path / "a.tsv", 'text\tlabel\n"open\t1\nfine\t0\nshort\n"x\t1\n')
         assert refused(path).startswith(f"{path}:4: 2 columns in the header, another number in this row")
 
+    def test_are_quotes_where_the_header_has_them(self, tmp_path):
+        path = write(tmp_path / "a.tsv", '"text"\t"label"\n"fine"\t"1"\n"say "yes""\t"0"\n')
+        assert refused(path).startswith(f"{path}:3: broken CSV")
+
     def test_in_commas_are_always_quotes(self, tmp_path):
         path = write(tmp_path / "a.csv", 'text,label\n"open,1\nfine,0\n')
         assert refused(path).startswith(f"{path}:2: broken CSV (unexpected end of data)")
