@@ -29,7 +29,7 @@ def without_own(target: Task, sources: Sequence[C]) -> list[C]:
     ['grammar_garden', 'question_type', 'endings_daily']
     """
     names = own_names(target, sources)
-    if names:
+    if 0 < len(names) < len(sources):
         say(f"left out, as the rows are those of '{target.name}' itself: {', '.join(names)}")
     return [source for source in sources if source.name not in names]
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, cast, get_args
 from tasksel.display.progress import say
 from tasksel.errors import UserError, unknown
 from tasksel.tasks.files import Row, need_columns, template_columns
-from tasksel.tasks.kinds import CLASSES, Kind, class_kind, guess_kind
+from tasksel.tasks.kinds import CLASSES, Kind, check_lists, class_kind, guess_kind
 from tasksel.tasks.label_values import as_number, is_blank, label_name, listed, whole_name
 
 DEFAULT_METRIC: dict[str, str] = {
@@ -133,6 +133,8 @@ def infer_shape(rows: Sequence[Row], columns: Columns, label_type: LabelType | N
     kind = columns.kind or declared_kind(label_type, columns) or _said_kind(rows, columns, label_type)
     if kind in CLASSES:
         need_labels(rows, str(columns.label))
+    if kind == "multi_label" and isinstance(columns.label, str):
+        check_lists([(row.values[columns.label], row.where) for row in rows])
     labels = columns.labels or (label_type.names if label_type else ())
     if kind in ("regression", "multiple_choice"):
         labels = ()

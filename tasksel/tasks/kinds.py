@@ -5,7 +5,7 @@
     whole numbers                                    classes; many that hardly repeat: refused
     whole numbers written as fractions (1.0)         classes where few repeat; regression where they hardly do
     fractions (3.5, "3,5")                           regression where they hardly repeat; two that repeat are classes; else refused
-    numbers among words, words among numbers         refused, with the row
+    `?`, -1 among words, "NA" among numbers          refused, with the row
 
 "Few" is 20 and "hardly" under 2 rows a value (10 for more than a few whole numbers) [ours].
 """
@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from tasksel.errors import UserError
 from tasksel.tasks.label_values import (
+    HIDDEN,
     THOUSANDS,
     as_number,
     has_fraction_form,
@@ -34,6 +35,7 @@ FEW = 20  # distinct values
 REPEATS = 2  # rows for each of them
 MANY_REPEATS = 10  # the same where there are more than a few whole numbers
 SHOWN = 6
+NOTHING = ("nan", "na", "n/a", "none", "null", "nil", "-", "--", "inf", "-inf", "missing", "unknown")
 Cell = tuple[Any, str]  # a value and its place
 CLASSES_OPTION, SCORES_OPTION, SEVERAL_OPTION = "--kind classification", "--kind regression", "--kind multi_label"
 
@@ -68,29 +70,29 @@ def guess_kind(cells: Sequence[Cell], text: Sequence[str], *, floats: bool = Fal
     if lists := _lists(present):
         return lists
     numbers = [as_number(value) for value, _ in present]
-    if None not in numbers:
-        kind, reason = _numbers([value for value, _ in present], [float(number or 0) for number in numbers], floats)
-    else:
+    if None in numbers:
         _refuse_mixture(present, numbers)
-        kind, reason = _words([label_name(value) for value, _ in present])
+    try:
+        if None in numbers:
+            kind, reason = _words([label_name(value) for value, _ in present])
+        else:
+            kind, reason = _numbers([value for value, _ in present], [float(number or 0) for number in numbers], floats)
+    except UserError as error:
+        raise UserError(f"{present[0][1]}: {error}") from error
     return class_kind(text) if kind in CLASSES else kind, reason
 
 
 def _lists(present: Sequence[Cell]) -> tuple[Kind, str] | None:
     """Multi-label, where cells hold lists or `a|b`; None where they do not."""
     lists = [is_list(value) for value, _ in present]
-    if any(lists):
+    if any(lists) or all(looks_like_list(value) for value, _ in present):
+        check_lists(present)
         for (value, where), holds in zip(present, lists, strict=True):
             if not holds and "|" not in str(value) and isinstance(present[lists.index(True)][0], str):
                 raise UserError(
                     f"{where}: label {value!r:.60} among lists of labels; {SEVERAL_OPTION} or {CLASSES_OPTION} says what they are"
                 )
         return "multi_label", f"lists: multi-label; {CLASSES_OPTION} if each text is one class"
-    if all(looks_like_list(value) for value, _ in present):
-        value, where = present[0]
-        raise UserError(
-            f"{where}: label {value!r:.60} looks like a list and cannot be read as one; write ['a', 'b'], or {CLASSES_OPTION}"
-        )
     if any(isinstance(value, str) and "|" in value for value, _ in present):
         names = {item for value, _ in present for item in listed(value)}
         return (
@@ -98,6 +100,20 @@ def _lists(present: Sequence[Cell]) -> tuple[Kind, str] | None:
             f"names joined by '|': multi-label, {len(names)} labels; {CLASSES_OPTION} if '|' is part of a name",
         )
     return None
+
+
+def check_lists(cells: Sequence[Cell]) -> None:
+    """Refuses cells in brackets that cannot be read as a list of labels: of numpy's form, or of lists.
+
+    Raises:
+        UserError: the first of them, with its place.
+    """
+    for value, where in cells:
+        unread = looks_like_list(value) and not is_list(value)
+        if unread or any(isinstance(item, list | tuple | dict) for item in listed(value)):
+            raise UserError(
+                f"{where}: label {value!r:.60} cannot be read as a list of labels; write ['a', 'b'] or a|b, or {CLASSES_OPTION}"
+            )
 
 
 def _numbers(values: Sequence[Any], numbers: Sequence[float], floats: bool) -> tuple[Kind, str]:
@@ -145,14 +161,14 @@ def _words(names: Sequence[str]) -> tuple[Kind, str]:
                 f"labels like {joined[0]!r:.60} may be several labels joined by '{mark}': join them by '|' for a multi-label task, "
                 f"or {CLASSES_OPTION} takes each text as one class"
             )
-    return CLASSES[0], f"{len(counts)} classes ({_some(sorted(counts))})"
+    return CLASSES[0], f"{len(counts)} class{'es' * (len(counts) != 1)} ({_some(sorted(counts))})"
 
 
 def _refuse_mixture(present: Sequence[Cell], numbers: Sequence[float | None]) -> None:
-    """Refuses numbers among words and words among numbers, and `?`: what stands for a missing label is not a class.
+    """Refuses what stands for a missing label among others: `?`, -1 among words, a word for nothing among numbers, a word among fractions.
 
     Raises:
-        UserError: the first cell of the rarer sort.
+        UserError: the first such cell.
     """
     words = [cell for cell, number in zip(present, numbers, strict=True) if number is None]
     figures = [cell for cell, number in zip(present, numbers, strict=True) if number is not None]
@@ -160,16 +176,19 @@ def _refuse_mixture(present: Sequence[Cell], numbers: Sequence[float | None]) ->
     if commas and len(commas) == len(words):
         raise UserError(f"{commas[0][1]}: label {commas[0][0]!r} may be thousands or a fraction; write 1234 or 1.234")
     unknowns = [cell for cell in words if label_name(cell[0]) == "?"]
-    if len(words) == len(present) and not unknowns:
-        return
+    nothings = [cell for cell in words if label_name(cell[0]).lower() in NOTHING]
+    hidden = [cell for cell in figures if as_number(cell[0]) == HIDDEN]
+    scores = any(has_fraction_form(value) for value, _ in figures) or len({value for value, _ in figures}) > FEW
     if unknowns:
-        (value, where), among = unknowns[0], "stands for a label that is not known"
-    elif len(words) <= len(figures):
-        (value, where), among = words[0], "is not a finite number, and others are"
+        (value, where), reason = unknowns[0], "stands for a label that is not known"
+    elif figures and len(words) <= len(figures) and (nothings or scores):
+        (value, where), reason = (nothings or words)[0], "is not a finite number, and others are"
+    elif hidden and len(figures) == len(hidden):
+        (value, where), reason = hidden[0], "is a number among words, and often stands for a hidden label"
     else:
-        (value, where), among = figures[0], "is a number, and others are words"
+        return
     raise UserError(
-        f"{where}: label {value!r:.60} {among}; fill it or remove the row, or {CLASSES_OPTION} if it is a class"
+        f"{where}: label {value!r:.60} {reason}; fill it or remove the row, or {CLASSES_OPTION} if it is a class"
     )
 
 

@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import re
+import sys
 from typing import Any
 
 from tasksel.errors import UserError
@@ -43,7 +44,7 @@ def as_number(value: Any) -> float | None:
     [2.0, 62.01, 3.5, None, None, None]
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) < sys.float_info.max else None
     if not isinstance(value, str):
         return None
     text = value.strip()
@@ -83,8 +84,10 @@ def is_list(value: Any) -> bool:
 
 
 def looks_like_list(value: Any) -> bool:
-    """Whether a cell is in brackets, be it a list that can be read or not (numpy writes `['a' 'b']`)."""
-    return isinstance(value, list | tuple) or (isinstance(value, str) and bool(LIST.fullmatch(value.strip())))
+    """Whether a cell is in square brackets, be it a list that can be read or not (numpy writes `['a' 'b']`)."""
+    return isinstance(value, list | tuple) or (
+        isinstance(value, str) and bool(re.fullmatch(r"\s*\[.*\]\s*", value, re.DOTALL))
+    )
 
 
 def listed(value: Any) -> list[Any]:

@@ -41,9 +41,13 @@ def are_multi_hot(task: Task, rows: Sequence[Row]) -> bool:
     if not isinstance(task.label, str) or not (task.among or task.kind == "multi_label"):
         return False
     names = task.among or task.labels
-    lists = [items for row in rows if (items := listed(row.values.get(task.label)))]
-    fit = bool(lists) and all(len(items) == len(names) and all(_is_bit(item) for item in items) for items in lists)
+    lists = [items for row in rows if (items := listed(row.values.get(task.label))) and all(map(_is_index, items))]
+    fit = bool(lists) and all(len(items) == len(names) and all(map(_is_bit, items)) for items in lists)
     return fit and not all(label_name(item) in names for items in lists for item in items)
+
+
+def _is_index(item: Any) -> bool:
+    return isinstance(item, bool) or as_number(item) is not None
 
 
 def _is_bit(item: Any) -> bool:
@@ -111,7 +115,7 @@ def _several(task: Task, row: Row, hot: bool) -> list[int]:
     if not isinstance(task.label, str):
         return [int(is_on(row.values[column], row.where, column)) for column in task.label]
     items = listed(row.values[task.label])
-    if hot and items:
+    if hot and items and all(map(_is_bit, items)):
         return [int(float(item)) for item in items]
     indices = {_class_index(task, row, item) for item in items}
     return [int(i in indices) for i in range(len(task.labels))]

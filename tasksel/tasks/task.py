@@ -54,13 +54,15 @@ def _text(value: Any) -> Any:
 
 def _names(value: Any) -> Any:
     """A list of names; one name is a list of one."""
-    return tuple(map(_text, value)) if isinstance(value, list | tuple) else (_text(value),)
+    if isinstance(value, str | bool) or value is None:
+        return (_text(value),)
+    return tuple(map(_text, value)) if isinstance(value, list | tuple) else value
 
 
 def _columns(value: Any) -> Any:
     """A column, or several."""
     names = _names(value)
-    return names if len(names) != 1 else names[0]
+    return names[0] if isinstance(names, tuple) and len(names) == 1 else names
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
