@@ -112,10 +112,12 @@ def predict(
     choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once per choice")] = (),
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="JSONL or CSV")] = None,
     seed: int | None = None,
+    label: Annotated[tuple[str, ...], tyro.conf.arg(help="the file's label column (or columns), where it is not the task's")] = (),
+    metric: Annotated[str | None, tyro.conf.arg(help="by default the task's")] = None,
 ) -> None:
     """Predict a file's rows, or one text.
 
-    MODEL is a result's folder or an export. Where the file has labels, the predictions are scored.
+    MODEL is a result's folder or an export. The predictions are scored on the rows that have a label of the task.
 
     For example:
       scalearn predict out/rte new.jsonl --out predictions.jsonl
@@ -131,7 +133,7 @@ def predict(
     if file is None:
         _predict_text(model, text, choice, out_file, seed)
         return
-    predictions, score = predict_file(model, file, seed=seed)
+    predictions, score = predict_file(model, file, seed=seed, label=label or None, metric=metric)
     if out_file:
         write_predictions(predictions, out_file)
         show(f"{len(predictions)} predictions in {out_file}")

@@ -22,7 +22,8 @@ from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, write_text
 from tasksel.tasks.examples import Split, to_split
-from tasksel.tasks.files import Row, read_rows
+from tasksel.tasks.files import Row, need_columns, read_rows
+from tasksel.tasks.infer import Texts
 from tasksel.tasks.labels import are_multi_hot, label_array, labelled_rows
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import FileSource, Task
@@ -83,13 +84,16 @@ class Export:
         return predict(model.eval().to(accelerator().device), encoded)
 
 
-def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[list[dict[str, Any]], float | None]:
+def predict_file(
+    folder: Path, file: Path, *, seed: int | None = None, label: Texts | None = None, metric: str | None = None
+) -> tuple[list[dict[str, Any]], float | None]:
     """Predictions for each row of a file, and the task's metric on the rows that have a label of the task.
 
     Labels that are hidden (-1, `?`, an empty cell) or not the task's are not scored, which is said.
 
     Args:
         folder: a transfer result, or an export of one.
+        label, metric: the file's label column and the metric, where they are not the task's.
 
     Returns:
         Rows with `prediction` (a label name, a list of names, a number, or a choice's index) and `scores` (probabilities,
@@ -103,17 +107,29 @@ def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[
     model = _model(folder)
     # one prediction per row of this file, whatever the task's own source
     source = FileSource(files={"predict": str(file)})
-    task = model.task.model_copy(update={"source": source, "explode": None})
+    fields = {
+        "source": source,
+        "explode": None,
+        "label": label or model.task.label,
+        "metric": metric or model.task.metric,
+    }
+    task = Task(**model.task.model_dump() | fields)
     rows = read_rows(file)
     split = to_split(task, rows, labelled=False)
     logits = model.logits(split, seed=seed)
     predictions = [{"prediction": _decision(task, row), "scores": _scores(task, row)} for row in logits]
-    return predictions, _score_of(task, rows, split, logits)
+    return predictions, _score_of(task, rows, split, logits, named=label is not None)
 
 
-def _score_of(task: Task, rows: list[Row], split: Split, logits: np.ndarray) -> float | None:
-    """The task's metric on the rows that have a label; None, which is said, where none has or a correlation is not defined."""
+def _score_of(task: Task, rows: list[Row], split: Split, logits: np.ndarray, *, named: bool) -> float | None:
+    """The task's metric on the rows that have a label; None, which is said, where none has or a correlation is not defined.
+
+    Raises:
+        UserError: no such label column, where the user named one.
+    """
     if not any(column in row.values for row in rows for column in task.label_columns):
+        if named:
+            need_columns(rows, task.label_columns)
         return None
     known = labelled_rows(task, rows, split.choices)
     if not known:

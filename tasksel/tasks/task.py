@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.infer import Columns, Kind, KindWord, Texts
 from tasksel.tasks.metrics import METRICS
+from tasksel.tasks.name_lists import Names, OneOrSeveral
 from tasksel.tasks.row_sources import BuiltinSource, FileSource, HubSource
 from tasksel.tasks.task_set import TaskSet as TaskSet
 
@@ -41,31 +42,6 @@ class Subsample(Frozen):
     test_rows: int | None = None
 
 
-def _text(value: Any) -> Any:
-    """A name as YAML and JSON have it: a whole number as its text; what they read as another thing than text is refused."""
-    if isinstance(value, str | list | tuple | dict):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise UserError(
-        f'{value!r} is not text: put quotes around each name, ["no", "yes"] (YAML reads no, yes, off, null, 1.10 and dates otherwise)'
-    )
-
-
-def _names(value: Any) -> Any:
-    """A list of names; one name is a list of one."""
-    if isinstance(value, str | bool) or value is None:
-        return (_text(value),)
-    return tuple(map(_text, value)) if isinstance(value, list | tuple) else value
-
-
-def _columns(value: Any) -> Any:
-    """A column, or several."""
-    names = _names(value)
-    return names[0] if isinstance(names, tuple) and len(names) == 1 else names
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Source = Annotated[HubSource | FileSource | BuiltinSource, Field(discriminator="type")]
 
 
@@ -89,7 +65,7 @@ class Task(Frozen):
     name: str
     kind: Kind
     text: Names
-    label: Annotated[str | tuple[str, ...], BeforeValidator(_columns)] = "label"
+    label: OneOrSeveral = "label"
     labels: Names = ()
     among: Names = ()
     choices: str | tuple[str, ...] | None = None

@@ -5,6 +5,7 @@ import pytest
 from scalearn.comparison.config import read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.matrix_config import MatrixConfig
+from scalearn.comparison.measure_matrix import MatrixMeasurement
 from scalearn.comparison.own_tasks import check_own_rows, configured_tasks
 from tasksel.errors import UserError
 
@@ -30,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "there"
 
 
-def config(folder, sources, targets, files=FILES, kind=Experiment):
+def config(folder, sources, targets, files=FILES, kind=MatrixConfig):
     text = f"name: c\nfiles: {files}\nsources: {{tasks: [{sources}]}}\ntargets: {{tasks: [{targets}]}}\nmethods: [scalearn]\n"
     (folder / "c.yaml").write_text(text)
     return read_config(folder / "c.yaml", kind)
@@ -47,7 +48,7 @@ def test_files_stand_among_the_tasks_by_their_names(folder, kind):
 
 
 def test_a_configuration_comes_back_from_json(folder):
-    before = config(folder, "mine", "other")
+    before = config(folder, "mine", "other", kind=Experiment)
     assert Experiment.model_validate_json(before.model_dump_json()) == before
 
 
@@ -61,10 +62,9 @@ def test_a_configuration_comes_back_from_json(folder):
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(folder, sources, targets, files, answer):
+    configured = config(folder, sources, targets, files)
     with pytest.raises(UserError) as caught:
-        configured = config(folder, sources, targets, files)
-        tasks = configured_tasks(configured)
-        _ = [tasks[name] for name in configured.sources.tasks]
+        MatrixMeasurement(configured, folder / "out")
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,5 +1,8 @@
 """Matrices that others measured: long and wide tables, percent, gaps, several runs; sizes; one line for each mistake."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -74,7 +77,7 @@ def test_sizes_rank_the_sources_of_each_target(table):
     matrix = read_matrix(table(LONG))
     scores = read_sizes(table("task,rows\nb,2000\na,100\n", "sizes.csv"), matrix)
     assert [(one.by, one.target, one.scores) for one in scores] == [("size", t, {"a": 100, "b": 2000}) for t in "xy"]
-    with pytest.raises(UserError, match="no source in .*, which the matrix has: 'b'"):
+    with pytest.raises(UserError, match=r"no source in .*, which the matrix has: 'b'"):
         read_sizes(table("task,rows\na,100\n", "sizes.csv"), matrix)
     with pytest.raises(UserError, match=r"sizes.csv:2: size 'many' in 'rows'"):
         read_sizes(table("task,rows\na,many\n", "sizes.csv"), matrix)
@@ -91,3 +94,16 @@ def test_the_command_takes_it_with_sizes_and_without(table, capsys):
     assert main(["evaluate", str(path)]) == 0
     assert "oracle" in capsys.readouterr().out
     assert [other.name for other in path.parent.iterdir() if other.suffix == ".jsonl"] == []
+
+
+def test_the_example_of_the_guide_runs_as_it_stands(table, capsys, monkeypatch, tmp_path):
+    page = (Path(__file__).parents[4] / "docs" / "guides" / "choose_sources.md").read_text(encoding="utf-8")
+    section = page.split("## A matrix that others measured")[1].split("\n## ")[0]
+    for name, text in zip(
+        ("theirs.csv", "sizes.csv"), re.findall(r"```csv\n(.*?)```", section, re.DOTALL), strict=True
+    ):
+        table(text, name)
+    (command,) = re.findall(r"^    tasksel (.*)$", section, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 0
+    assert "2 targets; ground truth: mean of 2 seeds" in " ".join(capsys.readouterr().out.split())

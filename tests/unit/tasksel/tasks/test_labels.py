@@ -70,7 +70,7 @@ class TestColumns:
         }
         task = Task(**fields, source={"type": "files", "files": {"train": str(self.file(tmp_path))}})
         assert task.labels == ("toxic", "obscene")
-        with pytest.raises(UserError, match="2 label columns .* for 3 label names"):
+        with pytest.raises(UserError, match=r"2 label columns .* for 3 label names"):
             Task(**fields, labels=["a", "b", "c"], source={"type": "files", "files": {"train": "a.csv"}})
 
     @pytest.mark.parametrize(
