@@ -51,7 +51,7 @@ def read_matrix(path: str | Path) -> TransferMatrix:
         missing = next(name for name in NEEDED if name not in names)
         raise unknown(f"column in {path}: a list of runs needs source, target and score;", missing, names)
     else:
-        cells = [cell for row in rows for cell in _row_of_cells(row)]
+        cells = _cells(rows)
         targets = len(rows[0].values) - 1
         say(f"{path}: {len(rows)} sources (rows) by {targets} targets (columns)")
     runs = [cell for cell in cells if not (cell["source"] and cell["source"] == cell["target"])]
@@ -80,6 +80,14 @@ def _run(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "target": target,
         "score": _score(values["score"], row.where),
     }
+
+
+def _cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The cells of a wide table."""
+    try:
+        return [cell for row in rows for cell in _row_of_cells(row)]
+    except UserError as error:
+        raise UserError(f"{error}; a list of runs has the columns source, target, score") from error
 
 
 def _row_of_cells(row: Row) -> list[dict[str, Any]]:

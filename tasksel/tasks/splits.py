@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tasksel.tasks.task import Task
 
 
+_compared: set[str] = set()  # tasks whose texts have been: a task is loaded anew for every seed and stage
+
+
 @cache
 def _say_once(message: str, task: str) -> None:
     """Says a line about a task (its fingerprint): its rows are loaded anew for every seed and stage."""
@@ -69,14 +72,15 @@ def say_lost_classes(task: Task, train: Split) -> None:
 
 
 def say_twins(task: Task, train: Split, test: Split, *, held_out: bool) -> None:
-    """Says how many of the texts that are scored stand in train too, for a user's own files."""
-    if not isinstance(task.source, FileSource):
+    """Says, once, how many of the texts that are scored stand in train too, for a user's own files."""
+    if not isinstance(task.source, FileSource) or task.fingerprint in _compared:
         return
+    _compared.add(task.fingerprint)
     known = set(_keys(train))
     twins = sum(key in known for key in _keys(test))
     if twins:
         what = "held-out" if held_out else "validation"
-        _say_once(f"{task.name}: {twins} of {len(test)} {what} texts stand in train too", task.fingerprint)
+        say(f"{task.name}: {twins} of {len(test)} {what} texts stand in train too")
 
 
 def _keys(split: Split) -> list[tuple[str, ...]]:
