@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 from pydantic import ValidationError
 
+from scalearn.comparison.own_file import files_beside
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.user_files import read_fields
@@ -117,7 +118,7 @@ def read_config(path: Path, kind: type[Config]) -> Config:
         raise UserError(f"no configuration {path}")
     fields = read_fields(path)
     try:
-        return kind(**fields)
+        return kind(**files_beside(path, fields))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -129,5 +130,5 @@ def _complaint(item: Any, kind: type[Frozen]) -> str:
         return f"{path}: {item['msg']} (given {item['input']!r})"
     model: Any = kind
     for part in item["loc"][:-1]:
-        model = model.model_fields[part].annotation
+        model = model.model_fields[part].annotation if hasattr(model, "model_fields") else get_args(model)[-1]
     return f"{path}: {unknown('key', str(item['loc'][-1]), model.model_fields)}"

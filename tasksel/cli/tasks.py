@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from tasksel.cli.app import out
-from tasksel.cli.arguments import Data, Label, Name, Rows, Text
-from tasksel.tasks.registry import find_tasks, resolve_task, suites
+from tasksel.cli.arguments import NO_COLUMNS, Columns, Data, Name, Rows
+from tasksel.tasks.registry import find_tasks, suites
 from tasksel.tasks.task import Task
 
 SHOWN = 1000  # characters of a text
@@ -33,17 +33,18 @@ def ls(data: Data = None, suite: str | None = None) -> None:
         out.print(f"the built-in suite; published suites ({published}): tasksel ls --data hub", highlight=False)
 
 
-def show(task: Name, data: Data = None, text: Text = (), label: Label = "label", rows: Rows = None) -> None:
+def show(task: Name, data: Data = None, columns: Columns = NO_COLUMNS, rows: Rows = None) -> None:
     """Show a task: its fields, the size of each split, its first rows.
 
     For example:
       tasksel show entail_travel
       tasksel show rte --data path/to/tasks
-      tasksel show reviews.csv --text body --label stars
+      tasksel show reviews.csv --text body --label stars --kind regression
+      tasksel show comments.csv --text comment --label toxic obscene threat
     """
     from tasksel.tasks.load import load_data
 
-    shown = resolve_task(task, data=data, text=text, label=label)
+    shown = columns.task(task, data=data)
     fields = shown.model_dump(mode="json", exclude_defaults=True)
     fields["source"] = {"type": shown.source.type, **fields["source"]}  # so that what is shown is a task file
     out.print(json.dumps(fields, indent=2, ensure_ascii=False), highlight=False, markup=False)

@@ -66,7 +66,7 @@ class MatrixRecord:
 class TransferMatrix:
     """The runs of a measurement; names in order of first appearance.
 
-    Use it to evaluate selectors (`evaluate_selectors`), or as the ground truth of an oracle. `read_matrix` reads one.
+    Use it to evaluate selectors (`evaluate_selectors`), or as the ground truth of an oracle. `tasksel.read_matrix` reads one.
 
     Attributes:
         rows: one per run.
@@ -203,11 +203,13 @@ def _without_gaps(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def beside(path: Path, name: str) -> Path:
-    """The file of that name in the folder of a matrix; `path` is that folder or the matrix's own file.
+    """The file of that name in the folder of a matrix; `path` is that folder or the matrix's own file, or a table (then named after it).
 
     >>> beside(Path("runs/matrix/matrix.jsonl"), "scores.jsonl").as_posix()
     'runs/matrix/scores.jsonl'
     """
+    if path.suffix and path.suffix != Path(FILE).suffix and not path.is_dir():
+        return path.with_name(f"{path.stem}.{name}")
     return (path if path.is_dir() else path.parent) / name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from tasksel.errors import UserError
@@ -44,7 +44,7 @@ class BadRows:
         raise UserError("; ".join(self._first) + (f" ({self.count:,} bad rows, {first})" if self.count > 1 else ""))
 
 
-def each_row(rows: Sequence[A], read: Callable[[A], B]) -> list[B]:
+def each_row(rows: Iterable[A], read: Callable[[A], B]) -> list[B]:
     """What `read` gives for each row; all rows that it refuses are counted.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.tasks.bad_rows import each_row
 from tasksel.tasks.files import Row, need_columns, template_columns
+from tasksel.tasks.labels import label_array
 from tasksel.tasks.row_sources import HubSource
 from tasksel.tasks.templates import render
 
@@ -42,30 +42,26 @@ class Split:
         return Split([self.texts[i] for i in indices], choices, self.labels[list(indices)])
 
 
-def to_split(task: Task, rows: list[Row], *, labelled: bool = True) -> Split:
-    """Rows as texts and labels; without labels (`labelled=False`) the labels are zeros.
+def to_split(task: Task, rows: list[Row], *, labelled: bool = True, multi_hot: bool | None = None) -> Split:
+    """Rows as texts and labels; without labels (`labelled=False`) the labels are zeros; `multi_hot` as in `label_array`.
 
     Raises:
         UserError: see `tasksel.tasks.load.load_data`.
     """
     parts = (*task.text, *((task.choices,) if isinstance(task.choices, str) else task.choices or ()))
     if task.explode:
-        rows = _explode(rows, task.explode, task.label)
-    need_columns(rows, [*template_columns(parts), *([task.label] if labelled else [])])
+        rows = _explode(rows, task.explode, str(task.label))
+    need_columns(rows, [*template_columns(parts), *(task.label_columns if labelled else ())])
     rendered = each_row(rows, lambda row: _texts(task, row))
     kept = [row for row, texts in zip(rows, rendered, strict=True) if texts is not None]
     if len(kept) < len(rows):
         say(f"{task.name}: left out {len(rows) - len(kept)} of {len(rows)} hub rows, which have an empty text")
     texts = [texts for texts in rendered if texts is not None]
     choices = each_row(kept, lambda row: _choices(task, row)) if task.choices is not None else None
-    labels = (
-        [_label(task, row, choices[i] if choices else None) for i, row in enumerate(kept)]
-        if labelled
-        else [0] * len(kept)
-    )
-    return Split(
-        texts, choices, np.array(labels, dtype=np.float32 if task.kind in ("regression", "multi_label") else np.int64)
-    )
+    if not labelled:
+        numbers = np.float32 if task.kind in ("regression", "multi_label") else np.int64
+        return Split(texts, choices, np.zeros(len(kept), dtype=numbers))
+    return Split(texts, choices, label_array(task, kept, choices, multi_hot=multi_hot))
 
 
 def _explode(rows: list[Row], column: str, label: str) -> list[Row]:
@@ -106,52 +102,3 @@ def _choice(item: Any) -> str:
     """A choice's text, also of a number; nothing for what is neither."""
     is_number = isinstance(item, int | float) and item == item
     return str(item).strip() if is_number or isinstance(item, str) else ""
-
-
-def _label(task: Task, row: Row, choices: list[str] | None) -> int | float | list[int]:
-    value = row.values[task.label]
-    if task.kind == "regression":
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise UserError(f"{row.where}: label {value!r} is not a finite number; task '{task.name}' is regression")
-        return number
-    if task.kind == "multi_label":
-        return _multi_hot(task, row, value)
-    if task.among:
-        parent = task.model_copy(update={"labels": task.among})
-        return _multi_hot(parent, row, value)[task.among.index(task.labels[1])]
-    if choices is not None:
-        if not str(value).isdecimal() or int(value) >= len(choices):
-            raise UserError(
-                f"{row.where}: label {value!r} is not the index of one of the row's {len(choices)} choices (0 to {len(choices) - 1})"
-            )
-        return int(value)
-    return _class_index(task, row, value)
-
-
-def _class_index(task: Task, row: Row, value: Any) -> int:
-    """A label name's index; where names are themselves numbers ("1" to "5" stars) a number is a name, otherwise an index."""
-    name = str(value).strip()
-    if name in task.labels:
-        return task.labels.index(name)
-    numbers_are_names = all(label.lstrip("-").isdecimal() for label in task.labels)
-    if not numbers_are_names and isinstance(value, bool | int) and 0 <= int(value) < len(task.labels):
-        return int(value)
-    if not numbers_are_names and name.isdecimal() and int(name) < len(task.labels):
-        return int(name)
-    allowed = ", ".join(task.labels[:12]) + (", …" if len(task.labels) > 12 else "")
-    raise UserError(
-        f"{row.where}: label {value!r} is not in the label set of '{task.name}': {allowed}"
-        + ("" if numbers_are_names else f" (or 0 to {len(task.labels) - 1})")
-    )
-
-
-def _multi_hot(task: Task, row: Row, value: Any) -> list[int]:
-    items = value if isinstance(value, list) else [part.strip() for part in str(value).split("|") if part.strip()]
-    if len(items) == len(task.labels) and all(item in (0, 1) for item in items):
-        return [int(item) for item in items]
-    indices = {_class_index(task, row, item) for item in items}
-    return [int(i in indices) for i in range(len(task.labels))]

@@ -27,6 +27,7 @@ from tasksel.tasks.hub import COMMIT, held_commit, load_hub, plain_rows
 from tasksel.tasks.in_memory import Container, Table, container_of, read_table
 from tasksel.tasks.infer import DEFAULT_METRIC, Columns, declared_kind, feature_type, infer_shape
 from tasksel.tasks.row_sources import FileSource, HubSource
+from tasksel.tasks.splits import scored_rows
 from tasksel.tasks.stored_rows import keep_text, rows_path, rows_text
 
 if TYPE_CHECKING:  # `Task` hands itself over: it stands above this file
@@ -55,7 +56,9 @@ def task_from_file(
             f"validation rows as {type(validation).__name__} beside the file {path}; give a validation file"
         )
     files = named_files(path, validation)
-    shape = infer_shape(read_rows(files["train"], separator=separator, encoding=encoding), columns)
+    rows = read_rows(files["train"], separator=separator, encoding=encoding)
+    columns = columns.among(rows[0].values)
+    shape = infer_shape(rows, columns)
     source = FileSource(files=files, separator=separator, encoding=encoding)
     return _task(cls, columns, shape, source, name=name or slug(data_name(path)), metric=metric)
 
@@ -99,6 +102,8 @@ def task_from_folder(cls: type[Task], folder: Path) -> Task:
 
 def _texts(fields: tuple[str, ...]) -> tuple[str, ...]:
     """Three text fields become two: what follows the first joins it, as a question joins its passage."""
+    if not all(isinstance(name, str) for name in fields):
+        raise UserError(f"text_fields {list(fields)}: put quotes around each column's name")
     return fields if len(fields) < 3 else ("{" + "} {".join(fields[:-1]) + "}", fields[-1])
 
 
@@ -124,8 +129,8 @@ def task_from_memory(
     paths = {split: rows_path(text, folder) for split, text in texts.items()}
     source = FileSource(files={split: str(path) for split, path in paths.items()})
     task = _task(cls, columns, shape, source, name=name, metric=metric)
-    for table in tables.values():
-        to_split(task, table.rows)
+    for split, table in tables.items():
+        to_split(task, table.rows if split == "train" else scored_rows(task, split, table.rows))
     for split, path in paths.items():
         if keep_text(path, texts[split]):
             say(f"{name}: {len(tables[split].rows)} {split} rows are stored in {path}")
@@ -214,7 +219,7 @@ def task_from_hub(
 
 def _hub_shape(train: Dataset, columns: Columns, where: str) -> dict[str, Any]:
     """Kind, labels and number of choices; the rows are looked at only for what the features do not say."""
-    label_type = feature_type(train.features[columns.label])
+    label_type = feature_type(train.features[columns.label]) if isinstance(columns.label, str) else None
     kind = columns.kind or declared_kind(label_type, columns)
     names = label_type.names if label_type else ()
     unnamed = kind in ("regression", "multiple_choice")

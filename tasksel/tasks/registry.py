@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from tasksel.display.progress import say
 from tasksel.errors import UserError, unknown
 from tasksel.storage.user_files import read_fields
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.builtin import builtin_tasks
 from tasksel.tasks.data_files import beside, ending_of, is_pattern, is_task_file
+from tasksel.tasks.infer import Texts
 from tasksel.tasks.row_sources import FileSource
 from tasksel.tasks.task import Task, TaskSet
 
@@ -40,7 +43,17 @@ def _folder_set(root: Path) -> TaskSet:
     folders = [root] if (root / "task.json").is_file() else sorted(path.parent for path in root.glob("*/task.json"))
     if not folders:
         raise UserError(f"{root}: no task folders there (a folder with task.json each)")
-    return TaskSet(map(Task.from_folder, folders), origin=str(root))
+    tasks, broken = [], {}
+    for folder in folders:
+        try:
+            tasks.append(Task.from_folder(folder))
+        except UserError as error:
+            broken[folder.name] = str(error)
+    if not tasks:
+        raise UserError(next(iter(broken.values())))
+    for reason in broken.values():
+        say(f"left out: {reason}")
+    return TaskSet(tasks, origin=str(root), broken=broken)
 
 
 def find_tasks(data: str | Path | None = None) -> TaskSet:
@@ -119,14 +132,12 @@ def read_task_file(path: Path) -> Task:
 
 
 def resolve_task(
-    name: str,
-    *,
-    data: str | Path | None = None,
-    text: tuple[str, ...] = (),
-    label: str = "label",
-    validation: str | None = None,
+    name: str, *, data: str | Path | None = None, text: tuple[str, ...] = (), label: Texts = "label", **options: Any
 ) -> Task:
     """The task that a user names: a known name, a task folder, a task file (YAML or JSON), or a data file with its columns.
+
+    Args:
+        text, label: a data file's columns. options: what else `Task.from_file` takes, of a data file.
 
     Raises:
         UserError: unknown name (with the nearest one), a data file without `text`, a column that is missing.
@@ -145,5 +156,5 @@ def resolve_task(
             raise UserError(
                 f"{name}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
             )
-        return Task.from_file(path, text=text, label=label, validation=validation)
+        return Task.from_file(path, text=text, label=label, **options)
     return get_task(name, data=data)
