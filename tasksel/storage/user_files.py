@@ -137,7 +137,7 @@ def whole_characters(value: Any) -> Any:
     """The value with each half of a surrogate pair, which no file and no tokenizer takes, as the replacement character.
 
     >>> whole_characters({"text": "half \\ud83d of a pair"})
-    {'text': 'half \\ufffd of a pair'}
+    {'text': 'half � of a pair'}
     """
     if isinstance(value, str):
         try:

@@ -1,8 +1,10 @@
 """Which files a path stands for: one file, shards that a pattern matches, or those of a folder by split.
 
-reviews.csv, Reviews.CSV, reviews.jsonl.gz     one file
-data/train-*.jsonl                             its matches, sorted by name
-data/                                          train.csv or train-00000-of-00002.csv, validation..., or shards of one split
+    reviews.csv, Reviews.CSV, reviews.jsonl.gz     one file
+    data/train-*.jsonl                             its matches, sorted by name
+    data/                                          train.csv or train-00000-of-00002.csv, validation..., or shards of one split
+
+Relative paths in a task file are relative to that file.
 """
 
 from __future__ import annotations

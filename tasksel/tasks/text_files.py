@@ -1,8 +1,10 @@
 """Text files as lines: packed or not, in the encoding that their first bytes or their user says.
 
-no mark             UTF-8
-byte order mark     UTF-8, UTF-16 or UTF-32, as it says
-encoding=           as the user says
+    no mark             UTF-8
+    byte order mark     UTF-8, UTF-16 or UTF-32, as it says
+    encoding=           as the user says
+
+A byte that the encoding does not have is named with its line.
 """
 
 from __future__ import annotations
