@@ -112,7 +112,9 @@ def predict(
     choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once per choice")] = (),
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="JSONL or CSV")] = None,
     seed: int | None = None,
-    label: Annotated[tuple[str, ...], tyro.conf.arg(help="the file's label column (or columns), where it is not the task's")] = (),
+    label: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="the file's label column (or columns), where it is not the task's")
+    ] = (),
     metric: Annotated[str | None, tyro.conf.arg(help="by default the task's")] = None,
 ) -> None:
     """Predict a file's rows, or one text.
