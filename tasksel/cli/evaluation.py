@@ -16,6 +16,7 @@ from tasksel.errors import UserError
 from tasksel.processes import is_main
 
 if TYPE_CHECKING:
+    from tasksel.evaluation.leaderboard import Leaderboard
     from tasksel.evaluation.score_records import SelectorScores
     from tasksel.evaluation.score_selectors import ScoringSetup
 
@@ -45,15 +46,13 @@ def evaluate(
 
     from tasksel.evaluation.foreign_matrix import SIZE, read_matrix, read_sizes
     from tasksel.evaluation.leaderboard import evaluate_selectors
-    from tasksel.evaluation.leaderboard_figure import draw_leaderboard
     from tasksel.evaluation.score_records import FILE
     from tasksel.evaluation.score_selectors import append_scores, missing_scores, selector_names
     from tasksel.evaluation.transfer_matrix import beside
-    from tasksel.storage.atomic import write_text
 
     measured, path = read_matrix(matrix).only(targets), beside(matrix, FILE)
     selectors = selector_names(by)
-    sized = read_sizes(sizes, measured) if sizes and SIZE in selectors else []
+    sized = read_sizes(sizes, measured) if sizes else []
     selectors = [name for name in selectors if name != SIZE or not sized]
     todo = missing_scores(selectors, measured.targets, seeds or (0,), path)
     if todo and pool:
@@ -71,9 +70,17 @@ def evaluate(
     wide = out if out.is_terminal else Console(width=130)  # a pipe has no width of its own
     wide.print(leaderboard.table())
     if out_folder:
-        write_text(out_folder / "judge.md", leaderboard.markdown() + "\n" + leaderboard.per_target_markdown())
-        draw_leaderboard(leaderboard, out_folder / "judge.svg")
-        out.print(f"judge.md and judge.svg are in {out_folder}", highlight=False)
+        _write(leaderboard, out_folder)
+
+
+def _write(leaderboard: Leaderboard, folder: Path) -> None:
+    """Writes the tables and the figure."""
+    from tasksel.evaluation.leaderboard_figure import draw_leaderboard
+    from tasksel.storage.atomic import write_text
+
+    write_text(folder / "judge.md", leaderboard.markdown() + "\n" + leaderboard.per_target_markdown())
+    draw_leaderboard(leaderboard, folder / "judge.svg")
+    out.print(f"judge.md and judge.svg are in {folder}", highlight=False)
 
 
 def stored_scores(selectors: Sequence[str], path: Path, *, needed: bool = True) -> list[SelectorScores]:

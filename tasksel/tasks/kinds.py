@@ -92,7 +92,8 @@ def _lists(present: Sequence[Cell]) -> tuple[Kind, str] | None:
                 raise UserError(
                     f"{where}: label {value!r:.60} among lists of labels; {SEVERAL_OPTION} or {CLASSES_OPTION} says what they are"
                 )
-        return "multi_label", f"lists: multi-label; {CLASSES_OPTION} if each text is one class"
+        texts = isinstance(present[0][0], str)
+        return "multi_label", "lists: multi-label" + (f"; {CLASSES_OPTION} if each text is one class" if texts else "")
     if any(isinstance(value, str) and "|" in value for value, _ in present):
         names = {item for value, _ in present for item in listed(value)}
         return (
