@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def user_path(path: str | Path) -> Path:
+def user_path(path: str | os.PathLike[str]) -> Path:
     """The path, with a leading `~` or `~name` as that user's home folder; one of an unknown user stays as it is.
 
     >>> user_path("data/reviews.csv").as_posix()

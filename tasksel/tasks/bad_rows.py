@@ -8,7 +8,8 @@ from typing import TypeVar
 from tasksel.errors import UserError
 
 SHOWN = 5
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class BadRows:

@@ -24,8 +24,12 @@ from tasksel.tasks.text_files import PACKINGS
 TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 ENDINGS = (*TEXT, ".parquet", ".arrow", ".feather")
 ALLOWED = f"{', '.join(ENDINGS)}, the text files also packed ({', '.join(filter(None, PACKINGS))})"
-SPLITS = {"train": ("train",), "validation": ("validation",), "test": ("test",)}
-ALSO = {"train": ("training",), "validation": ("valid", "val", "dev"), "test": ()}  # in a folder without task.json
+SPLITS: dict[str, tuple[str, ...]] = {"train": ("train",), "validation": ("validation",), "test": ("test",)}
+ALSO: dict[str, tuple[str, ...]] = {
+    "train": ("training",),
+    "validation": ("valid", "val", "dev"),
+    "test": (),
+}  # in a folder without task.json
 
 
 def ending_of(path: str | Path) -> tuple[str, str] | None:
@@ -83,8 +87,8 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
     splits: dict[str, list[Path]] = {}
     for path in _data_files(folder):
         stem = path.name.split(".")[0].lower()
-        for split, names in SPLITS.items():
-            names += () if (folder / "task.json").is_file() else ALSO[split]
+        for split, own in SPLITS.items():
+            names = own if (folder / "task.json").is_file() else (*own, *ALSO[split])
             if any(re.fullmatch(rf"{name}([-_]\d+(-of-\d+)?)?", stem) for name in names):
                 splits.setdefault(split, []).append(path)
     for split, files in splits.items():

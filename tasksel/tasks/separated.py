@@ -10,7 +10,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tasksel.errors import UserError
 from tasksel.tasks.bad_rows import BadRows
@@ -19,6 +19,7 @@ from tasksel.tasks.text_files import TextFile
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 HEAD, LONG_LINE = 20, 100_000  # lines that the separator is found from; longer ones take long and say no more
+Quoting = Literal[0, 3]  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
 LONGEST = 2**31 - 1  # characters of a cell; the library's own limit is 131,072
 
 
@@ -53,7 +54,7 @@ def separated_rows(file: TextFile, *, separator: str | None = None, default: str
     return table.rows
 
 
-def _read(file: TextFile, separator: str | None, default: str, quoting: int) -> tuple[str, Table]:
+def _read(file: TextFile, separator: str | None, default: str, quoting: Quoting) -> tuple[str, Table]:
     with file.lines(newline="") as lines:
         head = list(islice(lines, HEAD))
         if head and head[0].lower().startswith("sep=") and len(head[0].strip("\r\n")) == 5:  # Excel's own first line
@@ -82,7 +83,7 @@ def find_separator(head: list[str], default: str) -> str:
     return default if columns > 1 else max(widths, key=lambda separator: widths[separator][0])
 
 
-def _parse(lines: Iterable[str], file: TextFile, separator: str, quoting: int) -> Table:
+def _parse(lines: Iterable[str], file: TextFile, separator: str, quoting: Quoting) -> Table:
     reader = csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
     rows, bad, folded, header = [], BadRows(), False, None
     for first, values in _records(reader, file, bad):
