@@ -53,11 +53,12 @@ def task_from_file(
         )
     rows = read_rows(Path(path))
     columns = columns.among(rows[0].values)
-    shape = infer_shape(rows, columns)
+    name = name or slug(Path(path).stem)
+    shape = infer_shape(rows, columns, name=name)
     files = {"train": str(Path(path).resolve())}
     if validation:
         files["validation"] = str(Path(validation).resolve())
-    return _task(cls, columns, shape, FileSource(files=files), name=name or slug(Path(path).stem), metric=metric)
+    return _task(cls, columns, shape, FileSource(files=files), name=name, metric=metric)
 
 
 def task_from_folder(cls: type[Task], folder: Path) -> Task:
