@@ -6,7 +6,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from scalearn.comparison.own_file import files_beside
 from tasksel.errors import UserError, unknown
@@ -28,6 +28,12 @@ class Configuration(Frozen):
             super().__init__(**fields)
         except ValidationError as error:
             raise UserError("; ".join(_complaint(item, type(self)) for item in error.errors())) from error
+
+    @model_serializer(mode="wrap")
+    def _stored(self, fields_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields; without own files as version 0.1 stored them."""
+        fields: dict[str, Any] = fields_of(self)
+        return {name: value for name, value in fields.items() if name != "files" or value}
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:

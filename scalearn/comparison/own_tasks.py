@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from scalearn.comparison.config import Sources, Targets
 from scalearn.comparison.own_file import OwnFile
+from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.tasks.registry import find_tasks, resolve_task
 from tasksel.tasks.task import FileSource, Task, TaskSet
@@ -68,33 +69,39 @@ def _read_task(name: str, file: OwnFile, changed: int) -> Task:
 
 
 def check_own_rows(config: WithFiles, tasks: TaskSet | Mapping[str, Task]) -> None:
-    """Refuses a source that holds a target's rows under another name: it would be ranked and combined as if it were another task.
+    """Refuses an own file with a target's rows under another name: it would be ranked and combined as if it were another task.
 
-    Tasks that are not among the configuration's files are compared only where their files are of one size.
+    Two tasks of the configuration's place, which says that they are two, are only named to the user where their files are of one size and
+    hold the same rows.
 
     Raises:
-        UserError: the first such pair.
+        UserError: the first such source.
     """
     from tasksel.selection.candidate import TaskCandidate
     from tasksel.selection.own import own_names
 
     for target in config.targets.tasks:
         others = [name for name in config.sources.tasks if name != target and _comparable(config, tasks, name, target)]
-        candidates = [TaskCandidate(tasks[name], config.sources.rows) for name in others]
-        if own := own_names(tasks[target], candidates):
+        own = own_names(tasks[target], [TaskCandidate(tasks[name], config.sources.rows) for name in others])
+        refused = [name for name in own if {name, target} & config.files.keys()]
+        if refused:
             raise UserError(
-                f"sources.tasks: '{own[0]}' holds the rows of the target '{target}' under another name: leave one of them out"
+                f"sources.tasks: '{refused[0]}' holds the rows of the target '{target}' under another name: leave one of them out"
             )
+        if own:
+            say(f"sources that hold the rows of the target '{target}' under another name: {', '.join(own)}")
 
 
 def _comparable(config: WithFiles, tasks: TaskSet | Mapping[str, Task], source: str, target: str) -> bool:
-    """Whether the rows of two tasks are compared: both lie in files, and one is the configuration's own or both are of one size."""
-    sources = [tasks[name].source for name in (source, target)]
-    paths = [place.files.get("train", "") for place in sources if isinstance(place, FileSource)]
-    if len(paths) < len(sources):
+    """Whether the rows of two tasks are compared: both lie in files, one of which is the configuration's own, or both of one size."""
+    places = [tasks[name].source for name in (source, target)]
+    paths = [place.files.get("train", "") for place in places if isinstance(place, FileSource)]
+    if len(paths) < len(places):
         return False
-    return source in config.files or target in config.files or len(set(_sizes(paths))) == 1
+    own = source in config.files or target in config.files
+    return own or (paths[0] != paths[1] and _size(paths[0]) == _size(paths[1]))
 
 
-def _sizes(paths: Sequence[Any]) -> list[Any]:
-    return [Path(path).stat().st_size if isinstance(path, str) and Path(path).is_file() else path for path in paths]
+def _size(path: Any) -> Any:
+    """A file's size; of a pattern or a file that is not there, itself."""
+    return Path(path).stat().st_size if isinstance(path, str) and Path(path).is_file() else path

@@ -224,6 +224,7 @@ class WorkStore:
             base=self.base,
             rows=self.rows(size),
             seed=seed,
+            include_target=True,  # it is none of these candidates
             cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
         )
         record = RankingRecord(

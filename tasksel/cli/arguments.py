@@ -80,8 +80,7 @@ class FileColumns:
         """
         tasks: list[Task] = []
         for name in names:
-            columns = replace(self, validation=None) if tasks else self  # it is that of the first, the target
-            task = columns.task(name, data=data)
+            task = replace(self, validation=None)._further(name, data) if tasks else self.task(name, data=data)
             twins = [other for other in tasks if other.name == task.name and other.source != task.source]
             if twins and Path(name).suffix:
                 task = task.renamed(f"{Path(name).resolve().parent.name}_{task.name}")
@@ -89,6 +88,17 @@ class FileColumns:
                 raise UserError(f"two tasks are called '{task.name}' ({name} is one of them): rename one")
             tasks.append(task)
         return tasks
+
+    def _further(self, name: str, data: str | None) -> Task:
+        """A task beside the first, whose columns may not be these."""
+        try:
+            return self.task(name, data=data)
+        except UserError as error:
+            if str(error).startswith("no column "):
+                raise UserError(
+                    f"{error}; a file with other columns than the first needs a task file (YAML)"
+                ) from error
+            raise
 
 
 Columns = Annotated[FileColumns, tyro.conf.arg(name="")]

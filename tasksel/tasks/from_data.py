@@ -58,9 +58,10 @@ def task_from_file(
     files = named_files(path, validation)
     rows = read_rows(files["train"], separator=separator, encoding=encoding)
     columns = columns.among(rows[0].values)
-    shape = infer_shape(rows, columns)
+    name = name or slug(data_name(path))
+    shape = infer_shape(rows, columns, name=name)
     source = FileSource(files=files, separator=separator, encoding=encoding)
-    return _task(cls, columns, shape, source, name=name or slug(data_name(path)), metric=metric)
+    return _task(cls, columns, shape, source, name=name, metric=metric)
 
 
 def task_from_folder(cls: type[Task], folder: Path) -> Task:

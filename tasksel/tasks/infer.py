@@ -121,17 +121,19 @@ def feature_type(feature: object) -> LabelType | None:
     return LabelType("regression") if str(getattr(feature, "dtype", "")).startswith(("float", "decimal")) else None
 
 
-def infer_shape(rows: Sequence[Row], columns: Columns, label_type: LabelType | None = None) -> dict[str, Any]:
+def infer_shape(
+    rows: Sequence[Row], columns: Columns, label_type: LabelType | None = None, *, name: str = ""
+) -> dict[str, Any]:
     """A task's kind, label names and number of choices: what the user says, else the column's type, else its values.
 
-    A kind that is inferred from values is said, with the reason.
+    A kind that is inferred from values is said, with the reason; of the task `name`.
 
     Raises:
         UserError: a missing column, a row of a classification task without a label, choices that are not a list, values that may be of
             two kinds.
     """
     need_columns(list(rows), columns.used)
-    kind = columns.kind or declared_kind(label_type, columns) or _said_kind(rows, columns, label_type)
+    kind = columns.kind or declared_kind(label_type, columns) or _said_kind(rows, columns, label_type, name)
     if kind in CLASSES:
         need_labels(rows, str(columns.label))
     if kind == "multi_label" and isinstance(columns.label, str):
@@ -166,12 +168,12 @@ def declared_kind(label_type: LabelType | None, columns: Columns) -> Kind | None
     return class_kind(columns.text) if label_type.holds == "classes" else label_type.holds
 
 
-def _said_kind(rows: Sequence[Row], columns: Columns, label_type: LabelType | None) -> Kind:
+def _said_kind(rows: Sequence[Row], columns: Columns, label_type: LabelType | None, name: str) -> Kind:
     """The kind that the values imply, which is said."""
     label = str(columns.label)
     cells = [(row.values[label], row.where) for row in rows]
     kind, reason = guess_kind(cells, columns.text, floats=label_type is not None and label_type.holds == "regression")
-    say(f"label '{label}': {reason}")
+    say(f"{name}{': ' * bool(name)}label '{label}': {reason}")
     return kind
 
 

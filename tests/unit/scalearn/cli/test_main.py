@@ -247,7 +247,8 @@ def test_a_targets_own_source_is_left_out_unless_told(say, pool, tmp_path):
 def test_a_source_of_the_targets_name_and_other_rows_is_a_source(say, refuse, pool, tmp_path):
     path = tmp_path / "entail_travel.csv"
     path.write_text("body,v\n" + "".join(f"a row of ours {i},{'ab'[i % 2]}\n" for i in range(40)))
-    common = ["transfer", path, "--text", "body", "--label", "v", "--pool", pool.folder, "--sources", "all", *SMALL]
+    columns = ["--text", "body", "--label", "v", "--kind", "classification"]
+    common = ["transfer", path, *columns, "--pool", pool.folder, "--sources", "all", *SMALL]
     say(*common, "--method", "scalearn-uniform", "--out", tmp_path / "out")
     assert list(TransferResult.load(tmp_path / "out").run.sources) == pool.names
     assert "'joint' tells tasks apart by their names" in refuse(*common, "--method", "joint", "--out", tmp_path / "no")

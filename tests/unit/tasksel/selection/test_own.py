@@ -6,7 +6,7 @@ from tasksel.selection.candidate import TaskCandidate
 from tasksel.selection.own import own_names, without_own
 from tasksel.tasks.load import load_data
 from tasksel.tasks.registry import get_task
-from tasksel.tasks.task import Task
+from tasksel.tasks.task import FileSource, Task
 
 
 def own_task(path, prefix="", **options):
@@ -27,8 +27,7 @@ def test_a_file_of_the_same_name_is_another_task_and_a_copy_is_not(tmp_path, cap
 
 def test_a_trained_source_is_known_by_the_fingerprint_of_its_own_draw(tmp_path):
     target = own_task(tmp_path / "a" / "reviews.jsonl")
-    lost = target.model_copy(update={"source": {"type": "files", "files": {"train": str(tmp_path / "gone.jsonl")}}})
-    moved = Task.model_validate(lost.model_dump())
+    moved = target.model_copy(update={"source": FileSource(files={"train": str(tmp_path / "gone.jsonl")})})
     for rows, seed in ((None, 0), (16, 3)):
         data = load_data(target, rows=rows, seed=seed).fingerprint
         assert own_names(target, [TaskCandidate(moved, rows, seed, data=data)]) == ["reviews"]
