@@ -21,7 +21,7 @@ def arrow_rows(path: Path, ending: str) -> list[Row]:
     import pyarrow as pa
 
     try:
-        table = _table(path, ending)
+        table = _with_texts(_table(path, ending))
         values = table.to_pylist()
     except FileNotFoundError as error:
         raise UserError(f"no file {path}") from error
@@ -48,3 +48,16 @@ def _table(path: Path, ending: str) -> Any:
     except pa.ArrowInvalid:  # what `datasets` stores is a stream
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
             return reader.read_all()
+
+
+def _with_texts(table: Any) -> Any:
+    """The table with columns of bytes that are UTF-8 as texts, as some writers store them."""
+    import pyarrow as pa
+
+    for i, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            try:
+                table = table.set_column(i, field.name, table.column(i).cast(pa.large_string()))
+            except pa.ArrowInvalid:  # a picture, for example
+                continue
+    return table

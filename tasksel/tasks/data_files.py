@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.storage.user_files import MEGABYTES
+from tasksel.storage.user_files import MEGABYTES, whole_characters
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.text_files import PACKINGS
 
@@ -127,7 +127,9 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _check(path: Path) -> None:
-    """Refuses what is no file, or has an ending that is not read."""
+    """Refuses what is no file, or has an ending that is not read, or a name that no stored task could hold."""
+    if whole_characters(str(path)) != str(path):
+        raise UserError(f"{whole_characters(str(path))}: the name of the file is not UTF-8; rename it")
     if not path.exists():
         siblings = [other.name for other in _data_files(path.parent)] if path.parent.is_dir() else []
         raise UserError(f"no file {path!s:.300}" + (f"; in that folder: {', '.join(siblings[:8])}" if siblings else ""))

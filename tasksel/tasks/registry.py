@@ -150,8 +150,8 @@ def resolve_task(
             return read_task_file(path)
         except UserError as error:
             raise UserError(f"{error}; if it holds rows, say which columns hold the text: --text COLUMN") from error
-    is_shards = bool(text) and path.is_dir() and not (path / "task.json").is_file()
-    if ending_of(path) or is_pattern(path) or is_shards:
+    holds_rows = bool(text) and path.exists() and not (path / "task.json").is_file()
+    if ending_of(path) or is_pattern(path) or holds_rows:
         if not text:
             raise UserError(
                 f"{name}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"

@@ -34,4 +34,4 @@ def need_columns(rows: Sequence[Row], columns: Iterable[str]) -> None:
 
 
 def _missing(row: Row, column: str) -> UserError:
-    return unknown(f"column at {row.where}:", column, row.values)
+    return unknown(f"column at {row.where}:", column, [f"{name:.60}" for name in row.values])

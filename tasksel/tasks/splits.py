@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _compared: set[str] = set()  # tasks whose texts have been: a task is loaded anew for every seed and stage
 
+COMPARED = 100_000  # characters of a text: more are never tokenized by default
+
 
 @cache
 def _say_once(message: str, task: str) -> None:
@@ -87,7 +89,7 @@ def _keys(split: Split) -> list[tuple[str, ...]]:
     """What is compared of each row: its texts and choices, without case and the length of spaces."""
     choices = split.choices or [[] for _ in split.texts]
     return [
-        tuple(" ".join(text.split()).casefold() for text in (*texts, *options))
+        tuple(" ".join(text[:COMPARED].split()).casefold() for text in (*texts, *options))
         for texts, options in zip(split.texts, choices, strict=True)
     ]
 

@@ -67,6 +67,13 @@ def test_half_of_a_surrogate_pair_is_shown_as_a_replacement(show, tmp_path):
     assert "half \ufffd" in said
 
 
+def test_a_file_of_another_kind_is_answered_with_the_endings_that_are_read(show, tmp_path):
+    write(tmp_path / "a.xlsx", "PK")
+    code, said = show("a.xlsx", "--text", "t")
+    assert code == 2
+    assert "cannot read '.xlsx'; allowed: .csv, .tsv" in said
+
+
 @pytest.mark.parametrize("name", ["rows.json", "none.json", "broken.json", "deep.json", "deep.yaml"])
 def test_what_is_no_task_file_is_one_line(show, tmp_path, name):
     write(tmp_path / "rows.json", json.dumps([{"t": "x", "label": "a"}]))

@@ -189,3 +189,21 @@ def test_all_bad_rows_are_counted_and_five_are_shown(tmp_path):
     rows = read_rows(write(tmp_path / "b.jsonl", '{"text": "x"}\n' + '{"txt": "x"}\n' * 6))
     with pytest.raises(UserError, match=r"b\.jsonl:2: 'text'; did you mean 'txt'.*b\.jsonl:3: 'text'.*\(6 bad rows"):
         need_columns(rows, ["text"])
+
+
+def test_bytes_that_are_texts_are_texts(tmp_path):
+    table = pa.table({"text": [b"caf\xc3\xa9", b"x"], "label": [b"a", b"b"], "picture": [b"\xff", b"\xfe"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read_rows(tmp_path / "a.parquet")[0].values == {"text": "caf\u00e9", "label": "a", "picture": b"\xff"}
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    path = write(tmp_path / "bad\udcff.csv", "text,label\nx,1\n")
+    assert "the name of the file is not UTF-8" in refused(path)
+
+
+def test_long_names_of_columns_are_cut_in_a_complaint(tmp_path):
+    rows = read_rows(write(tmp_path / "a.csv", "x" * 1_000_000 + ",label\ny,1\n"))
+    with pytest.raises(UserError) as caught:
+        need_columns(rows, ["text"])
+    assert len(str(caught.value)) < 500
