@@ -9,7 +9,7 @@ import tyro
 
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show as show_result
-from tasksel.cli.arguments import BaseName, Data, Label, Name, Names, Rows, Text
+from tasksel.cli.arguments import NO_COLUMNS, BaseName, Columns, Data, Name, Names, Rows
 from tasksel.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ DEFAULT_POOL = Path("pools/minilm")
 
 def train_source(
     tasks: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, data: Data = None, rows: Rows = None, seed: int = 0, name: str | None = None,
-    text: Text = (), label: Label = "label", overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
+    columns: Columns = NO_COLUMNS, overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
 ) -> None:  # fmt: skip
     """Train one source adapter per task, into a pool.
 
@@ -35,13 +35,14 @@ def train_source(
     """
     from tasksel.adapters.train import SOURCE_RECIPE
     from tasksel.adapters.train import train_source as train
-    from tasksel.tasks.registry import resolve_task
 
     if not tasks:
         raise UserError("name at least one task (see them: tasksel ls)")
     if name and len(tasks) > 1:
         raise UserError(f"--name goes with one task; {len(tasks)} are named")
-    resolved = [resolve_task(task, data=data, text=text, label=label) for task in tasks]
+    if columns.validation and len(tasks) > 1:
+        raise UserError(f"--validation goes with one task; {len(tasks)} are named")
+    resolved = columns.tasks(tasks, data=data)
     pool, source_recipe = open_pool(pool_folder, base), recipe.of(SOURCE_RECIPE)
     for task in resolved:
         source = train(task, pool, name=name, rows=rows, seed=seed, recipe=source_recipe, overwrite=overwrite)
@@ -89,7 +90,7 @@ def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL) -> None:
 
 def add(
     origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
-    rows: Rows = None, text: Text = (), label: Label = "label", same_base: bool = False,
+    rows: Rows = None, columns: Columns = NO_COLUMNS, same_base: bool = False,
 ) -> None:  # fmt: skip
     """Add an adapter trained with plain `adapters`.
 
@@ -99,9 +100,7 @@ def add(
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
       scalearn pool add someone/their-adapter --name imported
     """
-    from tasksel.tasks.registry import resolve_task
-
-    trained_on = resolve_task(task, data=data, text=text, label=label) if task else None
+    trained_on = columns.task(task, data=data) if task else None
     pool = open_pool(pool_folder, base)
     show_result(repr(pool.add(origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
 

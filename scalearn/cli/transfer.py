@@ -10,7 +10,7 @@ import tyro
 from scalearn.cli.pool import DEFAULT_POOL, PoolFolder
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show
-from tasksel.cli.arguments import By, Data, Folder, Label, Name, Rows, Text
+from tasksel.cli.arguments import NO_COLUMNS, By, Columns, Data, Folder, Name, Rows
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
@@ -29,7 +29,7 @@ def transfer(
     sources: Annotated[tuple[str, ...], tyro.conf.arg(help="sources by name, or 'all'; without it, the top k of a ranking")] = (),
     top: Annotated[int, tyro.conf.arg(help="how many sources the ranking gives")] = 4, by: By = "connectivity",
     include_target: Annotated[bool, tyro.conf.arg(help="the target adapter may be among the sources")] = False,
-    data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), text: Text = (), label: Label = "label", validation: str | None = None,
+    data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), columns: Columns = NO_COLUMNS,
     recipe: RecipeChange = RecipeChange(),
 ) -> None:  # fmt: skip
     """Combine sources of a pool for a target; store the result.
@@ -44,9 +44,8 @@ def transfer(
     from scalearn.methods.registry import get_method
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
-    from tasksel.tasks.registry import resolve_task
 
-    task = resolve_task(target, data=data, text=text, label=label, validation=validation)
+    task = columns.task(target, data=data)
     transfer_method = get_method(method)
     pool = AdapterPool(pool_folder)
     selected: list[Source] = []
@@ -67,19 +66,30 @@ def _sources(
     pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int, by: str, include_target: bool, rows: int | None, seed: int
 ) -> tuple[list[Source], tuple[float, ...] | None]:  # fmt: skip
     """Sources by name, all of them, or the best of a ranking with their scores."""
+    from tasksel.selection.own import own_names, without_own
     from tasksel.selection.ranking import rank
 
-    allowed = [source for source in pool if include_target or source.name != task.name]
-    if names == ("all",):
-        return allowed, None
+    if names and names != ("all",):
+        selected = pool.select(names)
+        if own := own_names(task, selected):
+            say(f"trained on the rows of '{task.name}' itself: {', '.join(own)}")
+        return selected, None
+    allowed = list(pool) if include_target else without_own(task, list(pool))
     if names:
-        return pool.select(names), None
+        return allowed, None
     if not 1 <= top <= len(allowed):
         raise UserError(
             f"--top {top}, but the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
         )
     ranking = rank(
-        task, pool, by=by, rows=rows, seed=seed, include_target=include_target, cache_dir=pool.folder / ".targets"
+        task,
+        allowed,
+        by=by,
+        base=pool.base,
+        rows=rows,
+        seed=seed,
+        include_target=True,
+        cache_dir=pool.folder / ".targets",
     )
     show(str(ranking))
     return pool.select(ranking.top(top)), ranking.scores[:top]
@@ -107,11 +117,19 @@ def predict(
         Literal["jsonl", "csv"] | None, tyro.conf.arg(name="format", help="by default that of the file's ending")
     ] = None,
     seed: int | None = None,
+    label: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="the file's label column (or columns), where it is not the task's")
+    ] = (),
+    metric: Annotated[str | None, tyro.conf.arg(help="by default the task's")] = None,
+    separator: Annotated[
+        str | None, tyro.conf.arg(help="between the cells of a CSV or TSV file; by default found")
+    ] = None,
+    encoding: Annotated[str | None, tyro.conf.arg(help="of a text file; by default found, or UTF-8")] = None,
 ) -> None:
     """Predict a file's rows, or one text.
 
     MODEL is a result's folder or an export. Each row has its id (the file's column id or idx, else its number) and a score per label.
-    Where the file has labels, the predictions are scored.
+    The predictions are scored on the rows that have a label of the task.
 
     For example:
       scalearn predict out/rte new.jsonl --out predictions.jsonl
@@ -129,7 +147,8 @@ def predict(
         _predict_text(model, text, choice, out_file, form, seed)
         return
     form = format_of(out_file, form)
-    predictions, score = predict_file(model, file, seed=seed)
+    reading = {"separator": separator, "encoding": encoding}
+    predictions, score = predict_file(model, file, seed=seed, label=label or None, metric=metric, **reading)
     if form is None:
         show("\n".join(map(prediction_line, predictions)))
     else:

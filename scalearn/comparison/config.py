@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
-import yaml
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from scalearn.comparison.own_file import files_beside
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
+from tasksel.storage.user_files import read_fields
+from tasksel.storage.user_path import user_path
 from tasksel.training.recipe import Recipe
 
 
@@ -26,6 +28,12 @@ class Configuration(Frozen):
             super().__init__(**fields)
         except ValidationError as error:
             raise UserError("; ".join(_complaint(item, type(self)) for item in error.errors())) from error
+
+    @model_serializer(mode="wrap")
+    def _stored(self, fields_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields; without own files as version 0.1 stored them."""
+        fields: dict[str, Any] = fields_of(self)
+        return {name: value for name, value in fields.items() if name != "files" or value}
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -100,7 +108,7 @@ def configuration_file(name: str) -> Path:
     ('quickstart.yaml', 'mine.yaml')
     """
     packaged = Path(__file__).parent / f"{name}.yaml"
-    return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else Path(name)
+    return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else user_path(name)
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:
@@ -112,19 +120,11 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     Raises:
         UserError: no such file, broken YAML (its line), or every wrong field at once, each with its path and the nearest key.
     """
+    if not user_path(path).is_file():
+        raise UserError(f"no configuration {path}")
+    fields = read_fields(path)
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"no configuration {path}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise UserError(f"{path}:{line}: broken YAML ({getattr(error, 'problem', error)})") from error
-    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {fields!r:.60}")
-    try:
-        return kind(**fields)
+        return kind(**files_beside(path, fields))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -136,5 +136,5 @@ def _complaint(item: Any, kind: type[Frozen]) -> str:
         return f"{path}: {item['msg']} (given {item['input']!r})"
     model: Any = kind
     for part in item["loc"][:-1]:
-        model = model.model_fields[part].annotation
+        model = model.model_fields[part].annotation if hasattr(model, "model_fields") else get_args(model)[-1]
     return f"{path}: {unknown('key', str(item['loc'][-1]), model.model_fields)}"

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from scalearn.comparison.condition import FULL, Condition, unit_name
 from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets, check_lists
+from scalearn.comparison.own_file import Files
+from scalearn.comparison.own_tasks import check_own_rows
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, as_tuple, conditions
 from tasksel.errors import UserError
@@ -39,6 +41,7 @@ class ExperimentConfig(Configuration):
 
     Attributes:
         data: a folder of task folders, "hub", or None for the built-in suite.
+        files: a user's own files by name, which then stands among the sources or targets (see `own_file`).
         test_rows: at most so many rows of each validation set are scored, the same ones for every unit.
         recipe: what changes in every method's recipe. few_shot: what else changes at few-shot sizes. lr: learning rates of single methods.
         keep: whether trained models are kept, for `explain`, `export` and `predict`; scores, costs and omegas always are.
@@ -51,6 +54,7 @@ class ExperimentConfig(Configuration):
     name: str
     base: str = "minilm"
     data: str | None = None
+    files: Files = Field(default_factory=dict)
     protocol: str = "sound"
     test_rows: int | None = None
     sources: Sources
@@ -169,6 +173,7 @@ def check_experiment(experiment: ExperimentConfig, tasks: TaskSet | Mapping[str,
             f"map: '{experiment.map}' embeds no tasks: choose a selector that does (connectivity, text, …), or leave map out"
         )
     units(experiment)
+    check_own_rows(experiment, tasks)
     _check_sizes(experiment, tasks)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets
+from scalearn.comparison.own_file import Files
 from tasksel.training.recipe import Recipe
 
 
@@ -24,6 +25,7 @@ class MatrixConfig(Configuration):
     ['rte by single-adapter, seed 0', 'rte by scalearn from mnli, seed 0']
 
     Attributes:
+        files: a user's own files by name, which then stands among the sources or targets (see `own_file`).
         methods: those that take one source; the baseline without a source is always measured.
         recipe: what changes in every method's recipe. lr: what changes in one method's learning rate.
     """
@@ -31,6 +33,7 @@ class MatrixConfig(Configuration):
     name: str
     base: str = "minilm"
     data: str | None = None
+    files: Files = Field(default_factory=dict)
     sources: Sources
     targets: ScoredTargets
     methods: tuple[str, ...] = ("sequential", "scalearn")

@@ -22,6 +22,7 @@ import numpy as np
 
 from scalearn.comparison.config import check_lists
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
+from scalearn.comparison.own_tasks import check_own_rows, configured_tasks
 from scalearn.comparison.workers import workers
 from scalearn.methods.registry import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
@@ -35,9 +36,9 @@ from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.storage.provenance import command, versions
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
-from tasksel.tasks.registry import find_tasks
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import evaluate
 
@@ -54,7 +55,7 @@ def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> T
     >>> config = MatrixConfig.from_yaml("scripts/matrix_minilm.yaml")  # doctest: +SKIP
     >>> matrix = measure_matrix(config, "runs/matrix")  # doctest: +SKIP
     """
-    measurement = MatrixMeasurement(config, Path(out))
+    measurement = MatrixMeasurement(config, user_path(out))
     measurement.run(jobs=jobs)
     return read_matrix(measurement.rows_file)
 
@@ -77,8 +78,9 @@ class MatrixMeasurement:
             reason = METHODS[name].pairwise_reason
             if reason:
                 raise UserError(f"methods: '{name}' {reason}")
-        tasks = find_tasks(config.data)
+        tasks = configured_tasks(config)
         self.tasks = {name: tasks[name] for name in (*config.sources.tasks, *config.targets.tasks)}
+        check_own_rows(config, self.tasks)
         self.rows_file = out / FILE
         self._claim()
 
@@ -98,7 +100,9 @@ class MatrixMeasurement:
     @functools.cached_property
     def _identity(self) -> dict[str, Any]:
         """What decides the numbers: the configuration but for its seeds and the data's place, the base, every task's rows."""
-        config = self.config.model_dump(mode="json", exclude={"data": True, "name": True, "targets": {"seeds"}})
+        config = self.config.model_dump(
+            mode="json", exclude={"data": True, "files": True, "name": True, "targets": {"seeds"}}
+        )
         rows = {name: load_data(task).fingerprint for name, task in sorted(self.tasks.items())}
         precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         return {**config, "base": load_base(self.config.base).fingerprint, "rows": rows, "mixed_precision": precision}
@@ -198,7 +202,7 @@ class _UnitTrainer:
         self.config = config
         self.base = load_base(config.base)
         self.pool = AdapterPool(out / "pool", base=config.base)
-        self.tasks = find_tasks(config.data)
+        self.tasks = configured_tasks(config)
         self.rows = functools.lru_cache(maxsize=32)(self._rows)
         self.test = functools.cache(self._test)
 

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from scalearn.comparison.condition import FULL
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
+from scalearn.comparison.own_tasks import configured_tasks
 from scalearn.comparison.records import EXPERIMENT_FILE, RANKINGS_FILE, ROWS_FILE, RankingRecord, RunFolder, UnitRecord
 from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
@@ -31,7 +32,7 @@ from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
-from tasksel.tasks.registry import find_tasks
+from tasksel.storage.user_path import user_path
 
 Wave = Literal["source", "target-adapter", "rank", "unit"]
 WAVES: tuple[Wave, ...] = get_args(Wave)
@@ -82,9 +83,9 @@ class Plan:
     """
 
     def __init__(self, experiment: ExperimentConfig, out: str | Path, *, store: str | Path | None = None) -> None:
-        self.experiment, self.out = experiment, Path(out)
-        self.store = Path(store) if store else self.out / "store"
-        tasks = find_tasks(experiment.data)
+        self.experiment, self.out = experiment, user_path(out)
+        self.store = user_path(store) if store else self.out / "store"
+        tasks = configured_tasks(experiment)
         check_experiment(
             experiment, {name: tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)}
         )

@@ -21,6 +21,7 @@ from tasksel.errors import UserError
 from tasksel.storage.atomic import read_json
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.jsonl import whole_lines
+from tasksel.storage.user_path import user_path
 
 FORMAT = 1
 ROWS_FILE, RANKINGS_FILE, EXPERIMENT_FILE = "rows.jsonl", "rankings.jsonl", "experiment.json"
@@ -157,7 +158,7 @@ class RunFolder(os.PathLike[str]):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = folder = Path(folder)
+        self.folder = folder = user_path(folder)
         if not (folder / EXPERIMENT_FILE).is_file():
             raise UserError(
                 f"{folder}: no run there (no {EXPERIMENT_FILE}): scalearn compare CONFIG.yaml --out {folder} makes one"

@@ -26,6 +26,7 @@ from accelerate.utils import broadcast_object_list
 
 from scalearn.comparison.condition import EACH, FULL, Condition
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit
+from scalearn.comparison.own_tasks import configured_tasks
 from scalearn.comparison.records import RankingRecord, UnitRecord, parse_record, read_unit
 from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
@@ -40,7 +41,6 @@ from tasksel.selection.ranking import rank
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import Data, load_data
-from tasksel.tasks.registry import find_tasks
 from tasksel.tasks.task import Task
 from tasksel.training.loop import Diverged
 
@@ -61,7 +61,7 @@ class WorkStore:
 
     def __init__(self, experiment: ExperimentConfig, store: Path) -> None:
         self.experiment, self.store = experiment, store
-        self.tasks = find_tasks(experiment.data)
+        self.tasks = configured_tasks(experiment)
 
     @property
     def base(self) -> Base:
@@ -224,6 +224,7 @@ class WorkStore:
             base=self.base,
             rows=self.rows(size),
             seed=seed,
+            include_target=True,  # it is none of these candidates
             cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
         )
         record = RankingRecord(

@@ -34,6 +34,7 @@ from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator, main_writes
+from tasksel.selection.own import own_names
 from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.load import Data, load_data
@@ -140,8 +141,15 @@ def auxiliary_sources(target: Task, sources: Sequence[Source]) -> tuple[Source, 
     >>> auxiliary_sources(get_task("rte"), list(pool))  # doctest: +SKIP
 
     Raises:
-        UserError: a source without a task, two sources of one task, or no source but the target adapter.
+        UserError: a source without a task, two sources of one task, a source of another data set that is called as the target is, or no
+            source but the target adapter.
     """
+    named = [source for source in sources if source.task and source.task.name == target.name]
+    if alike := [source.name for source in named if source.name not in own_names(target, named)]:
+        raise UserError(
+            f"source '{alike[0]}' was trained on other rows that are called '{target.name}' too, and 'joint' tells tasks apart by their names: "
+            "give the target another name, or leave the source out"
+        )
     others = [source for source in sources if (source.task.name if source.task else source.name) != target.name]
     if not others:
         raise UserError(

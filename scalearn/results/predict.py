@@ -13,13 +13,16 @@ from pydantic import ValidationError
 from scalearn.results.export import EXPORT_FILE
 from scalearn.results.prediction_files import row_ids, score_names
 from scalearn.results.result import TransferResult
+from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.base import load_base, quiet
 from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json
 from tasksel.tasks.examples import Split, to_split
-from tasksel.tasks.files import read_rows
+from tasksel.tasks.files import Row, need_columns, read_rows
+from tasksel.tasks.infer import Texts
+from tasksel.tasks.labels import are_multi_hot, label_array, labelled_rows
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import FileSource, Task
 from tasksel.training.predict import predict
@@ -79,11 +82,18 @@ class Export:
         return predict(model.eval().to(accelerator().device), encoded)
 
 
-def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[list[dict[str, Any]], float | None]:
-    """Predictions for each row of a file, and the task's metric where every row has a label.
+def predict_file(
+    folder: Path, file: Path, *, seed: int | None = None, label: Texts | None = None, metric: str | None = None,
+    separator: str | None = None, encoding: str | None = None,
+) -> tuple[list[dict[str, Any]], float | None]:  # fmt: skip
+    """Predictions for each row of a file, and the task's metric on the rows that have a label of the task.
+
+    Labels that are hidden (-1, `?`, an empty cell) or not the task's are not scored, which is said.
 
     Args:
         folder: a transfer result, or an export of one.
+        label, metric: the file's label column and the metric, where they are not the task's.
+        separator, encoding: of a text file, where they are not found.
 
     Returns:
         Rows with `id` (the file's column `id` or `idx`, else the row's number from 1), `prediction` (a label name, a list of names, a
@@ -97,18 +107,49 @@ def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[
     model = _model(folder)
     # one prediction per row of this file, whatever the task's own source
     source = FileSource(files={"predict": str(file)})
-    task = model.task.model_copy(update={"source": source, "explode": None})
-    rows = read_rows(file)
-    blank = () if task.kind == "multi_label" else (None, "")  # a multi-label row may have no label
-    labelled = all(task.label in row.values and row.values[task.label] not in blank for row in rows)
-    split = to_split(task, rows, labelled=labelled)
+    fields = {
+        "source": source,
+        "explode": None,
+        "label": label or model.task.label,
+        "metric": metric or model.task.metric,
+    }
+    task = Task(**model.task.model_dump() | fields)
+    rows = read_rows(file, separator=separator, encoding=encoding)
+    split = to_split(task, rows, labelled=False)
     logits = model.logits(split, seed=seed)
     names = score_names(task)
     predictions = [
         {"id": name, "prediction": _decision(task, row), "scores": dict(zip(names, _scores(task, row), strict=False))}
         for name, row in zip(row_ids(task, rows), logits, strict=True)
     ]
-    return predictions, score(task.metric, logits, split.labels) if labelled else None
+    return predictions, _score_of(task, rows, split, logits, named=label is not None)
+
+
+def _score_of(task: Task, rows: list[Row], split: Split, logits: np.ndarray, *, named: bool) -> float | None:
+    """The task's metric on the rows that have a label; None, which is said, where none has or a correlation is not defined.
+
+    Raises:
+        UserError: no such label column, where the user named one.
+    """
+    if not any(column in row.values for row in rows for column in task.label_columns):
+        if named:
+            need_columns(rows, task.label_columns)
+        return None
+    known = labelled_rows(task, rows, split.choices)
+    if not known:
+        say(f"no row has a label of the task '{task.name}': not scored")
+        return None
+    choices = [split.choices[i] for i in known] if split.choices else None
+    labels = label_array(task, [rows[i] for i in known], choices, multi_hot=are_multi_hot(task, rows))
+    if task.kind == "regression" and len(np.unique(labels)) < 2:
+        say(f"the labels are one number, {labels[0]:g}, with which nothing correlates: not scored")
+        return None
+    if len(known) < len(rows):
+        first = next(i for i in range(len(rows)) if i not in set(known))
+        say(
+            f"scored on the {len(known)} of {len(rows)} rows that have a label of the task; the first without: {rows[first].where}"
+        )
+    return score(task.metric, logits[known], labels)
 
 
 def predict_text(

@@ -17,6 +17,7 @@ from scalearn.results.export import CONFIGS, EXPORT_FILE, README
 from scalearn.results.predict import Export
 from tasksel.errors import UserError, one_line
 from tasksel.storage.atomic import read_json
+from tasksel.storage.user_path import user_path
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
@@ -85,7 +86,7 @@ def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
 
     >>> plan_push("out/rte-adapter", to="me/rte-adapter").send()  # doctest: +SKIP
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", to):
         raise UserError(f"--to '{to}': a repository is of the form user/name")
     if not (folder / EXPORT_FILE).is_file():

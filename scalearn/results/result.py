@@ -30,6 +30,7 @@ from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, whole_folder
 from tasksel.storage.frozen import Frozen
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.task import Task
 from tasksel.training.predict import predict
@@ -131,7 +132,7 @@ class TransferResult:
         Raises:
             UserError: no result there, an unfinished one, or a file that is missing, cut short or altered.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         if not (folder / "result.json").is_file():
             unfinished = (folder / "run.json").is_file()
             raise UserError(
@@ -269,9 +270,10 @@ class TransferResult:
         Raises:
             UserError: the folder exists.
         """
-        if Path(folder).exists():
+        folder = user_path(folder)
+        if folder.exists():
             raise UserError(f"{folder} exists; choose another folder")
-        with whole_folder(Path(folder)) as partial:
+        with whole_folder(folder) as partial:
             shutil.copytree(self.folder, partial, dirs_exist_ok=True)
         return TransferResult.load(folder)
 
@@ -286,7 +288,9 @@ class TransferResult:
         description |= {"seed_scores": self.scores, "versions": self.run.versions}
         description |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
         method, config = get_method(self.run.method), self.run.adapter_config
-        return write_adapter(self.model(seed=chosen), self.base, self.task, method, config, Path(folder), description)
+        return write_adapter(
+            self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description
+        )
 
     def __str__(self) -> str:
         by_seed = ", ".join(f"{score:.4f} (seed {seed})" for seed, score in self.scores.items())

@@ -23,6 +23,7 @@ from tasksel.model.base import Base, describe, load_base
 from tasksel.processes import main_writes
 from tasksel.storage.atomic import file_hash, value_hash, whole_folder, write_json
 from tasksel.storage.provenance import versions
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
 from tasksel.training.predict import evaluate_all
@@ -105,8 +106,8 @@ def transfer(
     _check(chosen, sources, seeds)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
-    shared = Path(store) if store else None
+    folder = user_path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
+    shared = user_path(store) if store else None
     return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared), seeds)
 
 

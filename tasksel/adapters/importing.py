@@ -21,6 +21,7 @@ from tasksel.adapters.checkpoint import CONFIG, HEAD, WEIGHTS
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base
 from tasksel.storage.atomic import file_hash, read_json
+from tasksel.storage.user_path import user_path
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def _check(origin: str, folder: Path, config: dict[str, Any], base: Base, same_b
 
 def _fetch(origin: str) -> Path:
     """A local folder, or the JSON and safetensors files of a hub repository."""
-    if Path(origin).is_dir():
-        return Path(origin)
+    if user_path(origin).is_dir():
+        return user_path(origin)
     try:
         return Path(snapshot_download(origin, allow_patterns=["*.json", "*.safetensors"]))
     except (RepositoryNotFoundError, HFValidationError) as error:

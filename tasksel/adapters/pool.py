@@ -25,6 +25,7 @@ from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
 from tasksel.storage.provenance import versions
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
 
@@ -170,7 +171,7 @@ class AdapterPool:
     def __init__(
         self, folder: str | Path, *, base: str | Base | None = None, tasks: Mapping[str, Task] | None = None
     ) -> None:
-        self.folder, self._tasks = Path(folder), dict(tasks or {})
+        self.folder, self._tasks = user_path(folder), dict(tasks or {})
         self._read()
         name = base or pool_base(self.folder)
         if name is None:

@@ -10,6 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -19,6 +20,7 @@ from tasksel.display.progress import say
 from tasksel.display.streams import Screen, complain, flush_output, lose_output, prepare_streams
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.processes import is_main
+from tasksel.storage.user_path import user_path
 
 USAGE = 2
 out = Screen()  # results; progress goes to standard error
@@ -157,9 +159,17 @@ def _deferred(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
 
     @functools.wraps(function)
     def deferred(*args: Any, **kwargs: Any) -> Callable[[], Any]:
-        return functools.partial(function, *args, **kwargs)
+        paths = {name: _expanded(value) for name, value in kwargs.items()}
+        return functools.partial(function, *map(_expanded, args), **paths)
 
     return deferred
+
+
+def _expanded(value: Any) -> Any:
+    """An argument with `~` expanded in paths; a shell leaves it in quotes and after `--pool=`."""
+    if isinstance(value, tuple):
+        return tuple(map(_expanded, value))
+    return user_path(value) if isinstance(value, Path) else value
 
 
 def _check_options(command: Callable[..., Any], arguments: Sequence[str], prog: str) -> None:

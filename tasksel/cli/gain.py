@@ -36,9 +36,10 @@ def predict_gain(
       tasksel predict-gain docs/results/matrix
       tasksel predict-gain runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --out runs/gain
     """
+    from tasksel.evaluation.foreign_matrix import read_matrix
     from tasksel.evaluation.score_records import FILE as SCORES
     from tasksel.evaluation.score_selectors import selector_names
-    from tasksel.evaluation.transfer_matrix import beside, read_matrix
+    from tasksel.evaluation.transfer_matrix import beside
     from tasksel.gain.pair_features import FILE as PAIRS
     from tasksel.gain.pair_features import append_pair_features, read_pair_features, with_selector_scores
     from tasksel.gain.predictor import evaluate_gain_prediction

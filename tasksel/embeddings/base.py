@@ -26,6 +26,7 @@ from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.storage.atomic import PARTIAL, value_hash
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
 
@@ -57,6 +58,7 @@ class TaskEmbedding:
 
     def save(self, path: Path) -> None:
         """Writes the embedding as one safetensors file, atomically; its provenance is JSON in the metadata field "made"."""
+        path = user_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
         partial.write_bytes(save(self.arrays, metadata={"made": json.dumps(self.provenance)}))
@@ -69,6 +71,7 @@ class TaskEmbedding:
         Raises:
             UserError: no such file, or one that is cut short or not an embedding.
         """
+        path = user_path(path)
         if not path.is_file():
             raise UserError(f"no file {path}")
         try:

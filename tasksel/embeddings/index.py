@@ -23,6 +23,7 @@ import numpy as np
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
+from tasksel.storage.user_path import user_path
 
 Kind = Literal["binary", "dense"]
 GROUPS = ("heads", "neurons")  # a pattern's arrays, in the order in which their bits are joined
@@ -157,6 +158,7 @@ class EmbeddingIndex:
         Raises:
             UserError: the folder holds something else than an index.
         """
+        folder = user_path(folder)
         if folder.exists() and not (folder / CARD).is_file() and (folder.is_file() or any(folder.iterdir())):
             raise UserError(f"{folder} exists and is no index: choose a new folder")
         faiss = _faiss()
@@ -174,6 +176,7 @@ class EmbeddingIndex:
         Raises:
             UserError: no index there, or a file of it that is missing, cut short or altered (named).
         """
+        folder = user_path(folder)
         if not folder.is_dir():
             raise UserError(f"no index at {folder}")
         card = _card(folder)

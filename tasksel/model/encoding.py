@@ -13,8 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from tasksel.storage.user_files import whole_characters
 from tasksel.tasks.examples import Split
 from tasksel.tasks.task import Task
+
+LONGEST, CHARACTERS = (
+    100_000,
+    200,
+)  # a text is cut before it is tokenized: to 200 characters a token, where it has 3 to 6
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,9 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
         firsts = [" ".join(texts) for texts, choices in zip(split.texts, split.choices, strict=True) for _ in choices]
         seconds = [choice for choices in split.choices for choice in choices]
         counts = [len(choices) for choices in split.choices]
+    longest = max(LONGEST, CHARACTERS * max_length)
+    firsts = [_whole(text[:longest]) for text in firsts]
+    seconds = seconds and [_whole(text[:longest]) for text in seconds]
     tokens = tokenizer(firsts, seconds, truncation=True, max_length=max_length, return_attention_mask=False)
 
     def by_row(flat: list[list[int]]) -> list[list[list[int]]]:
@@ -78,6 +87,11 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
 
     types = by_row(tokens["token_type_ids"]) if "token_type_ids" in tokens else None
     return Encoded(by_row(tokens["input_ids"]), types, split.labels, tokenizer.pad_token_id, width)
+
+
+def _whole(text: str) -> str:
+    """The text with whole characters: half of a surrogate pair, which a tokenizer refuses, becomes the replacement character."""
+    return text if text.isascii() else str(whole_characters(text))
 
 
 def encode_split(split: Split, task: Task, tokenizer: Any, *, max_length: int) -> Encoded:

@@ -17,6 +17,7 @@ from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
 from tasksel.selection.base import ScoreName, Selector
 from tasksel.selection.candidate import Candidate, TaskCandidate, TaskOnBase
+from tasksel.selection.own import without_own
 from tasksel.selection.selectors import as_selector
 from tasksel.tasks.task import Task
 
@@ -92,7 +93,7 @@ def rank(
         base: the base model; by default the pool's own.
         rows: at most so many training rows of the target and of bare tasks.
         seed: of their draw, and of their embeddings.
-        include_target: keep a source of the target's own name.
+        include_target: keep a source of the target's own rows.
         cache_dir: keeps what is computed of the target and of bare tasks, so that it is computed once.
 
     Raises:
@@ -105,10 +106,10 @@ def rank(
     def candidate(task: Task) -> TaskCandidate:
         return TaskCandidate(task, rows, seed, folder=cache_dir and cache_dir / task.name)
 
-    every = [candidate(source) if isinstance(source, Task) else source for source in sources]
-    candidates = [source for source in every if include_target or source.name != target.name]
+    every: list[Candidate] = [candidate(source) if isinstance(source, Task) else source for source in sources]
+    candidates = every if include_target else without_own(target, every)
     if not candidates:
-        hint = "" if include_target else " (a source of its own name does not count)"
+        hint = "" if include_target else " (a source of its own rows does not count)"
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
     names = [source.name for source in candidates]
     start = time.perf_counter()

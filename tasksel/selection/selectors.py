@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, ClassVar
 
-import yaml
-
 from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs
 from tasksel.embeddings.embedders import EMBEDDERS, check_settings
@@ -26,6 +24,7 @@ from tasksel.selection.baselines import Oracle, Random, TaskBaseline, same_kind,
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm
 from tasksel.selection.source_features import FeatureSelector
+from tasksel.storage.user_files import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
         if not re.fullmatch(r"[\w-]+=.+", word):
             raise UserError(f"setting '{word}': give name=value, for example --set max_steps=40")
     pairs = (word.split("=", 1) for word in words)
-    return {name.replace("-", "_"): yaml.safe_load(value) for name, value in pairs}
+    return {name.replace("-", "_"): parse_yaml(value, f"setting '{name}'") for name, value in pairs}
 
 
 def as_selector(by: str | Embedder | Selector) -> Selector:

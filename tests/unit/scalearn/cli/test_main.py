@@ -244,6 +244,16 @@ def test_a_targets_own_source_is_left_out_unless_told(say, pool, tmp_path):
     assert "entail_travel" in TransferResult.load(tmp_path / "own").run.sources
 
 
+def test_a_source_of_the_targets_name_and_other_rows_is_a_source(say, refuse, pool, tmp_path):
+    path = tmp_path / "entail_travel.csv"
+    path.write_text("body,v\n" + "".join(f"a row of ours {i},{'ab'[i % 2]}\n" for i in range(40)))
+    columns = ["--text", "body", "--label", "v", "--kind", "classification"]
+    common = ["transfer", path, *columns, "--pool", pool.folder, "--sources", "all", *SMALL]
+    say(*common, "--method", "scalearn-uniform", "--out", tmp_path / "out")
+    assert list(TransferResult.load(tmp_path / "out").run.sources) == pool.names
+    assert "'joint' tells tasks apart by their names" in refuse(*common, "--method", "joint", "--out", tmp_path / "no")
+
+
 def test_transfer_takes_a_file_and_a_method_without_sources(say, pool, reviews, tmp_path):
     say(
         "transfer",

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from scalearn.results.predict import predict_file
@@ -60,10 +61,39 @@ def test_without_labels_there_are_predictions_and_no_score(kinds, tmp_path):
     assert bare == predict_file(result.folder, write(tmp_path / "rows.jsonl", rows))[0]
 
 
-def test_one_row_without_a_label_means_no_score(kinds, tmp_path):
-    rows = rows_of(kinds["pair"])
-    rows[3] = {**rows[3], "label": None}
-    assert predict_file(kinds["pair"].folder, write(tmp_path / "rows.jsonl", rows))[1] is None
+@pytest.mark.parametrize("hidden", [None, "", "?", -1, "-1", "neither"])
+def test_rows_without_a_label_of_the_task_are_not_scored(kinds, tmp_path, capsys, hidden):
+    result, rows = kinds["pair"], rows_of(kinds["pair"])
+    known = predict_file(result.folder, write(tmp_path / "known.jsonl", rows[:3] + rows[4:]))[1]
+    rows[3] = {**rows[3], "label": hidden}
+    assert predict_file(result.folder, write(tmp_path / "rows.jsonl", rows))[1] == pytest.approx(known)
+    assert "scored on the 11 of 12 rows that have a label of the task; the first without: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "hidden"), [("pair", -1), ("single", "?"), ("number", -1), ("number", None), ("several labels", None), ("choices", -1)])  # fmt: skip
+def test_hidden_labels_are_predicted_and_not_scored(kinds, tmp_path, capsys, kind, hidden):
+    rows = [{**row, "label": hidden} for row in rows_of(kinds[kind])]
+    predicted, measured = predict_file(kinds[kind].folder, write(tmp_path / "rows.jsonl", rows))
+    assert (len(predicted), measured) == (12, None)
+    assert "no row has a label of the task" in capsys.readouterr().err
+
+
+def test_numbers_that_are_all_one_have_no_correlation(kinds, tmp_path, capsys):
+    rows = [{**row, "label": 2.5} for row in rows_of(kinds["number"])]
+    assert predict_file(kinds["number"].folder, write(tmp_path / "rows.jsonl", rows))[1] is None
+    assert "the labels are one number, 2.5, with which nothing correlates: not scored" in capsys.readouterr().err
+
+
+def test_the_label_column_and_the_metric_may_be_others(kinds, tmp_path):
+    result, rows = kinds["pair"], rows_of(kinds["pair"], 40)
+    renamed = [{**row, "gold": row["label"], "label": "?"} for row in rows]
+    file = write(tmp_path / "rows.jsonl", renamed)
+    predicted, measured = predict_file(result.folder, file, label="gold", metric="macro_f1")
+    truth = np.array([row["label"] for row in rows])
+    logits = np.eye(2)[[result.task.labels.index(row["prediction"]) for row in predicted]]
+    assert measured == pytest.approx(score("macro_f1", logits, truth))
+    with pytest.raises(UserError, match=r"no column at .*: 'gild'; did you mean 'gold'"):
+        predict_file(result.folder, file, label="gild")
 
 
 def test_a_class_is_named_with_the_probability_of_each(kinds, tmp_path):
