@@ -30,7 +30,7 @@ from tasksel.tasks.label_values import (
 )
 
 Kind = Literal["single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice"]
-CLASSES = ("single_sentence_classification", "pair_classification")
+CLASSES: tuple[Kind, Kind] = ("single_sentence_classification", "pair_classification")
 FEW = 20  # distinct values
 REPEATS = 2  # rows for each of them
 MANY_REPEATS = 10  # the same where there are more than a few whole numbers
