@@ -12,12 +12,21 @@ from tasksel.processes import is_main
 
 console = Console(stderr=True)  # results go to standard output, progress goes here
 _live: list[Progress] = []
+_said: set[str] = set()
 
 
 def say(message: str) -> None:
     """One line for the user, from the main process, above any bar."""
     if is_main():
         (_live[0].console if _live else console).print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_once(message: str) -> None:
+    """The same, but once while a bar is shown: what every seed and method of a run would repeat."""
+    if message not in _said:
+        say(message)
+    if _live:
+        _said.add(message)
 
 
 @contextmanager
@@ -57,3 +66,4 @@ def bar(label: str, total: int) -> Iterator[Callable[[str], None]]:
         if outermost:
             progress.stop()
             _live.clear()
+            _said.clear()

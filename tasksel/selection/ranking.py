@@ -110,6 +110,7 @@ def rank(
     if not candidates:
         hint = "" if include_target else " (a source of its own name does not count)"
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
+    selector.check_base(model, [target, *(source.task for source in candidates if source.task)])
     names = [source.name for source in candidates]
     start = time.perf_counter()
     scores = selector.scores(TaskOnBase(candidate(target), model), [TaskOnBase(source, model) for source in candidates])
