@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 from tasksel.errors import UserError, one_line
 from tasksel.model.compatibility import check_architecture, check_tokenizer, drop_unused_segments
 
+NOT_STORED = ("pooler", ".attention.self.in_proj.bias")  # unused; the library's own in a DeBERTa, which it sets to 0
 TOKENIZER_FILES = "tokenizer.json vocab* *.model *.bpe merges.txt bpe.codes"
 OTHER_PARTS = (
     "prediction_heads",
@@ -118,7 +119,7 @@ class Base:
                 delattr(encoder, part)
         encoder.architectures = None  # from this the library would add the head of a BertForMaskedLM
         model, loading = self._read(AutoAdapterModel, config=encoder, use_safetensors=True, output_loading_info=True)
-        missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
+        missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in NOT_STORED))
         if missing:  # the library would draw them at random, and say so in a warning only
             raise UserError(
                 f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {missing[0]}"
@@ -182,24 +183,24 @@ def _locate(name: str) -> tuple[str, str | None]:
 
 def _why(path: str, error: Exception) -> str:
     text = one_line(error)
-    text = (
-        text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
-    )  # a list of every weight, or of every known model type
     if "trust_remote_code" in text:
         return "it needs code of its own, which is never run; give a model that transformers itself knows"
     if "does not recognize this architecture" in text:
         return f"transformers {version('transformers')} does not know the type of model that its config.json names"
     if "Unrecognized model" in text:
         return "its config.json names no model_type; give a folder that save_pretrained wrote"
+    short = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"  # some name every weight, or every type of model
     if Path(path).is_dir():
-        if not any(Path(path).glob("*.safetensors")):
+        if "safetensors" in text and not any(Path(path).glob("*.safetensors")):
             return f"{path} has no model.safetensors, and pickled weights are never loaded; convert them first"
-        return text
+        return short
     if any(sign in text for sign in ("couldn't connect", "offline mode", "Connection", "resolve", "Max retries")):
         return f"no network for the hub id '{path}'; give a folder, use 'minilm', or fill the hub's cache where there is a network"
-    if "is not a valid model identifier" in text or "not a local folder" in text:
+    if any(
+        sign in text for sign in ("is not a valid model identifier", "not a local folder", "load the configuration of")
+    ):
         return f"'{path}' is neither a folder, an alias ({', '.join(ALIASES)}) nor a model on the hub"
-    return text
+    return short
 
 
 def weights_fingerprint(model: nn.Module) -> str:

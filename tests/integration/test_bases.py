@@ -112,7 +112,7 @@ class TestNames:
         assert command("export", out, "--out", tmp_path / "export")[0] == 0
         said = [predict_text(folder, ["The kettle leaks"])["scores"] for folder in (out, tmp_path / "export")]
         assert said[0] == pytest.approx(said[1], abs=1e-5)
-        assert explain(TransferResult.load(out), rows=8, draws=10).omega.size
+        assert explain(TransferResult.load(out), rows=8, draws=10).left_out
 
     @pytest.mark.parametrize(
         "method", ["joint", "fusion", "compacter++", "single-adapter", "sequential", "fixed-grid", "soup"]
@@ -128,7 +128,7 @@ class TestNames:
         assert result.task.name == "train"
 
     @pytest.mark.parametrize(
-        "by", ["connectivity", "prompt", "conductance", "fisher", "adapter-weights", "logme", "leep", "esm"]
+        "by", ["connectivity", "prompt-max", "conductance", "fisher", "weights", "logme", "leep", "esm"]
     )
     def test_they_are_ranked(self, tiny, tmp_path, by):
         tasks = [Task.from_file(write_reviews(tmp_path / f"{name}.csv"), text="text", label="label") for name in NAMES]
