@@ -18,8 +18,8 @@ from tasksel.tasks.task import Task
 if TYPE_CHECKING:
     from tasksel.model.base import Base
 
-ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta", "deberta-v2", "electra", "albert", "xmod")
-COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "xmod")  # the first token's position is pad_token_id + 1
+ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta", "deberta-v2", "electra", "albert")
+COUNTED_FROM_PADDING = ("roberta", "xlm-roberta")  # the first token's position is pad_token_id + 1
 
 
 def check_architecture(name: str, config: Any) -> None:
@@ -33,14 +33,14 @@ def check_architecture(name: str, config: Any) -> None:
         raise UserError(
             f"base '{name}' is a {kind}: {_reason(kind, config)}; choose one of these: {', '.join(ENCODERS)}"
         )
-    if kind == "xmod" and not config.default_language:
-        raise UserError(f"base '{name}': name the language of its texts in config.json (default_language)")
 
 
 def _reason(kind: str, config: Any) -> str:
     """Why a type of model is no base."""
     if config.is_encoder_decoder:
         return "an encoder-decoder, where encoders are supported"
+    if kind == "xmod":
+        return "an encoder that the adapters library computes otherwise than transformers"
     if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "an encoder for which the adapters library has no adapters"
     if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:

@@ -111,7 +111,6 @@ def rank(
         hint = "" if include_target else " (a source of its own name does not count)"
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
     selector.check_base(model, [target, *(source.task for source in candidates if source.task)])
-    names = [source.name for source in candidates]
     start = time.perf_counter()
     scores = selector.scores(TaskOnBase(candidate(target), model), [TaskOnBase(source, model) for source in candidates])
     provenance = {
@@ -123,7 +122,9 @@ def rank(
         "seed": seed,
         "seconds": time.perf_counter() - start,
     }
-    return ranking_from_scores(target.name, names, scores, provenance, selector.score_name)
+    return ranking_from_scores(
+        target.name, [source.name for source in candidates], scores, provenance, selector.score_name
+    )
 
 
 def _base_of(sources: object, base: str | Base | None) -> Base:

@@ -16,6 +16,7 @@ from scalearn.comparison.records import RunFolder
 from scalearn.results.explain import explain
 from scalearn.results.predict import predict_text
 from tasksel import Task, rank
+from tasksel.embeddings.soft_prompt import SoftPrompt
 from tasksel.model.base import load_base
 
 QUICK = Recipe(lr=1e-3, epochs=1, batch=8, max_length=24)
@@ -127,9 +128,7 @@ class TestNames:
         assert list(model.heads) == ["task:train"]
         assert result.task.name == "train"
 
-    @pytest.mark.parametrize(
-        "by", ["connectivity", "prompt-max", "conductance", "fisher", "weights", "logme", "leep", "esm"]
-    )
+    @pytest.mark.parametrize("by", [SoftPrompt(max_steps=1), "connectivity", "conductance", "fisher", "weights", "logme", "leep", "esm"], ids=str)  # fmt: skip
     def test_they_are_ranked(self, tiny, tmp_path, by):
         tasks = [Task.from_file(write_reviews(tmp_path / f"{name}.csv"), text="text", label="label") for name in NAMES]
         pool = AdapterPool(tmp_path / "pool", base=tiny)
