@@ -89,8 +89,9 @@ class MatrixMeasurement:
         config, base = self.config, base_at_hand(self.config.base)
         recipes = {"the sources": config.sources.recipe.of(SOURCE_RECIPE), SINGLE: config.recipe_of(SINGLE)}
         recipes |= {name: config.recipe_of(name) for name in config.methods}
-        for name, recipe in recipes.items() if base else ():
-            check_length(base, list(self.tasks.values()), recipe.max_length, setting=f"max_length of {name}")
+        for name, recipe in recipes.items():
+            if base is not None:
+                check_length(base, list(self.tasks.values()), recipe.max_length, setting=f"max_length of {name}")
 
     def _claim(self) -> None:
         """Refuses a folder that holds something else; `targets.seeds` may grow, and the data may have moved."""

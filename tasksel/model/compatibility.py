@@ -33,6 +33,12 @@ def check_architecture(name: str, config: Any) -> None:
         raise UserError(
             f"base '{name}' is a {kind}: {_reason(kind, config)}; choose one of these: {', '.join(ENCODERS)}"
         )
+    needed = ["vocab_size", "max_position_embeddings", *(["pad_token_id"] if kind in COUNTED_FROM_PADDING else [])]
+    for setting in needed:
+        if not isinstance(getattr(config, setting), int):
+            raise UserError(
+                f"base '{name}': {setting} in its config.json is {getattr(config, setting)!r}; a {kind} needs a whole number"
+            )
 
 
 def _reason(kind: str, config: Any) -> str:

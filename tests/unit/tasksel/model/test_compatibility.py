@@ -160,6 +160,14 @@ OUTSIDE = {
 
 
 class TestArchitecture:
+    @pytest.mark.parametrize(
+        ("kind", "setting", "value"),
+        [("roberta", "pad_token_id", None), ("bert", "vocab_size", None), ("bert", "max_position_embeddings", "512")],
+    )
+    def test_a_size_that_is_no_number_is_named(self, tmp_path, kind, setting, value):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, setting: value}))
+        assert f"{setting} in its config.json is {value!r}" in refused(Base, str(tmp_path))
+
     @pytest.mark.parametrize(("kind", "reason"), OUTSIDE.items())
     def test_what_is_no_base_is_refused_with_its_type_the_reason_and_what_is(self, tmp_path, kind, reason):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
