@@ -30,8 +30,9 @@ from tasksel.adapters.train import SOURCE_RECIPE, train_source
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
-from tasksel.model.base import load_base
-from tasksel.model.encoding import encode_split
+from tasksel.model.base import base_at_hand, load_base
+from tasksel.model.compatibility import check_length
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import read_json, write_json
 from tasksel.storage.jsonl import append_row, mend
@@ -81,8 +82,18 @@ class MatrixMeasurement:
         tasks = configured_tasks(config)
         self.tasks = {name: tasks[name] for name in (*config.sources.tasks, *config.targets.tasks)}
         check_own_rows(config, self.tasks)
+        self._check_base()
         self.rows_file = out / FILE
         self._claim()
+
+    def _check_base(self) -> None:
+        """Refuses a base that does not fit the recipes, where it is on this machine."""
+        config, base = self.config, base_at_hand(self.config.base)
+        recipes = {"the sources": config.sources.recipe.of(SOURCE_RECIPE), SINGLE: config.recipe_of(SINGLE)}
+        recipes |= {name: config.recipe_of(name) for name in config.methods}
+        for name, recipe in recipes.items():
+            if base is not None:
+                check_length(base, list(self.tasks.values()), recipe.max_length, setting=f"max_length of {name}")
 
     def _claim(self) -> None:
         """Refuses a folder that holds something else; `targets.seeds` may grow, and the data may have moved."""
@@ -214,7 +225,9 @@ class _UnitTrainer:
 
     def _rows(self, target: str, seed: int) -> tuple[Any, Any]:
         data = load_data(self.tasks[target], rows=self.config.targets.rows, seed=seed)
-        return self._encode(target, data.train), self._encode(target, data.dev)
+        train, dev = self._encode(target, data.train), self._encode(target, data.dev)
+        say_cut(train, target, self._length())
+        return train, dev
 
     def _test(self, target: str) -> Any:
         test = load_data(self.tasks[target], rows=self.config.targets.rows).test

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -26,13 +27,17 @@ from scalearn.comparison.own_tasks import configured_tasks
 from scalearn.comparison.records import EXPERIMENT_FILE, RANKINGS_FILE, ROWS_FILE, RankingRecord, RunFolder, UnitRecord
 from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
+from scalearn.methods.registry import get_method
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
+from tasksel.model.base import base_at_hand
+from tasksel.model.compatibility import check_length
 from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import read_json, value_hash, write_json
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
+from tasksel.tasks.task import Task
 
 Wave = Literal["source", "target-adapter", "rank", "unit"]
 WAVES: tuple[Wave, ...] = get_args(Wave)
@@ -89,6 +94,7 @@ class Plan:
         check_experiment(
             experiment, {name: tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)}
         )
+        self._check_base([tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)])
         self.work_store = WorkStore(experiment, self.store)
         self._claim()
 
@@ -100,6 +106,19 @@ class Plan:
         steps = [(step, self.done(step)) for step in self.steps()]
         lines = [f"{number:>4}  {'done ' if done else 'to do'}  {step}" for number, (step, done) in enumerate(steps, 1)]
         return "\n".join([*lines, f"{len(steps)} steps, {sum(done for _, done in steps)} done"])
+
+    def _check_base(self, tasks: Sequence[Task]) -> None:
+        """Refuses a base that does not fit the recipes or the selectors, where it is on this machine."""
+        experiment, base = self.experiment, base_at_hand(self.experiment.base)
+        if base is None:
+            return
+        check_length(base, tasks, experiment.source_recipe.max_length, setting="max_length of the sources' recipe")
+        for name, size in product(experiment.methods, experiment.targets.sizes):
+            recipe = experiment.recipe_of(get_method(name), size)
+            check_length(base, tasks, recipe.max_length, setting=f"max_length of the recipe of '{name}'")
+        ranked = {str(unit.condition.by) for unit in self.units if unit.condition.ranked}
+        for by in sorted(ranked | ({experiment.map} - {""})):
+            experiment.rank.selector(by).check_base(base, tasks)
 
     def _claim(self) -> None:
         """Refuses a folder that holds something else."""

@@ -27,6 +27,7 @@ from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 from tasksel.model.base import Base, quiet
 from tasksel.model.heads import add_head
+from tasksel.model.names import module_name
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
@@ -182,12 +183,13 @@ class TransferMethod:
         self.check_stacked(len(next(iter(layers.values())).down) if layers else 0)
         torch.manual_seed(seed)
         model = base.model()
-        add_head(model, task, name=task.name)
+        name = module_name(task.name)
+        add_head(model, task, name=name)
         with quiet():
-            self.fill_slot(model, task.name, layers, adapter_config)
-        model.active_head = task.name
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith("heads.") or self.trains(name))
+            self.fill_slot(model, name, layers, adapter_config)
+        model.active_head = name
+        for path, parameter in model.named_parameters():
+            parameter.requires_grad_(path.startswith("heads.") or self.trains(path))
         return model
 
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:

@@ -32,7 +32,8 @@ from tasksel.adapters.pool import Source
 from tasksel.adapters.train import adapter_model
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.model.encoding import encode_split
+from tasksel.model.encoding import encode_split, say_cut
+from tasksel.model.names import module_name
 from tasksel.processes import accelerator, main_writes
 from tasksel.selection.own import own_names
 from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
@@ -122,12 +123,13 @@ class JointTraining:
 
     def of(self, task: str) -> dict[str, Tensor]:
         """The adapter and one task's head, as the model of that task alone names them."""
+        own = module_name(task)
         shared = {
-            name.replace(f".adapters.{SHARED}.", f".adapters.{task}."): tensor
+            name.replace(f".adapters.{SHARED}.", f".adapters.{own}."): tensor
             for name, tensor in self.state.items()
             if f".adapters.{SHARED}." in name
         }
-        return shared | {name: tensor for name, tensor in self.state.items() if name.startswith(f"heads.{task}.")}
+        return shared | {name: tensor for name, tensor in self.state.items() if name.startswith(f"heads.{own}.")}
 
     def fit(self, task: str) -> FitResult:
         """The outcome for one task: its own dev score, and the steps and seconds of all tasks together."""
@@ -240,6 +242,7 @@ def _train(
         train, dev = (
             encode_split(split, task, base.tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
         )
+        say_cut(train, task.name, recipe.max_length)
         parts.append(Part(task, train, dev))
     done = fit_parts(model, parts, recipe, seed=seed, temperature=decisive["temperature"], label=label, rescue=rescue)
     record = JointRecord(

@@ -16,6 +16,7 @@ from scalearn.methods.registry import METHODS, TransferMethod
 from scalearn.results.model_card import ModelCard, snippet
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
+from tasksel.model.names import module_name
 from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json, write_text
 from tasksel.storage.provenance import versions
 from tasksel.tasks.task import Task
@@ -54,7 +55,7 @@ def write_adapter(
         )
     model = method.export(trained, base, task, config)
     with whole_folder(folder) as partial:
-        model.save_adapter(str(partial), task.name, with_head=True, use_safetensors=True)
+        model.save_adapter(str(partial), module_name(task.name), with_head=True, use_safetensors=True)
         for file in CONFIGS:  # the base by a name that another machine knows, not by a path
             write_json(partial / file, {**read_json(partial / file), "model_name": describe(base)["name"]})
         files = {
@@ -74,7 +75,7 @@ def _model_card(
 ) -> ModelCard:
     """The model card of an export."""
     sources: dict[str, float | None] = dict.fromkeys(description["sources"])
-    if means := method.source_weights(trained, task.name):
+    if means := method.source_weights(trained, module_name(task.name)):
         sources = dict(zip(sources, means, strict=True))
     return ModelCard(
         folder=folder.resolve().name,

@@ -20,6 +20,7 @@ from tasksel.adapters.pool import Source
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base
+from tasksel.model.compatibility import check_length
 from tasksel.processes import main_writes
 from tasksel.storage.atomic import file_hash, value_hash, whole_folder, write_json
 from tasksel.storage.provenance import versions
@@ -106,6 +107,8 @@ def transfer(
     _check(chosen, sources, seeds)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
+    trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
+    check_length(model_base, trained_on, recipe.max_length)
     folder = user_path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
     shared = user_path(store) if store else None
     return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared), seeds)

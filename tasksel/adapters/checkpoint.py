@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base, quiet
+from tasksel.model.names import module_name
 from tasksel.storage.atomic import file_hash, read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter.safetensors"
@@ -78,7 +79,13 @@ class AdapterCheckpoint:
         model = base.model()
         try:
             with quiet():
-                name = model.load_adapter(str(self.folder), with_head=True, use_safetensors=True, set_active=True)
+                name = model.load_adapter(
+                    str(self.folder),
+                    load_as=module_name(self.adapter),
+                    with_head=True,
+                    use_safetensors=True,
+                    set_active=True,
+                )
         except (OSError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
             raise UserError(f"{self.folder}: the adapter cannot be loaded ({one_line(error)})") from error
         model.active_head = name

@@ -20,6 +20,7 @@ from tasksel.adapters.bottleneck import unfoldable
 from tasksel.adapters.checkpoint import CONFIG, HEAD, WEIGHTS
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base
+from tasksel.model.names import module_name
 from tasksel.storage.atomic import file_hash, read_json
 from tasksel.storage.user_path import user_path
 
@@ -55,7 +56,10 @@ def load_outside_adapter(origin: str | Path, base: Base, *, same_base: bool = Fa
     _check(str(origin), folder, config, base, same_base)
     model = base.model()
     try:
-        adapter = model.load_adapter(str(folder), with_head=(folder / HEAD).is_file(), use_safetensors=True)
+        name = module_name(str(config.get("name") or folder.name))
+        adapter = model.load_adapter(
+            str(folder), load_as=name, with_head=(folder / HEAD).is_file(), use_safetensors=True
+        )
     except (OSError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"{folder}: the adapter cannot be loaded ({one_line(error)})") from error
     with safe_open(folder / WEIGHTS, framework="pt") as file:

@@ -16,12 +16,21 @@ from tasksel.processes import is_main
 EVERY = 10.0  # seconds between two plain lines
 console = Screen(stderr=True)  # results go to standard output, progress goes here
 _live: list[Progress] = []
+_said: set[str] = set()
 
 
 def say(message: str) -> None:
     """One line for the user, from the main process, above any bar."""
     if is_main():
         (_live[0].console if _live else console).print(message, soft_wrap=True)
+
+
+def say_once(message: str) -> None:
+    """The same, but once within an outermost phase: what every seed and method of a run would repeat."""
+    if message not in _said:
+        say(message)
+    if _live or _lines.phases:
+        _said.add(message)
 
 
 @contextmanager
@@ -66,6 +75,7 @@ def _drawn(label: str, total: int) -> Iterator[Callable[[str], None]]:
         if outermost:
             progress.stop()
             _live.clear()
+            _said.clear()
 
 
 @dataclass
@@ -111,6 +121,8 @@ class _Lines:
         if min(now - phase.begun, now - self.last) >= EVERY:
             self._write(phase, now)
         self.phases.remove(phase)
+        if not self.phases:
+            _said.clear()
 
     def _write(self, phase: _Phase, now: float) -> None:
         self.last = now

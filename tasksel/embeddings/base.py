@@ -25,6 +25,7 @@ from safetensors.numpy import save
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.errors import UserError
 from tasksel.model.base import Base
+from tasksel.model.compatibility import check_length
 from tasksel.storage.atomic import PARTIAL, value_hash
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import Data
@@ -169,6 +170,15 @@ class Embedder(ABC):
         """The settings that decide the arrays."""
         return {name: value for name, value in asdict(self).items() if name not in self.similarity_settings}
 
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses a base on which it cannot embed these tasks, before any work; by default one that cannot take its `max_length`, if it has one.
+
+        Raises:
+            UserError: with what is allowed.
+        """
+        if hasattr(self, "max_length"):
+            check_length(base, tasks, self.max_length, setting=f"max_length of '{self.name}'")
+
     @abstractmethod
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """The embedding's arrays by name, from the training rows (and the trained adapter); deterministic by `task_input.seed`."""
@@ -201,6 +211,7 @@ class Embedder(ABC):
         """
         if self.needs == "adapter" and trained is None:
             raise UserError(f"{self.name} works from a trained adapter, and none of '{task.name}' is given (trained=…)")
+        self.check_base(base, [task])
         task_input = TaskInput(task, data, base, seed, trained if self.needs == "adapter" else None)
         start = time.perf_counter()
         arrays = self.arrays(task_input)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
-from tasksel.model.encoding import encode_split
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
@@ -89,6 +89,7 @@ class Conductance(Embedder):
         if len(train) > self.rows:
             train = train.take(stratified(train.labels, self.rows, seed=task_input.seed))
         encoded = encode_split(train, task, tokenizer, max_length=self.max_length)
+        say_cut(encoded, task.name, self.max_length)
         choose = predicted if self.inputs == "target" else gold
         order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
         totals = np.zeros((2, 1, 1))

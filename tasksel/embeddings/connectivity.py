@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import Grouping, hamming, pattern_similarity
 from tasksel.errors import UserError, unknown
-from tasksel.model.encoding import encode_split
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
+from tasksel.model.names import module_name
 from tasksel.training.loop import fit
 from tasksel.training.recipe import Recipe
 
@@ -93,8 +94,9 @@ class Connectivity(Embedder):
         task, base, seed = task_input.task, task_input.base, task_input.seed
         torch.manual_seed(seed)
         model = base.model()
-        add_head(model, task, name=task.name)
+        add_head(model, task, name=module_name(task.name))
         train = encode_split(task_input.data.train, task, base.tokenizer, max_length=self.max_length)
+        say_cut(train, task.name, self.max_length)
         recipe = Recipe(
             lr=self.lr,
             epochs=self.max_steps,

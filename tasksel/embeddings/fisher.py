@@ -31,7 +31,7 @@ from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
-from tasksel.model.encoding import encode_split
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import loss_sum
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
@@ -82,6 +82,7 @@ class Fisher(Embedder):
         model = task_input.trained.model(task_input.base).to(accelerator().device)
         recorder = _GradientRecorder(model, task_input.trained)
         train = encode_split(task_input.data.train, task, task_input.base.tokenizer, max_length=self.max_length)
+        say_cut(train, task.name, self.max_length)
         order = stratified(labels, min(self.rows or len(train), len(train)), seed=task_input.seed)
         sums: dict[str, Tensor] = {}
         for start in range(0, len(order), self.batch):

@@ -11,6 +11,7 @@ A pair is one input, [CLS] a [SEP] b [SEP], to the base. The sentence encoder wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,10 +22,11 @@ from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_mat
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, load_base
-from tasksel.model.encoding import encode
+from tasksel.model.encoding import encode, say_cut
 from tasksel.processes import accelerator
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import stratified
+from tasksel.tasks.task import Task
 
 BATCH = 64  # texts per pass; it bounds memory and changes nothing else
 
@@ -53,17 +55,21 @@ class Text(Embedder):
 
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `vector` [d] float32; deterministic by seed, which draws the rows. Every choice of a multiple choice row is a text."""
-        train = task_input.data.train
+        train, name = task_input.data.train, task_input.task.name
         if len(train) > self.rows:
             train = train.take(stratified(train.labels, self.rows, seed=task_input.seed))
         texts = inputs_of(train)
         if self.encoder == "sentence":
             joined: list[tuple[str, ...]] = [(" ".join(parts),) for parts in texts]
-            vectors = text_vectors(joined, load_base("minilm"), max_length=self.max_length)
+            vectors = text_vectors(joined, load_base("minilm"), max_length=self.max_length, name=name)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         else:
-            vectors = text_vectors(texts, task_input.base, max_length=self.max_length)
+            vectors = text_vectors(texts, task_input.base, max_length=self.max_length, name=name)
         return {"vector": vectors.mean(0).astype(np.float32)}
+
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses texts that are too long for the encoder: the base, or the sentence encoder."""
+        super().check_base(load_base("minilm") if self.encoder == "sentence" else base, tasks)
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of the two means [code].
@@ -91,11 +97,12 @@ def inputs_of(split: Split) -> list[tuple[str, ...]]:
 
 
 @torch.no_grad()
-def text_vectors(texts: list[tuple[str, ...]], base: Base, *, max_length: int) -> np.ndarray:
+def text_vectors(texts: list[tuple[str, ...]], base: Base, *, max_length: int, name: str = "texts") -> np.ndarray:
     """The mask-weighted mean of the last layer's tokens for each text or pair, in order: float64 [texts, d]."""
     device = accelerator().device
     model = base.model().float().to(device)  # without a head it gives the encoder's own output
     encoded = encode(Split(texts, None, np.zeros(len(texts))), base.tokenizer, max_length=max_length)
+    say_cut(encoded, name, max_length)
     order = sorted(range(len(texts)), key=lambda row: encoded.lengths[row])  # similar lengths together: less padding
     vectors: list[np.ndarray] = []
     for start in range(0, len(order), BATCH):

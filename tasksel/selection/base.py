@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasksel.embeddings.base import Embedder, Needs
+from tasksel.model.base import Base
 from tasksel.selection.candidate import TaskOnBase
+from tasksel.tasks.task import Task
 
 GroundTruth = Mapping[
     str, Mapping[str, float]
@@ -81,6 +83,15 @@ class Selector(ABC):
     def score_name(self) -> ScoreName:
         """What its scores are called in tables: "similarity" where it compares embeddings."""
         return "score"
+
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses a base on which it cannot score these tasks, before any work; by default what its embedder refuses, if it has one.
+
+        Raises:
+            UserError: with what is allowed.
+        """
+        if self.embedder is not None:
+            self.embedder.check_base(base, tasks)
 
     @abstractmethod
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:

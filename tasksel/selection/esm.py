@@ -27,7 +27,7 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import quiet
-from tasksel.model.encoding import Encoded, encode_split
+from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.source_features import Pooling, all_finite, labels_of, one_text, pooled, training_rows
@@ -68,9 +68,9 @@ class Esm(Embedder, Selector):
             UserError: an adapter without a head or with NaN.
         """
         split = training_rows(task_input.data, rows=self.rows, seed=task_input.seed)
-        encoded = _sequences(
-            encode_split(split, task_input.task, task_input.base.tokenizer, max_length=self.max_length)
-        )
+        rows = encode_split(split, task_input.task, task_input.base.tokenizer, max_length=self.max_length)
+        say_cut(rows, task_input.task.name, self.max_length)
+        encoded = _sequences(rows)
         model = task_input.trained.model(task_input.base)
         model.active_head = None
         tuned, _ = pooled(model, encoded, pool=self.pool)
@@ -89,9 +89,11 @@ class Esm(Embedder, Selector):
             UserError: a multiple choice target.
         """
         one_text(target, "esm")
+        self.check_base(target.base, [target.task])
         start = time.perf_counter()
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
+        say_cut(encoded, target.name, self.max_length)
         features, _ = pooled(target.base.model(), encoded, pool=self.pool)
         labels, _ = labels_of(target.task, split)
         task_input = TaskInput(target.task, target.data, target.base, target.seed)

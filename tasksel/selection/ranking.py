@@ -111,19 +111,19 @@ def rank(
     if not candidates:
         hint = "" if include_target else " (a source of its own rows does not count)"
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
-    names = [source.name for source in candidates]
+    selector.check_base(model, [target, *(source.task for source in candidates if source.task)])
     start = time.perf_counter()
     scores = selector.scores(TaskOnBase(candidate(target), model), [TaskOnBase(source, model) for source in candidates])
-    provenance = {
+    provenance: dict[str, Any] = {
         "by": selector.name,
         "key": selector.key,
         "base": model.name,
         "base_fingerprint": model.fingerprint,
-        "rows": rows,
-        "seed": seed,
-        "seconds": time.perf_counter() - start,
     }
-    return ranking_from_scores(target.name, names, scores, provenance, selector.score_name)
+    provenance |= {"rows": rows, "seed": seed, "seconds": time.perf_counter() - start}
+    return ranking_from_scores(
+        target.name, [source.name for source in candidates], scores, provenance, selector.score_name
+    )
 
 
 def _base_of(sources: object, base: str | Base | None) -> Base:

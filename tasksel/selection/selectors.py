@@ -19,12 +19,14 @@ from tasksel.embeddings.base import Embedder, Needs
 from tasksel.embeddings.embedders import EMBEDDERS, check_settings
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
+from tasksel.model.base import Base
 from tasksel.selection.base import GroundTruth, ScoreName, SelectionCost, Selector
 from tasksel.selection.baselines import Oracle, Random, TaskBaseline, same_kind, source_size
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm
 from tasksel.selection.source_features import FeatureSelector
 from tasksel.storage.user_files import parse_yaml
+from tasksel.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,11 @@ class Fused(Selector):
         seconds, source_seconds = sum(cost.seconds for cost in costs), sum(cost.source_seconds for cost in costs)
         total = SelectionCost(seconds, source_seconds, sum(cost.bytes for cost in costs))
         return reciprocal_rank_fusion(scores), total
+
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses what one of the parts refuses."""
+        for part in self.parts:
+            part.check_base(base, tasks)
 
     def with_ground_truth(self, ground_truth: GroundTruth) -> Selector:
         """The fusion of the parts, oracles among them with this ground truth."""

@@ -27,7 +27,8 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded, encode_split
+from tasksel.model.compatibility import check_length
+from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.processes import accelerator
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
@@ -87,6 +88,7 @@ class FeatureSelector(Selector):
         """
         self._check(target)
         split, encoded = self._training_rows(target)
+        say_cut(encoded, target.name, self.max_length)
         scores = []
         with bar(f"run sources on {target.name}", len(sources)) as advance:
             for source in sources:
@@ -108,6 +110,10 @@ class FeatureSelector(Selector):
         """At least the seconds of the sources' forward passes, even if another measure has computed them; the sources' adapters are kept."""
         return super().cost(target, sources, max(seconds, self.run_seconds(target, sources)))
 
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses a base that cannot take `max_length` tokens."""
+        check_length(base, tasks, self.max_length, setting=f"max_length of '{self.name}'")
+
     def _training_rows(self, target: TaskOnBase) -> tuple[Split, Encoded]:
         """The target's rows that are explained, and their token ids."""
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
@@ -119,6 +125,7 @@ class FeatureSelector(Selector):
             raise UserError(
                 f"{self.measure} compares classes, and target '{target.name}' is a regression: choose logme, knn or probe"
             )
+        self.check_base(target.base, [target.task])
         one_text(target, self.measure)
 
     def _score(self, output: SourceOutput, labels: np.ndarray, regression: bool, *, seed: int) -> float:

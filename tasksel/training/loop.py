@@ -30,6 +30,7 @@ from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded, length_batches
 from tasksel.model.heads import loss_sum
+from tasksel.model.names import module_name
 from tasksel.processes import accelerator, main_writes
 from tasksel.tasks.task import Task
 from tasksel.training.predict import dev_score, logits_of
@@ -289,7 +290,7 @@ class _Loop:
         """Makes a part the one that is trained or scored; where there is one part alone, its head is active already."""
         self.task = part.task
         if len(self.parts) > 1:
-            self.bare.active_head = part.task.name
+            self.bare.active_head = module_name(part.task.name)
 
     def check(self, epoch: int) -> _Checkpoint | None:
         """The dev scores and their means over parts; None where no part has dev rows."""
