@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no file {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # JSON, UTF-8, numbers of thousands of digits
         raise UserError(
             f"{path}:{getattr(error, 'lineno', 1)}: broken JSON; restore the file, or delete it and run again"
         ) from error
@@ -98,4 +98,5 @@ def value_hash(value: Any) -> str:
     >>> value_hash({"a": 1, "b": 2}) == value_hash({"b": 2, "a": 1})
     True
     """
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]

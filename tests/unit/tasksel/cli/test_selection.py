@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from scoring_setup import SOURCES, TARGETS, write_matrix
+from stored_edits import edit
 
 from tasksel import TaskEmbedding
 from tasksel.cli.app import out
@@ -364,8 +365,7 @@ class TestRank:
             rows = [{"t": f"quince {i} {name}", "label": i % 2} for i in range(30)]
             (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         for name in SOURCES:  # so that the rows are read, not taken for known
-            path = tmp_path / trained / name / "card.json"
-            path.write_text(json.dumps({**json.loads(path.read_text()), "data": None}))
+            edit(tmp_path / trained / name / "card.json", data=None)
         shown, _ = run(capsys, "rank", "mine", "--pool", trained, "--base", tiny, "--by", "vocabulary", "--data", "tasks")  # fmt: skip
         scores = {name: float(score) for _, name, score in (line.split() for line in shown.splitlines()[2:])}
         assert scores.pop("grammar_garden") > 0  # its rows of the folder speak of quinces too
