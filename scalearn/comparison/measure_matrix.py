@@ -24,9 +24,10 @@ from scalearn.comparison.config import check_lists
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.own_tasks import check_own_rows, configured_tasks
 from scalearn.comparison.workers import workers
+from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
-from tasksel.adapters.train import SOURCE_RECIPE, train_source
+from tasksel.adapters.train import SOURCE_RECIPE, VERSION, train_source
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
@@ -34,7 +35,9 @@ from tasksel.model.base import base_at_hand, load_base
 from tasksel.model.compatibility import check_length
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import read_json, write_json
+from tasksel.storage.frozen import Frozen
+from tasksel.storage.hashed import read_record, write_hashed
+from tasksel.storage.identity import versioned
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
@@ -59,6 +62,23 @@ def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> T
     measurement = MatrixMeasurement(config, user_path(out))
     measurement.run(jobs=jobs)
     return read_matrix(measurement.rows_file)
+
+
+class MatrixProvenance(Frozen):
+    """`provenance.json`: what is measured, and by what.
+
+    Attributes:
+        identity: what decides the numbers. adapters: each source's fingerprint.
+        methods: of each method and of the sources, its identity and whole recipe, which decide numbers too; None in one of version 0.1.
+    """
+
+    config: dict[str, Any]
+    identity: dict[str, Any]
+    adapters: dict[str, str]
+    versions: dict[str, str]
+    machine: str
+    command: str
+    methods: dict[str, list[Any]] | None = None
 
 
 class MatrixMeasurement:
@@ -99,14 +119,27 @@ class MatrixMeasurement:
         """Refuses a folder that holds something else; `targets.seeds` may grow, and the data may have moved."""
         path = self.out / "provenance.json"
         if path.is_file():
-            stored, identity = read_json(path).get("identity", {}), self._identity
-            differing = [key for key in identity if stored.get(key) != identity[key]]
+            stored, identity, methods = self._stored, self._identity, self._methods
+            differing = [key for key in identity if stored.identity.get(key) != identity[key]]
+            if not differing and stored.methods is not None:
+                differing = [f"the values of {key}" for key in methods if stored.methods.get(key) != methods[key]]
             if differing:
                 raise UserError(
                     f"{self.out} holds a different measurement (it differs in {', '.join(differing)}): choose another --out, or delete it"
                 )
         elif self.rows_file.exists():
             raise UserError(f"{self.rows_file} has no provenance.json beside it: choose another --out")
+
+    @property
+    def _stored(self) -> MatrixProvenance:
+        return read_record(self.out / "provenance.json", MatrixProvenance, "of a measurement that this version reads")
+
+    @functools.cached_property
+    def _methods(self) -> dict[str, list[Any]]:
+        """What decides the numbers beside the configuration: the methods' values and versions, and the recipes that it leaves as they are."""
+        names = dict.fromkeys((SINGLE, *self.config.methods))
+        used = {name: [method_identity(METHODS[name]), self.config.recipe_of(name).identity()] for name in names}
+        return {**used, "sources": versioned([self.config.sources.recipe.of(SOURCE_RECIPE).identity()], VERSION)}
 
     @functools.cached_property
     def _identity(self) -> dict[str, Any]:
@@ -184,7 +217,7 @@ class MatrixMeasurement:
     def _record(self, adapters: dict[str, str]) -> None:
         """Writes the provenance; refuses adapters other than those that the finished rows were measured with."""
         path = self.out / "provenance.json"
-        before = read_json(path)["adapters"] if path.is_file() else adapters
+        before = self._stored.adapters if path.is_file() else adapters
         changed = next((name for name in adapters if before.get(name) != adapters[name]), None)
         if changed and self._rows():
             raise UserError(
@@ -192,8 +225,13 @@ class MatrixMeasurement:
             )
         config = self.config.model_dump(mode="json")
         provenance: dict[str, Any] = {"config": config, "identity": self._identity, "adapters": adapters}
-        provenance |= {"versions": versions(), "machine": platform.machine(), "command": command()}
-        write_json(path, provenance)
+        provenance |= {
+            "methods": self._methods,
+            "versions": versions(),
+            "machine": platform.machine(),
+            "command": command(),
+        }
+        write_hashed(path, provenance)
 
     def _train_sources(self) -> dict[str, str]:
         """Trains the sources that the pool lacks; returns each adapter's fingerprint."""

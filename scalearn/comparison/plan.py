@@ -24,7 +24,15 @@ from pydantic import ValidationError
 from scalearn.comparison.condition import FULL
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
 from scalearn.comparison.own_tasks import configured_tasks
-from scalearn.comparison.records import EXPERIMENT_FILE, RANKINGS_FILE, ROWS_FILE, RankingRecord, RunFolder, UnitRecord
+from scalearn.comparison.records import (
+    EXPERIMENT_FILE,
+    RANKINGS_FILE,
+    ROWS_FILE,
+    RankingRecord,
+    RunFolder,
+    UnitRecord,
+    read_provenance,
+)
 from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
 from scalearn.methods.registry import get_method
@@ -33,7 +41,8 @@ from tasksel.errors import UserError
 from tasksel.model.base import base_at_hand
 from tasksel.model.compatibility import check_length
 from tasksel.processes import accelerator, is_main, main_writes
-from tasksel.storage.atomic import read_json, value_hash, write_json
+from tasksel.storage.atomic import value_hash
+from tasksel.storage.hashed import write_hashed
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
@@ -125,8 +134,8 @@ class Plan:
         path = self.out / EXPERIMENT_FILE
         if path.is_file():
             try:
-                old = ExperimentConfig.model_validate(read_json(path)["experiment"])
-            except (ValidationError, KeyError) as error:
+                old = ExperimentConfig.model_validate(read_provenance(self.out)["experiment"])
+            except ValidationError as error:
                 raise UserError(f"{path} is not of this version: choose another --out") from error
             differing = [key for key, value in self.experiment if getattr(old, key) != value]
             if differing:
@@ -231,7 +240,7 @@ class Plan:
                     advance(str(step))
         if self.experiment.map and not (self.out / "map.json").is_file():
             task_map = self.work_store.task_map()
-            main_writes(write_json, self.out / "map.json", task_map)
+            main_writes(write_hashed, self.out / "map.json", task_map)
         main_writes(self._record)
         return RunFolder(self.out)
 
@@ -260,7 +269,7 @@ class Plan:
             "device": _device(),
             "threads": torch.get_num_threads(),
         }
-        write_json(self.out / EXPERIMENT_FILE, provenance)
+        write_hashed(self.out / EXPERIMENT_FILE, provenance)
         write_lines(self.out / ROWS_FILE, self.rows())
         write_lines(self.out / RANKINGS_FILE, self.rankings())
 

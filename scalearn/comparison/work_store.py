@@ -27,7 +27,8 @@ from accelerate.utils import broadcast_object_list
 from scalearn.comparison.condition import EACH, FULL, Condition
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit
 from scalearn.comparison.own_tasks import configured_tasks
-from scalearn.comparison.records import RankingRecord, UnitRecord, parse_record, read_unit
+from scalearn.comparison.records import NO_ROW, RankingRecord, UnitRecord, read_unit
+from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
 from scalearn.results.transfer import transfer
@@ -37,8 +38,10 @@ from tasksel.display.progress import say
 from tasksel.model.base import Base, describe, load_base
 from tasksel.processes import is_main, main_writes
 from tasksel.selection.candidate import TaskOnBase
+from tasksel.selection.identity import selector_identity
 from tasksel.selection.ranking import rank
-from tasksel.storage.atomic import read_json, value_hash, write_json
+from tasksel.storage.atomic import value_hash
+from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
@@ -85,7 +88,7 @@ class WorkStore:
     def pool(self, seed: int) -> AdapterPool:
         """The pool of the sources of a stage-1 seed."""
         part = self.experiment.sources
-        recipe = self.experiment.source_recipe.model_dump(mode="json", exclude={"log_with"})
+        recipe = self.experiment.source_recipe.identity()
         drawn = self.experiment.drawn(self.tasks[part.tasks[0]], FULL).draw.model_dump()
         settings = value_hash([self.base.fingerprint, part.rows, recipe, drawn])[:8]
         return AdapterPool(
@@ -115,7 +118,8 @@ class WorkStore:
         seed = self.experiment.source_seed(unit.seed)
         names = [condition.source] if condition.source else self.experiment.others(unit.target)
         sources = [(name, self.source_key(name, seed)) for name in names]
-        key = [condition.by, self._settings(condition.by), condition.others, sources]
+        by = selector_identity(condition.by) if condition.ranked else condition.by
+        key = [by, self._settings(condition.by), condition.others, sources]
         return [*key, self.target_adapter_key(unit.target, unit.size, seed)] if condition.include_target else key
 
     def _settings(self, by: str) -> dict[str, Any]:
@@ -124,12 +128,11 @@ class WorkStore:
     def key(self, unit: Unit) -> str:
         """16 hex digits of all that decides a unit's numbers."""
         task = self.target(unit.target, unit.size)
-        recipe = self.experiment.recipe_of(get_method(unit.condition.method), unit.size).model_dump(
-            mode="json", exclude={"log_with"}
-        )
+        method = get_method(unit.condition.method)
+        recipe, named = self.experiment.recipe_of(method, unit.size).identity(), method_identity(method)
         decisive = [
             [task.name, task.kind, task.labels, task.metric, self.data(unit.target, unit.size, unit.seed).fingerprint],
-            [self.base.fingerprint, self.experiment.protocol, unit.condition.method, str(unit.size), unit.seed, recipe],
+            [self.base.fingerprint, self.experiment.protocol, named, str(unit.size), unit.seed, recipe],
             self._choice_key(unit),
         ]
         return value_hash(decisive)
@@ -203,7 +206,9 @@ class WorkStore:
         stage1 = self.experiment.source_seed(seed)
         sources = [(name, self.source_key(name, stage1)) for name in self.experiment.others(target)]
         data = self.data(target, size, seed).fingerprint
-        key = value_hash([target, data, self.base.fingerprint, by, self._settings(by), seed, sources])
+        key = value_hash(
+            [target, data, self.base.fingerprint, selector_identity(by), self._settings(by), seed, sources]
+        )
         return self.store / "rankings" / f"{key}.json"
 
     def ranking(self, target: str, size: Size, by: str, seed: int) -> RankingRecord:
@@ -211,8 +216,7 @@ class WorkStore:
         path = self.ranking_path(target, size, by, seed)
         if not path.is_file():
             self._rank(path, target, size, by, seed)
-        record: RankingRecord = parse_record(read_json(path), RankingRecord, str(path))
-        return record
+        return read_record(path, RankingRecord, NO_ROW)
 
     def _rank(self, path: Path, target: str, size: Size, by: str, seed: int) -> None:
         pool = self.pool(self.experiment.source_seed(seed))
@@ -231,7 +235,7 @@ class WorkStore:
             key=path.stem, target=target, size=size, seed=seed, by=by,
             names=ranking.names, scores=ranking.scores, seconds=ranking.provenance["seconds"],
         )  # fmt: skip
-        main_writes(write_json, path, record.model_dump(mode="json"))
+        main_writes(write_hashed, path, record.model_dump(mode="json"))
 
     # units
 
@@ -261,20 +265,22 @@ class WorkStore:
         single = unit.condition.method == SINGLE_ADAPTER
         outcome = self._target_adapter_outcome(unit) if single else self._transfer_outcome(unit, path.stem)
         record = UnitRecord(key=path.stem, **self._known_fields(unit), **outcome)
-        main_writes(write_json, path, record.model_dump(mode="json"))
+        main_writes(write_hashed, path, record.model_dump(mode="json"))
         return record
 
     def _known_fields(self, unit: Unit) -> dict[str, Any]:
         """The fields of a unit's record that are known before it is computed."""
         condition, task = unit.condition, self.target(unit.target, unit.size)
         data = self.data(unit.target, unit.size, unit.seed)
-        recipe = self.experiment.recipe_of(get_method(condition.method), unit.size)
+        method = get_method(condition.method)
+        recipe = self.experiment.recipe_of(method, unit.size)
         return {
             "target": unit.target, "kind": task.kind, "metric": task.metric, "base": describe(self.base), "method": condition.method,
             "protocol": self.experiment.protocol, "size": unit.size, "rows": len(data.train), "dev_rows": len(data.dev),
             "test_rows": len(data.test), "seed": unit.seed, "by": condition.by, "k": condition.k,
             "own": condition.include_target, "data": data.fingerprint,
             "recipe": recipe.model_dump(mode="json", exclude={"log_with"}), "versions": versions(),
+            "settings": method.settings(),
         }  # fmt: skip
 
     def _target_adapter_outcome(self, unit: Unit) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from filelock import FileLock
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -36,8 +35,9 @@ from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.names import module_name
 from tasksel.processes import accelerator, main_writes
 from tasksel.selection.own import own_names
-from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
-from tasksel.storage.frozen import Frozen
+from tasksel.storage.atomic import file_hash, value_hash, whole_folder
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.loop import TEMPERATURE, FitResult, Part, fit_parts
@@ -103,7 +103,7 @@ class JointRecord(Frozen):
     """
 
     made_of: dict[str, Any]
-    scores: dict[str, float]
+    scores: dict[str, Score]
     epoch: int | None
     steps: int
     seconds: float
@@ -216,9 +216,10 @@ def train_joint(
     decisive = {
         "tasks": [task_identity(task, data) for task, data in ordered],
         "base": base.fingerprint,
-        "recipe": recipe.model_dump(mode="json", exclude={"log_with"}),
+        "recipe": recipe.identity(),
         "seed": seed,
         "temperature": TEMPERATURE,
+        **({"version": Joint.version} if Joint.version > 1 else {}),
     }
     if store is None:
         return _train(ordered, base, recipe, decisive, label, rescue)
@@ -276,7 +277,7 @@ def _write(folder: Path, training: JointTraining) -> None:
     with whole_folder(folder) as partial:
         save_file(training.state, partial / WEIGHTS)
         record = training.record.model_copy(update={"weights": file_hash(partial / WEIGHTS)})
-        write_json(partial / RECORD, record.model_dump(mode="json"))
+        write_hashed(partial / RECORD, record.model_dump(mode="json"))
 
 
 def _read(folder: Path) -> JointTraining:
@@ -285,12 +286,9 @@ def _read(folder: Path) -> JointTraining:
     Raises:
         UserError: files that are missing, cut short or altered, or of another version.
     """
-    try:
-        record = JointRecord.model_validate(read_json(folder / RECORD))
-    except ValidationError as error:
-        raise UserError(
-            f"{folder / RECORD}: not a joint training that this version reads; delete {folder} and run again"
-        ) from error
+    record = read_record(
+        folder / RECORD, JointRecord, f"a joint training that this version reads; delete {folder} and run again"
+    )
     path = folder / WEIGHTS
     if not path.is_file() or file_hash(path) != record.weights:
         raise UserError(f"{path}: missing, cut short or altered; delete {folder} and run again")

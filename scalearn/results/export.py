@@ -12,18 +12,53 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from scalearn.methods.registry import METHODS, TransferMethod
 from scalearn.results.model_card import ModelCard, snippet
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
 from tasksel.model.names import module_name
 from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json, write_text
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.storage.provenance import versions
 from tasksel.tasks.task import Task
 
 EXPORT_FILE = "scalearn.json"  # what `scalearn predict` reads beside the library's files
 README = "README.md"
 CONFIGS = ("adapter_config.json", "head_config.json")
+
+
+class ExportRecord(Frozen):
+    """`scalearn.json`: what an export is, and what predicting with it takes.
+
+    Attributes:
+        base: name and fingerprint. files: sha256 by file name. method, sources, seed: what was exported.
+        scores: of that seed, by metric. seed_scores: the task's metric by seed. versions: those that trained it.
+    """
+
+    task: Task
+    base: dict[str, str]
+    files: dict[str, str]
+    method: str
+    sources: tuple[str, ...]
+    seed: int
+    max_length: int
+    scores: dict[str, Score] = Field(default_factory=dict)
+    seed_scores: dict[str, Score] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+def read_export(folder: Path) -> ExportRecord:
+    """What an export's `scalearn.json` holds.
+
+    Raises:
+        UserError: no such file, one that is broken or altered, or another version's.
+
+    >>> read_export(Path("out/rte-adapter")).method  # doctest: +SKIP
+    """
+    return read_record(folder / EXPORT_FILE, ExportRecord, "an export that this version reads; export the result again")
 
 
 def write_adapter(
@@ -62,7 +97,7 @@ def write_adapter(
             file: file_hash(partial / file)
             for file in (*CONFIGS, *sorted(path.name for path in partial.glob("*.safetensors")))
         }
-        write_json(
+        write_hashed(
             partial / EXPORT_FILE,
             {"task": task.model_dump(mode="json"), "base": describe(base), "files": files, **description},
         )

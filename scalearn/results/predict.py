@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from scalearn.results.export import EXPORT_FILE
+from scalearn.results.export import EXPORT_FILE, read_export
 from scalearn.results.prediction_files import row_ids, score_names
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import say
@@ -18,7 +17,7 @@ from tasksel.errors import UserError
 from tasksel.model.base import load_base, quiet
 from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import file_hash, read_json
+from tasksel.storage.atomic import file_hash
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, need_columns, read_rows
 from tasksel.tasks.infer import Texts
@@ -48,18 +47,11 @@ class Export:
         Raises:
             UserError: another version's export; weights that are missing (the library would look for a pickle) or altered.
         """
-        description = read_json(folder / EXPORT_FILE)
-        try:
-            task, files = Task.model_validate(description["task"]), dict(description["files"])
-            base, length, seed = dict(description["base"]), description["max_length"], description["seed"]
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
-            raise UserError(
-                f"{folder / EXPORT_FILE}: not an export that this version reads; export the result again"
-            ) from error
-        for name, digest in files.items():
+        record = read_export(folder)
+        for name, digest in record.files.items():
             if not (folder / name).is_file() or file_hash(folder / name) != digest:
                 raise UserError(f"{folder / name}: missing, cut short or altered; export the result again")
-        return cls(folder, task, base, length, seed)
+        return cls(folder, record.task, record.base, record.max_length, record.seed)
 
     def logits(self, split: Split, *, seed: int | None = None) -> np.ndarray:
         """Logits [rows, outputs] of a split's rows.

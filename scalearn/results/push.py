@@ -13,11 +13,11 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import XetError
 
-from scalearn.results.export import CONFIGS, EXPORT_FILE, README
+from scalearn.results.export import CONFIGS, EXPORT_FILE, README, read_export
 from scalearn.results.predict import Export
 from tasksel.errors import UserError, one_line
-from tasksel.storage.atomic import read_json
 from tasksel.storage.user_path import user_path
+from tasksel.tasks.task import FileSource
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
@@ -92,7 +92,7 @@ def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
     if not (folder / EXPORT_FILE).is_file():
         raise UserError(f"{folder} is no export (no {EXPORT_FILE}): make one with scalearn export RESULT --out FOLDER")
     Export.load(folder)
-    weights = [name for name in read_json(folder / EXPORT_FILE)["files"] if re.fullmatch(r"[\w-]+\.safetensors", name)]
+    weights = [name for name in read_export(folder).files if re.fullmatch(r"[\w-]+\.safetensors", name)]
     names = (README, *CONFIGS, *sorted(weights), EXPORT_FILE)
     for name in names:
         if not (folder / name).is_file() or (folder / name).is_symlink():
@@ -102,6 +102,7 @@ def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
 
 def local_paths(folder: Path) -> list[str]:
     """Absolute paths of this machine in an export's `scalearn.json`, which an upload would publish."""
-    description = read_json(folder / EXPORT_FILE)
-    names = [description["base"]["name"], *description["task"]["source"].get("files", {}).values()]
+    record = read_export(folder)
+    source = record.task.source
+    names = [record.base["name"], *(source.files.values() if isinstance(source, FileSource) else ())]
     return sorted({name for name in names if Path(name).is_absolute()})

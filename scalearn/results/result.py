@@ -4,6 +4,8 @@ run.json               what is being computed; written first
 sources.safetensors    the frozen projections of the chosen sources (of a soup: of the merged adapter)
 seed-<s>/state.safetensors, seed.json      the trained state of seed s, and its scores; each appears whole
 result.json            the summary; written last, so that its existence means "complete"
+
+Each JSON file carries a hash of itself (`tasksel.storage.hashed`), and the hashes of the weights beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from scalearn.methods.base import TransferMethod
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
@@ -28,8 +31,9 @@ from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
 from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import file_hash, read_json, whole_folder
-from tasksel.storage.frozen import Frozen
+from tasksel.storage.atomic import file_hash, whole_folder
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import read_hashed
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.task import Task
@@ -47,6 +51,7 @@ class TransferRecord(Frozen):
         key: 16 hex digits, a hash of all that decides the outcome.
         sources: fingerprints by name, in the order of omega. sources_file: the hash of `sources.safetensors`; None without sources.
         similarities: of the sources, in their order, if the method weighs by them.
+        settings: the method's class, version and values (`TransferMethod.settings`); None in a record of version 0.1.
     """
 
     key: str
@@ -60,6 +65,13 @@ class TransferRecord(Frozen):
     sources_file: str | None
     versions: dict[str, str]
     similarities: tuple[float, ...] | None = None
+    settings: dict[str, Any] | None = None
+
+
+class ResultSummary(Frozen):
+    """`result.json`: the seeds that are finished."""
+
+    seeds: tuple[int, ...]
 
 
 class SeedRecord(Frozen):
@@ -75,8 +87,8 @@ class SeedRecord(Frozen):
     """
 
     seed: int
-    scores: dict[str, float]
-    dev: float
+    scores: dict[str, Score]
+    dev: Score
     epoch: int
     steps: int
     seconds: float
@@ -98,9 +110,11 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         UserError: fields that this version does not know (a newer one wrote them), or other than it writes; broken JSON.
     """
     try:
-        return kind.model_validate(read_json(path))
+        return kind.model_validate(read_hashed(path))
     except ValidationError as error:
         raise UserError(f"{path}: not a transfer result that this version reads: {_complaint(error)}") from error
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
 
 
 def _complaint(error: ValidationError) -> str:
@@ -143,10 +157,7 @@ class TransferResult:
                     else "no transfer result there (no result.json)"
                 )
             )
-        try:
-            finished = list(read_json(folder / "result.json")["seeds"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'result.json'}: not a summary that this version reads") from error
+        finished = read_record(folder / "result.json", ResultSummary).seeds
         run = read_record(folder / "run.json", TransferRecord)
         seeds = {seed: read_record(folder / f"seed-{seed}" / "seed.json", SeedRecord) for seed in finished}
         result = cls(folder, run, seeds)
@@ -173,6 +184,18 @@ class TransferResult:
     def task(self) -> Task:
         """The target."""
         return self.run.task
+
+    @property
+    def method(self) -> TransferMethod:
+        """The transfer method that it was made by.
+
+        Raises:
+            UserError: no method of that name here, or one of other values, whose model would not be the one that was trained.
+        """
+        method = get_method(self.run.method)
+        if self.run.settings is not None:
+            method.check_settings(self.run.settings, owner=str(self.folder))
+        return method
 
     @property
     def scores(self) -> dict[int, float]:
@@ -222,7 +245,7 @@ class TransferResult:
         """The trained model of a seed (by default the one with the best dev score), in eval mode."""
         chosen = self.seed(seed)
         if chosen not in self._models:
-            method, config = get_method(self.run.method), self.run.adapter_config
+            method, config = self.method, self.run.adapter_config
             model = method.build(self.base, self.task, self.bottlenecks(), config, seed=chosen)
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
@@ -287,7 +310,7 @@ class TransferResult:
         description = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
         description |= {"seed_scores": self.scores, "versions": self.run.versions}
         description |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
-        method, config = get_method(self.run.method), self.run.adapter_config
+        method, config = self.method, self.run.adapter_config
         return write_adapter(
             self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description
         )

@@ -11,10 +11,19 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import TransferMethod, get_method
 from scalearn.methods.state import learned_parameters, learned_state
 from scalearn.methods.training import SeedTraining, TrainedModel
-from scalearn.results.result import PROJECTIONS, SOURCES, SeedRecord, TransferRecord, TransferResult, read_record
+from scalearn.results.result import (
+    PROJECTIONS,
+    SOURCES,
+    ResultSummary,
+    SeedRecord,
+    TransferRecord,
+    TransferResult,
+    read_record,
+)
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.display.progress import bar
@@ -22,7 +31,8 @@ from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base
 from tasksel.model.compatibility import check_length
 from tasksel.processes import main_writes
-from tasksel.storage.atomic import file_hash, value_hash, whole_folder, write_json
+from tasksel.storage.atomic import file_hash, value_hash, whole_folder
+from tasksel.storage.hashed import write_hashed
 from tasksel.storage.provenance import versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
@@ -60,9 +70,8 @@ class TransferSpec:
         """16 hex digits: a hash of everything that decides the outcome except the seeds."""
         content = load_data(self.target, rows=self.rows).fingerprint
         target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
-        recipe = self.recipe.model_dump(exclude={"log_with"})
-        sources = self.method.identity(self.sources)
-        decisive = [target, self.method.name, self.base.fingerprint, self.rows, sources, recipe]
+        sources, recipe = self.method.identity(self.sources), self.recipe.identity()
+        decisive = [target, method_identity(self.method), self.base.fingerprint, self.rows, sources, recipe]
         return value_hash(decisive if self.similarities is None else [*decisive, self.similarities])
 
 
@@ -123,7 +132,9 @@ def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
                 _train_seed(spec, seed)
             advance("")
     finished = {int(path.parent.name.removeprefix("seed-")) for path in spec.folder.glob("seed-*/seed.json")}
-    main_writes(write_json, spec.folder / "result.json", {"seeds": sorted(finished)})
+    summary, path = ResultSummary(seeds=tuple(sorted(finished))), spec.folder / "result.json"
+    if not path.is_file() or read_record(path, ResultSummary) != summary:
+        main_writes(write_hashed, path, summary.model_dump(mode="json"))
     return TransferResult.load(spec.folder)
 
 
@@ -188,7 +199,7 @@ def _begin(spec: TransferSpec) -> None:
 
 def _write_record(spec: TransferSpec) -> None:
     with whole_folder(spec.folder) as partial:
-        write_json(partial / "run.json", _record(spec, partial).model_dump(mode="json"))
+        write_hashed(partial / "run.json", _record(spec, partial).model_dump(mode="json"))
 
 
 def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
@@ -213,6 +224,7 @@ def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
         sources_file=digest,
         versions=versions(),
         similarities=spec.similarities,
+        settings=spec.method.settings(),
     )
 
 
@@ -225,12 +237,21 @@ def _difference(record: TransferRecord, spec: TransferSpec) -> str:
         "sources": (", ".join(record.sources), ", ".join(source.name for source in spec.sources)),
         "similarities": (record.similarities, spec.similarities),
         "rows": (record.rows, spec.rows),
+        **_differing_settings(record, spec),
         **{
             f"recipe.{name}": (getattr(record.recipe, name), getattr(spec.recipe, name)) for name in Recipe.model_fields
         },
     }
     differing = [f"{what} {old}, asked {new}" for what, (old, new) in pairs.items() if old != new]
     return "; ".join(differing) or "the data, the base or a source's weights differ"
+
+
+def _differing_settings(record: TransferRecord, spec: TransferSpec) -> dict[str, tuple[Any, Any]]:
+    """The method's values, stored and asked for, where those of the stored transfer are recorded."""
+    old, new = record.settings or {}, spec.method.settings()
+    if record.settings is None or record.method != spec.method.name:
+        return {}
+    return {f"the method's {name}": (old.get(name), new.get(name)) for name in sorted(old | new)}
 
 
 def _train_seed(spec: TransferSpec, seed: int) -> None:
@@ -276,4 +297,4 @@ def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel,
             peak_memory=trained.peak_memory,
             grid=trained.grid,
         )
-        write_json(partial / "seed.json", entry.model_dump(mode="json"))
+        write_hashed(partial / "seed.json", entry.model_dump(mode="json"))

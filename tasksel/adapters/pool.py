@@ -23,7 +23,8 @@ from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
 from tasksel.adapters.importing import load_outside_adapter
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
-from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
+from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder
+from tasksel.storage.hashed import write_hashed
 from tasksel.storage.provenance import versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
@@ -268,7 +269,7 @@ class AdapterPool:
             model.save_adapter(str(partial), adapter, with_head=adapter in model.heads, use_safetensors=True)
             files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
             stored_card = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
-            write_json(partial / FILE, stored_card.model_dump(mode="json"))
+            write_hashed(partial / FILE, stored_card.model_dump(mode="json"))
         self._read()  # in name order, as every other process of a launch reads it
         return self[name]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from adapters import SeqBnConfig
 
-from tasksel.adapters.checkpoint import RECORD, AdapterCheckpoint
+from tasksel.adapters.checkpoint import RECORD, AdapterCheckpoint, TrainingRecord
 from tasksel.adapters.pool import AdapterPool, Source, entry_name
 from tasksel.display.progress import say
 from tasksel.errors import UserError
@@ -25,7 +25,10 @@ from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
 from tasksel.processes import accelerator, is_main, main_writes
-from tasksel.storage.atomic import value_hash, whole_folder, write_json
+from tasksel.storage.atomic import file_hash, value_hash, whole_folder
+from tasksel.storage.hashed import write_hashed
+from tasksel.storage.identity import versioned
+from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult, fit
@@ -33,6 +36,7 @@ from tasksel.training.memory import PeakMemory
 from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
+VERSION = 1  # of this training: raised when the same rows and recipe give other numbers; part of every key from 2 on
 REDUCTION_FACTOR = 16  # the authors' and the library's default for seq_bn
 Existing = Literal["only-missing", "always", "never"]
 SOURCE_RECIPE = Recipe(lr=3e-4, patience=5)  # the authors' scripts of arXiv:2310.01217
@@ -117,9 +121,13 @@ def train_adapter(
 
     >>> train_adapter(task, load_data(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
     """
-    key = value_hash([data.fingerprint, base.fingerprint, recipe.model_dump(mode="json"), seed])
+    decisive = [data.fingerprint, base.fingerprint, {**recipe.identity(), "log_with": None}, seed]
+    if task.metric != DEFAULT_METRIC[task.kind]:  # it chooses the checkpoint; version 0.1 left it out
+        decisive.append({"metric": task.metric})
+    key = value_hash(versioned(decisive, VERSION))
     stored = AdapterCheckpoint(folder / f"adapter-{key}", module_name(task.name))
     if (stored.folder / RECORD).is_file():
+        stored.verify()
         return stored
     check_length(base, [task], recipe.max_length)
     say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
@@ -131,7 +139,9 @@ def train_adapter(
 def _store(checkpoint: AdapterCheckpoint, task: Task, model: Any, fitted: FitResult) -> None:
     with whole_folder(checkpoint.folder) as partial:
         model.save_adapter(str(partial), checkpoint.adapter, with_head=True, use_safetensors=True)
-        write_json(partial / RECORD, {"task": task.name, "dev": fitted.score, "seconds": fitted.seconds})
+        files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+        record = TrainingRecord(task=task.name, dev=fitted.score, seconds=fitted.seconds, files=files)
+        write_hashed(partial / RECORD, record.model_dump(mode="json"))
 
 
 def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) -> str:
@@ -142,10 +152,10 @@ def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) ->
         task.labels,
         task.metric,
         base.fingerprint,
-        recipe.model_dump(mode="json", exclude={"log_with"}),
+        recipe.identity(),
         seed,
     ]
-    return value_hash(decisive)
+    return value_hash(versioned(decisive, VERSION))
 
 
 def train_source(

@@ -29,7 +29,10 @@ out = Screen()  # results; progress goes to standard error
 def show(result: object) -> None:
     """Prints a result from the main process only: a text as it stands, or a table."""
     if is_main():
-        (out.line if isinstance(result, str) else out.print)(result)
+        if isinstance(result, str):
+            out.write(result)
+        else:
+            out.print(result)
 
 
 class Commands:

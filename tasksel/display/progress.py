@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -139,11 +140,11 @@ _lines = _Lines()
 def _written(label: str, total: int) -> Iterator[Callable[[str], None]]:
     """A phase in plain lines; a worker process writes none, as the process that shares out the work does."""
     if multiprocessing.parent_process() is not None:
-        yield lambda note="": None
+        yield lambda _note: None
         return
     phase = _lines.begin(label, total)
     try:
-        yield lambda note="": _lines.step(phase, note)
+        yield partial(_lines.step, phase)
     finally:
         _lines.end(phase)
 

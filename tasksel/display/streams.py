@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import IO, Any
 
 from rich.console import Console, ConsoleDimensions
 from rich.segment import Segment
@@ -77,12 +77,12 @@ class Screen(Console):
     def size(self, new_size: tuple[int, int]) -> None:
         self._width, self._height = new_size
 
-    def line(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Writes a text as it stands, with its tabs, however long its lines are."""
         with self:
             self._buffer.append(Segment(f"{text}\n"))
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """A string as text; a table measures its cells by this."""
         return super().render_str(printable(text), **options)
 
@@ -111,7 +111,7 @@ def _unwritable(error: OSError) -> UserError:
     return UserError(f"standard output: {error.strerror}; make room there, or write to another place")
 
 
-def _mute(stream: TextIO) -> None:
+def _mute(stream: IO[str]) -> None:
     """Lets what a stream still holds, and all that comes, go nowhere: Python would complain again as it ends."""
     with contextlib.suppress(OSError, ValueError):  # no file of the system, such as a StringIO
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -8,11 +8,12 @@ One method is one file in `tasksel/embeddings`: a frozen dataclass of settings w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -27,12 +28,14 @@ from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
 from tasksel.storage.atomic import PARTIAL, value_hash
+from tasksel.storage.hashed import FORMAT, HASH
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
 
 Needs = Literal["data", "adapter"]  # rows alone, or also a trained adapter
 Inputs = Literal["own", "target"]  # whose rows a source is embedded from
+NAMED = {"task", "method", "base", "seconds"}  # of the provenance, what every embedding has
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,12 @@ class TaskEmbedding:
         return sum(array.nbytes for array in self.arrays.values())
 
     def save(self, path: Path) -> None:
-        """Writes the embedding as one safetensors file, atomically; its provenance is JSON in the metadata field "made"."""
+        """Writes the embedding as one safetensors file, atomically; its metadata are the provenance as JSON ("made"), a format and a hash."""
         path = user_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
-        partial.write_bytes(save(self.arrays, metadata={"made": json.dumps(self.provenance)}))
+        metadata = {"made": json.dumps(self.provenance), "format": str(FORMAT)}
+        partial.write_bytes(save(self.arrays, metadata={**metadata, HASH: _hash(metadata, self.arrays)}))
         partial.replace(path)
 
     @classmethod
@@ -70,20 +74,27 @@ class TaskEmbedding:
         """Reads an embedding.
 
         Raises:
-            UserError: no such file, or one that is cut short or not an embedding.
+            UserError: no such file, or one that is cut short, altered or not an embedding.
         """
         path = user_path(path)
         if not path.is_file():
             raise UserError(f"no file {path}")
         try:
             with safe_open(path, framework="numpy") as file:
-                provenance = json.loads((file.metadata() or {})["made"])
+                metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-                return cls(arrays, provenance)
-        except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+            provenance = json.loads(metadata["made"])
+            if not provenance.keys() >= NAMED:
+                raise KeyError(*sorted(NAMED - provenance.keys()))
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}: not a whole task embedding ({type(error).__name__}); give a file that tasksel embed wrote, or embed again"
             ) from error
+        stored = metadata.pop(HASH, None)
+        of_version_0_1 = stored is None and metadata.keys() == {"made"}
+        if not of_version_0_1 and stored != _hash(metadata, arrays):
+            raise UserError(f"{path} is cut short or altered: embed that task again")
+        return cls(arrays, provenance)
 
     def __repr__(self) -> str:
         what = "{task} by {method} on {base}".format(**self.provenance)
@@ -134,6 +145,7 @@ class Embedder(ABC):
 
     Attributes:
         name: of the method.
+        version: of its behaviour; who changes the numbers that `arrays` or the similarity gives raises it, and stored ones count no more.
         needs: "data" for a method that reads rows alone; "adapter" for one that reads each task's trained adapter as well.
         similarity_settings: settings that change `similarity` alone: embeddings that differ in nothing else are the same, and stored once.
 
@@ -152,6 +164,7 @@ class Embedder(ABC):
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     needs: ClassVar[Needs] = "data"
     similarity_settings: ClassVar[tuple[str, ...]] = ()
 
@@ -162,8 +175,8 @@ class Embedder(ABC):
 
     @property
     def key(self) -> str:
-        """Method and settings as one word, under which embeddings are stored."""
-        settings = self.key_settings()
+        """Method, settings and, from 2 on, version as one word, under which embeddings are stored."""
+        settings = self.key_settings() | ({"version": self.version} if self.version > 1 else {})
         return f"{self.name}-{value_hash(settings)[:8]}" if settings else self.name
 
     def key_settings(self) -> dict[str, Any]:
@@ -233,6 +246,15 @@ class Embedder(ABC):
             "seconds": seconds,
         }
         return TaskEmbedding(arrays, provenance | task_input.recorded)
+
+
+def _hash(metadata: Mapping[str, str], arrays: dict[str, np.ndarray]) -> str:
+    """16 hex digits of all else that an embedding's file holds: its metadata, and each array's name, type, shape and bytes."""
+    described = [
+        [name, str(array.dtype), list(array.shape), hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()]
+        for name, array in sorted(arrays.items())
+    ]
+    return value_hash([metadata, described])
 
 
 def must_match(a: TaskEmbedding, b: TaskEmbedding) -> None:

@@ -22,7 +22,8 @@ import numpy as np
 
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.errors import UserError, one_line, unknown
-from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
+from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json
+from tasksel.storage.hashed import HASH, altered, without_hash, write_hashed
 from tasksel.storage.user_path import user_path
 
 Kind = Literal["binary", "dense"]
@@ -167,7 +168,7 @@ class EmbeddingIndex:
             write_json(new / NAMES, self.names)
             card = {"kind": self.kind, "width": self.width, "count": len(self), "made": self.provenance}
             card |= {"faiss": faiss.__version__, "files": {name: file_hash(new / name) for name in (NAMES, ROWS)}}
-            write_json(new / CARD, {**card, "hash": value_hash(card)})
+            write_hashed(new / CARD, card)
 
     @classmethod
     def load(cls, folder: Path) -> EmbeddingIndex:
@@ -334,9 +335,10 @@ def _card(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing: {folder} is no whole index; build it again")
     card = read_json(path)
-    if not isinstance(card, dict) or card.pop("hash", None) != value_hash(card):
-        raise UserError(f"{path} is cut short or altered: build the index again")
-    return card
+    if not isinstance(card, dict) or HASH not in card:  # version 0.1 wrote it too
+        raise altered(str(path))
+    checked: dict[str, Any] = without_hash(card, str(path))
+    return checked
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tasksel.embeddings.base import Embedder, Needs
 from tasksel.model.base import Base
@@ -46,6 +46,7 @@ class Selector(ABC):
     `tasksel.testing.check_selector` tests it, and has a longer example.
 
     Attributes:
+        version: of its behaviour; who changes the scores that it gives raises it, and stored rankings count no more.
         embedder: whose embeddings it compares, where it compares embeddings.
 
     >>> class ShortestName(Selector):
@@ -57,6 +58,7 @@ class Selector(ABC):
     'data'
     """
 
+    version: ClassVar[int] = 1
     embedder: Embedder | None = None
 
     @property

@@ -98,4 +98,5 @@ def value_hash(value: Any) -> str:
     >>> value_hash({"a": 1, "b": 2}) == value_hash({"b": 2, "a": 1})
     True
     """
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]

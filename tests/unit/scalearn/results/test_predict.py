@@ -6,9 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+from stored_edits import edit
 
 from scalearn.results.predict import predict_file
 from tasksel import UserError, load_data
+from tasksel.storage.hashed import read_hashed
 from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.metrics import score
 
@@ -168,9 +170,8 @@ def test_a_folder_that_is_neither_is_refused(tmp_path):
 
 def test_an_export_for_another_base_is_refused(exported, kinds, make_base, tmp_path):
     shutil.copytree(exported["pair"], tmp_path / "export")
-    card = json.loads((tmp_path / "export" / "scalearn.json").read_text())
-    card["base"]["name"] = make_base(seed=1)
-    (tmp_path / "export" / "scalearn.json").write_text(json.dumps(card))
+    path = tmp_path / "export" / "scalearn.json"
+    edit(path, base=read_hashed(path)["base"] | {"name": make_base(seed=1)})
     with pytest.raises(UserError, match=r"exported for base .* with weights"):
         predict_file(tmp_path / "export", write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])))
 

@@ -126,12 +126,12 @@ KILLED = """
         os.kill(os.getpid(), signal.SIGKILL)
 
     def run(where, out):
-        fit, write = procedure.fit, module.write_json
+        fit, write = procedure.fit, module.write_hashed
         if where == "training":
             doom = lambda seed: lambda step: seed == 1 and step == 2 and die()
             procedure.fit = lambda *a, seed, **k: fit(*a, seed=seed, on_step=doom(seed), **k)
         last = {"training": "nothing", "storing": "seed-1", "concluding": "result.json"}[where]
-        module.write_json = lambda path, value: die() if last in str(path) else write(path, value)
+        module.write_hashed = lambda path, value: die() if last in str(path) else write(path, value)
         task, sources = get_task("entail_kitchen"), list(AdapterPool(folder))
         transfer(task, sources, seeds=[0, 1], rows=32, recipe=Recipe(**recipe), out=out)
 
@@ -173,7 +173,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_numbers(where, kil
 
 
 def test_a_run_killed_before_its_record_leaves_no_folder_that_looks_begun(go, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(module, "write_hashed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         go()
     assert not (tmp_path / "out").exists()

@@ -94,7 +94,7 @@ def test_neither_lines_nor_tables_steer_a_terminal(stdout, monkeypatch, terminal
     monkeypatch.setenv("TERM", "xterm")
     stream = stdout(Stream(terminal=terminal))
     screen = Screen(color_system=None)
-    screen.line(HOSTILE)
+    screen.write(HOSTILE)
     screen.print(HOSTILE, soft_wrap=True)
     screen.print(hostile_table())
     screen.print(Terminal(Sheet("a", HOSTILE, (HOSTILE, "b"), (Block("", (items(HOSTILE, "1"),)),), (HOSTILE,))))
@@ -125,7 +125,7 @@ def test_a_table_in_a_terminal_fits_it(stdout, monkeypatch):
 
 def test_tabs_and_long_lines_stay_as_they_are(stdout):
     stream = stdout(Stream())
-    Screen().line("yes\tno\t" + "word " * 4000 + "end")
+    Screen().write("yes\tno\t" + "word " * 4000 + "end")
     assert stream.written == "yes\tno\t" + "word " * 4000 + "end\n"
 
 
@@ -137,7 +137,7 @@ def test_every_character_is_written_in_any_encoding(stdout, encoding):
     table.add_row("█ – … \udcff", "é")
     screen = Screen()
     screen.print(table)
-    screen.line("█ ± – 漢 \udcff")
+    screen.write("█ ± – 漢 \udcff")
     assert "\\udcff" in stream.written
     assert ("漢" in stream.written) == (encoding == "utf-8")
     assert ("\\u6f22" in stream.written) == (encoding != "utf-8")
@@ -162,7 +162,7 @@ def test_a_full_device_is_said_of_results_and_not_of_progress(stdout, monkeypatc
 def test_a_closed_pipe_is_silent_and_the_work_goes_on(stdout):
     gone = stdout(Unwritable(BrokenPipeError(errno.EPIPE, "Broken pipe")))
     screen = Screen()
-    screen.line("a result")
+    screen.write("a result")
     screen.print(hostile_table())
     flush_output()
     assert gone.tried == 3
