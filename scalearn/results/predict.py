@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from scalearn.results.export import EXPORT_FILE
 from scalearn.results.result import TransferResult
 from tasksel.errors import UserError
-from tasksel.model.base import load_base, quiet
+from tasksel.model.base import Base, quiet
 from tasksel.model.encoding import encode_split
+from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, write_text
 from tasksel.tasks.examples import Split, to_split
@@ -39,10 +40,14 @@ class Export:
     base: dict[str, str]
     max_length: int
     only_seed: int
+    chosen_base: str | Base | None = None
 
     @classmethod
-    def load(cls, folder: Path) -> Export:
+    def load(cls, folder: Path, *, base: str | Base | None = None) -> Export:
         """Reads `scalearn.json`, and compares the export's weights with their hashes.
+
+        Args:
+            base: where its base lies now, if it was moved; its weights must be the same.
 
         Raises:
             UserError: another version's export; weights that are missing (the library would look for a pickle) or altered.
@@ -50,7 +55,7 @@ class Export:
         description = read_json(folder / EXPORT_FILE)
         try:
             task, files = Task.model_validate(description["task"]), dict(description["files"])
-            base, length, seed = dict(description["base"]), description["max_length"], description["seed"]
+            record, length, seed = dict(description["base"]), description["max_length"], description["seed"]
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise UserError(
                 f"{folder / EXPORT_FILE}: not an export that this version reads; export the result again"
@@ -58,22 +63,25 @@ class Export:
         for name, digest in files.items():
             if not (folder / name).is_file() or file_hash(folder / name) != digest:
                 raise UserError(f"{folder / name}: missing, cut short or altered; export the result again")
-        return cls(folder, task, base, length, seed)
+        return cls(folder, task, record, length, seed, base)
+
+    def load_base(self) -> Base:
+        """The base that it was exported for.
+
+        Raises:
+            UserError: it is gone, or has other weights.
+        """
+        return stored_base(self.base, self.chosen_base, owner=str(self.folder), near=self.folder)
 
     def logits(self, split: Split, *, seed: int | None = None) -> np.ndarray:
         """Logits [rows, outputs] of a split's rows.
 
         Raises:
-            UserError: another seed than the exported one; other base weights here.
+            UserError: another seed than the exported one; a base that is gone, or has other weights.
         """
         if seed not in (None, self.only_seed):
             raise UserError(f"{self.folder}: an export holds one seed, {self.only_seed}; not {seed}")
-        base = load_base(self.base["name"])
-        if base.fingerprint != self.base["fingerprint"]:
-            expected = self.base["fingerprint"]
-            raise UserError(
-                f"{self.folder}: exported for base '{base.name}' with weights {expected}; the one here has {base.fingerprint}"
-            )
+        base = self.load_base()
         model = base.model()
         with quiet():
             model.set_active_adapters(model.load_adapter(str(self.folder), use_safetensors=True))
@@ -81,11 +89,14 @@ class Export:
         return predict(model.eval().to(accelerator().device), encoded)
 
 
-def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[list[dict[str, Any]], float | None]:
+def predict_file(
+    folder: Path, file: Path, *, seed: int | None = None, base: str | Base | None = None
+) -> tuple[list[dict[str, Any]], float | None]:
     """Predictions for each row of a file, and the task's metric where every row has a label.
 
     Args:
         folder: a transfer result, or an export of one.
+        base: where its base lies now, if it was moved; its weights must be the same.
 
     Returns:
         Rows with `prediction` (a label name, a list of names, a number, or a choice's index) and `scores` (probabilities,
@@ -96,7 +107,7 @@ def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[
 
     >>> predictions, accuracy = predict_file(Path("out/reviews"), Path("new.csv"))  # doctest: +SKIP
     """
-    model = _model(folder)
+    model = _model(folder, base)
     # one prediction per row of this file, whatever the task's own source
     source = FileSource(files={"predict": str(file)})
     task = model.task.model_copy(update={"source": source, "explode": None})
@@ -110,7 +121,12 @@ def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[
 
 
 def predict_text(
-    folder: Path, texts: Sequence[str], *, choices: Sequence[str] = (), seed: int | None = None
+    folder: Path,
+    texts: Sequence[str],
+    *,
+    choices: Sequence[str] = (),
+    seed: int | None = None,
+    base: str | Base | None = None,
 ) -> dict[str, Any]:
     """The prediction for one text (two for a pair; with the choices of a multiple-choice task), in the form of `predict_file`.
 
@@ -122,7 +138,7 @@ def predict_text(
     >>> predict_text(Path("out/reviews"), ["A fine room."])["prediction"]  # doctest: +SKIP
     'positive'
     """
-    model = _model(folder)
+    model = _model(folder, base)
     task = model.task
     _check_text(task, texts, choices)
     stripped = [choice.strip() for choice in choices]
@@ -168,10 +184,10 @@ def prediction_lines(predicted: dict[str, Any]) -> list[str]:
     return [prediction, *(f"  {name:<{width}}  {p:.4f}  {'█' * round(20 * p)}".rstrip() for name, p in ordered)]
 
 
-def _model(folder: Path) -> Export | TransferResult:
+def _model(folder: Path, base: str | Base | None) -> Export | TransferResult:
     if not (folder / EXPORT_FILE).is_file() and not (folder / "run.json").is_file():
         raise UserError(f"{folder}: neither a transfer result (result.json) nor an export of one ({EXPORT_FILE})")
-    return Export.load(folder) if (folder / EXPORT_FILE).is_file() else TransferResult.load(folder)
+    return (Export if (folder / EXPORT_FILE).is_file() else TransferResult).load(folder, base=base)
 
 
 def _decision(task: Task, logits: np.ndarray) -> Any:

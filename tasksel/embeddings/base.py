@@ -131,6 +131,7 @@ class Embedder(ABC):
     Attributes:
         name: of the method.
         needs: "data" for a method that reads rows alone; "adapter" for one that reads each task's trained adapter as well.
+        needs_head: whether it runs the adapter's head too; a source without one is left out of a ranking.
         similarity_settings: settings that change `similarity` alone: embeddings that differ in nothing else are the same, and stored once.
 
     >>> @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class Embedder(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[Needs] = "data"
+    needs_head: ClassVar[bool] = False
     similarity_settings: ClassVar[tuple[str, ...]] = ()
 
     @property

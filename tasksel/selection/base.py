@@ -16,6 +16,8 @@ from typing import Literal
 from tasksel.embeddings.base import Embedder, Needs
 from tasksel.selection.candidate import TaskOnBase
 
+NO_TASK = "no task data (add it again with its task: scalearn pool add … --task)"  # what a source lacks
+NO_HEAD = "no head"
 GroundTruth = Mapping[
     str, Mapping[str, float]
 ]  # target -> source -> the score that the target reached from that source
@@ -81,6 +83,10 @@ class Selector(ABC):
     def score_name(self) -> ScoreName:
         """What its scores are called in tables: "similarity" where it compares embeddings."""
         return "score"
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """What a source would need to be scored and does not have ("no head"); None, the default, if nothing. A ranking leaves it out, and says so."""
+        return None
 
     @abstractmethod
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:

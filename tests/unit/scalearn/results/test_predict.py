@@ -156,7 +156,7 @@ def test_an_export_for_another_base_is_refused(exported, kinds, make_base, tmp_p
     card = json.loads((tmp_path / "export" / "scalearn.json").read_text())
     card["base"]["name"] = make_base(seed=1)
     (tmp_path / "export" / "scalearn.json").write_text(json.dumps(card))
-    with pytest.raises(UserError, match=r"exported for base .* with weights"):
+    with pytest.raises(UserError, match=r"trained on base .* with weights"):
         predict_file(tmp_path / "export", write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])))
 
 
