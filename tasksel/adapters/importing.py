@@ -26,6 +26,7 @@ from tasksel.model.base import Base, quiet
 from tasksel.storage.atomic import file_hash
 
 PICKLE, PICKLED_HEAD, HEAD_CONFIG = "pytorch_adapter.bin", "pytorch_model_head.bin", "head_config.json"
+FEW = 1000  # no size up to this costs memory
 WEIGHT = re.compile(r"(.+)\.adapters\.([^.]+)\.((?:adapter_down\.0|adapter_up)\.(?:weight|bias))")
 
 
@@ -36,12 +37,14 @@ class OutsideAdapter:
     Attributes:
         model: the base with the adapter, and its head where it has one. adapter: its name in the model.
         name: what its files call it. key: 16 hex digits of its weights file.
+        place: where it lies below the folder that was given; "." for that itself.
     """
 
     model: Any
     adapter: str
     name: str
     key: str
+    place: str
 
 
 def load_outside_adapter(
@@ -59,7 +62,8 @@ def load_outside_adapter(
 
     >>> load_outside_adapter("path/to/adapter", load_base("minilm")).name  # doctest: +SKIP
     """
-    folder = adapter_folder(fetch(str(origin)), origin=str(origin), name=name)
+    root = fetch(str(origin))
+    folder = adapter_folder(root, origin=str(origin), name=name)
     told = read_outside_config(folder / CONFIG, origin=str(origin))
     config = _check(str(origin), folder, told, base, same_base)
     weights = _bottleneck_weights(folder / WEIGHTS, str(origin))
@@ -70,7 +74,8 @@ def load_outside_adapter(
         model.add_adapter(adapter, config=config)
     _fill(model, adapter, weights, base, str(origin))
     _load_head(model, adapter, folder, str(origin))
-    return OutsideAdapter(model, adapter, own_name, file_hash(folder / WEIGHTS)[:16])
+    place = folder.relative_to(root).as_posix()
+    return OutsideAdapter(model, adapter, own_name, file_hash(folder / WEIGHTS)[:16], place)
 
 
 def module_name(name: str) -> str:
@@ -215,8 +220,12 @@ def _load_head(model: Any, adapter: str, folder: Path, origin: str) -> None:
 def _check_head(config: dict[str, Any], tensors: dict[str, Tensor], origin: str, without: str) -> None:
     """Refuses sizes that the head's own weights do not have, before a head of those sizes is built."""
     labels, layers = config.get("num_labels"), config.get("layers")
-    sizes = {tensor.shape[0] for tensor in tensors.values() if tensor.dim()}
+    sizes = {size for tensor in tensors.values() for size in tensor.shape}
     if labels is not None and (type(labels) is not int or labels not in sizes):
         raise UserError(f"{origin}: its head's num_labels is {labels!r:.40}, which its weights do not have; {without}")
     if layers is not None and (type(layers) is not int or not 0 < layers <= len(tensors)):
         raise UserError(f"{origin}: its head's layers is {layers!r:.40}, which its weights do not have; {without}")
+    largest = max([FEW, *sizes])
+    for name, value in config.items():  # as the size of a vocabulary
+        if type(value) is int and value > largest:
+            raise UserError(f"{origin}: its head's {name} is {value:.3g}, which its weights do not have; {without}")

@@ -285,7 +285,8 @@ class AdapterPool:
         self._need_new(name)
         card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
         card["data"] = load_data(task, rows=rows).fingerprint if task else None
-        return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}", **card)
+        place = "" if outside.place == "." else f" ({outside.place})"
+        return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}{place}", **card)
 
     def _need_new(self, name: str) -> None:
         if name in self:

@@ -317,6 +317,7 @@ class TestSearch:
         for step, name in ((500, "early"), (1000, "late"), (60, "first")):
             shutil.copytree(plain(name), out / f"checkpoint-{step}" / "mine")
         assert empty.add(out).name == "late"
+        assert empty["late"].card.origin == f"added from {out} (checkpoint-1000/mine)"
         assert f"{out} holds 3 checkpoints: the last, checkpoint-1000, is taken" in capsys.readouterr().err
         assert empty.add(out / "checkpoint-500").name == "early"
 

@@ -241,6 +241,7 @@ HEADS = {
     "many labels": (inner(num_labels=10**12), "num_labels is 1000000000000"),
     "labels as text": (inner(num_labels="3"), "num_labels is '3'"),
     "many layers": (inner(layers=10**12), "layers is 1000000000000"),
+    "a vocabulary beyond memory": (inner(head_type="masked_lm", vocab_size=10**12), r"vocab_size is 1e\+12"),
     "more layers": (inner(layers=1), "head"),
     "unknown settings": (inner(depth=3), "its head cannot be loaded"),
     "an unknown activation": (inner(activation_function="rellu"), "its head cannot be loaded"),
