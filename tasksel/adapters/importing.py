@@ -27,6 +27,17 @@ from tasksel.storage.atomic import file_hash
 
 PICKLE, PICKLED_HEAD, HEAD_CONFIG = "pytorch_adapter.bin", "pytorch_model_head.bin", "head_config.json"
 FEW = 1000  # no size up to this costs memory
+NOT_LOADED = (  # what the library ends in where a head's configuration is wrong
+    OSError,
+    SafetensorError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    ArithmeticError,
+)
 WEIGHT = re.compile(r"(.+)\.adapters\.([^.]+)\.((?:adapter_down\.0|adapter_up)\.(?:weight|bias))")
 
 
@@ -201,18 +212,16 @@ def _load_head(model: Any, adapter: str, folder: Path, origin: str) -> None:
     try:
         with quiet():
             _, loaded = model.load_head(str(folder), load_as=adapter, use_safetensors=True, loading_info=loading)
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        RuntimeError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        AssertionError,
-    ) as error:
+    except NOT_LOADED as error:
         raise UserError(f"{origin}: its head cannot be loaded ({one_line(error)}); {without}") from error
-    missing = [key for key in loading.get("missing_keys", []) if key.startswith(f"heads.{adapter}.")]
+    missing, unused = (
+        [key for key in loading.get(what, []) if key.startswith(f"heads.{adapter}.")]
+        for what in ("missing_keys", "unexpected_keys")
+    )
+    if unused:
+        raise UserError(
+            f"{origin}: the weight {unused[0]} in {HEAD} has no place in the head of {HEAD_CONFIG}; {without}"
+        )
     if loaded not in model.heads or missing:  # the library leaves random what the file lacks
         raise UserError(f"{origin}: {HEAD} lacks {missing[0] if missing else 'its head'}; {without}")
 

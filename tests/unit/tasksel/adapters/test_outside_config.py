@@ -247,6 +247,11 @@ HEADS = {
     "an unknown activation": (inner(activation_function="rellu"), "its head cannot be loaded"),
     "a map of labels that is no map": (inner(label2id=[1]), "its head cannot be loaded"),
     "ids that are no numbers": (inner(label2id={"good": "first"}), "its head cannot be loaded"),
+    "a bias that it has but does not say": (
+        inner(bias=False),
+        r"bias in model_head\.safetensors has no place in the head",
+    ),
+    "infinite ids": (inner(label2id={"good": float("inf")}), "its head cannot be loaded"),
     "another model's head": (outer(model_class="T5AdapterModel"), "its head cannot be loaded"),
 }
 
