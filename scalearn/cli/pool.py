@@ -9,7 +9,7 @@ import tyro
 
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show as show_result
-from tasksel.cli.arguments import NO_COLUMNS, BaseName, Columns, Data, Name, Names, Rows
+from tasksel.cli.arguments import NO_COLUMNS, BaseName, Columns, Data, Name, Names, Rows, StoredBase
 from tasksel.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ def open_pool(folder: Path, base: str | None) -> AdapterPool:
     return AdapterPool(folder, base=base or (None if cards_in(folder) else "minilm"))
 
 
-def ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+def ls(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     """List a pool's sources.
+
+    The base itself is only read where --base names it.
 
     Example: scalearn pool ls --pool pools/mine
     """
@@ -65,8 +67,9 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
 
     from tasksel.adapters.pool import AdapterPool
 
-    pool = AdapterPool(pool_folder)
-    table = Table(title=repr(pool.base), title_justify="left")
+    pool = AdapterPool(pool_folder, base=base)
+    record = pool.base_record
+    table = Table(title=f"base {record.get('name')}, weights {record.get('fingerprint')}", title_justify="left")
     table.add_column("source", no_wrap=True)  # a name is copied whole
     for column in ("kind", "rows", "scores", "seconds", "origin"):
         table.add_column(column)
@@ -78,14 +81,14 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
     show_result(table)
 
 
-def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     """Show a source's card.
 
     Example: scalearn pool show rte --pool pools/mine
     """
     from tasksel.adapters.pool import AdapterPool
 
-    show_result(AdapterPool(pool_folder)[source].card.model_dump_json(indent=2))
+    show_result(AdapterPool(pool_folder, base=base)[source].card.model_dump_json(indent=2))
 
 
 def add(
@@ -94,10 +97,11 @@ def add(
 ) -> None:  # fmt: skip
     """Add an adapter trained with plain `adapters`.
 
-    ORIGIN is a folder or a hub id.
+    ORIGIN is a folder or a hub id, owner/name or owner/name@revision. A Trainer's output is searched for its adapter; of several, --name chooses.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
+      scalearn pool add out/checkpoint-500 --pool pools/mine --name rte
       scalearn pool add someone/their-adapter --name imported
     """
     trained_on = columns.task(task, data=data) if task else None
@@ -105,13 +109,15 @@ def add(
     show_result(repr(pool.add(origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
 
 
-def verify(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+def verify(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     """Check every file of a pool against its hash.
+
+    The base itself is only read where --base names it.
 
     Example: scalearn pool verify --pool pools/mine
     """
     from tasksel.adapters.pool import AdapterPool
 
-    pool = AdapterPool(pool_folder)
+    pool = AdapterPool(pool_folder, base=base)
     pool.verify()
     show_result(f"{len(pool)} sources, every file as it was stored")

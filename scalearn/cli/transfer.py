@@ -10,7 +10,7 @@ import tyro
 from scalearn.cli.pool import DEFAULT_POOL, PoolFolder
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show
-from tasksel.cli.arguments import NO_COLUMNS, By, Columns, Data, Folder, Name, Rows
+from tasksel.cli.arguments import NO_COLUMNS, By, Columns, Data, Folder, Name, Rows, StoredBase
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
@@ -30,7 +30,7 @@ def transfer(
     top: Annotated[int, tyro.conf.arg(help="how many sources the ranking gives")] = 4, by: By = "connectivity",
     include_target: Annotated[bool, tyro.conf.arg(help="the target adapter may be among the sources")] = False,
     data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), columns: Columns = NO_COLUMNS,
-    recipe: RecipeChange = RecipeChange(),
+    recipe: RecipeChange = RecipeChange(), base: StoredBase = None,
 ) -> None:  # fmt: skip
     """Combine sources of a pool for a target; store the result.
 
@@ -47,7 +47,7 @@ def transfer(
 
     task = columns.task(target, data=data)
     transfer_method = get_method(method)
-    pool = AdapterPool(pool_folder)
+    pool = AdapterPool(pool_folder, base=base)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
     if transfer_method.takes_sources:
@@ -66,8 +66,10 @@ def _sources(
     pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int, by: str, include_target: bool, rows: int | None, seed: int
 ) -> tuple[list[Source], tuple[float, ...] | None]:  # fmt: skip
     """Sources by name, all of them, or the best of a ranking with their scores."""
+    from tasksel.selection.candidate import is_writable, say_read_only
     from tasksel.selection.own import own_names, without_own
     from tasksel.selection.ranking import rank
+    from tasksel.tasks.stored_rows import cache_folder
 
     if names and names != ("all",):
         selected = pool.select(names)
@@ -81,6 +83,10 @@ def _sources(
         raise UserError(
             f"--top {top}, but the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
         )
+    cache_dir = pool.folder / ".targets"
+    if not is_writable(cache_dir):
+        cache_dir = cache_folder().parent / "targets"
+        say_read_only(pool.folder, cache_dir)
     ranking = rank(
         task,
         allowed,
@@ -89,13 +95,18 @@ def _sources(
         rows=rows,
         seed=seed,
         include_target=True,
-        cache_dir=pool.folder / ".targets",
+        cache_dir=cache_dir,
     )
     show(str(ranking))
     return pool.select(ranking.top(top)), ranking.scores[:top]
 
 
-def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")], seed: int | None = None) -> None:
+def export(
+    result: Folder,
+    out_folder: Annotated[Path, tyro.conf.arg(name="out")],
+    seed: int | None = None,
+    base: StoredBase = None,
+) -> None:
     """Write a result as one adapter that plain `adapters` loads, and print the code that does so.
 
     Example: scalearn export out/rte --out out/rte-adapter
@@ -103,7 +114,7 @@ def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")
     from scalearn.results.export import loading_call
     from scalearn.results.result import TransferResult
 
-    folder = TransferResult.load(result).export(out_folder, seed=seed)
+    folder = TransferResult.load(result, base=base).export(out_folder, seed=seed)
     show(f"exported to {folder}; this loads it, with nothing of scalearn:\n\n{loading_call(folder)}".rstrip())
 
 
@@ -125,6 +136,7 @@ def predict(
         str | None, tyro.conf.arg(help="between the cells of a CSV or TSV file; by default found")
     ] = None,
     encoding: Annotated[str | None, tyro.conf.arg(help="of a text file; by default found, or UTF-8")] = None,
+    base: StoredBase = None,
 ) -> None:
     """Predict a file's rows, or one text.
 
@@ -144,11 +156,11 @@ def predict(
     if (file is None) == (not text) or (choice and not text):
         raise UserError("give a FILE, or --text (twice for a pair, with --choice for multiple choice), and not both")
     if file is None:
-        _predict_text(model, text, choice, out_file, form, seed)
+        _predict_text(model, text, choice, out_file, form, seed, base)
         return
     form = format_of(out_file, form)
     reading = {"separator": separator, "encoding": encoding}
-    predictions, score = predict_file(model, file, seed=seed, label=label or None, metric=metric, **reading)
+    predictions, score = predict_file(model, file, seed=seed, label=label or None, metric=metric, base=base, **reading)
     if form is None:
         show("\n".join(map(prediction_line, predictions)))
     else:
@@ -169,14 +181,15 @@ def _write(predictions: list[dict[str, Any]], out_file: Path | None, form: Liter
 
 
 def _predict_text(
-    model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, form: Literal["jsonl", "csv"] | None, seed: int | None
+    model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, form: Literal["jsonl", "csv"] | None,
+    seed: int | None, base: str | None,
 ) -> None:  # fmt: skip
     """Predicts one text and prints it, or writes it to a file, choices by their index as for the rows of a file."""
     from scalearn.results.predict import predict_text, prediction_lines
     from scalearn.results.prediction_files import format_of
 
     form = format_of(out_file, form)
-    prediction = predict_text(model, text, choices=choice, seed=seed)
+    prediction = predict_text(model, text, choices=choice, seed=seed, base=base)
     if form is None:
         show("\n".join(prediction_lines(prediction)))
         return
@@ -195,6 +208,7 @@ def explain(
     ] = None,
     rows: Annotated[int | None, tyro.conf.arg(help="score at most so many validation rows")] = None,
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="also write it as JSON")] = None,
+    base: StoredBase = None,
 ) -> None:
     """Show which sources a stored mix draws on, by layer.
 
@@ -212,7 +226,8 @@ def explain(
 
     if out_file and out_file.suffix != ".json":
         raise UserError(f"{out_file}: cannot write '{out_file.suffix}'; allowed: .json")
-    explanation = explain_result(find_result(folder, target, method, seed=seed, size=size), seed=seed, rows=rows)
+    result = find_result(folder, target, method, seed=seed, size=size, base=base)
+    explanation = explain_result(result, seed=seed, rows=rows)
     show(explanation_tables(explanation))
     if out_file and is_main():
         write_json(out_file, explanation.to_json())
@@ -224,6 +239,7 @@ def push(
     to: Annotated[str, tyro.conf.arg(help="user/name on the hub")],
     private: Annotated[bool, tyro.conf.arg(help="a repository that only you see")] = False,
     yes: Annotated[bool, tyro.conf.arg(help="send; without it, only say what would be sent")] = False,
+    base: Annotated[str | None, tyro.conf.arg(help="refuse unless the export is for this base")] = None,
 ) -> None:
     """Upload an export to the hub.
 
@@ -235,7 +251,7 @@ def push(
     """
     from scalearn.results.push import local_paths, plan_push
 
-    plan = plan_push(export, to=to, private=private)
+    plan = plan_push(export, to=to, private=private, base=base)
     show(str(plan))
     for path in local_paths(export):
         show(f"note: {path} of this machine is named in these files, for all who may read it")

@@ -31,6 +31,7 @@ from scalearn.comparison.records import (
     RankingRecord,
     RunFolder,
     UnitRecord,
+    read_lines,
     read_provenance,
 )
 from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
@@ -38,8 +39,9 @@ from scalearn.comparison.workers import workers
 from scalearn.methods.registry import get_method
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
-from tasksel.model.base import base_at_hand
+from tasksel.model.base import base_at_hand, load_base
 from tasksel.model.compatibility import check_length
+from tasksel.model.stored_base import is_gone
 from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import value_hash
 from tasksel.storage.hashed import write_hashed
@@ -138,12 +140,21 @@ class Plan:
             except ValidationError as error:
                 raise UserError(f"{path} is not of this version: choose another --out") from error
             differing = [key for key, value in self.experiment if getattr(old, key) != value]
+            if differing == ["base"] and self._same_base(old.base):
+                differing = []
             if differing:
                 raise UserError(
                     f"{self.out} holds a different run (it differs in {', '.join(differing)}): choose another --out, or delete it"
                 )
         elif self.out.is_file() or (self.out.is_dir() and any(self._other_contents())):
             raise UserError(f"{self.out} is not empty and holds no run: choose another --out")
+
+    def _same_base(self, earlier: str) -> bool:
+        """Whether the base of the run in the folder, which may have been moved, has the weights of this one's."""
+        rows = read_lines(self.out / ROWS_FILE, UnitRecord)
+        if rows:
+            return {row.base["fingerprint"] for row in rows} == {self.work_store.base.fingerprint}
+        return not is_gone(earlier) and load_base(earlier).fingerprint == self.work_store.base.fingerprint
 
     def _other_contents(self) -> Iterator[Path]:
         """What the run folder holds beside the store."""

@@ -91,9 +91,9 @@ class WorkStore:
         recipe = self.experiment.source_recipe.identity()
         drawn = self.experiment.drawn(self.tasks[part.tasks[0]], FULL).draw.model_dump()
         settings = value_hash([self.base.fingerprint, part.rows, recipe, drawn])[:8]
-        return AdapterPool(
-            self.store / "sources" / f"{self._base_name}-{settings}" / f"seed-{seed}", base=self.experiment.base
-        )
+        kept = sorted((self.store / "sources").glob(f"*-{settings}"))  # the base may have been renamed
+        place = self.store / "sources" / f"{self._base_name}-{settings}"
+        return AdapterPool((kept[0] if kept else place) / f"seed-{seed}", base=self.experiment.base)
 
     @property
     def _base_name(self) -> str:
@@ -184,7 +184,9 @@ class WorkStore:
         key, base = self.target_adapter_key(name, size, seed), self.experiment.base
         if name in self.experiment.sources.tasks and self.experiment.source_seed(seed) == seed:
             yield self.pool(seed), key
-        yield AdapterPool(self.store / "own" / f"{self._base_name}-{name}-{size}" / key, base=base), key
+        kept = sorted((self.store / "own").glob(f"*-{name}-{size}/{key}"))  # the base may have been renamed
+        place = self.store / "own" / f"{self._base_name}-{name}-{size}" / key
+        yield AdapterPool(kept[0] if kept else place, base=base), key
 
     def try_target_adapter(self, name: str, size: Size, seed: int) -> None:
         """Trains the target adapter if it is not there; if that diverges, the unit that needs it has no score."""

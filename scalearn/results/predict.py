@@ -14,8 +14,9 @@ from scalearn.results.prediction_files import row_ids, score_names
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.model.base import load_base, quiet
+from tasksel.model.base import Base, quiet
 from tasksel.model.encoding import encode_split
+from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash
 from tasksel.tasks.examples import Split, to_split
@@ -39,10 +40,14 @@ class Export:
     base: dict[str, str]
     max_length: int
     only_seed: int
+    chosen_base: str | Base | None = None
 
     @classmethod
-    def load(cls, folder: Path) -> Export:
+    def load(cls, folder: Path, *, base: str | Base | None = None) -> Export:
         """Reads `scalearn.json`, and compares the export's weights with their hashes.
+
+        Args:
+            base: where its base lies now, if it was moved; its weights must be the same.
 
         Raises:
             UserError: another version's export; weights that are missing (the library would look for a pickle) or altered.
@@ -51,22 +56,25 @@ class Export:
         for name, digest in record.files.items():
             if not (folder / name).is_file() or file_hash(folder / name) != digest:
                 raise UserError(f"{folder / name}: missing, cut short or altered; export the result again")
-        return cls(folder, record.task, record.base, record.max_length, record.seed)
+        return cls(folder, record.task, record.base, record.max_length, record.seed, base)
+
+    def load_base(self) -> Base:
+        """The base that it was exported for.
+
+        Raises:
+            UserError: it is gone, or has other weights.
+        """
+        return stored_base(self.base, self.chosen_base, owner=str(self.folder), near=self.folder)
 
     def logits(self, split: Split, *, seed: int | None = None) -> np.ndarray:
         """Logits [rows, outputs] of a split's rows.
 
         Raises:
-            UserError: another seed than the exported one; other base weights here.
+            UserError: another seed than the exported one; a base that is gone, or has other weights.
         """
         if seed not in (None, self.only_seed):
             raise UserError(f"{self.folder}: an export holds one seed, {self.only_seed}; not {seed}")
-        base = load_base(self.base["name"])
-        if base.fingerprint != self.base["fingerprint"]:
-            expected = self.base["fingerprint"]
-            raise UserError(
-                f"{self.folder}: exported for base '{base.name}' with weights {expected}; the one here has {base.fingerprint}"
-            )
+        base = self.load_base()
         model = base.model()
         with quiet():
             model.set_active_adapters(model.load_adapter(str(self.folder), use_safetensors=True))
@@ -76,7 +84,7 @@ class Export:
 
 def predict_file(
     folder: Path, file: Path, *, seed: int | None = None, label: Texts | None = None, metric: str | None = None,
-    separator: str | None = None, encoding: str | None = None,
+    separator: str | None = None, encoding: str | None = None, base: str | Base | None = None,
 ) -> tuple[list[dict[str, Any]], float | None]:  # fmt: skip
     """Predictions for each row of a file, and the task's metric on the rows that have a label of the task.
 
@@ -86,6 +94,7 @@ def predict_file(
         folder: a transfer result, or an export of one.
         label, metric: the file's label column and the metric, where they are not the task's.
         separator, encoding: of a text file, where they are not found.
+        base: where its base lies now, if it was moved; its weights must be the same.
 
     Returns:
         Rows with `id` (the file's column `id` or `idx`, else the row's number from 1), `prediction` (a label name, a list of names, a
@@ -96,7 +105,7 @@ def predict_file(
 
     >>> predictions, accuracy = predict_file(Path("out/reviews"), Path("new.csv"))  # doctest: +SKIP
     """
-    model = _model(folder)
+    model = _model(folder, base)
     # one prediction per row of this file, whatever the task's own source
     source = FileSource(files={"predict": str(file)})
     fields = {
@@ -145,7 +154,12 @@ def _score_of(task: Task, rows: list[Row], split: Split, logits: np.ndarray, *, 
 
 
 def predict_text(
-    folder: Path, texts: Sequence[str], *, choices: Sequence[str] = (), seed: int | None = None
+    folder: Path,
+    texts: Sequence[str],
+    *,
+    choices: Sequence[str] = (),
+    seed: int | None = None,
+    base: str | Base | None = None,
 ) -> dict[str, Any]:
     """The prediction for one text (two for a pair; with the choices of a multiple-choice task).
 
@@ -158,7 +172,7 @@ def predict_text(
     >>> predict_text(Path("out/reviews"), ["A fine room."])["prediction"]  # doctest: +SKIP
     'positive'
     """
-    model = _model(folder)
+    model = _model(folder, base)
     task = model.task
     _check_text(task, texts, choices)
     stripped = [choice.strip() for choice in choices]
@@ -205,10 +219,10 @@ def prediction_lines(predicted: dict[str, Any]) -> list[str]:
     return [prediction, *(f"  {name:<{width}}  {p:.4f}  {'█' * round(20 * p)}".rstrip() for name, p in ordered)]
 
 
-def _model(folder: Path) -> Export | TransferResult:
+def _model(folder: Path, base: str | Base | None) -> Export | TransferResult:
     if not (folder / EXPORT_FILE).is_file() and not (folder / "run.json").is_file():
         raise UserError(f"{folder}: neither a transfer result (result.json) nor an export of one ({EXPORT_FILE})")
-    return Export.load(folder) if (folder / EXPORT_FILE).is_file() else TransferResult.load(folder)
+    return (Export if (folder / EXPORT_FILE).is_file() else TransferResult).load(folder, base=base)
 
 
 def _decision(task: Task, logits: np.ndarray) -> Any:

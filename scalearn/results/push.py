@@ -78,11 +78,14 @@ class Push:
         return "\n".join([f"{self.folder} to {constants.ENDPOINT}/{self.to} ({kind}):", *lines])
 
 
-def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
+def plan_push(folder: str | Path, *, to: str, private: bool = False, base: str | None = None) -> Push:
     """Checks an export and lists its own files; other files in the folder are left out. Nothing is sent.
 
+    Args:
+        base: a base to compare with the one that it was exported for; by default none is read.
+
     Raises:
-        UserError: no export there; a file of it that is missing or altered; a repository that is not of the form user/name.
+        UserError: no export there; a file of it that is missing or altered; a base of other weights; a repository that is not of the form user/name.
 
     >>> plan_push("out/rte-adapter", to="me/rte-adapter").send()  # doctest: +SKIP
     """
@@ -91,7 +94,9 @@ def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
         raise UserError(f"--to '{to}': a repository is of the form user/name")
     if not (folder / EXPORT_FILE).is_file():
         raise UserError(f"{folder} is no export (no {EXPORT_FILE}): make one with scalearn export RESULT --out FOLDER")
-    Export.load(folder)
+    exported = Export.load(folder, base=base)
+    if base is not None:
+        exported.load_base()
     weights = [name for name in read_export(folder).files if re.fullmatch(r"[\w-]+\.safetensors", name)]
     names = (README, *CONFIGS, *sorted(weights), EXPORT_FILE)
     for name in names:

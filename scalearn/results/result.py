@@ -28,8 +28,9 @@ from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
-from tasksel.model.base import Base, load_base
+from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
+from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, whole_folder
 from tasksel.storage.frozen import Frozen, Score
@@ -137,11 +138,15 @@ class TransferResult:
     folder: Path
     run: TransferRecord
     seeds: dict[int, SeedRecord]
+    _base: str | Base | None = field(default=None, repr=False, compare=False)
     _models: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, folder: str | Path) -> TransferResult:
+    def load(cls, folder: str | Path, *, base: str | Base | None = None) -> TransferResult:
         """Reads a finished result.
+
+        Args:
+            base: where its base lies now, if it was moved; its weights must be the same.
 
         Raises:
             UserError: no result there, an unfinished one, or a file that is missing, cut short or altered.
@@ -160,7 +165,7 @@ class TransferResult:
         finished = read_record(folder / "result.json", ResultSummary).seeds
         run = read_record(folder / "run.json", TransferRecord)
         seeds = {seed: read_record(folder / f"seed-{seed}" / "seed.json", SeedRecord) for seed in finished}
-        result = cls(folder, run, seeds)
+        result = cls(folder, run, seeds, base)
         result.verify()
         return result
 
@@ -222,14 +227,9 @@ class TransferResult:
         """The base model.
 
         Raises:
-            UserError: the model of that name on this machine has other weights.
+            UserError: the model is gone, or has other weights.
         """
-        base = load_base(self.run.base["name"])
-        if base.fingerprint != self.run.base["fingerprint"]:
-            raise UserError(
-                f"{self.folder}: trained on base '{base.name}' with weights {self.run.base['fingerprint']}; the one here has {base.fingerprint}"
-            )
-        return base
+        return stored_base(self.run.base, self._base, owner=str(self.folder), near=self.folder)
 
     def seed(self, seed: int | None) -> int:
         """This seed, or the best one for None.
@@ -298,7 +298,7 @@ class TransferResult:
             raise UserError(f"{folder} exists; choose another folder")
         with whole_folder(folder) as partial:
             shutil.copytree(self.folder, partial, dirs_exist_ok=True)
-        return TransferResult.load(folder)
+        return TransferResult.load(folder, base=self._base)
 
     def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
         """Writes a seed's model as one ordinary adapter that plain `adapters` loads, and returns the folder.

@@ -30,6 +30,7 @@ from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base
 from tasksel.model.compatibility import check_length
+from tasksel.model.stored_base import stored_base
 from tasksel.processes import main_writes
 from tasksel.storage.atomic import file_hash, value_hash, whole_folder
 from tasksel.storage.hashed import write_hashed
@@ -97,7 +98,7 @@ def transfer(
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
         recipe: by default the method's own.
-        base: needed only without sources.
+        base: needed without sources, or where theirs was moved; by default the one they were trained on.
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
         similarities: each source's similarity to the target, as a ranking's scores; for methods that need them ("soup-similarity").
         store: where trainings that several targets share ("joint") are kept; None trains anew.
@@ -141,7 +142,11 @@ def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
 def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
     if base is None and not sources:
         raise UserError("no sources and no base: name the base model (base='minilm', a hub id or a folder)")
-    model_base = base if isinstance(base, Base) else load_base(base or sources[0].card.base["name"])
+    if base is None:
+        first = sources[0]
+        model_base = stored_base(first.card.base, owner=f"source '{first.name}'", near=first.folder)
+    else:
+        model_base = base if isinstance(base, Base) else load_base(base)
     for source in sources:
         source.check_base(model_base)
     return model_base

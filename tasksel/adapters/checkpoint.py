@@ -103,13 +103,21 @@ class AdapterCheckpoint:
             name.replace(f".adapters.{self.adapter}.", "."): weights[name] for name in sorted(weights, key=_by_layer)
         }
 
-    def model(self, base: Base) -> Any:
+    @property
+    def has_head(self) -> bool:
+        """Whether a head lies beside the adapter."""
+        return (self.folder / HEAD).is_file()
+
+    def model(self, base: Base, *, head: bool = True) -> Any:
         """The base with this adapter and its head active, everything frozen, in eval mode.
 
+        Args:
+            head: whether the head is loaded too; without it no head is active.
+
         Raises:
-            UserError: no head beside the adapter, or files that do not fit the base.
+            UserError: no head beside the adapter where one is asked for, or files that do not fit the base.
         """
-        if not (self.folder / HEAD).is_file():
+        if head and not self.has_head:
             raise UserError(
                 f"{self.folder} has no head ({HEAD}): this selector needs one; train the adapter with its task"
             )
@@ -119,13 +127,13 @@ class AdapterCheckpoint:
                 name = model.load_adapter(
                     str(self.folder),
                     load_as=module_name(self.adapter),
-                    with_head=True,
+                    with_head=head,
                     use_safetensors=True,
                     set_active=True,
                 )
         except (OSError, SafetensorError, ValueError, RuntimeError, KeyError) as error:
             raise UserError(f"{self.folder}: the adapter cannot be loaded ({one_line(error)})") from error
-        model.active_head = name
+        model.active_head = name if head else None
         return model.requires_grad_(False).eval()
 
 

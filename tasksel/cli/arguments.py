@@ -26,6 +26,12 @@ PoolFolder = Annotated[Path | None, tyro.conf.arg(name="pool", help="a pool of t
 BaseName = Annotated[
     str | None, tyro.conf.arg(name="base", help="alias, hub id or folder; by default that of the pool, or minilm")
 ]
+StoredBase = Annotated[
+    str | None,
+    tyro.conf.arg(
+        name="base", help="where the base lies now, if it was moved: alias, hub id or folder of the same weights"
+    ),
+]
 CacheDir = Annotated[Path, tyro.conf.arg(help="the folder that keeps a target's embeddings and adapter")]
 Data = Annotated[str | None, tyro.conf.arg(help="a folder of task folders, 'hub', or nothing for the built-in suite")]
 Rows = Annotated[int | None, tyro.conf.arg(help="at most so many training rows (a seeded, stratified draw)")]

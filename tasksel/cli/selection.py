@@ -83,10 +83,12 @@ def _candidates(sources: Sequence[str], data: str | None, pool: Path | None, mod
 
 def pool_base_or_default(name: str | None, pool: Path | None) -> Base:
     """The base of that name; else the one that a pool's sources were trained on; else MiniLM."""
-    from tasksel.adapters.pool import pool_base
+    from tasksel.adapters.pool import AdapterPool, cards_in
     from tasksel.model.base import load_base
 
-    return load_base(name or (pool and pool_base(pool)) or "minilm")
+    if name is None and pool and cards_in(pool):
+        return AdapterPool(pool).base
+    return load_base(name or "minilm")
 
 
 def tasks_of_pool(data: str | None, pool: Path, targets: Sequence[str] = ()) -> dict[str, Task]:

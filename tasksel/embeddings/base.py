@@ -147,6 +147,7 @@ class Embedder(ABC):
         name: of the method.
         version: of its behaviour; who changes the numbers that `arrays` or the similarity gives raises it, and stored ones count no more.
         needs: "data" for a method that reads rows alone; "adapter" for one that reads each task's trained adapter as well.
+        needs_head: whether it runs the adapter's head too; a source without one is left out of a ranking.
         similarity_settings: settings that change `similarity` alone: embeddings that differ in nothing else are the same, and stored once.
 
     >>> @dataclass(frozen=True)
@@ -166,6 +167,7 @@ class Embedder(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = "data"
+    needs_head: ClassVar[bool] = False
     similarity_settings: ClassVar[tuple[str, ...]] = ()
 
     @property

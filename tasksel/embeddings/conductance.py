@@ -58,6 +58,7 @@ class Conductance(Embedder):
 
     name: ClassVar[str] = "conductance"
     needs: ClassVar[Needs] = "adapter"
+    needs_head: ClassVar[bool] = True
     similarity_settings: ClassVar[tuple[str, ...]] = ("signed",)
     signed: bool = True
     rows: int = 64

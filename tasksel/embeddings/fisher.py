@@ -55,6 +55,7 @@ class Fisher(Embedder):
 
     name: ClassVar[str] = "fisher"
     needs: ClassVar[Needs] = "adapter"
+    needs_head: ClassVar[bool] = True
     per: Per = "example"
     rows: int | None = 128
     batch: int = 32  # the authors' code

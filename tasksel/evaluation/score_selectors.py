@@ -63,7 +63,7 @@ class ScoringSetup:
 
     def sources_for(self, target: str) -> list[TaskOnBase]:
         """Every source but the one of the target's own name."""
-        return [TaskOnBase(source, self.base) for source in self.sources if source.name != target]
+        return [TaskOnBase(source, self.base, cache_dir=self.store) for source in self.sources if source.name != target]
 
     def score(self, by: str, target: str, seed: int) -> SelectorScores:
         """One selector's scores of every source but the target's own, with what they cost.

@@ -18,6 +18,8 @@ from tasksel.model.base import Base
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.tasks.task import Task
 
+NO_TASK = "no task data (add it again with its task: scalearn pool add … --task)"  # what a source lacks
+NO_HEAD = "no head"
 GroundTruth = Mapping[
     str, Mapping[str, float]
 ]  # target -> source -> the score that the target reached from that source
@@ -94,6 +96,10 @@ class Selector(ABC):
         """
         if self.embedder is not None:
             self.embedder.check_base(base, tasks)
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """What a source would need to be scored and does not have ("no head"); None, the default, if nothing. A ranking leaves it out, and says so."""
+        return None
 
     @abstractmethod
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:

@@ -28,7 +28,7 @@ from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, m
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import quiet
 from tasksel.model.encoding import Encoded, encode_split, say_cut
-from tasksel.selection.base import SelectionCost, Selector
+from tasksel.selection.base import NO_TASK, SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.source_features import Pooling, all_finite, labels_of, one_text, pooled, training_rows
 from tasksel.selection.transferability import logme
@@ -65,14 +65,13 @@ class Esm(Embedder, Selector):
         """A source's map, from its training rows; each choice of a multiple choice row is a row.
 
         Raises:
-            UserError: an adapter without a head or with NaN.
+            UserError: an adapter with NaN.
         """
         split = training_rows(task_input.data, rows=self.rows, seed=task_input.seed)
         rows = encode_split(split, task_input.task, task_input.base.tokenizer, max_length=self.max_length)
         say_cut(rows, task_input.task.name, self.max_length)
         encoded = _sequences(rows)
-        model = task_input.trained.model(task_input.base)
-        model.active_head = None
+        model = task_input.trained.model(task_input.base, head=False)
         tuned, _ = pooled(model, encoded, pool=self.pool)
         model.set_active_adapters(None)  # the base again, without loading it twice
         with quiet():  # the library warns in every batch that no adapter is active, which is intended
@@ -117,6 +116,10 @@ class Esm(Embedder, Selector):
             return logme(mapped, labels, regression=labels.dtype.kind == "f")
         except UserError as error:
             raise UserError(f"esm of source '{a.provenance['task']}' for '{b.provenance['task']}': {error}") from error
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """The rows that its map is computed from."""
+        return NO_TASK if source.candidate.task is None else None
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The score of each source; its map is read where it is stored, and computed (and stored) otherwise.

@@ -20,7 +20,7 @@ from tasksel.embeddings.embedders import EMBEDDERS, check_settings
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
-from tasksel.selection.base import GroundTruth, ScoreName, SelectionCost, Selector
+from tasksel.selection.base import NO_HEAD, NO_TASK, GroundTruth, ScoreName, SelectionCost, Selector
 from tasksel.selection.baselines import Oracle, Random, TaskBaseline, same_kind, source_size
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm
@@ -61,6 +61,12 @@ class EmbeddingSelector(Selector):
     def target_needs(self) -> Needs:
         """The embedder's: the target is embedded as the sources are."""
         return self.embedder.needs
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """Rows of its own, or a head, where the embedder needs them."""
+        if self.embedder.inputs == "own" and source.candidate.task is None:
+            return NO_TASK
+        return NO_HEAD if self.embedder.needs_head and not source.has_head else None
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The similarity of each source's embedding to the target's."""
@@ -116,6 +122,10 @@ class Fused(Selector):
     def target_needs(self) -> Needs:
         """An adapter, if one of the parts does."""
         return "adapter" if any(part.target_needs == "adapter" for part in self.parts) else "data"
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """What one of the parts needs."""
+        return next(filter(None, (part.lacks(source) for part in self.parts)), None)
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The fused scores."""

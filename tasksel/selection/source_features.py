@@ -83,8 +83,8 @@ class FeatureSelector(Selector):
         """The measure of each source, from one run of its model over the target's rows.
 
         Raises:
-            UserError: a multiple choice target, a regression target for "leep" and "nce", a source without a head or with NaN in its adapter, labels
-                that the measure cannot use (named).
+            UserError: a multiple choice target, a regression target for "leep" and "nce", a source with NaN in its adapter, labels that the
+                measure cannot use (named).
         """
         self._check(target)
         split, encoded = self._training_rows(target)
@@ -196,8 +196,10 @@ class SourceOutput:
 def run_source(trained: AdapterCheckpoint, base: Base, encoded: Encoded) -> SourceOutput:
     """Features and class probabilities of encoded rows by a trained adapter and its head; the last ones are cached in the process.
 
+    An adapter without a head has no classes of its own (`source_classes`).
+
     Raises:
-        UserError: no head beside the adapter, or files that do not fit the base.
+        UserError: files that do not fit the base.
     """
     key = value_hash([str(trained.folder), trained.fingerprint, base.fingerprint, encoded.ids, encoded.types])
     request = _ForwardPass(key, trained, base, encoded)
@@ -217,8 +219,8 @@ class _ForwardPass:
 @lru_cache(maxsize=CACHED_PASSES)
 def _forward(request: _ForwardPass) -> SourceOutput:
     start = time.perf_counter()
-    model = request.trained.model(request.base)
-    head = model.heads[model.active_head].config
+    model = request.trained.model(request.base, head=request.trained.has_head)
+    head = model.heads[model.active_head].config if request.trained.has_head else {"head_type": None}
     if head["head_type"] not in HEADS:  # one that needs several texts per row, or answers token by token
         model.active_head = None
     features, logits = first_token(model, request.encoded)
@@ -232,8 +234,8 @@ def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray
         several labels  theta = [sigmoid(logits), 1 - sigmoid(logits)] / c    z = the likeliest label                  [ours]
         none            theta = 1                                         z = 0                                    [ours]
 
-    Several labels: a label is drawn at random, and is on or off; Z = 2c. None (a regression, multiple choice, a head of another kind): one class,
-    so that LEEP and NCE are -H(Y), their least value, that of a source which says nothing.
+    Several labels: a label is drawn at random, and is on or off; Z = 2c. None (no head, a regression, multiple choice, a head of another kind): one
+    class, so that LEEP and NCE are -H(Y), their least value, that of a source which says nothing.
 
     Args:
         head: the head's configuration in the `adapters` library. logits: [n, outputs], of heads that have classes.

@@ -328,6 +328,15 @@ def test_another_configuration_in_the_folder_is_refused_and_what_differs_is_name
         plan(config, own_run)
 
 
+def test_a_base_that_was_moved_and_renamed_goes_on_with_what_is_done(own_run, config, tiny, make_base, tmp_path):
+    moved = shutil.copytree(tiny, tmp_path / "renamed")
+    assert to_do(plan({**config, "base": str(moved)}, own_run)) == []
+    with pytest.raises(UserError, match=r"holds a different run \(it differs in base\)"):
+        plan({**config, "base": make_base(seed=1)}, own_run)
+    shutil.copytree(own_run / "store", tmp_path / "store")
+    assert to_do(plan({**config, "base": str(moved)}, tmp_path / "other", store=tmp_path / "store")) == []
+
+
 def test_a_folder_that_holds_something_else_is_refused(config, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="is not empty and holds no run"):

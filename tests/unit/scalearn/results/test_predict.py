@@ -172,7 +172,7 @@ def test_an_export_for_another_base_is_refused(exported, kinds, make_base, tmp_p
     shutil.copytree(exported["pair"], tmp_path / "export")
     path = tmp_path / "export" / "scalearn.json"
     edit(path, base=read_hashed(path)["base"] | {"name": make_base(seed=1)})
-    with pytest.raises(UserError, match=r"exported for base .* with weights"):
+    with pytest.raises(UserError, match=r"trained on base .* with weights"):
         predict_file(tmp_path / "export", write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])))
 
 
