@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import tyro
 from scalearn.cli.pool import DEFAULT_POOL, PoolFolder
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show
-from tasksel.cli.arguments import By, Data, Folder, Label, Name, Rows, Text
+from tasksel.cli.arguments import CACHE_DIR, By, Data, Folder, Label, Name, Rows, Text
 from tasksel.errors import UserError
 from tasksel.processes import is_main
 
@@ -77,9 +78,9 @@ def _sources(
         raise UserError(
             f"--top {top}, but the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
         )
-    ranking = rank(
-        task, pool, by=by, rows=rows, seed=seed, include_target=include_target, cache_dir=pool.folder / ".targets"
-    )
+    shared = not os.access(pool.folder, os.W_OK)  # others', which this user only reads
+    kept = CACHE_DIR if shared else pool.folder / ".targets"
+    ranking = rank(task, pool, by=by, rows=rows, seed=seed, include_target=include_target, cache_dir=kept)
     show(str(ranking))
     return pool.select(ranking.top(top)), ranking.scores[:top]
 

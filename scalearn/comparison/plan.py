@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,13 +25,15 @@ from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, 
 from scalearn.comparison.records import EXPERIMENT_FILE, RANKINGS_FILE, ROWS_FILE, RankingRecord, RunFolder, UnitRecord
 from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
+from tasksel.bounds import check_jobs
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.processes import accelerator, is_main, main_writes
-from tasksel.storage.atomic import read_json, value_hash, write_json
+from tasksel.storage.atomic import is_unused, read_json, value_hash, write_json
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
 from tasksel.tasks.registry import find_tasks
+from tasksel.training.exclusive import exclusive
 
 Wave = Literal["source", "target-adapter", "rank", "unit"]
 WAVES: tuple[Wave, ...] = get_args(Wave)
@@ -113,12 +115,8 @@ class Plan:
                 raise UserError(
                     f"{self.out} holds a different run (it differs in {', '.join(differing)}): choose another --out, or delete it"
                 )
-        elif self.out.is_file() or (self.out.is_dir() and any(self._other_contents())):
+        elif not is_unused(self.out, but=self.store):
             raise UserError(f"{self.out} is not empty and holds no run: choose another --out")
-
-    def _other_contents(self) -> Iterator[Path]:
-        """What the run folder holds beside the store."""
-        return (path for path in self.out.iterdir() if path.resolve() != self.store.resolve())
 
     @cached_property
     def units(self) -> list[Unit]:
@@ -188,14 +186,19 @@ class Plan:
         Raises:
             UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
         """
-        if jobs < 1:
-            raise UserError(f"--jobs {jobs}: give 1 or more")
+        check_jobs(jobs)
         if jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError(
                 "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
             )
         # a base that cannot be loaded is refused here, before anything is written
         say(f"{self.experiment.name} on {self.work_store.base}")
+        with exclusive(self.out / EXPERIMENT_FILE):
+            self._claim()  # another run may have been here before this one
+            self._run(jobs)
+        return RunFolder(self.out)
+
+    def _run(self, jobs: int) -> None:
         todo = [step for step in self.steps() if not self.done(step)]
         total = len(self.steps())
         if len(todo) < total:
@@ -213,7 +216,6 @@ class Plan:
             task_map = self.work_store.task_map()
             main_writes(write_json, self.out / "map.json", task_map)
         main_writes(self._record)
-        return RunFolder(self.out)
 
     def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
         """Returns the function that does a step: by this plan, or, in another process, by an equal one."""

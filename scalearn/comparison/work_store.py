@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -37,11 +36,13 @@ from tasksel.model.base import Base, describe, load_base
 from tasksel.processes import is_main, main_writes
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.ranking import rank
-from tasksel.storage.atomic import read_json, value_hash, write_json
+from tasksel.storage.atomic import read_json, temporary_folder, value_hash, write_json
+from tasksel.storage.locks import short_name
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.registry import find_tasks
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import Diverged
 
 SINGLE_ADAPTER = "single-adapter"  # the method that trains the target adapter
@@ -89,7 +90,8 @@ class WorkStore:
         drawn = self.experiment.drawn(self.tasks[part.tasks[0]], FULL).draw.model_dump()
         settings = value_hash([self.base.fingerprint, part.rows, recipe, drawn])[:8]
         return AdapterPool(
-            self.store / "sources" / f"{self._base_name}-{settings}" / f"seed-{seed}", base=self.experiment.base
+            self.store / "sources" / short_name("", self._base_name, f"-{settings}") / f"seed-{seed}",
+            base=self.experiment.base,
         )
 
     @property
@@ -181,7 +183,7 @@ class WorkStore:
         key, base = self.target_adapter_key(name, size, seed), self.experiment.base
         if name in self.experiment.sources.tasks and self.experiment.source_seed(seed) == seed:
             yield self.pool(seed), key
-        yield AdapterPool(self.store / "own" / f"{self._base_name}-{name}-{size}" / key, base=base), key
+        yield AdapterPool(self.store / "own" / short_name("", f"{self._base_name}-{name}-{size}") / key, base=base), key
 
     def try_target_adapter(self, name: str, size: Size, seed: int) -> None:
         """Trains the target adapter if it is not there; if that diverges, the unit that needs it has no score."""
@@ -210,7 +212,9 @@ class WorkStore:
         """The ranking of the sources for a target, computed if it is not there."""
         path = self.ranking_path(target, size, by, seed)
         if not path.is_file():
-            self._rank(path, target, size, by, seed)
+            with exclusive(path):
+                if not path.is_file():
+                    self._rank(path, target, size, by, seed)
         record: RankingRecord = parse_record(read_json(path), RankingRecord, str(path))
         return record
 
@@ -224,7 +228,7 @@ class WorkStore:
             base=self.base,
             rows=self.rows(size),
             seed=seed,
-            cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
+            cache_dir=self.store / "targets" / short_name("", self._base_name, f"-{size}"),
         )
         record = RankingRecord(
             key=path.stem, target=target, size=size, seed=seed, by=by,
@@ -255,8 +259,12 @@ class WorkStore:
         return ranking.names[: condition.others], tuple(max(0.0, score) for score in ranking.scores[: condition.others])
 
     def compute(self, unit: Unit) -> UnitRecord:
-        """Computes a unit and stores its record; a training that diverges has no score."""
+        """A unit's record, computed and stored unless another run has done so meanwhile; a training that diverges has no score."""
         path = self.unit_path(unit)
+        with exclusive(path):
+            return self.stored(unit) or self._compute(unit, path)
+
+    def _compute(self, unit: Unit, path: Path) -> UnitRecord:
         single = unit.condition.method == SINGLE_ADAPTER
         outcome = self._target_adapter_outcome(unit) if single else self._transfer_outcome(unit, path.stem)
         record = UnitRecord(key=path.stem, **self._known_fields(unit), **outcome)
@@ -360,8 +368,8 @@ def _result_folder(kept: Path | None) -> Iterator[Path]:
     if kept is not None:
         yield kept
         return
-    temporary = Path(broadcast_object_list([tempfile.mkdtemp(prefix="scalearn-") if is_main() else ""])[0])
+    temporary = Path(broadcast_object_list([str(temporary_folder()) if is_main() else ""])[0])
     try:
         yield temporary
     finally:
-        main_writes(shutil.rmtree, temporary, ignore_errors=True)
+        main_writes(shutil.rmtree, temporary.parent, ignore_errors=True)

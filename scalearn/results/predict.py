@@ -20,6 +20,7 @@ from tasksel.model.base import load_base, quiet
 from tasksel.model.encoding import encode_split
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, read_json, write_text
+from tasksel.storage.locks import shared
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import read_rows
 from tasksel.tasks.metrics import score
@@ -47,6 +48,11 @@ class Export:
         Raises:
             UserError: another version's export; weights that are missing (the library would look for a pickle) or altered.
         """
+        with shared(folder.parent):  # nobody replaces it meanwhile
+            return cls._load(folder)
+
+    @classmethod
+    def _load(cls, folder: Path) -> Export:
         description = read_json(folder / EXPORT_FILE)
         try:
             task, files = Task.model_validate(description["task"]), dict(description["files"])

@@ -21,9 +21,11 @@ from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
 from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
 from tasksel.adapters.importing import load_outside_adapter
+from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
+from tasksel.storage.locks import shared
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
@@ -37,7 +39,7 @@ def entry_name(name: str) -> str:
     """
     if not re.fullmatch(r"[\w+-][\w.+-]*", name):
         raise UserError(f"'{name}' cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
-    return name
+    return check_name(name, "source")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class Source:
     @cached_property
     def trained(self) -> AdapterCheckpoint:
         """Its adapter and head, as `tasksel` runs and compares them."""
-        self.verify()
+        with shared(self.folder.parent):
+            self.verify()
         return AdapterCheckpoint(self.folder, self.card.adapter)
 
     @cached_property
@@ -103,8 +106,11 @@ class Source:
         Raises:
             UserError: a file that was altered, cut short or lost; an adapter of a form that cannot be folded (named).
         """
-        self.verify()
-        return read_bottlenecks(self.folder / WEIGHTS, self.card.adapter, self.config, owner=f"source '{self.name}'")
+        with shared(self.folder.parent):  # no other process replaces it between the check and the reading
+            self.verify()
+            return read_bottlenecks(
+                self.folder / WEIGHTS, self.card.adapter, self.config, owner=f"source '{self.name}'"
+            )
 
     def check_base(self, base: Base) -> None:
         """Refuses a source of another base.
@@ -130,6 +136,8 @@ class Source:
             if not path.is_file():
                 raise UserError(f"source '{self.name}': {path} is missing; train or add it again")
             if file_hash(path) != expected:
+                if read_card(self.folder / FILE) != self.card:
+                    raise UserError(f"source '{self.name}' in {self.folder.parent} was replaced meanwhile; run again")
                 raise UserError(
                     f"source '{self.name}': {path} is not the file that was stored (cut short or altered); train or add it again"
                 )
@@ -182,10 +190,11 @@ class AdapterPool:
             source.check_base(self.base)
 
     def _read(self) -> None:
-        cards = {path.parent.name: path for path in cards_in(self.folder)}
-        self._sources = {
-            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
-        }
+        with shared(self.folder):
+            cards = {path.parent.name: path for path in cards_in(self.folder)}
+            self._sources = {
+                name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
+            }
 
     def __getitem__(self, name: str) -> Source:
         if name not in self._sources:

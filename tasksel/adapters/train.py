@@ -26,6 +26,7 @@ from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import value_hash, whole_folder, write_json
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
 from tasksel.training.predict import evaluate_all
@@ -118,9 +119,11 @@ def train_adapter(
     stored = AdapterCheckpoint(folder / f"adapter-{key}", task.name)
     if (stored.folder / RECORD).is_file():
         return stored
-    say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
-    model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
-    main_writes(_store, stored, model, fitted)
+    with exclusive(stored.folder):
+        if not (stored.folder / RECORD).is_file():
+            say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
+            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
+            main_writes(_store, stored, model, fitted)
     return stored
 
 
@@ -177,7 +180,11 @@ def train_source(
     key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
         return _stored_entry(pool, name, key)
-    return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
+    with exclusive(pool.folder / name):
+        pool.reread()  # another run may have trained it meanwhile
+        if name in pool and overwrite != "always":
+            return pool[name] if overwrite == "never" else _stored_entry(pool, name, key)
+        return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
 
 
 def _train(

@@ -15,6 +15,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from tasksel.cli.failures import failure_line, plain_usage
 from tasksel.display.progress import say
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.processes import is_main
@@ -196,14 +197,20 @@ def run_command(
     try:
         call = _parse(parse or app.parse, app.today(arguments))
         call()
+        sys.stdout.flush()  # a full disk is said here, not when Python ends
         _leave_launch()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:  # not about a user's file: a fault of this package
+        _drop_output()
+    except Exception as error:
+        line = failure_line(error)
+        if line is None:
             raise
         if is_main():
-            sys.stderr.write(f"error: {_one_line(error)}\n")
+            sys.stderr.write(f"error: {line}\n")
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            return USAGE
+        _drop_output()
         return USAGE
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: finished work is stored; the same command goes on from there\n")
@@ -211,11 +218,10 @@ def run_command(
     return 0
 
 
-def _one_line(error: UserError | OSError) -> str:
-    """The error as one line."""
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}; give another path, or make room there"
-    return one_line(error)
+def _drop_output() -> None:
+    """Leads what is still to be written to standard output nowhere: Python would complain of it when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # a test's stand-in has no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[str]) -> Callable[[], Any]:
@@ -227,7 +233,7 @@ def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise UserError(_flat(message.getvalue())) from error
+        raise UserError(plain_usage(_flat(message.getvalue()))) from error
 
 
 def _flat(box: str) -> str:

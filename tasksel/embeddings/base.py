@@ -9,7 +9,6 @@ One method is one file in `tasksel/embeddings`: a frozen dataclass of settings w
 from __future__ import annotations
 
 import json
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,9 +22,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.bounds import check_fields
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.storage.atomic import PARTIAL, value_hash
+from tasksel.storage.atomic import value_hash, write_bytes
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
 
@@ -57,10 +57,7 @@ class TaskEmbedding:
 
     def save(self, path: Path) -> None:
         """Writes the embedding as one safetensors file, atomically; its provenance is JSON in the metadata field "made"."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
-        partial.write_bytes(save(self.arrays, metadata={"made": json.dumps(self.provenance)}))
-        partial.replace(path)
+        write_bytes(path, save(self.arrays, metadata={"made": json.dumps(self.provenance)}))
 
     @classmethod
     def load(cls, path: Path) -> TaskEmbedding:
@@ -150,6 +147,10 @@ class Embedder(ABC):
     name: ClassVar[str]
     needs: ClassVar[Needs] = "data"
     similarity_settings: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses a setting outside the range of its type (`tasksel.bounds`); one of your own begins with `super().__post_init__()`."""
+        check_fields(self.name, self)
 
     @property
     def inputs(self) -> Inputs:

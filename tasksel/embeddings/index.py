@@ -22,7 +22,8 @@ import numpy as np
 
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.errors import UserError, one_line, unknown
-from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
+from tasksel.storage.atomic import file_hash, is_unused, read_json, value_hash, whole_folder, write_json
+from tasksel.storage.locks import shared
 
 Kind = Literal["binary", "dense"]
 GROUPS = ("heads", "neurons")  # a pattern's arrays, in the order in which their bits are joined
@@ -157,7 +158,7 @@ class EmbeddingIndex:
         Raises:
             UserError: the folder holds something else than an index.
         """
-        if folder.exists() and not (folder / CARD).is_file() and (folder.is_file() or any(folder.iterdir())):
+        if not is_unused(folder) and not (folder / CARD).is_file():
             raise UserError(f"{folder} exists and is no index: choose a new folder")
         faiss = _faiss()
         with whole_folder(folder) as new:
@@ -174,6 +175,11 @@ class EmbeddingIndex:
         Raises:
             UserError: no index there, or a file of it that is missing, cut short or altered (named).
         """
+        with shared(folder.parent):  # nobody replaces it meanwhile
+            return cls._load(folder)
+
+    @classmethod
+    def _load(cls, folder: Path) -> EmbeddingIndex:
         if not folder.is_dir():
             raise UserError(f"no index at {folder}")
         card = _card(folder)

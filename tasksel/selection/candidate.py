@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
+from tasksel.display.progress import say
 from tasksel.embeddings.base import Embedder, TaskEmbedding
 from tasksel.errors import UserError
 from tasksel.model.base import Base
@@ -52,6 +55,7 @@ class TaskOnBase:
 
     def __init__(self, candidate: Candidate, base: Base) -> None:
         self.candidate, self.base = candidate, base
+        self._unkept: dict[Path | None, TaskEmbedding] = {}
 
     @property
     def name(self) -> str:
@@ -121,10 +125,29 @@ class TaskOnBase:
             computed_from = [stored.provenance.get(what) for what in ("base_fingerprint", "adapter", "version")]
             if computed_from == [self.base.fingerprint, trained and trained.fingerprint, version("scalearn")]:
                 return stored
+        if path in self._unkept:
+            return self._unkept[path]
         embedding = embedder.embed(rows_of.task, rows_of.data, self.base, seed=self.seed, trained=trained)
         if path:
-            main_writes(embedding.save, path)
+            main_writes(_keep, embedding, path)
+            if not os.access(path.parent, os.W_OK):
+                self._unkept[path] = embedding
         return embedding
+
+
+def _keep(embedding: TaskEmbedding, path: Path) -> None:
+    """Stores an embedding, unless its place cannot be written (a pool that others share)."""
+    try:
+        embedding.save(path)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        _say_once(f"{path.parent.parent.parent} cannot be written: what is computed of its sources is not kept")
+
+
+@lru_cache
+def _say_once(message: str) -> None:
+    say(message)
 
 
 @dataclass(frozen=True)

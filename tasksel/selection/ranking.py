@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tasksel.bounds import check_count, check_seed
 from tasksel.embeddings.base import Embedder
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
@@ -100,6 +101,7 @@ def rank(
 
     >>> ts.rank(ts.get_task("entail_travel"), ts.find_tasks(), by="vocabulary", rows=100).top(3)  # doctest: +SKIP
     """
+    check_seed(seed), check_count(rows, "rows", least=2)
     selector, model = as_selector(by), _base_of(sources, base)
 
     def candidate(task: Task) -> TaskCandidate:
@@ -110,7 +112,6 @@ def rank(
     if not candidates:
         hint = "" if include_target else " (a source of its own name does not count)"
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
-    names = [source.name for source in candidates]
     start = time.perf_counter()
     scores = selector.scores(TaskOnBase(candidate(target), model), [TaskOnBase(source, model) for source in candidates])
     provenance = {
@@ -122,7 +123,9 @@ def rank(
         "seed": seed,
         "seconds": time.perf_counter() - start,
     }
-    return ranking_from_scores(target.name, names, scores, provenance, selector.score_name)
+    return ranking_from_scores(
+        target.name, [source.name for source in candidates], scores, provenance, selector.score_name
+    )
 
 
 def _base_of(sources: object, base: str | Base | None) -> Base:
