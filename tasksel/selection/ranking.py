@@ -91,8 +91,7 @@ def rank(
         sources: a pool, or any tasks; only selectors that read the sources' adapters need trained ones.
         by: a selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
         base: the base model; by default the pool's own.
-        rows: at most so many training rows of the target and of bare tasks.
-        seed: of their draw, and of their embeddings.
+        rows: at most so many training rows of the target and of bare tasks. seed: of their draw, and of their embeddings.
         include_target: keep a source of the target's own name.
         cache_dir: keeps what is computed of the target and of bare tasks, so that it is computed once.
 
@@ -123,9 +122,8 @@ def rank(
         "seed": seed,
         "seconds": time.perf_counter() - start,
     }
-    return ranking_from_scores(
-        target.name, [source.name for source in candidates], scores, provenance, selector.score_name
-    )
+    names = [source.name for source in candidates]
+    return ranking_from_scores(target.name, names, scores, provenance, selector.score_name)
 
 
 def _base_of(sources: object, base: str | Base | None) -> Base:
