@@ -91,7 +91,7 @@ def check_count(value: int | None, what: str, *, least: int = 1) -> int | None:
     return value
 
 
-def check_fields(owner: str, value: Any) -> None:
+def check_fields(owner: str, value: object) -> None:
     """Refuses a field of a dataclass that is not of its type, where that is one of these types.
 
     Args:

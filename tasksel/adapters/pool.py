@@ -29,6 +29,7 @@ from tasksel.storage.locks import shared
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 
 
 def entry_name(name: str) -> str:
@@ -254,10 +255,12 @@ class AdapterPool:
             self._need_new(entry_name(wanted))  # before anything is loaded
         outside = load_outside_adapter(origin, self.base, same_base=same_base)
         name = entry_name(wanted or outside.name)
-        self._need_new(name)
         card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
         card["data"] = load_data(task, rows=rows).fingerprint if task else None
-        return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}", **card)
+        with exclusive(self.folder / name):
+            self.reread()  # another process may have added one of that name meanwhile
+            self._need_new(name)
+            return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}", **card)
 
     def _need_new(self, name: str) -> None:
         if name in self:

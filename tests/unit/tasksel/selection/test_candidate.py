@@ -1,11 +1,13 @@
 """A task as selectors see it: its embedding is computed once, of just its rows, base, adapter and settings."""
 
 import dataclasses
+import errno
 from types import SimpleNamespace
 
 import pytest
 
 from tasksel import get_task, load_data
+from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.connectivity import Connectivity
 from tasksel.errors import UserError
 from tasksel.model.base import load_base
@@ -88,6 +90,29 @@ def test_an_embedder_that_declares_it_is_shown_the_targets_rows_and_no_other(tin
         assert (counted.pop(), provenance["task"]) == (name, name)
         assert (provenance["data"] == target.fingerprint) == (embedder is of_target)
     assert on_base(tmp_path / "alone", tiny).embedding(of_target).provenance["task"] == "grammar_garden"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_in_a_folder_that_cannot_be_written_it_is_kept_in_memory(tiny, tmp_path, counted, monkeypatch, capsys, number):
+    """A shared pool: each selector asks for an embedding twice, for its similarity and for its cost."""
+
+    def refuse(embedding, path):
+        raise OSError(number, "cannot be written", str(path))
+
+    monkeypatch.setattr(TaskEmbedding, "save", refuse)
+    source = on_base(tmp_path / str(number) / "rte", tiny)
+    assert source.embedding(QUICK) is source.embedding(QUICK)
+    assert counted == ["grammar_garden"]
+    assert "cannot be written: what is computed of its sources is not kept" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_not_passed_over(tiny, tmp_path, counted, monkeypatch):
+    def refuse(embedding, path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(TaskEmbedding, "save", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        on_base(tmp_path, tiny).embedding(QUICK)
 
 
 def test_an_adapter_is_trained_once_where_there_is_none(tiny, tmp_path, capsys):
