@@ -102,7 +102,7 @@ def check_fields(owner: str, value: object) -> None:
 
     >>> check_fields("text", object())  # no dataclass, no fields
     """
-    for name, type_of in _bounded(type(value)).items():
+    for name, type_of in _bounded(type(value)).items():  # type: ignore[arg-type]  # a class has a hash
         given = getattr(value, name)
         try:
             type_of.validate_python(given, strict=True)
