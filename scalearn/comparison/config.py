@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar, get_args
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from scalearn.comparison.own_file import files_beside
+from tasksel.bounds import Count, Positive, Rows, Seed, Tokens, Wait, requirement
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.user_files import read_fields
@@ -55,13 +56,13 @@ class RecipeChange(Frozen):
     3
     """
 
-    lr: float | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    max_length: int | None = None
-    patience: int | None = None
-    max_steps: int | None = None
-    micro_batch: int | None = None
+    lr: Positive | None = None
+    epochs: Count | None = None
+    batch: Count | None = None
+    max_length: Tokens | None = None
+    patience: Wait | None = None
+    max_steps: Count | None = None
+    micro_batch: Count | None = None
     log_with: str | None = None
 
     def of(self, recipe: Recipe) -> Recipe:
@@ -73,8 +74,8 @@ class Sources(Frozen):
     """The tasks that get a source adapter, the cap on their training rows, and what changes in their recipe."""
 
     tasks: tuple[str, ...]
-    rows: int | None = None
-    seed: int = 0
+    rows: Rows | None = None
+    seed: Seed = 0
     recipe: RecipeChange = RecipeChange()
 
 
@@ -82,8 +83,8 @@ class Targets(Frozen):
     """The target tasks, the cap on their training rows, and the seeds."""
 
     tasks: tuple[str, ...]
-    rows: int | None = None
-    seeds: tuple[int, ...] = (0,)
+    rows: Rows | None = None
+    seeds: tuple[Seed, ...] = (0,)
 
 
 def check_lists(config: Frozen, *paths: str, under: str = "") -> None:
@@ -133,7 +134,7 @@ def _complaint(item: Any, kind: type[Frozen]) -> str:
     """One of pydantic's complaints as a clause: the path, what is wrong, what was given or the nearest key."""
     path = ".".join(map(str, item["loc"]))
     if item["type"] != "extra_forbidden":
-        return f"{path}: {item['msg']} (given {item['input']!r})"
+        return f"{path}: {requirement(item)} (given {item['input']!r})"
     model: Any = kind
     for part in item["loc"][:-1]:
         model = model.model_fields[part].annotation if hasattr(model, "model_fields") else get_args(model)[-1]

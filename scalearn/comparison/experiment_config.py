@@ -14,6 +14,7 @@ from scalearn.comparison.own_file import Files
 from scalearn.comparison.own_tasks import check_own_rows
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, as_tuple, conditions
+from tasksel.bounds import Count, Positive, Seed, Title
 from tasksel.errors import UserError
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
@@ -33,7 +34,7 @@ class SizedTargets(Targets):
     """
 
     sizes: Annotated[tuple[Size, ...], BeforeValidator(as_tuple)] = (FULL,)
-    seeds_of: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    seeds_of: dict[str, tuple[Seed, ...]] = Field(default_factory=dict)
 
 
 class ExperimentConfig(Configuration):
@@ -51,19 +52,19 @@ class ExperimentConfig(Configuration):
         UserError: every wrong field at once, each with its path and the nearest key.
     """
 
-    name: str
+    name: Title
     base: str = "minilm"
     data: str | None = None
     files: Files = Field(default_factory=dict)
     protocol: str = "sound"
-    test_rows: int | None = None
+    test_rows: Count | None = None
     sources: Sources
     targets: SizedTargets
     rank: Choice = Choice()
     methods: tuple[str, ...] = ("scalearn", "head-only", "single-adapter")
     recipe: RecipeChange = RecipeChange()
     few_shot: RecipeChange = RecipeChange()
-    lr: dict[str, float] = Field(default_factory=dict)
+    lr: dict[str, Positive] = Field(default_factory=dict)
     keep: bool = True
     map: str = ""
 
@@ -163,10 +164,14 @@ def check_experiment(experiment: ExperimentConfig, tasks: TaskSet | Mapping[str,
         get_method(name).check_installed()
     get_protocol(experiment.protocol)
     experiment.rank.check()
-    for name in experiment.targets.seeds_of:
+    for name, seeds in experiment.targets.seeds_of.items():
         if name not in experiment.targets.tasks:
             raise UserError(
                 f"targets.seeds_of: '{name}' is not one of the targets ({', '.join(experiment.targets.tasks)})"
+            )
+        if len(set(seeds)) != len(seeds) or not seeds:
+            raise UserError(
+                f"targets.seeds_of: {name}: must be a non-empty list without duplicates (given {list(seeds)})"
             )
     if experiment.map and experiment.rank.selector(experiment.map).embedder is None:
         raise UserError(

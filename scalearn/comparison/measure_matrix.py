@@ -28,6 +28,7 @@ from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
 from tasksel.adapters.train import SOURCE_RECIPE, VERSION, train_source
+from tasksel.bounds import check_jobs
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
@@ -43,6 +44,7 @@ from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import evaluate
 
@@ -195,10 +197,14 @@ class MatrixMeasurement:
         Raises:
             UserError: bad data or sources; jobs below 1; a launch of several processes (here processes share units, not batches).
         """
-        if jobs < 1:
-            raise UserError(f"--jobs {jobs}: give 1 or more")
+        check_jobs(jobs)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError("a matrix shares its runs among --jobs processes: start it with --num_processes 1")
+        with exclusive(self.rows_file):
+            self._claim()  # another run may have been here before this one
+            self._run(jobs)
+
+    def _run(self, jobs: int) -> None:
         self._record(self._train_sources())
         if cut := mend(self.rows_file):
             say(cut)

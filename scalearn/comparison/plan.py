@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -37,18 +37,20 @@ from scalearn.comparison.records import (
 from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
 from scalearn.methods.registry import get_method
+from tasksel.bounds import check_jobs
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.model.base import base_at_hand, load_base
 from tasksel.model.compatibility import check_length
 from tasksel.model.stored_base import is_gone
 from tasksel.processes import accelerator, is_main, main_writes
-from tasksel.storage.atomic import value_hash
+from tasksel.storage.atomic import is_unused, value_hash
 from tasksel.storage.hashed import write_hashed
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 
 Wave = Literal["source", "target-adapter", "rank", "unit"]
 WAVES: tuple[Wave, ...] = get_args(Wave)
@@ -146,7 +148,7 @@ class Plan:
                 raise UserError(
                     f"{self.out} holds a different run (it differs in {', '.join(differing)}): choose another --out, or delete it"
                 )
-        elif self.out.is_file() or (self.out.is_dir() and any(self._other_contents())):
+        elif not is_unused(self.out, but=self.store):
             raise UserError(f"{self.out} is not empty and holds no run: choose another --out")
 
     def _same_base(self, earlier: str) -> bool:
@@ -155,10 +157,6 @@ class Plan:
         if rows:
             return {row.base["fingerprint"] for row in rows} == {self.work_store.base.fingerprint}
         return not is_gone(earlier) and load_base(earlier).fingerprint == self.work_store.base.fingerprint
-
-    def _other_contents(self) -> Iterator[Path]:
-        """What the run folder holds beside the store."""
-        return (path for path in self.out.iterdir() if path.resolve() != self.store.resolve())
 
     @cached_property
     def units(self) -> list[Unit]:
@@ -228,14 +226,19 @@ class Plan:
         Raises:
             UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
         """
-        if jobs < 1:
-            raise UserError(f"--jobs {jobs}: give 1 or more")
+        check_jobs(jobs)
         if jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError(
                 "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
             )
         # a base that cannot be loaded is refused here, before anything is written
         say(f"{self.experiment.name} on {self.work_store.base}")
+        with exclusive(self.out / EXPERIMENT_FILE):
+            self._claim()  # another run may have been here before this one
+            self._run(jobs)
+        return RunFolder(self.out)
+
+    def _run(self, jobs: int) -> None:
         todo = [step for step in self.steps() if not self.done(step)]
         total = len(self.steps())
         if len(todo) < total:
@@ -253,7 +256,6 @@ class Plan:
             task_map = self.work_store.task_map()
             main_writes(write_hashed, self.out / "map.json", task_map)
         main_writes(self._record)
-        return RunFolder(self.out)
 
     def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
         """Returns the function that does a step: by this plan, or, in another process, by an equal one."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -40,11 +39,13 @@ from tasksel.processes import is_main, main_writes
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.identity import selector_identity
 from tasksel.selection.ranking import rank
-from tasksel.storage.atomic import value_hash
+from tasksel.storage.atomic import temporary_folder, value_hash
 from tasksel.storage.hashed import read_record, write_hashed
+from tasksel.storage.locks import short_name
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import Diverged
 
 SINGLE_ADAPTER = "single-adapter"  # the method that trains the target adapter
@@ -92,7 +93,7 @@ class WorkStore:
         drawn = self.experiment.drawn(self.tasks[part.tasks[0]], FULL).draw.model_dump()
         settings = value_hash([self.base.fingerprint, part.rows, recipe, drawn])[:8]
         kept = sorted((self.store / "sources").glob(f"*-{settings}"))  # the base may have been renamed
-        place = self.store / "sources" / f"{self._base_name}-{settings}"
+        place = self.store / "sources" / short_name("", self._base_name, f"-{settings}")
         return AdapterPool((kept[0] if kept else place) / f"seed-{seed}", base=self.experiment.base)
 
     @property
@@ -185,7 +186,7 @@ class WorkStore:
         if name in self.experiment.sources.tasks and self.experiment.source_seed(seed) == seed:
             yield self.pool(seed), key
         kept = sorted((self.store / "own").glob(f"*-{name}-{size}/{key}"))  # the base may have been renamed
-        place = self.store / "own" / f"{self._base_name}-{name}-{size}" / key
+        place = self.store / "own" / short_name("", f"{self._base_name}-{name}-{size}") / key
         yield AdapterPool(kept[0] if kept else place, base=base), key
 
     def try_target_adapter(self, name: str, size: Size, seed: int) -> None:
@@ -217,7 +218,9 @@ class WorkStore:
         """The ranking of the sources for a target, computed if it is not there."""
         path = self.ranking_path(target, size, by, seed)
         if not path.is_file():
-            self._rank(path, target, size, by, seed)
+            with exclusive(path):
+                if not path.is_file():
+                    self._rank(path, target, size, by, seed)
         return read_record(path, RankingRecord, NO_ROW)
 
     def _rank(self, path: Path, target: str, size: Size, by: str, seed: int) -> None:
@@ -231,7 +234,7 @@ class WorkStore:
             rows=self.rows(size),
             seed=seed,
             include_target=True,  # it is none of these candidates
-            cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
+            cache_dir=self.store / "targets" / short_name("", self._base_name, f"-{size}"),
         )
         record = RankingRecord(
             key=path.stem, target=target, size=size, seed=seed, by=by,
@@ -262,8 +265,12 @@ class WorkStore:
         return ranking.names[: condition.others], tuple(max(0.0, score) for score in ranking.scores[: condition.others])
 
     def compute(self, unit: Unit) -> UnitRecord:
-        """Computes a unit and stores its record; a training that diverges has no score."""
+        """A unit's record, computed and stored unless another run has done so meanwhile; a training that diverges has no score."""
         path = self.unit_path(unit)
+        with exclusive(path):
+            return self.stored(unit) or self._compute(unit, path)
+
+    def _compute(self, unit: Unit, path: Path) -> UnitRecord:
         single = unit.condition.method == SINGLE_ADAPTER
         outcome = self._target_adapter_outcome(unit) if single else self._transfer_outcome(unit, path.stem)
         record = UnitRecord(key=path.stem, **self._known_fields(unit), **outcome)
@@ -369,8 +376,8 @@ def _result_folder(kept: Path | None) -> Iterator[Path]:
     if kept is not None:
         yield kept
         return
-    temporary = Path(broadcast_object_list([tempfile.mkdtemp(prefix="scalearn-") if is_main() else ""])[0])
+    temporary = Path(broadcast_object_list([str(temporary_folder()) if is_main() else ""])[0])
     try:
         yield temporary
     finally:
-        main_writes(shutil.rmtree, temporary, ignore_errors=True)
+        main_writes(shutil.rmtree, temporary.parent, ignore_errors=True)

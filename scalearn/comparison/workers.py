@@ -8,11 +8,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection
 from typing import Any, TypeVar
 
 import torch
+
+from tasksel.errors import UserError
 
 Piece = TypeVar("Piece")
 Outcome = TypeVar("Outcome")
@@ -50,8 +53,14 @@ def workers(
 
 
 def _finished(executor: ProcessPoolExecutor, todo: Sequence[Any]) -> Iterator[Any]:
-    for future in as_completed([executor.submit(_do, piece) for piece in todo]):
-        yield future.result()
+    try:
+        for future in as_completed([executor.submit(_do, piece) for piece in todo]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process was killed, most likely for want of memory: use fewer --jobs or a smaller --recipe.micro-batch; "
+            "finished work is stored, the same command goes on from there"
+        ) from error
 
 
 _act: Callable[[Any], Any] | None = None

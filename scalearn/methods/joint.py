@@ -15,13 +15,11 @@ whole or not there, and whoever asks for one that is being trained waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -40,6 +38,7 @@ from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import TEMPERATURE, FitResult, Part, fit_parts
 from tasksel.training.memory import PeakMemory
 from tasksel.training.recipe import Recipe
@@ -224,7 +223,7 @@ def train_joint(
     if store is None:
         return _train(ordered, base, recipe, decisive, label, rescue)
     folder = store / value_hash(decisive)
-    with _exclusive(folder):
+    with exclusive(folder):
         if (folder / RECORD).is_file():
             return _read(folder)
         training = _train(ordered, base, recipe, decisive, label, rescue)
@@ -255,22 +254,6 @@ def _train(
         peak_memory=peak.bytes(),
     )
     return JointTraining(record, trained_state(model))
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of one folder of a store; the processes of a launch enter together, once its main process holds the lock."""
-    world = accelerator()
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))  # the kernel releases that of a killed run
-    if world.is_main_process:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        world.wait_for_everyone()
-        yield
-    finally:
-        if world.is_main_process:
-            lock.release()
 
 
 def _write(folder: Path, training: JointTraining) -> None:

@@ -19,7 +19,7 @@ from scalearn.results.model_card import ModelCard, snippet
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
 from tasksel.model.names import module_name
-from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json, write_text
+from tasksel.storage.atomic import file_hash, is_unused, read_json, whole_folder, write_json, write_text
 from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.storage.provenance import versions
@@ -80,7 +80,7 @@ def write_adapter(
     Raises:
         UserError: a method whose result is not an adapter, and why; a folder that holds something else.
     """
-    if folder.exists() and not (folder / EXPORT_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
+    if not is_unused(folder) and not (folder / EXPORT_FILE).is_file():
         raise UserError(f"{folder} exists and holds no export: choose another folder")
     if method.export_reason:
         able = ", ".join(other.name for other in METHODS.values() if not other.export_reason)

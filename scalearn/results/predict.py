@@ -19,6 +19,7 @@ from tasksel.model.encoding import encode_split
 from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash
+from tasksel.storage.locks import shared
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, need_columns, read_rows
 from tasksel.tasks.infer import Texts
@@ -52,6 +53,11 @@ class Export:
         Raises:
             UserError: another version's export; weights that are missing (the library would look for a pickle) or altered.
         """
+        with shared(folder.parent):  # nobody replaces it meanwhile
+            return cls._load(folder, base)
+
+    @classmethod
+    def _load(cls, folder: Path, base: str | Base | None) -> Export:
         record = read_export(folder)
         for name, digest in record.files.items():
             if not (folder / name).is_file() or file_hash(folder / name) != digest:

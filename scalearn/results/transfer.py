@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,18 +25,20 @@ from scalearn.results.result import (
 )
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
+from tasksel.bounds import check_seed
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base
 from tasksel.model.compatibility import check_length
 from tasksel.model.stored_base import stored_base
 from tasksel.processes import main_writes
-from tasksel.storage.atomic import file_hash, value_hash, whole_folder
+from tasksel.storage.atomic import file_hash, is_unused, temporary_folder, value_hash, whole_folder
 from tasksel.storage.hashed import write_hashed
 from tasksel.storage.provenance import versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
@@ -119,23 +120,24 @@ def transfer(
     used = chosen.choose(target, sources)
     trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
     check_length(model_base, trained_on, recipe.max_length)
-    folder = user_path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
+    folder = user_path(out) if out is not None else temporary_folder()
     shared = user_path(store) if store else None
     return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared), seeds)
 
 
 def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
     """Trains the seeds that the folder lacks, and writes the summary last."""
-    _begin(spec)
-    with bar(f"{spec.target.name} by {spec.method.name}", len(seeds)) as advance:
-        for seed in seeds:
-            if not (spec.folder / f"seed-{seed}" / "seed.json").is_file():
-                _train_seed(spec, seed)
-            advance("")
-    finished = {int(path.parent.name.removeprefix("seed-")) for path in spec.folder.glob("seed-*/seed.json")}
-    summary, path = ResultSummary(seeds=tuple(sorted(finished))), spec.folder / "result.json"
-    if not path.is_file() or read_record(path, ResultSummary) != summary:
-        main_writes(write_hashed, path, summary.model_dump(mode="json"))
+    with exclusive(spec.folder):
+        _begin(spec)
+        with bar(f"{spec.target.name} by {spec.method.name}", len(seeds)) as advance:
+            for seed in seeds:
+                if not (spec.folder / f"seed-{seed}" / "seed.json").is_file():
+                    _train_seed(spec, seed)
+                advance("")
+        finished = {int(path.parent.name.removeprefix("seed-")) for path in spec.folder.glob("seed-*/seed.json")}
+        summary, path = ResultSummary(seeds=tuple(sorted(finished))), spec.folder / "result.json"
+        if not path.is_file() or read_record(path, ResultSummary) != summary:
+            main_writes(write_hashed, path, summary.model_dump(mode="json"))
     return TransferResult.load(spec.folder)
 
 
@@ -162,6 +164,8 @@ def _check(method: TransferMethod, sources: Sequence[Source], seeds: Sequence[in
         raise UserError(f"source '{duplicate}' is given twice; names must differ (rename the folder of one of them)")
     if not seeds or len(set(seeds)) != len(seeds):
         raise UserError(f"seeds {list(seeds)}: must be a non-empty list without duplicates")
+    for seed in seeds:
+        check_seed(seed)
 
 
 def _similarities(
@@ -196,7 +200,7 @@ def _begin(spec: TransferSpec) -> None:
             raise UserError(
                 f"{spec.folder} holds a different run ({_difference(record, spec)}): choose another --out, or delete it"
             )
-    elif spec.folder.is_file() or (spec.folder.is_dir() and any(spec.folder.iterdir())):
+    elif not is_unused(spec.folder):
         raise UserError(f"{spec.folder} is not empty and holds no transfer: choose another --out")
     else:
         main_writes(_write_record, spec)

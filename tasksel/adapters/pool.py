@@ -21,17 +21,18 @@ from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
 from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
 from tasksel.adapters.importing import load_outside_adapter
+from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
 from tasksel.model.stored_base import is_gone, stored_base
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder
 from tasksel.storage.hashed import write_hashed
+from tasksel.storage.locks import shared
 from tasksel.storage.provenance import versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
-
-LONGEST_NAME = 200  # bytes: file systems take 255, and a folder that is being written has a longer name
+from tasksel.training.exclusive import exclusive
 
 
 def entry_name(name: str) -> str:
@@ -42,9 +43,7 @@ def entry_name(name: str) -> str:
     """
     if not re.fullmatch(r"[\w+-][\w.+-]*", name):
         raise UserError(f"{name!r} cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
-    if len(name.encode()) > LONGEST_NAME:
-        raise UserError(f"'{name[:40]}…' cannot name a pool entry: it has {len(name)} letters; give a shorter --name")
-    return name
+    return check_name(name, "source")
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,8 @@ class Source:
     @cached_property
     def trained(self) -> AdapterCheckpoint:
         """Its adapter and head, as `tasksel` runs and compares them."""
-        self.verify()
+        with shared(self.folder.parent):
+            self.verify()
         return AdapterCheckpoint(self.folder, self.card.adapter)
 
     @cached_property
@@ -110,8 +110,11 @@ class Source:
         Raises:
             UserError: a file that was altered, cut short or lost; an adapter of a form that cannot be folded (named).
         """
-        self.verify()
-        return read_bottlenecks(self.folder / WEIGHTS, self.card.adapter, self.config, owner=f"source '{self.name}'")
+        with shared(self.folder.parent):  # no other process replaces it between the check and the reading
+            self.verify()
+            return read_bottlenecks(
+                self.folder / WEIGHTS, self.card.adapter, self.config, owner=f"source '{self.name}'"
+            )
 
     def check_base(self, base: Base) -> None:
         """Refuses a source of another base.
@@ -137,6 +140,8 @@ class Source:
             if not path.is_file():
                 raise UserError(f"source '{self.name}': {path} is missing; train or add it again")
             if file_hash(path) != expected:
+                if read_card(self.folder / FILE) != self.card:
+                    raise UserError(f"source '{self.name}' in {self.folder.parent} was replaced meanwhile; run again")
                 raise UserError(
                     f"source '{self.name}': {path} is not the file that was stored (cut short or altered); train or add it again"
                 )
@@ -220,10 +225,11 @@ class AdapterPool:
                 )
 
     def _read(self) -> None:
-        cards = {path.parent.name: path for path in cards_in(self.folder)}
-        self._sources = {
-            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
-        }
+        with shared(self.folder):
+            cards = {path.parent.name: path for path in cards_in(self.folder)}
+            self._sources = {
+                name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
+            }
 
     def __getitem__(self, name: str) -> Source:
         if name not in self._sources:
@@ -284,11 +290,13 @@ class AdapterPool:
             self._need_new(entry_name(wanted))  # before anything is loaded
         outside = load_outside_adapter(origin, self.base, same_base=same_base, name=name)
         name = entry_name(wanted or outside.name)
-        self._need_new(name)
         card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
         card["data"] = load_data(task, rows=rows).fingerprint if task else None
         place = "" if outside.place == "." else f" ({outside.place})"
-        return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}{place}", **card)
+        with exclusive(self.folder / name):
+            self.reread()  # another process may have added one of that name meanwhile
+            self._need_new(name)
+            return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}{place}", **card)
 
     def _need_new(self, name: str) -> None:
         if name in self:

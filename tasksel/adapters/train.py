@@ -31,6 +31,7 @@ from tasksel.storage.identity import versioned
 from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
 from tasksel.training.predict import evaluate_all
@@ -130,9 +131,11 @@ def train_adapter(
         stored.verify()
         return stored
     check_length(base, [task], recipe.max_length)
-    say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
-    model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
-    main_writes(_store, stored, task, model, fitted)
+    with exclusive(stored.folder):
+        if not (stored.folder / RECORD).is_file():
+            say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
+            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
+            main_writes(_store, stored, task, model, fitted)
     return stored
 
 
@@ -192,7 +195,11 @@ def train_source(
     key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
         return _stored_entry(pool, name, key)
-    return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
+    with exclusive(pool.folder / name):
+        pool.reread()  # another run may have trained it meanwhile
+        if name in pool and overwrite != "always":
+            return pool[name] if overwrite == "never" else _stored_entry(pool, name, key)
+        return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
 
 
 def _train(

@@ -16,6 +16,7 @@ from typing import Any
 import tyro
 
 from tasksel.cli.ending import last_line, signals_end_the_command
+from tasksel.cli.failures import failure_line, plain_usage
 from tasksel.display.progress import say
 from tasksel.display.streams import Screen, complain, flush_output, lose_output, prepare_streams
 from tasksel.errors import UserError, one_line, unknown
@@ -225,11 +226,12 @@ def run_command(
             call()
             _leave_launch()
             flush_output()
-    except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:  # not about a user's file: a fault of this package
+    except Exception as error:
+        line = failure_line(error)
+        if line is None:
             raise
         if is_main():
-            complain(f"error: {_one_line(error)}")
+            complain(f"error: {line}")
         return USAGE
     except KeyboardInterrupt as error:
         line, code = last_line(error, app.kept(arguments))
@@ -237,13 +239,6 @@ def run_command(
             complain(line)
         return code
     return 0
-
-
-def _one_line(error: UserError | OSError) -> str:
-    """The error as one line."""
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}; give another path, or make room there"
-    return one_line(error)
 
 
 def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[str]) -> Callable[[], Any]:
@@ -256,7 +251,7 @@ def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[
         if error.code in (0, None):
             flush_output()
             raise
-        raise UserError(_flat(message.getvalue())) from error
+        raise UserError(plain_usage(_flat(message.getvalue()))) from error
     except OSError as error:
         if error.filename is not None:
             raise

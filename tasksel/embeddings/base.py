@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -24,10 +23,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.bounds import check_fields
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
-from tasksel.storage.atomic import PARTIAL, value_hash
+from tasksel.storage.atomic import value_hash, write_bytes
 from tasksel.storage.hashed import FORMAT, HASH
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import Data
@@ -62,12 +62,8 @@ class TaskEmbedding:
 
     def save(self, path: Path) -> None:
         """Writes the embedding as one safetensors file, atomically; its metadata are the provenance as JSON ("made"), a format and a hash."""
-        path = user_path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
         metadata = {"made": json.dumps(self.provenance), "format": str(FORMAT)}
-        partial.write_bytes(save(self.arrays, metadata={**metadata, HASH: _hash(metadata, self.arrays)}))
-        partial.replace(path)
+        write_bytes(user_path(path), save(self.arrays, metadata={**metadata, HASH: _hash(metadata, self.arrays)}))
 
     @classmethod
     def load(cls, path: Path) -> TaskEmbedding:
@@ -169,6 +165,10 @@ class Embedder(ABC):
     needs: ClassVar[Needs] = "data"
     needs_head: ClassVar[bool] = False
     similarity_settings: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses a setting outside the range of its type (`tasksel.bounds`); one of your own begins with `super().__post_init__()`."""
+        check_fields(self.name, self)
 
     @property
     def inputs(self) -> Inputs:

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tasksel.bounds import Count, Tokens
 from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
@@ -61,17 +62,15 @@ class Conductance(Embedder):
     needs_head: ClassVar[bool] = True
     similarity_settings: ClassVar[tuple[str, ...]] = ("signed",)
     signed: bool = True
-    rows: int = 64
-    steps: int = 16
-    max_length: int = 64
+    rows: Count = 64
+    steps: Count = 16
+    max_length: Tokens = 64
     inputs: Inputs = "own"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.inputs not in get_args(Inputs):
             raise unknown("inputs of 'conductance'", self.inputs, get_args(Inputs))
-        for setting in ("rows", "steps"):
-            if getattr(self, setting) < 1:
-                raise UserError(f"conductance: {setting}={getattr(self, setting)}; give 1 or more")
 
     @property
     def form(self) -> str:

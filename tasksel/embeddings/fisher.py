@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.bounds import Count, Tokens
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
@@ -57,17 +58,14 @@ class Fisher(Embedder):
     needs: ClassVar[Needs] = "adapter"
     needs_head: ClassVar[bool] = True
     per: Per = "example"
-    rows: int | None = 128
-    batch: int = 32  # the authors' code
-    max_length: int = 128
+    rows: Count | None = 128
+    batch: Count = 32  # the authors' code
+    max_length: Tokens = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.per not in get_args(Per):
             raise unknown("Fisher per", self.per, get_args(Per))
-        for setting in ("rows", "batch"):
-            value = getattr(self, setting)
-            if value is not None and value < 1:
-                raise UserError(f"fisher: {setting}={value}; at least 1 is needed")
 
     def key_settings(self) -> dict[str, Any]:
         """See `Embedder.key_settings`; the batch size changes nothing where rows are squared one by one."""

@@ -22,8 +22,9 @@ import numpy as np
 
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.errors import UserError, one_line, unknown
-from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json
+from tasksel.storage.atomic import file_hash, is_unused, read_json, whole_folder, write_json
 from tasksel.storage.hashed import HASH, altered, without_hash, write_hashed
+from tasksel.storage.locks import shared
 from tasksel.storage.user_path import user_path
 
 Kind = Literal["binary", "dense"]
@@ -160,7 +161,7 @@ class EmbeddingIndex:
             UserError: the folder holds something else than an index.
         """
         folder = user_path(folder)
-        if folder.exists() and not (folder / CARD).is_file() and (folder.is_file() or any(folder.iterdir())):
+        if not is_unused(folder) and not (folder / CARD).is_file():
             raise UserError(f"{folder} exists and is no index: choose a new folder")
         faiss = _faiss()
         with whole_folder(folder) as new:
@@ -178,6 +179,11 @@ class EmbeddingIndex:
             UserError: no index there, or a file of it that is missing, cut short or altered (named).
         """
         folder = user_path(folder)
+        with shared(folder.parent):  # nobody replaces it meanwhile
+            return cls._load(folder)
+
+    @classmethod
+    def _load(cls, folder: Path) -> EmbeddingIndex:
         if not folder.is_dir():
             raise UserError(f"no index at {folder}")
         card = _card(folder)

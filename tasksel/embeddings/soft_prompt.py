@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tasksel.bounds import Count, Positive, Tokens
 from tasksel.embeddings.base import TaskInput
 from tasksel.embeddings.token_embedder import TokenEmbedder
 from tasksel.embeddings.token_similarity import Index
@@ -58,19 +59,14 @@ class SoftPrompt(TokenEmbedder):
     """
 
     name: ClassVar[str] = "prompt"
-    tokens: int = 20
-    lr: float = 1e-1
-    head_lr: float = 1e-3
-    max_steps: int = 100
-    batch: int = 32
-    max_length: int = 64
+    tokens: Count = 20
+    lr: Positive = 1e-1
+    head_lr: Positive = 1e-3
+    max_steps: Count = 100
+    batch: Count = 32
+    max_length: Tokens = 64
     similarity_by: str = "feature"
     index: Index = "exact"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.tokens < 1:
-            raise UserError(f"prompt: tokens={self.tokens}; at least 1 is needed")
 
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `tokens` [tokens, d], float32. Deterministic by seed.

@@ -18,9 +18,10 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from tasksel.bounds import Count, Tokens
 from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
-from tasksel.errors import UserError, unknown
+from tasksel.errors import unknown
 from tasksel.model.base import Base, load_base
 from tasksel.model.encoding import encode, say_cut
 from tasksel.processes import accelerator
@@ -44,14 +45,13 @@ class Text(Embedder):
 
     name: ClassVar[str] = "text"
     encoder: Literal["base", "sentence"] = "base"
-    rows: int = 500
-    max_length: int = 128
+    rows: Count = 500
+    max_length: Tokens = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.encoder not in ("base", "sentence"):
             raise unknown("encoder of 'text'", self.encoder, ("base", "sentence"))
-        if self.rows < 1:
-            raise UserError(f"text: rows={self.rows}; give 1 or more")
 
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `vector` [d] float32; deterministic by seed, which draws the rows. Every choice of a multiple choice row is a text."""

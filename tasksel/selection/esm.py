@@ -23,6 +23,7 @@ from typing import ClassVar, get_args
 
 import numpy as np
 
+from tasksel.bounds import Count, Positive, Tokens, check_fields
 from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError, unknown
@@ -51,15 +52,14 @@ class Esm(Embedder, Selector):
     name: ClassVar[str] = "esm"
     needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
     pool: Pooling = "first"
-    ridge: float = 1.0
-    rows: int | None = None
-    max_length: int = 64
+    ridge: Positive = 1.0
+    rows: Count | None = None
+    max_length: Tokens = 64
 
     def __post_init__(self) -> None:
+        check_fields(self.name, self)
         if self.pool not in get_args(Pooling):
             raise unknown("pool", self.pool, get_args(Pooling))
-        if not self.ridge > 0:
-            raise UserError(f"ridge={self.ridge}: choose a number above 0 (fewer rows than dimensions have no one map)")
 
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """A source's map, from its training rows; each choice of a multiple choice row is a row.

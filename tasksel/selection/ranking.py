@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tasksel.bounds import check_count, check_seed
 from tasksel.display.progress import say
 from tasksel.embeddings.base import Embedder
 from tasksel.errors import UserError
@@ -104,6 +105,7 @@ def rank(
 
     >>> ts.rank(ts.get_task("entail_travel"), ts.find_tasks(), by="vocabulary", rows=100).top(3)  # doctest: +SKIP
     """
+    check_seed(seed), check_count(rows, "rows", least=2)
     selector, model = as_selector(by), _base_of(sources, base)
 
     def candidate(task: Task) -> TaskCandidate:

@@ -23,6 +23,7 @@ from scipy.special import expit, softmax
 from torch import Tensor
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.bounds import Count, Tokens, check_fields
 from tasksel.display.progress import bar
 from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
@@ -61,13 +62,14 @@ class FeatureSelector(Selector):
     """
 
     measure: Measure
-    rows: int | None = None
-    max_length: int = 64
+    rows: Count | None = None
+    max_length: Tokens = 64
     needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
 
     def __post_init__(self) -> None:
         if self.measure not in get_args(Measure):
             raise unknown("measure", self.measure, get_args(Measure))
+        check_fields(self.measure, self)
 
     @property
     def name(self) -> str:

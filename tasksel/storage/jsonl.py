@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from tasksel.errors import UserError, unknown
-from tasksel.storage.atomic import write_text
+from tasksel.storage.atomic import append_bytes, write_text
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.hashed import FORMAT, with_hash, without_hash
 
@@ -24,10 +24,7 @@ def append_row(path: Path, row: Any) -> None:
     One write in append mode, so that lines of two processes do not mix. A file that a killed run left needs `mend` first.
     """
     line = json.dumps(with_hash(asdict(row)), ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=0) as file:
-        file.write(line.encode())
-        os.fsync(file.fileno())
+    append_bytes(path, line.encode())
 
 
 def mend(path: Path) -> str | None:
@@ -155,9 +152,7 @@ def write_lines(path: Path, rows: Iterable[Frozen]) -> None:
 
 def append_line(path: Path, row: Frozen) -> None:
     """One more row at the end of a whole file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_line(row))
+    append_bytes(path, _line(row).encode())
 
 
 def _line(row: Frozen) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tasksel.bounds import check_seed
 from tasksel.errors import UserError
 from tasksel.storage.atomic import value_hash
 from tasksel.tasks.builtin import builtin_rows
@@ -72,6 +73,7 @@ def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     >>> load_data(get_task("entail_travel"), rows=50, seed=1).train.texts[0][0].endswith(".")
     True
     """
+    check_seed(seed)
     splits = read_splits(task)
     if "train" not in splits:
         raise UserError(f"task '{task.name}' has no train split, only {', '.join(splits) or 'test'}; name one")

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
+from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.infer import Columns, Kind, KindWord, Texts
@@ -97,6 +98,7 @@ class Task(Frozen):
             raise UserError(
                 f"task name '{self.name}': use letters, digits, '_', '-' and '+' only (it names adapters and folders)"
             )
+        check_name(self.name, "task")
         if self.metric not in METRICS:
             raise unknown("metric", self.metric, METRICS)
         if self.metric not in self._metrics():

@@ -343,6 +343,12 @@ def test_a_folder_that_holds_something_else_is_refused(config, tmp_path):
         plan(config, tmp_path)
 
 
+def test_what_a_run_killed_at_its_first_write_left_is_no_hindrance(config, tmp_path):
+    (tmp_path / ".partial-abcd1234").write_text("half")
+    (tmp_path / ".lock-experiment.json").touch()
+    assert plan(config, tmp_path).steps()
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(config, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="choose another --out"):

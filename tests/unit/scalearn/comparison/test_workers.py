@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 import worker_pieces
-from worker_pieces import breaker, squarer
+from worker_pieces import breaker, squarer, victim
 
 from scalearn.comparison.workers import workers
+from tasksel.errors import UserError
 
 
 def test_one_job_works_here_and_in_order():
@@ -33,6 +34,14 @@ def test_several_jobs_work_elsewhere_and_share_the_threads():
 def test_a_mistake_in_a_piece_is_passed_on(jobs):
     with pytest.raises(ValueError, match="piece 5"), workers(breaker, jobs) as work:
         list(work([5]))
+
+
+def test_a_worker_that_the_system_killed_is_one_line_with_the_way_out():
+    with (
+        pytest.raises(UserError, match="killed, most likely for want of memory: use fewer --jobs"),
+        workers(victim, 2) as work,
+    ):
+        list(work([1]))
 
 
 KILLED = """

@@ -6,6 +6,7 @@ import signal
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,6 +236,19 @@ def test_a_folder_that_holds_something_else_is_left_alone(go, tmp_path, no_train
     with pytest.raises(UserError, match="is not empty and holds no transfer"):
         go()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_what_a_killed_run_left_is_removed_and_the_transfer_goes_on(go, tmp_path):
+    (tmp_path / "out" / ".partial-abcd1234").mkdir(parents=True)
+    (tmp_path / ".partial-abcd_234").mkdir()
+    go()
+    assert [path.name for path in tmp_path.rglob(".*")] == []
+
+
+def test_a_disk_without_room_is_said_before_it_trains(go, monkeypatch):
+    monkeypatch.setattr("tasksel.storage.disk.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match="will be written and 0 kB are free"):
+        go()
 
 
 def test_a_file_in_the_place_of_the_folder_is_left_alone(go, tmp_path, no_training):

@@ -220,8 +220,8 @@ class TestEmbed:
         ("options", "message"),
         [
             ({"per": "row"}, "no Fisher per 'row'; 2 known: batch, example"),
-            ({"rows": 0}, "fisher: rows=0; at least 1 is needed"),
-            ({"batch": 0}, "fisher: batch=0; at least 1 is needed"),
+            ({"rows": 0}, "fisher: rows=0 must be greater"),
+            ({"batch": 0}, "fisher: batch=0 must be greater"),
         ],
     )
     def test_wrong_settings_are_refused_at_once(self, options, message):

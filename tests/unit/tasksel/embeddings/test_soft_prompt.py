@@ -158,7 +158,7 @@ class TestEmbed:
         ("options", "message"),
         [
             ({"similarity_by": "maxx"}, r"no token similarity 'maxx'; did you mean 'max'\?"),
-            ({"tokens": 0}, "prompt: tokens=0; at least 1 is needed"),
+            ({"tokens": 0}, "prompt: tokens=0 must be greater"),
         ],
     )
     def test_wrong_settings_are_refused_at_once(self, options, message):

@@ -1,6 +1,7 @@
 """A task as selectors see it: its embedding is computed once, of just its rows, base, adapter and settings."""
 
 import dataclasses
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from scalearn import AdapterPool
 from tasksel import get_task, load_data
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.connectivity import Connectivity
 from tasksel.embeddings.text import Text
 from tasksel.errors import UserError
@@ -94,6 +96,15 @@ def test_an_embedder_that_declares_it_is_shown_the_targets_rows_and_no_other(tin
         assert (counted.pop(), provenance["task"]) == (name, name)
         assert (provenance["data"] == target.fingerprint) == (embedder is of_target)
     assert on_base(tmp_path / "alone", tiny).embedding(of_target).provenance["task"] == "grammar_garden"
+
+
+def test_a_full_disk_is_not_passed_over(tiny, tmp_path, counted, monkeypatch):
+    def refuse(embedding, path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(TaskEmbedding, "save", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        on_base(tmp_path, tiny).embedding(QUICK)
 
 
 def test_an_adapter_is_trained_once_where_there_is_none(tiny, tmp_path, capsys):
