@@ -211,8 +211,7 @@ SHORT = {
     "result/seed-0/seed.json": 4,
     "embeddings/reviews.safetensors": 8,
     "index/index.json": 6,
-    "matrix/matrix.jsonl": 8,
-    "run/rows.jsonl": 6,
+    "result/seed-0/state.safetensors": 4,
 }
 
 

@@ -37,8 +37,14 @@ ADAPTER_SCHEMA = {
     "properties": {
         "model_type": {"type": "string"}, "model_name": {"type": "string"}, "name": {"type": "string"}, "hidden_size": {"type": "integer"},
         "config": {"anyOf": [{"type": "string"}, {"type": "object", "properties": {
-            "architecture": {"type": ["string", "null"]}, "non_linearity": {"type": "string"}, "reduction_factor": {"anyOf": [{"type": "number"}, {"type": "object"}]}}}]},
+            "architecture": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "non_linearity": {"type": "string"}, "reduction_factor": {"anyOf": [{"type": "number"}, {"type": "object"}]}}}]},
     }
+}  # fmt: skip
+MATRIX_SCHEMA = {
+    "items": {"properties": {
+        "target": {"type": "string"}, "source": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "method": {"type": "string"}, "seed": {"type": "integer"}, "metric": {"type": "string"},
+        "score": {"anyOf": [{"type": "number"}, {"type": "null"}]}, "dev": {"anyOf": [{"type": "number"}, {"type": "null"}]}, "steps": {"type": "integer"}, "seconds": {"type": "number"},
+    }}
 }  # fmt: skip
 # the cheapest whole command line of every command, whose options are replaced one at a time
 LINES = {
@@ -108,21 +114,23 @@ def file_cases(path: str, value: Any, schema: dict[str, Any] | None = None, *, d
     return strategies.one_of(changes, changes, changes, broken_text(dump(value)).map(of_text))
 
 
-def row_cases(path: str, rows: list[Any]) -> Any:
+def row_cases(path: str, rows: list[Any], schema: dict[str, Any] | None = None) -> Any:
     """A strategy of cases of a file of rows: one row changed, or the text broken."""
 
     def dump(value: Any) -> str:
         return "".join(json.dumps(row) + "\n" for row in (value if isinstance(value, list) else [value]))
 
-    return file_cases(path, rows, dump=dump, closed=False)
+    return file_cases(path, rows, schema, dump=dump, closed=False)
 
 
 def _rows(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _first(root: Path, pattern: str) -> str:
-    return str(sorted(root.glob(pattern))[0].relative_to(root))
+def _stored_cases(root: Path, pattern: str) -> Any:
+    """A strategy of cases of the first stored file of a pattern."""
+    path = str(sorted(root.glob(pattern))[0].relative_to(root))
+    return row_cases(path, _rows(root / path)) if path.endswith("l") else file_cases(path, _json(root, path))
 
 
 def _json(root: Path, path: str) -> Any:
@@ -140,15 +148,14 @@ def kinds(root: Path) -> list[Kind]:
             name, value, model.model_json_schema(), dump=lambda part: yaml.safe_dump(part, allow_unicode=False)
         )
 
-    def stored(name: str, pattern: str, reader: str) -> Kind:
-        path = _first(root, pattern)
-        rows = path.endswith("l")
-        cases = (
-            (lambda _: row_cases(path, _rows(root / path))) if rows else (lambda _: file_cases(path, _json(root, path)))
-        )
-        return Kind(name, READERS[reader].line, READERS[reader].parts, cases, 50, stored=True)
+    def stored(name: str, pattern: str, reader: str | Command) -> Kind:
+        read = READERS[reader] if isinstance(reader, str) else reader
+        return Kind(name, read.line, read.parts, lambda _: _stored_cases(root, pattern), 50, stored=True)
 
-    unit = Kind("a unit of a store", f"{READERS['compare, planned'].line.replace('--store store', '')}", ("compare.yaml", "run"), lambda _: file_cases(_first(root, "run/store/units/*.json"), _json(root, _first(root, "run/store/units/*.json"))), 50, stored=True)  # fmt: skip
+    def rows(name: str, path: str, reader: str, schema: dict[str, Any] | None = None) -> Kind:
+        read = READERS[reader]
+        return Kind(name, read.line, read.parts, lambda _: row_cases(path, _rows(root / path), schema), 60)
+
     return [
         Kind("a comparison's configuration", READERS["compare, planned"].line, ("compare.yaml",), config("compare.yaml", ExperimentConfig), 150),
         Kind("a matrix's configuration", "scalearn measure-matrix matrix.yaml --out new --plan", ("matrix.yaml",), config("matrix.yaml", MatrixConfig), 120),
@@ -167,10 +174,10 @@ def kinds(root: Path) -> list[Kind]:
         stored("index.json", "index/index.json", "index nearest"),
         stored("experiment.json", "run/experiment.json", "report, printed"),
         stored("rows.jsonl", "run/rows.jsonl", "report, printed"),
-        stored("matrix.jsonl", "matrix/matrix.jsonl", "evaluate, stored"),
-        stored("scores.jsonl", "matrix/scores.jsonl", "evaluate, stored"),
-        stored("pairs.jsonl", "matrix/pairs.jsonl", "predict-gain, stored"),
-        unit,
+        rows("matrix.jsonl", "matrix/matrix.jsonl", "evaluate, stored", MATRIX_SCHEMA),
+        rows("scores.jsonl", "matrix/scores.jsonl", "evaluate, stored"),
+        rows("pairs.jsonl", "matrix/pairs.jsonl", "predict-gain, stored"),
+        stored("a unit of a store", "run/store/units/*.json", Command("", "scalearn compare compare.yaml --out run --plan", ("compare.yaml", "run"))),
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.faults.trial import attempt, command
@@ -49,17 +50,20 @@ targets: {{tasks: [reviews, claims], rows: 32, seeds: [0, 1]}}
 methods: [sequential]
 recipe: {{epochs: 1, batch: 16, max_length: 16}}
 """
-BUILD = (
-    f"scalearn train-source reviews trips --data tasks --pool pool --base base --rows 32 {RECIPE}",
-    f"scalearn transfer claims --data tasks --pool pool --sources reviews trips --rows 32 --seeds 0 1 --out result {RECIPE}",
-    "scalearn export result --out export",
-    "tasksel embed reviews trips claims --data tasks --base base --by text --out embeddings",
-    "tasksel index build embeddings/reviews.safetensors embeddings/trips.safetensors --out index",
-    "scalearn compare compare.yaml --out run",
-    "scalearn measure-matrix matrix.yaml --out matrix",
-    "tasksel evaluate matrix --by text logme --pool matrix/pool --data tasks --rows 32",
-    "tasksel predict-gain matrix --pool matrix/pool --data tasks --rows 32 --max-loss 0.5",
-)
+BUILD = {  # each piece by the commands themselves, in this order
+    "pool": (f"scalearn train-source reviews trips --data tasks --pool pool --base base --rows 32 {RECIPE}",),
+    "result": (f"scalearn transfer claims --data tasks --pool pool --sources reviews trips --rows 32 --seeds 0 1 --out result {RECIPE}",),
+    "export": ("scalearn export result --out export",),
+    "embeddings": ("tasksel embed reviews trips claims --data tasks --base base --by text --out embeddings",),
+    "index": ("tasksel index build embeddings/reviews.safetensors embeddings/trips.safetensors --out index",),
+    "run": ("scalearn compare compare.yaml --out run",),
+    "matrix": (
+        "scalearn measure-matrix matrix.yaml --out matrix",
+        "tasksel evaluate matrix --by text logme --pool matrix/pool --data tasks --rows 32",
+        "tasksel predict-gain matrix --pool matrix/pool --data tasks --rows 32 --max-loss 0.5",
+    ),
+}  # fmt: skip
+SHORT = ("pool", "result", "embeddings", "index")  # the pieces that the short form reads
 
 
 def texts(name: str, count: int, seed: int) -> list[list[str]]:
@@ -110,23 +114,33 @@ def write_outside(folder: Path, base: Path) -> None:
     model.save_adapter(str(folder), "plain", with_head=True, use_safetensors=True)
 
 
-def build_world(root: Path) -> Path:
-    """The world in a folder, made once; every piece of it by the commands themselves, each in a child."""
-    if (root / "whole").is_file():
-        return root
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
-    write_tasks(root / "tasks")
-    _write_small_files(root)
-    need(lambda: write_base(root / "base"), root)
-    need(lambda: write_outside(root / "outside", root / "base"), root)
-    for line in BUILD:
-        need(lambda line=line: command(line), root)
-        for path in (root / "embeddings").glob("*-*.safetensors"):
-            path.rename(path.with_name(path.name.split("-")[0] + ".safetensors"))  # a name without settings
-    shutil.rmtree(root / "tmp", ignore_errors=True)
-    (root / "whole").touch()
+def build_world(root: Path, pieces: Iterable[str] = tuple(BUILD)) -> Path:
+    """The world in a folder, each piece made once, in a child."""
+    root.mkdir(parents=True, exist_ok=True)
+    _once(root, "tasks", lambda: write_tasks(root / "tasks"))
+    _once(root, "small", lambda: _write_small_files(root))
+    _once(root, "base", lambda: need(lambda: write_base(root / "base"), root))
+    _once(root, "outside", lambda: need(lambda: write_outside(root / "outside", root / "base"), root))
+    for piece in pieces:
+        _once(root, piece, lambda piece=piece: _build(root, piece))
     return root
+
+
+def _once(root: Path, piece: str, make: Callable[[], object]) -> None:
+    """Makes a piece that is not whole yet; what a stopped making left is removed first."""
+    mark = root / f"{piece}.whole"
+    if not mark.is_file():
+        shutil.rmtree(root / piece, ignore_errors=True)
+        make()
+        mark.touch()
+
+
+def _build(root: Path, piece: str) -> None:
+    for line in BUILD[piece]:
+        need(lambda line=line: command(line), root)
+    if piece == "embeddings":
+        for path in (root / piece).glob("*-*.safetensors"):
+            path.rename(path.with_name(path.name.split("-")[0] + ".safetensors"))  # a name without settings
 
 
 def _write_small_files(root: Path) -> None:
@@ -156,10 +170,9 @@ def warm(root: Path) -> None:
 
     from tasksel.model.base import load_base
 
-    for name in (str(root / "base"),):
-        base = load_base(name)
-        base.tokenizer, base.fingerprint  # noqa: B018  both are kept
-        base.model().add_adapter("any", config=SeqBnConfig(reduction_factor=16))
+    base = load_base(str(root / "base"))
+    base.tokenizer, base.fingerprint  # noqa: B018  both are kept
+    base.model().add_adapter("any", config=SeqBnConfig(reduction_factor=16))
 
 
 def place_of(root: Path, place: Path, *parts: str) -> Path:
