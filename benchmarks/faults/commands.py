@@ -51,8 +51,8 @@ WRITERS = {
         Command("report", "scalearn report run --out page", ("run",), keeps=False),
         Command("evaluate", "tasksel evaluate matrix --by text --pool matrix/pool --data tasks --rows 32 --seeds 1 --out judged", ("matrix",)),
         Command("predict-gain", "tasksel predict-gain matrix --pool matrix/pool --data tasks --rows 32 --seed 1 --out gain", ("matrix",)),
-        Command("measure-matrix", "scalearn measure-matrix matrix.yaml --out measured", ("matrix.yaml",)),
-        Command("measure-matrix, jobs 2", "scalearn measure-matrix matrix.yaml --out measured --jobs 2", ("matrix.yaml",)),
+        Command("measure-matrix", "scalearn measure-matrix matrix.yaml --targets.tasks reviews claims --targets.seeds 0 --out measured", ("matrix.yaml",)),
+        Command("measure-matrix, jobs 2", "scalearn measure-matrix matrix.yaml --targets.tasks reviews claims --targets.seeds 0 --out measured --jobs 2", ("matrix.yaml",)),
         Command("compare", COMPARE, ("compare.yaml",)),
         Command("compare, jobs 2", f"{COMPARE} --jobs 2", ("compare.yaml",)),
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.faults.commands import READERS
 from benchmarks.faults.trial import attempt, command
-from benchmarks.faults.verdict import Row, judge
+from benchmarks.faults.verdict import Form, Row, judge
 from benchmarks.faults.world import place_of
 
 HEADER = 4096
@@ -215,13 +215,13 @@ SHORT = {
 }
 
 
-def flips(root: Path, seed: int, short: bool, done: Callable[[str], Row | None]) -> Iterator[Row]:
+def flips(root: Path, form: Form, done: Callable[[str], Row | None]) -> Iterator[Row]:
     """A row per kind of file."""
     for target in TARGETS:
-        trials = SHORT.get(target.path, 0) if short else target.trials
+        trials = SHORT.get(target.path, 0) if form.short else form.of(target.trials)
         if trials:
             row = done(target.path)
-            yield row if row else _flipped(root, target, trials, seed)
+            yield row if row else _flipped(root, target, trials, form.seed)
 
 
 def _flipped(root: Path, target: Target, trials: int, seed: int) -> Row:

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.faults.commands import READERS, WRITERS, Command, finished_in, numbers_in
 from benchmarks.faults.kills import Events, counting, one_host
 from benchmarks.faults.trial import Ended, attempt
-from benchmarks.faults.verdict import Row, judge, refused
+from benchmarks.faults.verdict import Form, Row, judge, refused
 from benchmarks.faults.world import place_of
 
 CLONE_NEWNS, CLONE_NEWUSER, MS_REMOUNT, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 32, 16384, 1 << 18
@@ -63,7 +63,7 @@ class SmallDisk:
         return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
-def full_disk(root: Path, seed: int, short: bool, done: Callable[[str], Row | None]) -> Iterator[Row]:
+def full_disk(root: Path, form: Form, done: Callable[[str], Row | None]) -> Iterator[Row]:
     """A row per command that writes, and one for all that print to a full device."""
     disk = None
     if SmallDisk.private():
@@ -71,18 +71,18 @@ def full_disk(root: Path, seed: int, short: bool, done: Callable[[str], Row | No
             disk = SmallDisk(root.parent / "disk")
         except OSError:
             disk = None
-    for name in SHORT if short else WRITERS:
+    for name in SHORT if form.short else WRITERS:
         row = done(name)
-        yield row if row else _filled(root, WRITERS[name], disk, seed, short)
+        yield row if row else _filled(root, WRITERS[name], disk, form)
     name = "printing to /dev/full"
-    yield done(name) or _printed(root, name, list(READERS.values())[: 2 if short else None])
+    yield done(name) or _printed(root, name, list(READERS.values())[: 2 if form.short else None])
 
 
-def _filled(root: Path, command: Command, disk: SmallDisk | None, seed: int, short: bool) -> Row:
+def _filled(root: Path, command: Command, disk: SmallDisk | None, form: Form) -> Row:
     """Tries one command with too little room, in several shares of what it needs."""
     row, begun = Row("full disk", command.name), time.perf_counter()
     place = (disk.folder if disk else root.parent) / "full"
-    draw = random.Random(f"{seed} {command.name}")
+    draw = random.Random(f"{form.seed} {command.name}")
     with _roomy(disk):
         place_of(root, place, *command.parts)
         before = disk.used() if disk else 0
@@ -91,7 +91,7 @@ def _filled(root: Path, command: Command, disk: SmallDisk | None, seed: int, sho
         needed = (disk.used() if disk else 0) - before
     if whole.code != 0:
         raise RuntimeError(f"{command.line}: undisturbed, exit code {whole.code}\n{whole.out}{whole.err}")
-    shares = draw.sample(SHARES, 2) if short else SHARES
+    shares = draw.sample(SHARES, 2 if form.short else form.of(len(SHARES)))
     for share in shares:
         with _roomy(disk):
             place_of(root, place, *command.parts)

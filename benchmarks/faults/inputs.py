@@ -23,7 +23,7 @@ from benchmarks.faults.commands import READERS, WRITERS, Command
 from benchmarks.faults.kills import one_host
 from benchmarks.faults.mutations import Case, as_text, broken_text, changes_of, drawn
 from benchmarks.faults.trial import attempt, command
-from benchmarks.faults.verdict import Row, judge, refused
+from benchmarks.faults.verdict import Form, Row, judge, refused
 from benchmarks.faults.world import place_of
 
 LIMIT = 30.0
@@ -300,16 +300,16 @@ def _bad_values(option: str, hint: Any) -> Iterator[tuple[tuple[str, ...], bool]
     yield (option,), hint is not bool and "tuple" not in text
 
 
-def inputs(root: Path, seed: int, short: bool, done: Callable[[str], Row | None]) -> Iterator[Row]:
+def inputs(root: Path, form: Form, done: Callable[[str], Row | None]) -> Iterator[Row]:
     """A row per kind of file, and one per command for its options."""
     home = root.parent / "hypothesis"
     for kind in kinds(root):
-        trials = SHORT.get(kind.name, 0) if short else kind.trials
+        trials = SHORT.get(kind.name, 0) if form.short else form.of(kind.trials)
         if trials:
-            yield done(kind.name) or _row(root, kind, drawn(kind.cases(root), trials, seed, home))
-    for name, line in list(LINES.items())[: 1 if short else None]:
+            yield done(kind.name) or _row(root, kind, drawn(kind.cases(root), trials, form.seed, home))
+    for name, line in list(LINES.items())[: 1 if form.short else None]:
         full = f"options of {name}"
-        yield done(full) or _row(root, Kind(full, line.line, line.parts, lambda _: None, 0), drawn(option_cases(name, line), 8 if short else 40, seed, home))  # fmt: skip
+        yield done(full) or _row(root, Kind(full, line.line, line.parts, lambda _: None, 0), drawn(option_cases(name, line), 8 if form.short else form.of(40), form.seed, home))  # fmt: skip
 
 
 def _row(root: Path, kind: Kind, cases: list[Case]) -> Row:

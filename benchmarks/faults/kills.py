@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.faults.commands import WRITERS, Command, finished_in, numbers_in
 from benchmarks.faults.trial import Ended, attempt
-from benchmarks.faults.verdict import Row, refused
+from benchmarks.faults.verdict import Form, Row, refused
 from benchmarks.faults.world import place_of
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
@@ -126,14 +126,14 @@ def counting(place: Path) -> Callable[[], int]:
     return lambda: events.count
 
 
-def kills(root: Path, seed: int, short: bool, done: Callable[[str], Row | None]) -> Iterator[Row]:
+def kills(root: Path, form: Form, done: Callable[[str], Row | None]) -> Iterator[Row]:
     """A row per command."""
-    for name, counts in (SHORT if short else LONG).items():
+    for name, counts in (SHORT if form.short else LONG).items():
         row = done(name)
-        yield row if row else _killed(root, WRITERS[name], counts, seed)
+        yield row if row else _killed(root, WRITERS[name], tuple(map(form.of, counts)), form.seed)
 
 
-def _killed(root: Path, command: Command, counts: tuple[int, int, int, int], seed: int) -> Row:
+def _killed(root: Path, command: Command, counts: tuple[int, ...], seed: int) -> Row:
     """Tries one command: the undisturbed run first, which counts events, then every kill."""
     row, place, draw = Row("kills", command.name), root.parent / "kill", random.Random(f"{seed} {command.name}")
     begun = time.perf_counter()
@@ -149,7 +149,7 @@ def _killed(root: Path, command: Command, counts: tuple[int, int, int, int], see
     return row
 
 
-def _drawn(draw: random.Random, counts: tuple[int, int, int, int], whole: Ended, *, jobs: bool) -> list[Kill]:
+def _drawn(draw: random.Random, counts: tuple[int, ...], whole: Ended, *, jobs: bool) -> list[Kill]:
     """The kills of a command: events without repetition while there are enough, and moments."""
     numbers = list(range(1, whole.events + 1))
     events = draw.sample(numbers, min(counts[0], len(numbers)))

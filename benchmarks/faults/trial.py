@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import shutil
 import signal
 import sys
@@ -42,8 +43,10 @@ class Ended:
 
     @property
     def last(self) -> str:
-        """The last line that was printed, errors first."""
-        return next((line for line in reversed(f"{self.out}\n{self.err}".splitlines()) if line.strip()), "")
+        """The last line that was printed, errors first; of a traceback, also where it arose."""
+        line = next((line for line in reversed(f"{self.out}\n{self.err}".splitlines()) if line.strip()), "")
+        places = re.findall(r'^  File "(?:.*/)?([^/"]+)", line (\d+)', self.err, re.MULTILINE)
+        return line + (f" ({places[-1][0]}:{places[-1][1]})" if places else "")
 
 
 def import_everything() -> None:
@@ -88,6 +91,7 @@ def attempt(
         also: called in the parent while the child runs; the trial ends when it and the child have.
     """
     notes = Path(tempfile.mkdtemp(prefix="trial-"))
+    (place / "tmp").mkdir(exist_ok=True)
     begun = time.perf_counter()
     child = os.fork()
     if not child:
@@ -142,6 +146,7 @@ def _be_child(
     """The child's life, from the fork to its end."""
     code, value, count = 1, None, None
     try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the call begins
         os.setsid()
         os.chdir(place)
         for number, path in enumerate((os.devnull, stdout or str(notes / "out"), str(notes / "err"))):
@@ -150,9 +155,7 @@ def _be_child(
         (notes / "out").touch()
         sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", encoding="utf-8")
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace")  # as Python opens it
-        own = place / "tmp"
-        own.mkdir(exist_ok=True)
-        tempfile.tempdir = str(own)
+        tempfile.tempdir = str(place / "tmp")
         count = fault() if fault else None
         code, value = _outcome(call)
     finally:
@@ -168,6 +171,7 @@ def _outcome(call: Callable[[], Any]) -> tuple[int, Any]:
 
     code, value = 1, None
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         value, code = call(), 0
     except UserError as error:
         code = 2
@@ -176,6 +180,7 @@ def _outcome(call: Callable[[], Any]) -> tuple[int, Any]:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
     except BaseException:  # noqa: BLE001  what a user would see
         traceback.print_exc()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -9,6 +9,7 @@ lost        what was finished before is gone, unreadable or computed again; or t
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,27 @@ def judge(ended: Ended, expected: Any, got: Any = None) -> str:
     return "harmless" if (ended.value if got is None else got) == expected else "silent"
 
 
+@dataclass(frozen=True)
+class Form:
+    """How much is tried: the seed of every draw; the short form, or a share of the long one's trials.
+
+    >>> Form(share=0.1).of(45), Form(share=0.1).of(0)
+    (5, 0)
+    """
+
+    seed: int = 0
+    short: bool = False
+    share: float = 1.0
+
+    def of(self, trials: int) -> int:
+        """So many of the long form's trials, at least one of each kind."""
+        return math.ceil(self.share * trials)
+
+    def __str__(self) -> str:
+        named = "the short form" if self.short else "the long form"
+        return f"Seed {self.seed}, {named}" + (f", {self.share:.0%} of its trials" if self.share < 1 else "")
+
+
 @dataclass
 class Row:
     """A row of the table: how trials of one kind ended, and examples of those that shall not be.
@@ -52,6 +74,7 @@ class Row:
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    code: str = ""
 
     @property
     def tried(self) -> int:

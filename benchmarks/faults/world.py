@@ -46,7 +46,7 @@ MATRIX = """name: small
 base: {base}
 data: tasks
 sources: {{tasks: [reviews, trips], rows: 32, recipe: {{epochs: 1, batch: 16, max_length: 16}}}}
-targets: {{tasks: [reviews, claims], rows: 32, seeds: [0, 1]}}
+targets: {{tasks: [reviews, trips, claims], rows: 32, seeds: [0, 1]}}
 methods: [sequential]
 recipe: {{epochs: 1, batch: 16, max_length: 16}}
 """
@@ -178,7 +178,7 @@ def warm(root: Path) -> None:
 def place_of(root: Path, place: Path, *parts: str) -> Path:
     """A new folder with copies of some parts of the world; the base stays where it is and is linked."""
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    (place / "tmp").mkdir(parents=True)
     (place / "base").symlink_to(root / "base")
     (place / "tasks").symlink_to(root / "tasks")
     for part in parts:

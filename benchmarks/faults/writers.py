@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.faults.commands import COMPARE, FEW, numbers_in
 from benchmarks.faults.kills import one_host
 from benchmarks.faults.trial import Ended, attempt, command
-from benchmarks.faults.verdict import Row, refused
+from benchmarks.faults.verdict import Form, Row, refused
 from benchmarks.faults.world import RECIPE, place_of
 
 
@@ -144,17 +144,17 @@ TOGETHER = {  # commands that two start at once: what both leave
     "index build": ("tasksel index build embeddings/reviews.safetensors embeddings/trips.safetensors --out new", "new", ("embeddings",), 6),
     "export": ("scalearn export result --out new-export", "new-export", ("result",), 6),
     "compare, one store": (COMPARE, "store", ("compare.yaml",), 4),
-    "measure-matrix": ("scalearn measure-matrix matrix.yaml --out measured", "measured", ("matrix.yaml",), 3),
+    "measure-matrix": ("scalearn measure-matrix matrix.yaml --targets.tasks reviews claims --targets.seeds 0 --out measured", "measured", ("matrix.yaml",), 3),
 }  # fmt: skip
 
 
-def writers(root: Path, seed: int, short: bool, done: Callable[[str], Row | None]) -> Iterator[Row]:
+def writers(root: Path, form: Form, done: Callable[[str], Row | None]) -> Iterator[Row]:
     """A row per kind of place, and one per command that two start at once."""
-    for place in PLACES[:: 3 if short else 1]:
-        yield done(place.name) or _contended(root, place, 15 if short else place.times)
-    for name, (line, output, parts, times) in list(TOGETHER.items())[: 0 if short else None]:
+    for place in PLACES[:: 3 if form.short else 1]:
+        yield done(place.name) or _contended(root, place, 15 if form.short else form.of(place.times))
+    for name, (line, output, parts, times) in list(TOGETHER.items())[: 0 if form.short else None]:
         full = f"twice at once: {name}"
-        yield done(full) or _together(root, full, line, output, parts, times)
+        yield done(full) or _together(root, full, line, output, parts, form.of(times))
 
 
 def _contended(root: Path, place: Place, times: int) -> Row:
