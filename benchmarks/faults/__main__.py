@@ -119,7 +119,9 @@ def main(
     print(f"{tried} trials, {unwanted} not as wanted, {time.perf_counter() - begun:.0f} s")
     if out:
         older = sum(row.code != code_hash() for row in rows)
-        write_table(out, rows, f"{form}: {tried:,} trials" + (f"; {older} rows are of earlier code." if older else "."))
+        write_table(
+            Path(out), rows, f"{form}: {tried:,} trials" + (f"; {older} rows are of earlier code." if older else ".")
+        )
     return int(unwanted > 0)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,13 @@ from benchmarks.faults.table import write_table
 from benchmarks.faults.trial import Ended
 from benchmarks.faults.verdict import VERDICTS, Row, judge
 
-SUITE = "from benchmarks.faults.__main__ import main\nmain(short=True, work={work!r}, out={out!r})"
+ROOT = Path(__file__).parents[2]
+SUITE = """
+import sys
+sys.path.insert(0, {root!r})
+from benchmarks.faults.__main__ import main
+main(short=True, work={work!r}, out={out!r})
+"""
 PARTS = {"kills", "flips", "full disk", "two writers", "malformed inputs"}
 EXCEPTED: set[str] = set()  # kinds that do not end as wanted yet, by name
 
@@ -18,7 +25,7 @@ EXCEPTED: set[str] = set()  # kinds that do not end as wanted yet, by name
 def short_form(fresh_process, tmp_path_factory):
     """The folder in which the short form was run, once."""
     work = tmp_path_factory.mktemp("faults")
-    said = fresh_process(SUITE.format(work=str(work), out=str(work / "table.md")), ours=True)
+    said = fresh_process(SUITE.format(root=str(ROOT), work=str(work), out=str(work / "table.md")), ours=True)
     (work / "said.txt").write_text(said)
     return work
 
