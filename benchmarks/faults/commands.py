@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,6 @@ NUMBERS = frozenset(
         "seeds",
     ]
 )
-TEXT, ARRAYS = (".json", ".jsonl"), ".safetensors"
 
 
 def files_in(place: Path) -> list[Path]:
@@ -127,17 +127,18 @@ def numbers_in(place: Path) -> dict[str, Any]:
     """The numbers and weights in a place by file: equal where two runs computed the same."""
     numbers: dict[str, Any] = {}
     for path in files_in(place):
-        name = str(path.relative_to(place))
-        if path.suffix == ARRAYS:
-            numbers[name] = weights_hash(path)
-        elif path.suffix == ".json":
-            numbers[name] = _numbers(json.loads(path.read_text()))
-        elif path.suffix == ".jsonl":  # rows of several jobs end in any order
-            rows = [_numbers(json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
-            numbers[name] = sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
-        elif path.suffix == ".faiss":
-            numbers[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.suffix in READ:
+            try:
+                numbers[str(path.relative_to(place))] = READ[path.suffix](path)
+            except Exception as error:  # noqa: BLE001  whatever a broken file gives
+                numbers[str(path.relative_to(place))] = f"broken: {type(error).__name__}"
     return json.loads(json.dumps(numbers))
+
+
+def _row_numbers(path: Path) -> list[Any]:
+    """The numbers of each row; several jobs end in any order."""
+    rows = [_numbers(json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
 
 
 def weights_hash(path: Path) -> str:
@@ -157,6 +158,12 @@ def _numbers(value: Any) -> Any:
     return value
 
 
+READ: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": weights_hash,
+    ".json": lambda path: _numbers(json.loads(path.read_text())),
+    ".jsonl": _row_numbers,
+    ".faiss": lambda path: hashlib.sha256(path.read_bytes()).hexdigest(),
+}
 DERIVED = ("rows.jsonl", "rankings.jsonl", "experiment.json", "provenance.json", "map.json", "result.json", "run.json")
 
 

@@ -167,8 +167,8 @@ def _tried(command: Command, place: Path, kill: Kill, expected: dict[str, Any]) 
         return "traceback", f"{kill}: {first.last}"
     before = finished_in(place)
     again = attempt(command, place, fault=one_host)
-    if refused(again) and not command.keeps and first.code == 0:
-        return "one-line", ""  # it had ended before the kill came, and what it stored is there
+    if refused(again) and not command.keeps and numbers_in(place) == expected:
+        return "harmless", ""  # what it stores was there already, whole
     if again.code != 0:
         verdict = "lost" if refused(again) else "traceback"
         return verdict, f"{kill}, then: {again.last}"
