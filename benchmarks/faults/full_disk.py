@@ -25,7 +25,7 @@ from benchmarks.faults.world import place_of
 
 CLONE_NEWNS, CLONE_NEWUSER, MS_REMOUNT, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 32, 16384, 1 << 18
 ROOMY, PAGE = 256 * 2**20, 4096
-SHARES = (0.0, 0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.97)  # of what the undisturbed command writes
+SHARES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.97)  # of what the undisturbed command writes
 SHORT = ("index build", "transfer", "predict")
 
 

@@ -71,6 +71,9 @@ NAMES = (
     "target",
     "overwrite",
 )  # of something known
+UNUSED = {  # by these command lines, so that a value of them may be anything
+    "tasksel show": ("data",), "tasksel evaluate": ("data", "base"), "tasksel predict-gain": ("data", "base"), "scalearn transfer": ("by",), "scalearn explain": ("method",),
+}  # fmt: skip
 NUMBERS_AT_LEAST_1 = (
     "rows",
     "top",
@@ -160,7 +163,7 @@ def kinds(root: Path) -> list[Kind]:
         Kind("a comparison's configuration", READERS["compare, planned"].line, ("compare.yaml",), config("compare.yaml", ExperimentConfig), 150),
         Kind("a matrix's configuration", "scalearn measure-matrix matrix.yaml --out new --plan", ("matrix.yaml",), config("matrix.yaml", MatrixConfig), 120),
         Kind("task.json", "tasksel show reviews --data own", (), lambda _: file_cases("own/reviews/task.json", _json(root, "tasks/reviews/task.json"), TASK_SCHEMA, closed=False), 150),
-        Kind("a task file", "tasksel show own.yaml", (), lambda _: file_cases("own.yaml", _task_file(root), _task_schema()), 150),
+        Kind("a task file", "tasksel show own.yaml", (), lambda _: file_cases("own.yaml", _task_file(root), _task_schema(), dump=yaml.safe_dump), 150),
         Kind("rows, JSONL", "tasksel show own.jsonl --text first", (), lambda _: row_cases("own.jsonl", _rows(root / "tasks/reviews/train.jsonl")), 120),
         Kind("rows, CSV", "tasksel show rows.csv --text body", ("rows.csv",), lambda _: broken_text((root / "rows.csv").read_text()).map(lambda drawn: Case(drawn[1], (("rows.csv", drawn[0]),))), 80),
         Kind("rows to predict", READERS["predict, printed"].line, READERS["predict, printed"].parts, lambda _: row_cases("new.jsonl", _rows(root / "new.jsonl")), 60),
@@ -240,7 +243,9 @@ def _weight_cases(root: Path) -> Any:
 
 def option_cases(name: str, line: Command) -> Any:
     """A strategy of command lines: one option of the command, read from its signature, with a value that it may not have."""
-    options = [choice for option, hint in options_of(name) for choice in _bad_values(option, hint)]
+    options = [
+        choice for option, hint in options_of(name) for choice in _bad_values(option, hint, UNUSED.get(name, ()))
+    ]
     options += [(("--nonsense",), True), (("--nonsense", "1"), True), (("a", "b", "c", "d", "e\udcff"), False)]
 
     def as_case(drawn: tuple[tuple[str, ...], bool]) -> Case:
@@ -278,7 +283,7 @@ def options_of(name: str) -> Iterator[tuple[str, Any]]:
             yield from ((f"--recipe.{key.replace('_', '-')}", field.annotation) for key, field in fields.items())
 
 
-def _bad_values(option: str, hint: Any) -> Iterator[tuple[tuple[str, ...], bool]]:
+def _bad_values(option: str, hint: Any, unused: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], bool]]:
     """(words, whether they are certainly wrong) for an option of a type."""
     name, text = option.removeprefix("--"), str(hint)
     if "int" in text or "float" in text:
@@ -292,7 +297,7 @@ def _bad_values(option: str, hint: Any) -> Iterator[tuple[tuple[str, ...], bool]
         if "lr" in name or "loss" in name:
             yield from (((option, word), True) for word in ("inf", "-0.1"))
     elif hint is not bool:
-        wrong = name in NAMES
+        wrong = name in NAMES and name not in unused
         yield from (
             ((option, word), wrong)
             for word in ("nonsense", "", "x" * 300, "../..", "\udcff", "/dev/null/x", "base", "rows.csv/x")

@@ -28,7 +28,7 @@ LONG = {  # trials at events, at random moments, by SIGTERM, by SIGINT
     "transfer": (30, 15, 6, 6), "transfer of ranked sources": (15, 8, 0, 0), "train-source": (25, 10, 4, 4), "pool add": (10, 4, 0, 0),
     "rank": (12, 6, 0, 0), "embed": (12, 6, 0, 0), "index build": (10, 6, 0, 0), "export": (8, 4, 0, 0), "predict": (4, 2, 0, 0),
     "explain": (3, 2, 0, 0), "report": (6, 4, 0, 0), "evaluate": (10, 4, 0, 0), "predict-gain": (10, 4, 0, 0),
-    "measure-matrix": (20, 8, 4, 4), "measure-matrix, jobs 2": (10, 8, 2, 2), "compare": (24, 10, 4, 4), "compare, jobs 2": (10, 8, 2, 2),
+    "measure-matrix": (20, 8, 4, 4), "measure-matrix, jobs 2": (10, 8, 2, 2), "compare": (18, 6, 3, 3), "compare, jobs 2": (8, 5, 2, 2),
 }  # fmt: skip
 SHORT = {"transfer": (2, 1, 0, 1), "index build": (2, 0, 0, 0), "pool add": (1, 0, 0, 0)}
 

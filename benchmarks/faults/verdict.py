@@ -1,6 +1,6 @@
 """What a trial ended in, and the rows of the table.
 
-one-line    exit code 2 and one line that begins with "error: "
+one-line    exit code 2 and one line that begins with "error: "; of a file of rows, one line that names the row that was cut short
 harmless    the same result as without the fault
 silent      another result, accepted without a word
 traceback   a traceback, a hang, or any other end that says nothing a user can act on
