@@ -25,6 +25,7 @@ from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base, quiet
 from tasksel.model.names import module_name
 from tasksel.storage.atomic import file_hash
+from tasksel.storage.user_path import user_path
 
 PICKLE, PICKLED_HEAD, HEAD_CONFIG = "pytorch_adapter.bin", "pytorch_model_head.bin", "head_config.json"
 FEW = 1000  # no size up to this costs memory
@@ -93,7 +94,7 @@ def load_outside_adapter(
 def _check(origin: str, folder: Path, told: OutsideConfig, base: Base, same_base: bool) -> BnConfig:
     """The adapter's configuration; refuses pickles, and an adapter of another kind or base."""
     if not (folder / WEIGHTS).is_file():
-        if (folder / PICKLE).is_file():
+        if (folder / PICKLE).is_file() or folder != user_path(origin):  # of the hub no pickle is even fetched
             raise UserError(
                 f"{origin}: no {WEIGHTS}; pickled weights are never read: save the adapter again with use_safetensors=True"
             )

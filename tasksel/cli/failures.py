@@ -23,7 +23,7 @@ def failure_line(error: BaseException) -> str | None:
     """What the command line says of an error; None where it is a fault of this package, which wants a traceback.
 
     >>> failure_line(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000000 bytes"))
-    "not enough memory; use fewer --jobs, a smaller --recipe.micro-batch or --recipe.max-length, fewer rows, or a machine with more memory"
+    'not enough memory; use fewer --jobs, a smaller --recipe.micro-batch or --recipe.max-length, fewer rows, or a machine with more memory'
     """
     if isinstance(error, UserError):
         return one_line(error)
@@ -38,7 +38,7 @@ def plain_usage(message: str) -> str:
 
     >>> plain_usage("Error parsing recipe: 1 validation error for RecipeChange lr Input should be greater than 0 [type=greater_than, "
     ...     "input_value=-1.0, input_type=float] For further information visit https://errors.pydantic.dev/2.14/v/greater_than")
-    'Error parsing recipe: lr must be greater than 0 (given -1.0)'
+    'recipe.lr must be greater than 0 (given -1.0)'
     """
     message = re.sub(r"\d+ validation errors? for \w+ ", "", message)
     message = re.sub(
@@ -46,4 +46,5 @@ def plain_usage(message: str) -> str:
         r" (given \1)",
         message,
     )
-    return message.replace("Input should be", "must be").replace("Value error, ", "")
+    message = message.replace("Input should be", "must be").replace("Value error, ", "").removeprefix("Value error; ")
+    return re.sub(r"^Error parsing (\w+): (?=\w+ must be )", r"\1.", message)

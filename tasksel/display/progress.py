@@ -108,7 +108,7 @@ class _Lines:
         self.phases.append(_Phase(label, total))
         return self.phases[-1]
 
-    def step(self, phase: _Phase, note: str) -> None:
+    def step(self, phase: _Phase, note: str = "") -> None:
         """Counts a step, and writes a line when it is time; a line that would come shortly before the end waits for it."""
         phase.done, phase.note = phase.done + 1, note or phase.note
         now = time.monotonic()
@@ -140,7 +140,7 @@ _lines = _Lines()
 def _written(label: str, total: int) -> Iterator[Callable[[str], None]]:
     """A phase in plain lines; a worker process writes none, as the process that shares out the work does."""
     if multiprocessing.parent_process() is not None:
-        yield lambda _note: None
+        yield lambda _note="": None
         return
     phase = _lines.begin(label, total)
     try:

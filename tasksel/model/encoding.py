@@ -22,6 +22,7 @@ LONGEST, CHARACTERS = (
     100_000,
     200,
 )  # a text is cut before it is tokenized: to 200 characters a token, where it has 3 to 6
+BEGINNING = 64  # characters a token that are tried first: a tokenizer's time grows faster than the text
 
 
 @dataclass(frozen=True)
@@ -82,24 +83,45 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
     longest = max(LONGEST, CHARACTERS * max_length)
     firsts = [_whole(text[:longest]) for text in firsts]
     seconds = seconds and [_whole(text[:longest]) for text in seconds]
-    tokens = tokenizer(firsts, seconds, truncation=True, max_length=max_length, return_attention_mask=False)
+    ids, kinds, was_cut = _tokenize(tokenizer, firsts, seconds, max_length)
 
     def by_row(flat: list[Any]) -> list[list[Any]]:
         ends = np.cumsum(counts)
         return [flat[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
-    types = by_row(tokens["token_type_ids"]) if "token_type_ids" in tokens else None
-    cut = sum(map(any, by_row(_cut(tokens, max_length))))
-    return Encoded(by_row(tokens["input_ids"]), types, split.labels, tokenizer.pad_token_id, width, cut)
+    types = kinds and by_row(kinds)
+    return Encoded(by_row(ids), types, split.labels, tokenizer.pad_token_id, width, sum(map(any, by_row(was_cut))))
 
 
-def _cut(tokens: Any, max_length: int) -> list[bool]:
-    """Whether each sequence lost tokens; from a slow tokenizer, which does not say, whether it is as long as it may be."""
-    encodings = tokens.encodings
-    return [
-        len(ids) >= max_length and (encodings is None or bool(encodings[i].overflowing))
-        for i, ids in enumerate(tokens["input_ids"])
-    ]
+def _tokenize(
+    tokenizer: Any, firsts: list[str], seconds: list[str] | None, max_length: int
+) -> tuple[list[list[int]], list[list[int]] | None, list[bool]]:
+    """Token ids, token types if there are any, and whether tokens were cut off, of each sequence.
+
+    Of long single texts the beginning is enough where it gives a whole `max_length` of tokens more than are kept.
+    """
+    beginning = BEGINNING * max_length
+    starts = firsts if seconds else [text[:beginning] for text in firsts]
+    ids, types, beyond = _tokens(tokenizer, starts, seconds, max_length)
+    again = [i for i, text in enumerate(firsts) if len(starts[i]) < len(text) and beyond[i] < 2]
+    if again:
+        whole = _tokens(tokenizer, [firsts[i] for i in again], None, max_length)
+        for number, i in enumerate(again):
+            ids[i], beyond[i] = whole[0][number], whole[2][number]
+            if types and whole[1]:
+                types[i] = whole[1][number]
+    return ids, types, [count > 0 for count in beyond]
+
+
+def _tokens(
+    tokenizer: Any, firsts: list[str], seconds: list[str] | None, max_length: int
+) -> tuple[list[list[int]], list[list[int]] | None, list[int]]:
+    """Ids, types, and how many times `max_length` was cut off; 1 where a slow tokenizer, which does not say, gives all it may."""
+    tokens = tokenizer(firsts, seconds, truncation=True, max_length=max_length, return_attention_mask=False)
+    ids, encodings = tokens["input_ids"], getattr(tokens, "encodings", None)
+    full = [len(sequence) >= max_length for sequence in ids]
+    beyond = [0 if not is_full else len(encodings[i].overflowing) if encodings else 1 for i, is_full in enumerate(full)]
+    return ids, tokens.get("token_type_ids"), beyond
 
 
 def say_cut(encoded: Encoded, name: str, max_length: int) -> None:

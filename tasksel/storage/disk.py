@@ -62,7 +62,7 @@ def disk_line(error: OSError) -> str:
     """A trouble of a disk as one line: where, what, what to do.
 
     >>> disk_line(OSError(errno.ENAMETOOLONG, "File name too long", "pools/" + "r" * 60))[-43:]
-    'rrrr: File name too long; give a shorter name'
+    'rr: File name too long; give a shorter name'
     """
     number = error.errno or 0
     words = error.strerror or os.strerror(number)

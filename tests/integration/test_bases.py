@@ -46,8 +46,9 @@ def refuse(command):
     def run(*arguments, main=cli.main):
         code, _, errors = command(*arguments, main=main)
         assert code == 2
-        (line,) = errors.splitlines()
-        assert line.startswith("error: ")
+        (line,) = [
+            line for line in errors.splitlines() if line.startswith("error: ")
+        ]  # beside it, what was guessed of the file
         return line
 
     return run
@@ -56,7 +57,10 @@ def refuse(command):
 def write_reviews(path, *, long=False, rows=60):
     """A CSV of rows, good and bad, every fourth one long if asked."""
     words = ("The kettle pours well", "The kettle leaks")
-    texts = [f"{words[i % 2]}, number {i}" + " and again" * (40 if long and i % 4 == 0 else 0) for i in range(rows)]
+    texts = [
+        f"{words[i % 2]}, number {i} of {path.stem}" + " and again" * (40 if long and i % 4 == 0 else 0)
+        for i in range(rows)
+    ]
     lines = [f'"{text}","It was liked",{("bad", "good")[i % 2 == 0]}' for i, text in enumerate(texts)]
     path.write_text("\n".join(["text,other,label", *lines]) + "\n")
     return path
@@ -143,7 +147,10 @@ class TestRefusedBeforeWork:
     def test_tokens_that_the_base_does_not_take(self, refuse, tiny, tmp_path, length):
         reviews, pool = write_reviews(tmp_path / "reviews.csv", long=True), tmp_path / "pool"
         given = ["--text", "text", "--pool", pool, "--recipe.max-length", length]
-        assert f"max_length is {length}" in refuse("train-source", reviews, "--base", tiny, *given)
+        said = (
+            f"recipe.max_length is {length}" if length > 2 else "recipe.max_length must be greater than or equal to 3"
+        )
+        assert said in refuse("train-source", reviews, "--base", tiny, *given)
         assert not pool.exists()
 
     def test_a_transfer_an_embedding_a_ranking_and_a_comparison(self, refuse, tiny, pool_folder, tmp_path):

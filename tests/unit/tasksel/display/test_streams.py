@@ -151,7 +151,7 @@ def test_a_full_device_is_said_of_results_and_not_of_progress(stdout, monkeypatc
     full = Unwritable(OSError(code, "No space left on device"))
     stdout(full)
     monkeypatch.setattr(sys, "stderr", full)
-    for write in (Screen().line, Screen().print, lambda _: flush_output()):
+    for write in (Screen().write, Screen().print, lambda _: flush_output()):
         with pytest.raises(UserError, match="standard output: No space left on device"):
             write("a result")
     Screen(stderr=True).print("progress")

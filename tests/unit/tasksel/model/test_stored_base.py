@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from stored_edits import edit
 
 import scalearn.cli.main as cli
 import tasksel.cli.main as tasksel_cli
@@ -187,8 +188,7 @@ def test_a_pool_lists_and_verifies_without_reading_its_base(tree, monkeypatch):
 
 def test_a_pool_of_two_bases_is_refused_with_both(tree, make_base, tmp_path):
     card = tree / "pools" / "p" / "sentiment_films" / "card.json"
-    told = json.loads(card.read_text())
-    card.write_text(json.dumps(told | {"base": {"name": "other", "fingerprint": "0" * 16}}))
+    edit(card, base={"name": "other", "fingerprint": "0" * 16})
     with pytest.raises(
         UserError, match=r"source 'sentiment_films' in .* was trained on base 'other' .*, 'entail_travel' on"
     ):

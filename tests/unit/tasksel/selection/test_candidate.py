@@ -168,7 +168,7 @@ class TestAFolderThatMayNotBeWrittenTo:
     @pytest.fixture
     def read_only(self, pool_folder, tmp_path, monkeypatch):
         """A copy of the pool in which nothing may be written: whoever runs the tests may be root, who may write anywhere."""
-        folder = shutil.copytree(pool_folder, tmp_path / "shared")
+        folder = shutil.copytree(pool_folder, tmp_path / "shared", ignore=shutil.ignore_patterns("embeddings"))
         allowed = os.access
         monkeypatch.setattr(
             os, "access", lambda path, mode: folder not in (path, *Path(path).parents) and allowed(path, mode)

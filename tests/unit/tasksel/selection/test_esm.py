@@ -240,7 +240,7 @@ class TestRefusals:
             Esm().similarity(source().embedding(Esm()), one)
 
     def test_settings_that_mean_nothing(self):
-        with pytest.raises(UserError, match=r"ridge=0\.0: choose a number above 0"):
+        with pytest.raises(UserError, match=r"ridge=0\.0 must be greater than 0"):
             Esm(ridge=0.0)
         with pytest.raises(UserError, match="no pool 'frist'; did you mean 'first'"):
             Esm(pool="frist")
