@@ -69,7 +69,7 @@ TASKSEL = [  # from the ground up: a folder imports only those below it; the ste
     ("embeddings", "one task embedding per file", CHOICE, "4"),
     ("selection", "rank sources for a target", CHOICE, "4"),
     ("evaluation", "how good is a ranking?", CHOICE, ""),
-    ("gain", "which transfers will pay?", CHOICE, ""),
+    ("gain", "which transfers will gain?", CHOICE, ""),
     ("cli", "tasksel …", SHARED, ""),
 ]
 SCALEARN = [

@@ -331,7 +331,8 @@ def _condition_order(conditions: set[Condition], rows: Sequence[UnitRecord], con
     bys = _ordered((row.by for row in rows), [asked_by] if isinstance(asked_by, str) else asked_by)
     sources = _ordered((name for row in rows for name in row.sources), config.get("sources", {}).get("tasks", ()))
 
-    def place(condition: Condition) -> tuple[bool, int, int, int, bool, int]:
+    def position(condition: Condition) -> tuple[bool, int, int, int, bool, int]:
+        """Sorts single sources last, then as the configuration lists methods, selectors, numbers and sources."""
         source = sources.index(condition.source) if condition.source else 0
         return (
             condition.by == EACH,
@@ -342,4 +343,4 @@ def _condition_order(conditions: set[Condition], rows: Sequence[UnitRecord], con
             source,
         )
 
-    return sorted(conditions, key=place)
+    return sorted(conditions, key=position)

@@ -88,7 +88,10 @@ def _points(axes: Any, seconds: np.ndarray, values: Sequence[Estimate]) -> np.nd
 def _lines(axes: Any, leaderboard: Leaderboard, metric: str) -> list[Estimate]:
     """Floor and ceiling as lines with their intervals as bands, named in the margin."""
     estimates = []
-    for by, name, colour, dash in ((RANDOM, "random", VERMILION, "--"), (ONE_SEED, "one seed's\nground truth", GREEN, "-.")):
+    for by, name, colour, dash in (
+        (RANDOM, "random", VERMILION, "--"),
+        (ONE_SEED, "one seed's\nground truth", GREEN, "-."),
+    ):
         value = leaderboard.row(by).values[metric]
         if not math.isnan(value.mean):
             axes.axhspan(value.low, value.high, color=colour, alpha=0.10, linewidth=0)

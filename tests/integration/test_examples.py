@@ -12,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from scalearn import METHODS
+from scalearn.cli.main import main as scalearn
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ["--rows", "40", "--epochs", "1"]
@@ -54,15 +55,23 @@ def test_the_notebook_runs_and_is_stored_without_outputs(tiny, tmp_path):
     assert (tmp_path / "out/notebook/adapter/adapter_config.json").is_file()
 
 
-def test_several_processes_share_one_comparison(tiny, tmp_path):
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
-    few = "--sources.tasks entail_travel sentiment_films --sources.rows 24 --sources.recipe.epochs 1 --recipe.epochs 1"
-    few += " --rank.top 2 --methods scalearn"
-    command = ["bash", str(EXAMPLES / "several_gpus.sh"), "2", "--out", "run", "--base", tiny, *few.split()]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "run/report/report.html").is_file()
+def test_several_processes_are_started_by_a_command_that_accelerate_and_scalearn_understand(tmp_path, capsys):
+    """Two processes that share a comparison are started in test_launch.py: this is the command alone."""
+    from accelerate.commands.launch import launch_command_parser
+
+    shim = tmp_path / "bin" / "accelerate"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    shim.chmod(0o755)
+    command = ["bash", str(EXAMPLES / "several_gpus.sh"), "2", "--out", str(tmp_path / "run"), "--plan"]
+    environment = {**os.environ, "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    launch, *arguments = done.stdout.splitlines()
+    parsed = launch_command_parser().parse_args(arguments)
+    assert (launch, parsed.num_processes, parsed.multi_gpu) == ("launch", 2, True)
+    assert (parsed.module, parsed.training_script) == (True, "scalearn")
+    assert scalearn(parsed.training_script_args) == 0
+    assert "nothing was run" in capsys.readouterr().out
 
 
 def test_every_example_is_listed_and_run():

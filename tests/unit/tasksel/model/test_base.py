@@ -141,7 +141,7 @@ class TestRefused:
 
     def test_an_architecture_without_adapters(self, tmp_path):
         (tmp_path / "config.json").write_text('{"model_type": "funnel"}')
-        assert f"base '{tmp_path}' cannot be loaded" in refused(tmp_path)
+        assert f"base '{tmp_path}' is a funnel: " in refused(tmp_path)
 
 
 def test_a_hub_id_may_name_a_revision(monkeypatch):
