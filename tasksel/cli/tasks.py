@@ -6,6 +6,7 @@ import json
 
 from tasksel.cli.app import show as show_result
 from tasksel.cli.arguments import NO_COLUMNS, Columns, Data, Name, Rows
+from tasksel.errors import unknown
 from tasksel.tasks.registry import find_tasks, suites
 from tasksel.tasks.task import Task
 
@@ -22,8 +23,12 @@ def ls(data: Data = None, suite: str | None = None) -> None:
     """
     from rich.table import Table
 
+    tasks = find_tasks(data)
+    known = {part for task in tasks for part in task.suite.split("+")}
+    if suite is not None and suite not in known:
+        raise unknown("suite", suite, known)
     table = Table("task", "suite", "kind", "outputs", "metric", "licence")
-    for task in find_tasks(data):
+    for task in tasks:
         if suite is None or suite in task.suite.split("+"):
             kind = task.kind.replace("_", " ")
             table.add_row(task.name, task.suite, kind, str(task.outputs), task.metric, task.licence)

@@ -165,7 +165,8 @@ class EmbeddingIndex:
             raise UserError(f"{folder} exists and is no index: choose a new folder")
         faiss = _faiss()
         with whole_folder(folder) as new:
-            (faiss.write_index_binary if self.kind == "binary" else faiss.write_index)(self._index, str(new / ROWS))
+            as_bytes = faiss.serialize_index_binary if self.kind == "binary" else faiss.serialize_index
+            (new / ROWS).write_bytes(as_bytes(self._index).tobytes())  # faiss itself prints what a full disk says
             write_json(new / NAMES, self.names)
             card = {"kind": self.kind, "width": self.width, "count": len(self), "made": self.provenance}
             card |= {"faiss": faiss.__version__, "files": {name: file_hash(new / name) for name in (NAMES, ROWS)}}
