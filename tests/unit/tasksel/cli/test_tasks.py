@@ -86,3 +86,11 @@ def test_what_is_no_task_file_is_one_line(show, tmp_path, name):
     assert said.count("\n") == 1
     answers = {"rows": "--text COLUMN", "none": "no file none.json", "broken": "broken.json:1: broken JSON"}
     assert answers.get(name.partition(".")[0], "nested more than 50 deep") in said
+
+
+def test_ls_lists_a_suite_and_refuses_one_that_is_not_there(capsys):
+    assert main(["ls", "--suite", "builtin"]) == 0
+    assert "sentiment_films" in capsys.readouterr().out
+    for suite in ("bultin", ""):
+        assert main(["ls", "--suite", suite]) == 2
+        assert f"error: no suite '{suite}';" in capsys.readouterr().err
