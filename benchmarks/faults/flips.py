@@ -242,11 +242,7 @@ def _flipped(root: Path, target: Target, trials: int, seed: int) -> Row:
         harmed, what = _harmed(original, draw)
         file.write_bytes(harmed)
         ended = attempt(call, place)
-        verdict = judge(ended, [plain.value, plain.out], [ended.value, ended.out])
-        said = (
-            verdict == "silent" and "cut short" in ended.err
-        )  # rows that a killed run left are read, and the cut one is named
-        row.count("one-line" if said else verdict, f"{what}: {ended.last}")
+        row.count(judge(ended, [plain.value, plain.out], [ended.value, ended.out]), f"{what}: {ended.last}")
         file.write_bytes(original)
     row.seconds = time.perf_counter() - begun
     return row

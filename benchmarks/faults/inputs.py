@@ -299,7 +299,7 @@ def _bad_values(option: str, hint: Any, unused: tuple[str, ...]) -> Iterator[tup
     elif hint is not bool:
         wrong = name in NAMES and name not in unused
         yield from (
-            ((option, word), wrong)
+            ((option, word), wrong and word not in ("base", "../.."))  # folders that are there
             for word in ("nonsense", "", "x" * 300, "../..", "\udcff", "/dev/null/x", "base", "rows.csv/x")
         )
     yield (option,), hint is not bool and "tuple" not in text
