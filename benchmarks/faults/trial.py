@@ -5,6 +5,7 @@ The parent imports everything once and trains nothing, so that a child costs a f
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -150,6 +151,7 @@ def _be_child(
     code, value, count = 1, None, None
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the call begins
+        gc.callbacks.clear()  # hypothesis's would swallow a signal that comes while it runs
         os.setsid()
         os.chdir(place)
         for number, path in enumerate((os.devnull, stdout or str(notes / "out"), str(notes / "err"))):
