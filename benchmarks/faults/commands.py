@@ -119,7 +119,7 @@ def files_in(place: Path) -> list[Path]:
         for path in sorted(place.rglob("*"))
         if path.is_file()
         and not any(part in ("base", "tasks", "tmp") or part.startswith(".partial") for part in path.relative_to(place).parts)
-        and not path.name.endswith(".lock")
+        and not path.name.startswith(".")  # a lock
     ]  # fmt: skip
 
 

@@ -239,23 +239,21 @@ def _flipped(root: Path, target: Target, trials: int, seed: int) -> Row:
     if plain.code != 0 or (plain.value, plain.out) != (again.value, again.out):
         raise RuntimeError(f"{target.path}: unharmed, exit code {plain.code}\n{plain.out}{again.out}{plain.err}")
     for _ in range(trials):
-        harmed, what = _harmed(original, draw)
+        harmed, what = _harmed(original, draw, rows=file.suffix == ".jsonl")
         file.write_bytes(harmed)
         ended = attempt(call, place)
-        verdict = judge(ended, [plain.value, plain.out], [ended.value, ended.out])
-        said = (
-            verdict == "silent" and "cut short" in ended.err
-        )  # rows that a killed run left are read, and the cut one is named
-        row.count("one-line" if said else verdict, f"{what}: {ended.last}")
+        row.count(judge(ended, [plain.value, plain.out], [ended.value, ended.out]), f"{what}: {ended.last}")
         file.write_bytes(original)
     row.seconds = time.perf_counter() - begun
     return row
 
 
-def _harmed(original: bytes, draw: random.Random) -> tuple[bytes, str]:
-    """The bytes with one bit turned, or cut short; and which."""
+def _harmed(original: bytes, draw: random.Random, *, rows: bool) -> tuple[bytes, str]:
+    """The bytes with one bit turned, or cut short; and which. Rows are not cut between two: that is the file as it was earlier."""
     if draw.random() < CUT:
         length = draw.randrange(len(original))
+        while rows and (length == 0 or b"\n" in original[length - 1 : length + 1]):
+            length = draw.randrange(len(original))
         return original[:length], f"cut to {length} of {len(original)} bytes"
     header = min(HEADER, len(original))
     byte = draw.randrange(header if draw.random() < 0.5 else len(original))

@@ -30,7 +30,7 @@ LIMIT = 30.0
 TASK_SCHEMA = {
     "properties": {
         "name": {"type": "string"}, "kind": {"type": "string"}, "metric": {"type": "string"}, "suite": {"type": "string"}, "label_field": {"type": "string"},
-        "text_fields": {"type": "array", "items": {"type": "string"}}, "label_names": {"type": "array"}, "num_choices": {"type": "integer"}, "note": {"type": "string"},
+        "text_fields": {"type": "array", "items": {"type": "string"}}, "label_names": {"type": "array"}, "num_choices": {"type": "integer"},
     }
 }  # fmt: skip
 ADAPTER_SCHEMA = {
@@ -176,7 +176,7 @@ def kinds(root: Path) -> list[Kind]:
         stored("scalearn.json", "export/scalearn.json", "predict by an export"),
         stored("index.json", "index/index.json", "index nearest"),
         stored("experiment.json", "run/experiment.json", "report, printed"),
-        stored("rows.jsonl", "run/rows.jsonl", "report, printed"),
+        rows("rows.jsonl", "run/rows.jsonl", "report, printed"),
         rows("matrix.jsonl", "matrix/matrix.jsonl", "evaluate, stored", MATRIX_SCHEMA),
         rows("scores.jsonl", "matrix/scores.jsonl", "evaluate, stored"),
         rows("pairs.jsonl", "matrix/pairs.jsonl", "predict-gain, stored"),
@@ -299,7 +299,7 @@ def _bad_values(option: str, hint: Any, unused: tuple[str, ...]) -> Iterator[tup
     elif hint is not bool:
         wrong = name in NAMES and name not in unused
         yield from (
-            ((option, word), wrong)
+            ((option, word), wrong and word not in ("base", "../.."))  # folders that are there
             for word in ("nonsense", "", "x" * 300, "../..", "\udcff", "/dev/null/x", "base", "rows.csv/x")
         )
     yield (option,), hint is not bool and "tuple" not in text

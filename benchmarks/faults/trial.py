@@ -5,6 +5,7 @@ The parent imports everything once and trains nothing, so that a child costs a f
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_inherited: list[Any] = []
 LIMIT = 120.0  # seconds; a trial of a tiny model takes about one
 
 
@@ -92,6 +94,8 @@ def attempt(
     """
     notes = Path(tempfile.mkdtemp(prefix="trial-"))
     (place / "tmp").mkdir(exist_ok=True)
+    for name in ("out", "err"):
+        (notes / name).touch()  # a child may be killed before it has written
     begun = time.perf_counter()
     child = os.fork()
     if not child:
@@ -147,17 +151,20 @@ def _be_child(
     code, value, count = 1, None, None
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the call begins
+        gc.callbacks.clear()  # hypothesis's would swallow a signal that comes while it runs
         os.setsid()
         os.chdir(place)
         for number, path in enumerate((os.devnull, stdout or str(notes / "out"), str(notes / "err"))):
             handle = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, number)
-        (notes / "out").touch()
+        _inherited.extend((sys.stdin, sys.stdout, sys.stderr))  # or their end would close what takes their place
         sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", encoding="utf-8")
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace")  # as Python opens it
         tempfile.tempdir = str(place / "tmp")
         count = fault() if fault else None
         code, value = _outcome(call)
+    except BaseException as error:  # noqa: BLE001  a fault of the suite itself
+        os.write(2, f"Traceback: the trial could not begin: {error!r}\n".encode())
     finally:
         events = count() if callable(count) else 0
         (notes / "value.part").write_text(json.dumps({"value": value, "events": events}))

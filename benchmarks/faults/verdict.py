@@ -34,6 +34,8 @@ def judge(ended: Ended, expected: Any, got: Any = None) -> str:
         return "one-line"
     if ended.code != 0 or "Traceback" in ended.err:
         return "traceback"
+    if "is cut short" in ended.err:
+        return "one-line"
     return "harmless" if (ended.value if got is None else got) == expected else "silent"
 
 

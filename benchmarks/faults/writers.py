@@ -1,6 +1,7 @@
 """Two writers: two processes write one place again and again while a third reads it; none fails, and the reader never misses what was there.
 
-A write or a read is a trial. A reader that sees what neither writer wrote counts as silent; one that finds nothing where something was, as lost.
+A write or a read is a trial. A reader that sees what neither writer wrote counts as silent; one that finds nothing where something was, as lost;
+one that had begun to read what was then replaced may say so in one line.
 """
 
 from __future__ import annotations
@@ -220,7 +221,8 @@ def _reads(place: Place, folder: Path) -> list[str]:
             seen = True
             notes.append("harmless\t" if place.valid(what) else f"silent\t{what!r:.200}")
         elif seen:
-            notes.append(f"{'lost' if verdict == 'one-line' else verdict}\t{what}".replace("\n", " "))
+            missed = verdict == "one-line" and "meanwhile" not in what
+            notes.append(f"{'lost' if missed else verdict}\t{what}".replace("\n", " "))
         time.sleep(0.001)
     return notes or ["harmless\t"]
 

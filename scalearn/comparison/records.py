@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from scalearn.comparison.condition import EACH, Condition, unit_name
+from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import FORMAT, parse_record, read_hashed, read_record
@@ -116,7 +117,7 @@ def read_unit(path: Path) -> UnitRecord:
 
 
 def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
-    """The records of a JSONL file; none where there is no file. A last line that a killed run cut short is left out.
+    """The records of a JSONL file; none where there is no file. A last line that a killed run cut short is left out, and said.
 
     Args:
         kind: `UnitRecord` or `RankingRecord`.
@@ -126,7 +127,10 @@ def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
     """
     if not path.is_file():
         return []
-    return [parse_record(values, kind, where, NO_ROW) for where, values in whole_lines(path)[0]]
+    lines, cut = whole_lines(path)
+    if cut:
+        say(f"{cut[0]}: the last line is cut short (a killed run) and is left out; {len(lines)} whole rows")
+    return [parse_record(values, kind, where, NO_ROW) for where, values in lines]
 
 
 class RunProvenance(Frozen):

@@ -32,11 +32,12 @@ def test_no_file_holds_no_rows(tmp_path):
     assert read_lines(tmp_path / "none.jsonl", UnitRecord) == []
 
 
-def test_a_last_line_that_was_cut_short_is_left_out(tmp_path):
+def test_a_last_line_that_was_cut_short_is_left_out_and_said(tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
     write_lines(path, [row(), row(seed=2)])
     path.write_text(path.read_text()[:-20])
     assert read_lines(path, UnitRecord) == [row()]
+    assert "rows.jsonl:2: the last line is cut short (a killed run) and is left out; 1 whole rows" in capsys.readouterr().err
 
 
 def test_any_other_broken_line_is_named(tmp_path):
