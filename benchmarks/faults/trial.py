@@ -93,6 +93,8 @@ def attempt(
         also: called in the parent while the child runs; the trial ends when it and the child have.
     """
     notes = Path(tempfile.mkdtemp(prefix="trial-"))
+    for name in ("out", "err"):
+        (notes / name).touch()  # a child may be killed before it writes
     (place / "tmp").mkdir(exist_ok=True)
     for name in ("out", "err"):
         (notes / name).touch()  # a child may be killed before it has written

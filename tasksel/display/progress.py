@@ -136,11 +136,15 @@ class _Lines:
 _lines = _Lines()
 
 
+def _no_line(note: str = "") -> None:
+    """Writes nothing."""
+
+
 @contextmanager
 def _written(label: str, total: int) -> Iterator[Callable[[str], None]]:
     """A phase in plain lines; a worker process writes none, as the process that shares out the work does."""
     if multiprocessing.parent_process() is not None:
-        yield lambda _note="": None
+        yield _no_line
         return
     phase = _lines.begin(label, total)
     try:

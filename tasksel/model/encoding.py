@@ -89,7 +89,7 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
         ends = np.cumsum(counts)
         return [flat[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
-    types = kinds and by_row(kinds)
+    types = by_row(kinds) if kinds else None
     return Encoded(by_row(ids), types, split.labels, tokenizer.pad_token_id, width, sum(map(any, by_row(was_cut))))
 
 
