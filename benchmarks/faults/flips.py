@@ -190,7 +190,6 @@ TARGETS = (
     Target("export/head_config.json", "predict by an export", ("export", "new.jsonl")),
     Target("export/adapter.safetensors", "predict by an export", ("export", "new.jsonl")),
     Target("export/model_head.safetensors", "predict by an export", ("export", "new.jsonl")),
-    Target("export/README.md", "push, planned", ("export",), 30),
     Target("embeddings/reviews.safetensors", embedding, ("embeddings",), 120),
     Target("index/index.json", nearest, ("index", "embeddings")),
     Target("index/names.json", nearest, ("index", "embeddings"), 40),
