@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal has gone"}
+AGAIN = 0.05  # seconds
 BEGINS_AGAIN = "the same command starts from the beginning"
 
 
@@ -22,11 +25,22 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def signals_end_the_command() -> Iterator[None]:
-    """In this block SIGTERM and SIGHUP raise `Ended`; one that is ignored (nohup) or handled by others stays so."""
+    """In this block SIGTERM and SIGHUP raise `Ended`; one that is ignored (nohup) or handled by others stays so.
+
+    A signal that comes while a `__del__` or a callback runs, in which Python lets no exception out, is sent again a moment later.
+    """
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise Ended(number)
 
+    def swallowed(event: sys.UnraisableHookArgs) -> None:
+        if isinstance(event.exc_value, KeyboardInterrupt):
+            number = getattr(event.exc_value, "number", signal.SIGINT)
+            threading.Timer(AGAIN, _thread.interrupt_main, (number,)).start()
+        else:
+            hook(event)
+
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]:
@@ -35,6 +49,7 @@ def signals_end_the_command() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

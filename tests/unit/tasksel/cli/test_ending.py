@@ -2,11 +2,12 @@
 
 import os
 import signal
+import time
 
 import pytest
 
 from tasksel.cli.app import Commands, run_command
-from tasksel.cli.ending import BEGINS_AGAIN
+from tasksel.cli.ending import BEGINS_AGAIN, signals_end_the_command
 
 KEPT = "finished rows are stored; the same command computes the others"
 
@@ -58,3 +59,25 @@ def test_only_the_main_process_says_it(app, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     assert run_command(app, ["keep"]) == 143
     assert capsys.readouterr().err == ""
+
+
+class RaisesAsItGoes:
+    """An object whose `__del__` is where the signal arrives: Python lets no exception out of it."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_a_destructor_swallows_ends_the_command_all_the_same(capsys, number):
+    reached = []
+    with pytest.raises(KeyboardInterrupt), signals_end_the_command():  # noqa: PT012
+        RaisesAsItGoes(number)
+        reached.append("after the destructor")
+        time.sleep(5)
+        reached.append("the end")
+    assert reached == ["after the destructor"]
+    assert "Traceback" not in capsys.readouterr().err
