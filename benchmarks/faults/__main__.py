@@ -77,7 +77,9 @@ def prepare(work: Path, form: Form) -> None:
 
 def show(row: Row) -> None:
     """A line for a finished kind, and one for each example of what none shall end as."""
-    counts = ", ".join(f"{row.counts[verdict]} {verdict}" for verdict in VERDICTS if row.counts[verdict])
+    counts = ", ".join(
+        f"{row.counts[verdict]} {verdict}" for verdict in (*VERDICTS, "leftovers") if row.counts[verdict]
+    )
     print(f"{row.part}, {row.kind}: {row.tried} tried, {counts} ({row.seconds:.0f} s)", flush=True)
     for example in row.examples:
         print(f"    {example}", flush=True)

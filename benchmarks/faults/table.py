@@ -28,6 +28,8 @@ def table(rows: Sequence[Row], settings: str) -> str:
         totals = [sum(row.tried for row in own), *(sum(row.counts[verdict] for row in own) for verdict in VERDICTS)]
         lines = [line(row.kind, [row.tried, *(row.counts[verdict] for verdict in VERDICTS)]) for row in own]
         blocks.append("\n".join([f"### {part[0].upper()}{part[1:]}", "", *HEAD, *lines, line("**all**", totals)]))
+    left = sum(row.counts["leftovers"] for row in rows)
+    blocks.append(f"Temporary files or folders that were still there after a killed command had gone on: {left}.")
     unwanted = [f"- {row.part}, {row.kind}: {example}" for row in rows for example in row.examples]
     if unwanted:
         blocks.append("\n".join([f"### Not as wanted ({', '.join(WANTED_NONE)})", "", *map(_escaped, unwanted)]))

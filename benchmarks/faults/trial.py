@@ -96,8 +96,6 @@ def attempt(
     for name in ("out", "err"):
         (notes / name).touch()  # a child may be killed before it writes
     (place / "tmp").mkdir(exist_ok=True)
-    for name in ("out", "err"):
-        (notes / name).touch()  # a child may be killed before it has written
     begun = time.perf_counter()
     child = os.fork()
     if not child:
