@@ -167,10 +167,7 @@ def _tried(command: Command, place: Path, kill: Kill, expected: dict[str, Any]) 
     """Kills the command once and goes on; the verdict, and what happened."""
     sent = ((kill.after, kill.signal),) if not kill.event else ()
     first = attempt(command, place, fault=lambda: kill.fault(place), signals=sent)
-    swallowed = (
-        first.code == 0 and "Exception ignored in" in first.err
-    )  # a signal in a library's destructor: Python goes on
-    if ("Traceback" in first.err and not swallowed) or first.code in (None, 1):
+    if "Traceback" in first.err or first.code in (None, 1):
         return "traceback", f"{kill}: {first.last}"
     before = finished_in(place)
     again = attempt(command, place, fault=one_host)
