@@ -183,6 +183,8 @@ def is_wrong(path: tuple[Any, ...], part: Any, types: frozenset[str] | None) -> 
         return math.isnan(part) or part in (math.inf, -1) or (name in COUNTS and part == 0) or beyond
     if types is None or isinstance(part, bool):
         return False
+    if isinstance(part, int) and {"labels", "label_names"} & set(map(str, path)):
+        return False  # a whole number is the name that it spells
     given = JSON_TYPES[type(part)]
     return given not in types and not (given == "integer" and "number" in types)
 

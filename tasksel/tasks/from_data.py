@@ -79,6 +79,8 @@ def task_from_folder(cls: type[Task], folder: Path) -> Task:
         if "train" not in split_files(folder):
             raise UserError("no training file beside it; give train.jsonl (or .csv, .tsv, .parquet)")
         files = named_files(folder)
+        if empty := [name for name in ("metric", "num_choices", "suite", "label_field") if described.get(name, "") is None]:
+            raise UserError(f"{empty[0]} is null; leave it out for the default")
         kind = described["kind"]
         choices = "choices" if kind == "multiple_choice" else None
         return cls(
@@ -87,10 +89,10 @@ def task_from_folder(cls: type[Task], folder: Path) -> Task:
             kind=kind,
             text=_texts(tuple(name for name in described["text_fields"] if name != choices)),
             choices=choices,
-            num_choices=described.get("num_choices") or (described.get("num_labels") if choices else None),
+            num_choices=described.get("num_choices", described.get("num_labels") if choices else None),
             label=described.get("label_field", "label"),
             labels=() if kind in ("regression", "multiple_choice") else tuple(described["label_names"]),
-            metric=described.get("metric") or DEFAULT_METRIC[kind],
+            metric=described.get("metric", DEFAULT_METRIC[kind]),
             source=FileSource(files=files),
             licence=described.get("upstream_licence") or described.get("licence") or "not stated",
             note=described.get("note") or "",

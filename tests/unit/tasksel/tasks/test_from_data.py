@@ -501,3 +501,14 @@ def test_no_library_of_data_is_imported_before_it_is_needed(python, tmp_path):
     )
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == ""
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [({"metric": None}, "metric is null; leave it out"), ({"num_choices": []}, "num_choices"), ({"suite": None}, "suite is null")],
+    )  # fmt: skip
+    def test_a_value_of_task_json_that_says_nothing_is_refused(self, tmp_path, change, said):
+        described = {"name": "in_folder", "kind": SINGLE, "text_fields": ["text"], "label_names": ["a", "b"]} | change
+        (tmp_path / "task.json").write_text(json.dumps(described))
+        (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("a", "b")))
+        with pytest.raises(UserError, match=said):
+            Task.from_folder(tmp_path)
