@@ -18,10 +18,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before a hub client is imported
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fork must inherit no thread
-
 import tyro
 
 from benchmarks.faults import world
@@ -29,6 +25,8 @@ from benchmarks.faults.table import write_table
 from benchmarks.faults.trial import import_everything
 from benchmarks.faults.verdict import VERDICTS, Form, Row
 
+# before the libraries are imported: no hub, and no thread that a fork would inherit
+QUIET = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 PARTS = {"kills": "kills", "flips": "flips", "full-disk": "full_disk", "writers": "writers", "inputs": "inputs"}
 
 
@@ -105,6 +103,7 @@ def main(
         work: where the small world and finished rows are kept; by default a temporary folder.
         out: the document whose table is written.
     """
+    os.environ.update(QUIET | os.environ)
     begun, folder = time.perf_counter(), Path(work or tempfile.mkdtemp(prefix="faults-")).resolve()
     form = Form(seed, short, share)
     for part in only:

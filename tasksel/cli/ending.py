@@ -36,11 +36,13 @@ def signals_end_the_command() -> Iterator[None]:
     def swallowed(event: sys.UnraisableHookArgs) -> None:
         if isinstance(event.exc_value, KeyboardInterrupt):
             number = getattr(event.exc_value, "number", signal.SIGINT)
-            threading.Timer(AGAIN, _thread.interrupt_main, (number,)).start()
+            again.append(threading.Timer(AGAIN, _thread.interrupt_main, (number,)))
+            again[-1].start()
         else:
             hook(event)
 
     hook, sys.unraisablehook = sys.unraisablehook, swallowed
+    again: list[threading.Timer] = []
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]:
@@ -48,6 +50,8 @@ def signals_end_the_command() -> Iterator[None]:
                 before[number] = signal.signal(number, end)
     try:
         yield
+        for timer in again:
+            timer.join()  # and its signal comes here, where the block is left
     finally:
         sys.unraisablehook = hook
         for number, handler in before.items():

@@ -79,7 +79,9 @@ def task_from_folder(cls: type[Task], folder: Path) -> Task:
         if "train" not in split_files(folder):
             raise UserError("no training file beside it; give train.jsonl (or .csv, .tsv, .parquet)")
         files = named_files(folder)
-        if empty := [name for name in ("metric", "num_choices", "suite", "label_field") if described.get(name, "") is None]:
+        if empty := [
+            name for name in ("metric", "num_choices", "suite", "label_field") if described.get(name, "") is None
+        ]:
             raise UserError(f"{empty[0]} is null; leave it out for the default")
         kind = described["kind"]
         choices = "choices" if kind == "multiple_choice" else None

@@ -79,7 +79,9 @@ def test_a_trial_is_judged_by_how_it_ended(ended, verdict):
 
 def test_what_ended_as_none_shall_is_named_below_the_table(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# Reliability\n\n<!-- written by python -m benchmarks.faults -->\nearlier rows\n<!-- end -->\n\nThe end.\n")
+    page.write_text(
+        "# Reliability\n\n<!-- written by python -m benchmarks.faults -->\nearlier rows\n<!-- end -->\n\nThe end.\n"
+    )
     row = Row("kills", "transfer")
     row.count("harmless")
     row.count("lost", "at event 7: seed-0 | seed.json was computed again")

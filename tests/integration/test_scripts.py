@@ -17,7 +17,7 @@ SHAPES = {
     "glue_roberta": ("roberta-base", ["stsb", "cola"], ["full"], [0, 1]),
     "superglue_roberta": ("roberta-base", ["copa", "cb"], ["full"], [0]),
     "humset_xlmr": ("xlm-roberta-base", ["disaster_response", "trec_is"], ["full"], [0]),
-    "fewshot_roberta": ("roberta-base", ["cb", "rte"], [4, 16], [0, 1]),
+    "fewshot_roberta": ("roberta-base", ["cb", "rte"], [4, 16], [0]),
 }
 
 

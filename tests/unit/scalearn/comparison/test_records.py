@@ -37,7 +37,10 @@ def test_a_last_line_that_was_cut_short_is_left_out_and_said(tmp_path, capsys):
     write_lines(path, [row(), row(seed=2)])
     path.write_text(path.read_text()[:-20])
     assert read_lines(path, UnitRecord) == [row()]
-    assert "rows.jsonl:2: the last line is cut short (a killed run) and is left out; 1 whole rows" in capsys.readouterr().err
+    assert (
+        "rows.jsonl:2: the last line is cut short (a killed run) and is left out; 1 whole rows"
+        in capsys.readouterr().err
+    )
 
 
 def test_any_other_broken_line_is_named(tmp_path):

@@ -131,8 +131,15 @@ KILLED = """
         if where == "training":
             doom = lambda seed: lambda step: seed == 1 and step == 2 and die()
             procedure.fit = lambda *a, seed, **k: fit(*a, seed=seed, on_step=doom(seed), **k)
-        last = {"training": "nothing", "storing": "seed-1", "concluding": "result.json"}[where]
-        module.write_hashed = lambda path, value: die() if last in str(path) else write(path, value)
+        written, last = [], {"storing": ["seed.json"] * 2, "concluding": ["result.json"]}.get(where)
+
+        def write_or_die(path, value):
+            written.append(path.name)
+            if [name for name in written if last and name in last] == last:
+                die()
+            write(path, value)
+
+        module.write_hashed = write_or_die
         task, sources = get_task("entail_kitchen"), list(AdapterPool(folder))
         transfer(task, sources, seeds=[0, 1], rows=32, recipe=Recipe(**recipe), out=out)
 
