@@ -110,7 +110,7 @@ def changes_of(value: Any, schema: dict[str, Any] | None = None, *, closed: bool
     present = list(paths_in(value))
     known = {path: types_at(schema, path) for path in present} if schema else {}
     known |= {(name,): types_at(schema, (name,)) for name in (schema or {}).get("properties", {})}
-    holders = [(), *(path for path in present if isinstance(_at(value, path), dict))]
+    holders = [path for path in ((), *present) if isinstance(_at(value, path), dict)]
 
     def put(choice: tuple[tuple[Any, ...], Any]) -> tuple[Any, str, bool]:
         path, part = choice
