@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from tasksel.bounds import check_count
 from tasksel.cli.app import show
 from tasksel.cli.arguments import CACHE_DIR, BaseName, CacheDir, Data, MatrixPath, PoolFolder, Rows
 from tasksel.cli.selection import pool_base_or_default, tasks_of_pool
@@ -48,6 +49,7 @@ def evaluate(
     from tasksel.evaluation.score_selectors import append_scores, missing_scores, selector_names
     from tasksel.evaluation.transfer_matrix import beside
 
+    check_count(rows, "--rows")
     measured, path = read_matrix(matrix).only(targets), beside(matrix, FILE)
     selectors = selector_names(by)
     sized = read_sizes(sizes, measured) if sizes else []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from tasksel.bounds import check_count
 from tasksel.cli.app import show
 from tasksel.cli.arguments import CACHE_DIR, BaseName, CacheDir, Data, MatrixPath, PoolFolder, Rows
 from tasksel.cli.evaluation import sources_and_targets, stored_scores
@@ -45,6 +46,7 @@ def predict_gain(
     from tasksel.gain.predictor import evaluate_gain_prediction
     from tasksel.gain.report import markdown, write_gain_report
 
+    check_count(rows, "--rows")
     measured, path = read_matrix(matrix), beside(matrix, PAIRS)
     if pool:
         append_pair_features(

@@ -94,7 +94,7 @@ def task_from_folder(cls: type[Task], folder: Path) -> Task:
             num_choices=described.get("num_choices", described.get("num_labels") if choices else None),
             label=described.get("label_field", "label"),
             labels=() if kind in ("regression", "multiple_choice") else tuple(described["label_names"]),
-            metric=described.get("metric", DEFAULT_METRIC[kind]),
+            metric=described.get("metric", DEFAULT_METRIC.get(kind, "accuracy")),
             source=FileSource(files=files),
             licence=described.get("upstream_licence") or described.get("licence") or "not stated",
             note=described.get("note") or "",
