@@ -103,11 +103,11 @@ def check_fields(owner: str, value: object) -> None:
     >>> check_fields("text", object())  # no dataclass, no fields
     """
     for name, type_of in _bounded(type(value)).items():  # type: ignore[arg-type]  # a class has a hash
-        given = getattr(value, name)
+        setting = getattr(value, name)
         try:
-            type_of.validate_python(given, strict=True)
+            type_of.validate_python(setting, strict=True)
         except ValidationError as error:
-            raise UserError(f"{owner}: {name}={given!r} {requirement(error.errors()[0])}") from error
+            raise UserError(f"{owner}: {name}={setting!r} {requirement(error.errors()[0])}") from error
 
 
 @cache

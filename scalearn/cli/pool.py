@@ -53,7 +53,7 @@ def open_pool(folder: Path, base: str | None) -> AdapterPool:
     """A pool; a new one begins with the packaged encoder where no base is named."""
     from tasksel.adapters.pool import AdapterPool, cards_in
 
-    return AdapterPool(folder, base=base or (None if cards_in(folder) else "minilm"))
+    return AdapterPool(folder, base="minilm" if base is None and not cards_in(folder) else base)
 
 
 def ls(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:

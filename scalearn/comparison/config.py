@@ -50,11 +50,7 @@ Config = TypeVar("Config", bound=Configuration)
 
 
 class RecipeChange(Frozen):
-    """What a configuration changes in a recipe; what is left out stays.
-
-    >>> RecipeChange(epochs=3).of(Recipe(lr=1e-3)).epochs
-    3
-    """
+    """What a configuration changes in a recipe; what is left out stays."""
 
     lr: Positive | None = None
     epochs: Count | None = None
@@ -66,7 +62,11 @@ class RecipeChange(Frozen):
     log_with: str | None = None
 
     def of(self, recipe: Recipe) -> Recipe:
-        """The recipe with these changes."""
+        """The recipe with these changes.
+
+        >>> RecipeChange(epochs=3).of(Recipe(lr=1e-3)).epochs
+        3
+        """
         return recipe.model_copy(update={name: value for name, value in self if value is not None})
 
 

@@ -77,11 +77,11 @@ def load_outside_adapter(
     """
     root = fetch(str(origin))
     folder = adapter_folder(root, origin=str(origin), name=name)
-    told = read_outside_config(folder / CONFIG, origin=str(origin))
-    config = _check(str(origin), folder, told, base, same_base)
+    stored = read_outside_config(folder / CONFIG, origin=str(origin))
+    config = _check(str(origin), folder, stored, base, same_base)
     weights = _bottleneck_weights(folder / WEIGHTS, str(origin))
     _check_width(weights, config, base, str(origin))
-    model, own_name = base.model(), told.name or folder.name
+    model, own_name = base.model(), stored.name or folder.name
     adapter = module_name(own_name)
     with quiet():
         model.add_adapter(adapter, config=config)
@@ -91,7 +91,7 @@ def load_outside_adapter(
     return OutsideAdapter(model, adapter, own_name, file_hash(folder / WEIGHTS)[:16], place)
 
 
-def _check(origin: str, folder: Path, told: OutsideConfig, base: Base, same_base: bool) -> BnConfig:
+def _check(origin: str, folder: Path, stored: OutsideConfig, base: Base, same_base: bool) -> BnConfig:
     """The adapter's configuration; refuses pickles, and an adapter of another kind or base."""
     if not (folder / WEIGHTS).is_file():
         if (folder / PICKLE).is_file() or folder != user_path(origin):  # of the hub no pickle is even fetched
@@ -100,13 +100,13 @@ def _check(origin: str, folder: Path, told: OutsideConfig, base: Base, same_base
             )
         raise UserError(f"{origin}: no weights there (no file {folder / WEIGHTS})")
     for what in ("model_type", "hidden_size"):
-        wanted, trained_on = getattr(base.config, what), getattr(told, what)
+        wanted, trained_on = getattr(base.config, what), getattr(stored, what)
         if trained_on is not None and trained_on != wanted:
             raise UserError(
                 f"{origin}: trained on a base with {what} {trained_on}; the pool's base '{base.name}' has {wanted}"
             )
-    config = told.bottleneck(origin)
-    claimed = told.model_name
+    config = stored.bottleneck(origin)
+    claimed = stored.model_name
     known = {base.name, base.path, getattr(base.config, "_name_or_path", None)}
     if claimed and claimed not in known and not same_base:
         raise UserError(
@@ -196,8 +196,8 @@ def _load_head(model: Any, adapter: str, folder: Path, origin: str) -> None:
     without = f"delete {HEAD} and {HEAD_CONFIG} to add it without its head"
     if not (folder / HEAD_CONFIG).is_file():
         raise UserError(f"{origin}: {HEAD} without its {HEAD_CONFIG}; {without}")
-    told, tensors = read_mapping(folder / HEAD_CONFIG, origin=origin), finite_weights(folder / HEAD, origin=origin)
-    config = told.get("config")
+    described, tensors = read_mapping(folder / HEAD_CONFIG, origin=origin), finite_weights(folder / HEAD, origin=origin)
+    config = described.get("config")
     if isinstance(config, dict):
         _check_head(config, tensors, origin, without)
     loading: dict[str, list[str]] = {}

@@ -168,8 +168,8 @@ def _wrong(origin: str, error: ValidationError, prefix: str = "") -> UserError:
     """The first wrong value, as one line."""
     first = error.errors()[0]
     said = one_line(ValueError(first["msg"].removeprefix("Value error, ")))
-    given = "" if first["type"] in ("missing", "value_error") else f", given {_short(repr(first['input']))}"
-    return UserError(f"{origin}: adapter_config.json: {prefix}{'.'.join(map(str, first['loc']))}: {said}{given}")
+    value = "" if first["type"] in ("missing", "value_error") else f", given {_short(repr(first['input']))}"
+    return UserError(f"{origin}: adapter_config.json: {prefix}{'.'.join(map(str, first['loc']))}: {said}{value}")
 
 
 def _short(text: str) -> str:

@@ -217,11 +217,11 @@ class AdapterPool:
         """Refuses sources of several bases."""
         first = next(iter(self), None)
         for source in self:
-            ours, theirs = first.card.base if first else {}, source.card.base
-            if first and ours.get("fingerprint") != theirs.get("fingerprint"):
+            first_base, own_base = first.card.base if first else {}, source.card.base
+            if first and first_base.get("fingerprint") != own_base.get("fingerprint"):
                 raise UserError(
-                    f"source '{source.name}' in {self.folder} was trained on base '{theirs.get('name')}' ({theirs.get('fingerprint')}), "
-                    f"'{first.name}' on '{ours.get('name')}' ({ours.get('fingerprint')}): a pool is of one base; move one of them to another pool"
+                    f"source '{source.name}' in {self.folder} was trained on base '{own_base.get('name')}' ({own_base.get('fingerprint')}), "
+                    f"'{first.name}' on '{first_base.get('name')}' ({first_base.get('fingerprint')}): a pool is of one base; move one of them to another pool"
                 )
 
     def _read(self) -> None:

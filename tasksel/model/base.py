@@ -171,6 +171,8 @@ def base_at_hand(name: str) -> Base | None:
 
 
 def _locate(name: str) -> tuple[str, str | None]:
+    if not name.strip():
+        raise UserError(f"base '{name}' has no name; give a folder, a hub id or an alias ({', '.join(ALIASES)})")
     if name in ALIASES:
         package, folder, install = ALIASES[name]
         spec = importlib.util.find_spec(package)

@@ -34,13 +34,13 @@ def stored_base(
     >>> stored_base({"name": "minilm", "fingerprint": "0123456789abcdef"}, owner="out/rte")  # doctest: +SKIP
     """
     name, fingerprint = record.get("name", ""), record.get("fingerprint", "")
-    found = _loaded(base) if base is not None else _where_it_lay(name, fingerprint, owner, near)
-    if found.fingerprint != fingerprint:
+    located = _loaded(base) if base is not None else _where_it_lay(name, fingerprint, owner, near)
+    if located.fingerprint != fingerprint:
         raise UserError(
-            f"{owner}: trained on base '{name}' with weights {fingerprint}; the one here, '{found.name}', has {found.fingerprint}: "
+            f"{owner}: trained on base '{name}' with weights {fingerprint}; the one here, '{located.name}', has {located.fingerprint}: "
             "name the base that it was trained on (--base)"
         )
-    return found
+    return located
 
 
 def is_gone(name: str) -> bool:

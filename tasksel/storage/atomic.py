@@ -216,13 +216,13 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = disk_error(error)
-        if found is None:
+        trouble = disk_error(error)
+        if trouble is None:
             raise
-        if found is not error:
-            raise OSError(found.errno, os.strerror(found.errno or 0), str(path)) from error
-        if found.filename is None or PARTIAL in str(found.filename):  # a name that nobody gave
-            found.filename = str(path)
+        if trouble is not error:
+            raise OSError(trouble.errno, os.strerror(trouble.errno or 0), str(path)) from error
+        if trouble.filename is None or PARTIAL in str(trouble.filename):  # a name that nobody gave
+            trouble.filename = str(path)
         raise
 
 

@@ -177,6 +177,7 @@ class _Loader(yaml.SafeLoader):
         sizes: dict[int, int | None] = {}
 
         def size(node: yaml.Node) -> int:
+            """The values that a node stands for, with what its aliases stand for."""
             if id(node) in sizes:
                 known = sizes[id(node)]
                 if known is None:

@@ -159,11 +159,11 @@ def beside(described: Path, files: Mapping[str, str | tuple[str, ...]]) -> dict[
 
     def resolve(name: str) -> str:
         path, folder = user_path(name), described.resolve().parent
-        found = folder / path
-        if not path.is_absolute() and not _is_there(found) and _is_there(path):
+        place = folder / path
+        if not path.is_absolute() and not _is_there(place) and _is_there(path):
             say(f"{described}: '{name}' is read from the working directory; write it relative to the task file")
-            found = Path.cwd() / path
-        return str(found)
+            place = Path.cwd() / path
+        return str(place)
 
     return {
         split: resolve(name) if isinstance(name, str) else tuple(map(resolve, name)) for split, name in files.items()

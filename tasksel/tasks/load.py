@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tasksel.bounds import check_seed
 from tasksel.errors import UserError
 from tasksel.storage.atomic import value_hash
 from tasksel.tasks.builtin import builtin_rows
+from tasksel.tasks.data_files import expand
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, read_rows
 from tasksel.tasks.hub import hub_rows
@@ -180,13 +182,30 @@ def read_splits(task: Task) -> dict[str, Split]:
     if isinstance(task.source, HubSource):  # read once per process, because every stage loads the task
         return _hub_splits(task.model_dump_json())
     if isinstance(task.source, FileSource):
-        options = {"separator": task.source.separator, "encoding": task.source.encoding}
-        rows = {split: read_rows(path, **options) for split, path in task.source.files.items() if split != "test"}
-        rows = {
-            split: placed if split == "train" else scored_rows(task, split, placed) for split, placed in rows.items()
-        }
-    else:
-        rows = _placed(task, builtin_rows(task.name, task.source.seed))
+        files = [file for split, path in task.source.files.items() if split != "test" for file in expand(path)]
+        return _file_splits(task.model_dump_json(), tuple(map(_stamp, files)))
+    return _splits(task, _placed(task, builtin_rows(task.name, task.source.seed)))
+
+
+def _stamp(file: Path) -> tuple[str, int, int, int]:
+    """What changes when a file does: its place, inode, time and size."""
+    stat = file.stat()
+    return str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=2)  # the files of a target, which several stages read in turn; more would keep large data in memory
+def _file_splits(task_json: str, stamps: tuple[tuple[str, int, int, int], ...]) -> dict[str, Split]:
+    task = Task.model_validate_json(task_json)
+    assert isinstance(task.source, FileSource)
+    options = {"separator": task.source.separator, "encoding": task.source.encoding}
+    rows = {split: read_rows(path, **options) for split, path in task.source.files.items() if split != "test"}
+    return _splits(
+        task,
+        {split: placed if split == "train" else scored_rows(task, split, placed) for split, placed in rows.items()},
+    )
+
+
+def _splits(task: Task, rows: dict[str, list[Row]]) -> dict[str, Split]:
     hot = are_multi_hot(task, [row for placed in rows.values() for row in placed])
     return {split: to_split(task, placed, multi_hot=hot) for split, placed in rows.items()}
 

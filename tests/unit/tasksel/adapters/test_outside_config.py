@@ -7,10 +7,10 @@ import shutil
 import pytest
 import torch
 from adapters import SeqBnConfig
+from refusals import refused_line
 from safetensors.torch import load_file, save_file
 
 from scalearn import AdapterPool
-from tasksel import UserError
 from tasksel.model.base import load_base
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter.safetensors"
@@ -124,16 +124,13 @@ CONFIGS = {  # a change of adapter_config.json, and what is said
 def test_a_malformed_configuration_is_one_line(folder, empty, case):
     change, said = CONFIGS[case]
     edited(folder / CONFIG, change)
-    refused(empty, folder, said)
+    assert re.search(said, refused(empty, folder))
 
 
-def refused(pool, folder, said, **options):
-    with pytest.raises(UserError) as caught:
-        pool.add(folder, **options)
-    assert re.search(said, str(caught.value)), str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 600
-    assert not pool.folder.exists()
+def refused(pool, folder, **options):
+    said = refused_line(pool.add, folder, **options)
+    assert len(said) < 600
+    return said
 
 
 BYTES = {  # bytes of adapter_config.json
@@ -157,7 +154,7 @@ BYTES = {  # bytes of adapter_config.json
 @pytest.mark.parametrize("case", BYTES)
 def test_a_configuration_that_is_no_json_mapping_is_one_line(folder, empty, case):
     (folder / CONFIG).write_bytes(BYTES[case])
-    refused(empty, folder, f"^{re.escape(str(folder))}: {CONFIG} ")
+    assert re.search(f"^{re.escape(str(folder))}: {CONFIG} ", refused(empty, folder))
 
 
 def changed(key, change):
@@ -203,7 +200,7 @@ WEIGHT_CHANGES = {
 def test_malformed_weights_are_one_line(folder, empty, case):
     change, said = WEIGHT_CHANGES[case]
     save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS)
-    refused(empty, folder, said)
+    assert re.search(said, refused(empty, folder))
 
 
 FILES = {
@@ -228,7 +225,7 @@ FILES = {
 def test_malformed_files_are_one_line(folder, empty, case):
     change, said = FILES[case]
     change(folder)
-    refused(empty, folder, said)
+    assert re.search(said, refused(empty, folder))
 
 
 HEADS = {
@@ -260,7 +257,7 @@ HEADS = {
 def test_a_malformed_head_is_one_line(folder, empty, case):
     change, said = HEADS[case]
     edited(folder / HEAD_CONFIG, change)
-    refused(empty, folder, said)
+    assert re.search(said, refused(empty, folder))
 
 
 def test_a_head_with_nan_is_refused_with_its_tensors_name(folder, empty):
@@ -268,7 +265,7 @@ def test_a_head_with_nan_is_refused_with_its_tensors_name(folder, empty):
     key = next(key for key in tensors if key.endswith("weight"))
     tensors[key][0, 0] = float("nan")
     save_file(tensors, folder / HEAD)
-    refused(empty, folder, f"1 of .* numbers of its weight '{re.escape(key)}' are NaN or infinite")
+    assert re.search(f"1 of .* numbers of its weight '{re.escape(key)}' are NaN or infinite", refused(empty, folder))
 
 
 PLACES = {
@@ -291,15 +288,14 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 def test_a_place_that_is_none_is_one_line(empty, tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
-    refused(empty, place, PLACES[place])
+    assert re.search(PLACES[place], refused(empty, place))
 
 
 def test_a_file_in_place_of_a_folder_is_named(folder, empty):
-    refused(empty, folder / CONFIG, "is a file: give the folder that holds adapter_config.json")
+    assert re.search("is a file: give the folder that holds adapter_config.json", refused(empty, folder / CONFIG))
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", " ", ".hidden", "a\0b", "x" * 300, "a\tb"])
 def test_a_name_that_is_no_folders_is_refused_before_anything_is_read(empty, name):
-    refused(
-        empty, "no/such/folder", "cannot name a pool entry|give at most 200" if name else "neither a folder", name=name
-    )
+    said = "cannot name a pool entry|give at most 200" if name else "neither a folder"
+    assert re.search(said, refused(empty, "no/such/folder", name=name))

@@ -100,6 +100,11 @@ class TestFingerprint:
 
 
 class TestRefused:
+    @pytest.mark.parametrize("name", ["", " "])
+    def test_no_name(self, name):
+        with pytest.raises(UserError, match=f"base '{name}' has no name; give a folder"):
+            Base(name)
+
     def test_pickled_weights(self, tiny, tmp_path):
         folder = copied(tiny, tmp_path / "pickled")
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")

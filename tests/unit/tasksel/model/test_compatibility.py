@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from refusals import refused_line
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from tasksel import get_task
-from tasksel.errors import UserError
 from tasksel.model.base import Base, base_at_hand
 from tasksel.model.compatibility import check_length, most_tokens
 from tasksel.model.encoding import encode_split, say_cut
@@ -36,13 +36,6 @@ POSITIONS = [  # model type, settings, and the most tokens of a base with 20 pos
 ]
 SIZES = {"vocab_size": 30, "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 20, "n_layers": 1, "dim": 16, "n_heads": 2, "hidden_dim": 32, "embedding_size": 16, "pad_token_id": 0}  # fmt: skip
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c"]
-
-
-def refused(call, *arguments, **options):
-    with pytest.raises(UserError) as caught:
-        call(*arguments, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def copied(tiny, folder, **changes):
@@ -83,7 +76,7 @@ class TestPositions:
     @pytest.mark.parametrize("given", [131, 0, -3, 3, 4, True, 64.0, "64"])
     def test_a_number_of_tokens_outside_them_is_refused_with_what_is_allowed(self, tiny, given):
         base = Base(tiny)
-        said = refused(check_length, base, [get_task(ONE), get_task(PAIR)], given)
+        said = refused_line(check_length, base, [get_task(ONE), get_task(PAIR)], given)
         assert said == f"recipe.max_length is {given}; base '{tiny}' takes 5 to 130 tokens for a pair of texts"
 
     def test_the_fewest_and_the_most_are_taken(self, tiny):
@@ -91,12 +84,12 @@ class TestPositions:
         for tasks, least in ((ONE, 3), (PAIR, 5), (CHOICES, 5)):
             for given in (least, 130):
                 check_length(base, [get_task(tasks)], given)
-            assert f"takes {least} to 130 tokens" in refused(check_length, base, [get_task(tasks)], least - 1)
+            assert f"takes {least} to 130 tokens" in refused_line(check_length, base, [get_task(tasks)], least - 1)
 
     def test_a_base_without_positions_takes_any_number(self, make_base):
         base = Base(make_base("deberta-v2", position_biased_input=False))
         check_length(base, [get_task(ONE)], 100_000)
-        assert "takes at least 3 tokens" in refused(
+        assert "takes at least 3 tokens" in refused_line(
             check_length, base, [get_task(ONE)], 2, setting="max_length of 'text'"
         )
 
@@ -107,7 +100,7 @@ class TestTokenizer:
         for path in folder.iterdir():
             if path.name not in ("config.json", "model.safetensors"):
                 path.unlink()
-        assert "has no tokenizer, so it holds a model alone: save its tokenizer there too" in refused(
+        assert "has no tokenizer, so it holds a model alone: save its tokenizer there too" in refused_line(
             lambda: Base(str(folder)).tokenizer
         )
 
@@ -116,23 +109,23 @@ class TestTokenizer:
         folder = copied(tiny, tmp_path / "broken")
         (folder / "tokenizer.json").write_text(content)
         (folder / "vocab.txt").unlink(missing_ok=True)
-        assert "cannot be loaded" in refused(lambda: Base(str(folder)).tokenizer)
+        assert "cannot be loaded" in refused_line(lambda: Base(str(folder)).tokenizer)
 
     def test_one_of_another_vocabulary(self, tiny, tmp_path):
         folder = copied(tiny, tmp_path / "larger")
         save_tokenizer(folder, words=[*WORDS, *map(str, range(40_000))], pad_token="[PAD]")
-        said = refused(lambda: Base(str(folder)).tokenizer)
+        said = refused_line(lambda: Base(str(folder)).tokenizer)
         assert "its tokenizer has ids up to 40006, its vocabulary ends at 30521" in said
 
     def test_one_without_a_padding_token(self, tiny, tmp_path):
         folder = copied(tiny, tmp_path / "padless")
         save_tokenizer(folder)
-        assert "its tokenizer has no padding token" in refused(lambda: Base(str(folder)).tokenizer)
+        assert "its tokenizer has no padding token" in refused_line(lambda: Base(str(folder)).tokenizer)
 
     def test_one_that_puts_nothing_before_a_text(self, tiny, tmp_path):
         folder = copied(tiny, tmp_path / "bare")
         save_tokenizer(folder, special=False, pad_token="[PAD]")
-        assert "puts no token such as [CLS] or <s> before a text" in refused(lambda: Base(str(folder)).tokenizer)
+        assert "puts no token such as [CLS] or <s> before a text" in refused_line(lambda: Base(str(folder)).tokenizer)
 
     @pytest.mark.parametrize(("architecture", "types", "kept"), [("roberta", 1, False), ("roberta", 2, True), ("bert", 1, False), ("bert", 2, True), ("deberta-v2", 0, False)])  # fmt: skip
     def test_segments_are_given_where_the_base_has_room_for_them(self, make_base, architecture, types, kept):
@@ -166,12 +159,12 @@ class TestArchitecture:
     )
     def test_a_size_that_is_no_number_is_named(self, tmp_path, kind, setting, value):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, setting: value}))
-        assert f"{setting} in its config.json is {value!r}" in refused(Base, str(tmp_path))
+        assert f"{setting} in its config.json is {value!r}" in refused_line(Base, str(tmp_path))
 
     @pytest.mark.parametrize(("kind", "reason"), OUTSIDE.items())
     def test_what_is_no_base_is_refused_with_its_type_the_reason_and_what_is(self, tmp_path, kind, reason):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
-        said = refused(Base, str(tmp_path))
+        said = refused_line(Base, str(tmp_path))
         assert said.startswith(f"base '{tmp_path}' is a {kind}: ")
         assert reason in said
         assert "choose one of these: bert, roberta, " in said
@@ -199,7 +192,7 @@ class TestArchitecture:
         folder.mkdir()
         if content is not None:
             (folder / "config.json").write_text(content)
-        said = refused(Base, str(folder))
+        said = refused_line(Base, str(folder))
         assert said.startswith(f"base '{folder}' cannot be loaded: ")
         assert reason in said
         assert len(said) < 600
@@ -209,7 +202,7 @@ class TestArchitecture:
     )  # fmt: skip
     def test_a_configuration_that_is_not_of_the_weights_is_refused(self, tiny, tmp_path, changes):
         folder = copied(tiny, tmp_path / "changed", **changes)
-        assert len(refused(lambda: Base(str(folder)).model())) < 600
+        assert len(refused_line(lambda: Base(str(folder)).model())) < 600
 
 
 def test_a_base_at_hand_is_a_folder_an_alias_or_in_the_hubs_cache(tiny, monkeypatch):
@@ -217,7 +210,7 @@ def test_a_base_at_hand_is_a_folder_an_alias_or_in_the_hubs_cache(tiny, monkeypa
     assert base_at_hand(tiny).path == tiny
     assert base_at_hand("owner/not-cached") is None
     assert base_at_hand("bare-id") is None
-    assert "is neither a folder" in refused(base_at_hand, "no/such/folder")
+    assert "is neither a folder" in refused_line(base_at_hand, "no/such/folder")
 
 
 class TestCut:

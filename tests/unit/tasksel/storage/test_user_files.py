@@ -6,21 +6,14 @@ import time
 
 import pytest
 import yaml
+from refusals import refused_line
 
-from tasksel.errors import UserError
 from tasksel.storage.user_files import depth_of, parse_yaml, read_fields, whole_characters
 from tasksel.storage.user_path import user_path
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
 )
-
-
-def refused(call):
-    with pytest.raises(UserError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +42,7 @@ def refused(call):
 )
 def test_what_is_broken_or_beyond_the_bounds_is_one_line(text, answer):
     start = time.perf_counter()
-    assert answer in refused(lambda: parse_yaml(text, "a.yaml"))
+    assert answer in refused_line(lambda: parse_yaml(text, "a.yaml"))
     assert time.perf_counter() - start < 10
 
 
@@ -75,14 +68,14 @@ def test_plain_values_are_as_yaml_reads_them():
 )
 def test_a_file_is_named_with_its_fault(tmp_path, name, data, answer):
     (tmp_path / name).write_bytes(data)
-    assert answer in refused(lambda: read_fields(tmp_path / name, "a task file"))
+    assert answer in refused_line(lambda: read_fields(tmp_path / name, "a task file"))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    assert refused(lambda: read_fields(tmp_path / "none.yaml")) == f"no file {tmp_path / 'none.yaml'}"
+    assert refused_line(lambda: read_fields(tmp_path / "none.yaml")) == f"no file {tmp_path / 'none.yaml'}"
     os.mkfifo(tmp_path / "pipe.yaml")
     for path in (tmp_path, tmp_path / "pipe.yaml"):
-        assert "not a file" in refused(lambda path=path: read_fields(path))
+        assert "not a file" in refused_line(lambda path=path: read_fields(path))
 
 
 def test_json_keeps_what_yaml_would_break(tmp_path):

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from refusals import refused_line
 
 from tasksel import Task, load_data
-from tasksel.errors import UserError
 from tasksel.tasks.data_files import named_files, split_files
 from tasksel.tasks.registry import read_task_file, resolve_task
 
@@ -17,13 +17,6 @@ def rows(path, count=40, start=0):
     lines = [{"text": f"text {i}", "label": ("no", "yes")[i % 2]} for i in range(start, start + count)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
-
-
-def refused(call):
-    with pytest.raises(UserError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def sizes(task):
@@ -50,19 +43,19 @@ class TestShards:
 
     def test_that_are_missing_are_counted(self, tmp_path):
         rows(tmp_path / "train-00001-of-00003.jsonl")
-        assert "1 of 3 train shards are there" in refused(lambda: split_files(tmp_path))
+        assert "1 of 3 train shards are there" in refused_line(lambda: split_files(tmp_path))
 
     def test_of_two_kinds_are_refused(self, tmp_path):
         rows(tmp_path / "a" / "train.jsonl")
         rows(tmp_path / "a" / "train.ndjson")
-        assert "several files for train: train.jsonl, train.ndjson" in refused(lambda: split_files(tmp_path / "a"))
+        assert "several files for train: train.jsonl, train.ndjson" in refused_line(lambda: split_files(tmp_path / "a"))
         rows(tmp_path / "b" / "x.jsonl")
         rows(tmp_path / "b" / "y.ndjson")
-        assert "files of several kinds (x.jsonl, y.ndjson)" in refused(lambda: named_files(tmp_path / "b"))
+        assert "files of several kinds (x.jsonl, y.ndjson)" in refused_line(lambda: named_files(tmp_path / "b"))
 
     def test_without_training_rows_are_refused(self, tmp_path):
         rows(tmp_path / "test.jsonl")
-        assert "no training file there, only test" in refused(lambda: named_files(tmp_path))
+        assert "no training file there, only test" in refused_line(lambda: named_files(tmp_path))
 
     def test_a_task_folder_has_no_other_names_for_a_split(self, tmp_path):
         (tmp_path / "task.json").write_text("{}")
@@ -129,7 +122,7 @@ def test_json_of_rows_is_no_task_file(tmp_path, name):
     path = tmp_path / name
     path.write_text(json.dumps([{"text": f"t {i}", "label": "ab"[i % 2]} for i in range(20)]))
     assert sizes(resolve_task(str(path), text=("text",))) == (16, 4)
-    assert "say which columns hold the text" in refused(lambda: resolve_task(str(path)))
+    assert "say which columns hold the text" in refused_line(lambda: resolve_task(str(path)))
 
 
 def test_a_home_folder_is_expanded(tmp_path, monkeypatch):

@@ -5,11 +5,13 @@ import gzip
 import json
 import lzma
 import os
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from refusals import refused_line
 
 from tasksel.errors import UserError
 from tasksel.tasks.files import need_columns, read_rows, template_columns
@@ -22,12 +24,7 @@ def write(path, text):
     return path
 
 
-def refused(path):
-    """What the reader says of a file, which must be one line."""
-    with pytest.raises(UserError) as caught:
-        read_rows(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = partial(refused_line, read_rows)
 
 
 def test_every_ending_gives_the_same_rows(tmp_path):

@@ -4,12 +4,14 @@ import datetime
 import decimal
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refused_line
 
 from tasksel.errors import UserError
 from tasksel.tasks.builtin import builtin_tasks
@@ -52,12 +54,7 @@ def make(data, **options):
     return Task.from_data(data, **{"name": "a_task", "text": "text", **options})
 
 
-def refused(data, **options):
-    """The one line that a call is refused with."""
-    with pytest.raises(UserError) as caught:
-        make(data, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = partial(refused_line, make)
 
 
 def stored(task, split="train"):

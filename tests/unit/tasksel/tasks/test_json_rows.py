@@ -1,10 +1,11 @@
 """Tests of JSON: every form in which pandas and `datasets` write a table, and what is no table."""
 
 import json
+from functools import partial
 
 import pytest
+from refusals import refused_line
 
-from tasksel.errors import UserError
 from tasksel.tasks.files import read_rows
 
 ROWS = [{"text": "fine", "label": 1}, {"text": "poor", "label": 0}]
@@ -15,11 +16,7 @@ def write(path, value):
     return path
 
 
-def refused(path):
-    with pytest.raises(UserError) as caught:
-        read_rows(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = partial(refused_line, read_rows)
 
 
 def of_pandas(orient):

@@ -1,10 +1,11 @@
 """Tests of CSV and TSV: long cells, quotes that are text, separators, headers, encodings; cells stay as they stand."""
 
 import csv
+from functools import partial
 
 import pytest
+from refusals import refused_line
 
-from tasksel.errors import UserError
 from tasksel.tasks.files import read_rows
 from tasksel.tasks.separated import find_separator
 
@@ -18,11 +19,7 @@ def values(path, **options):
     return [row.values for row in read_rows(path, **options)]
 
 
-def refused(path, **options):
-    with pytest.raises(UserError) as caught:
-        read_rows(path, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = partial(refused_line, read_rows)
 
 
 def test_a_cell_may_be_long(tmp_path):

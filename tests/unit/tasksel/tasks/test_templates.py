@@ -3,8 +3,8 @@
 import datetime
 
 import pytest
+from refusals import refused_line
 
-from tasksel.errors import UserError
 from tasksel.tasks.row import Row
 from tasksel.tasks.templates import render, template_columns
 
@@ -20,13 +20,6 @@ ROW = {
 
 def rendered(part, **changes):
     return render(part, Row({**ROW, **changes}, "rows:3"))
-
-
-def refused(call):
-    with pytest.raises(UserError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +42,16 @@ def test_values_that_are_no_text_join_texts_only_within_a_template():
     assert rendered("{n}: {a}", n=datetime.date(2024, 5, 17)) == "2024-05-17: one"
     assert rendered("a", a=float("nan")) == ""
     assert rendered("{a} {n}", a=float("nan")) == "7"
-    assert refused(lambda: rendered("n")) == "rows:3: 'n' holds int (7), not text; a text must be text"
+    assert refused_line(lambda: rendered("n")) == "rows:3: 'n' holds int (7), not text; a text must be text"
     for value in (True, 1.5, b"bytes", {"x": 1}):
-        assert "not text" in refused(lambda value=value: rendered("a", a=value))
+        assert "not text" in refused_line(lambda value=value: rendered("a", a=value))
 
 
 @pytest.mark.parametrize("part", ["list", "{list}"])
 def test_a_list_of_words_is_no_text(part):
-    assert refused(lambda: rendered(part)) == "rows:3: 'list' holds list (['p', 'q']), not text; join its words first"
+    assert (
+        refused_line(lambda: rendered(part)) == "rows:3: 'list' holds list (['p', 'q']), not text; join its words first"
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +72,7 @@ def test_a_list_of_words_is_no_text(part):
     ],
 )
 def test_nothing_else_of_format_strings_is_taken(part):
-    assert "template" in refused(lambda: template_columns([part]))
+    assert "template" in refused_line(lambda: template_columns([part]))
 
 
 @pytest.mark.parametrize("part", ["{a.__class__}", "{meta.title}", "{a.b.c}"])
@@ -97,4 +92,4 @@ def test_an_attribute_is_no_column(part):
     ],
 )
 def test_a_missing_key_is_named_with_its_row(part, answer):
-    assert answer in refused(lambda: rendered(part))
+    assert answer in refused_line(lambda: rendered(part))
