@@ -69,7 +69,7 @@ def _sources(
     from tasksel.selection.candidate import is_writable, say_read_only
     from tasksel.selection.own import own_names, without_own
     from tasksel.selection.ranking import rank
-    from tasksel.tasks.stored_rows import cache_folder
+    from tasksel.tasks.stored_rows import cache_root
 
     if names and names != ("all",):
         selected = pool.select(names)
@@ -85,7 +85,7 @@ def _sources(
         )
     cache_dir = pool.folder / ".targets"
     if not is_writable(cache_dir):
-        cache_dir = cache_folder().parent / "targets"
+        cache_dir = cache_root() / "targets"
         say_read_only(pool.folder, cache_dir)
     ranking = rank(
         task,

@@ -18,6 +18,7 @@ import tyro
 from pydantic import BeforeValidator
 
 from tasksel.storage.frozen import Frozen
+from tasksel.storage.user_path import user_path
 
 
 class OwnFile(Frozen):
@@ -67,7 +68,5 @@ def files_beside(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, file in moved.items():
         if isinstance(file, dict):
             paths = {key: file[key] for key in ("path", "validation") if isinstance(file.get(key), str)}
-            moved[name] = file | {
-                key: (path.parent / Path(value).expanduser()).as_posix() for key, value in paths.items()
-            }
+            moved[name] = file | {key: (path.parent / user_path(value)).as_posix() for key, value in paths.items()}
     return {**fields, "files": moved}

@@ -12,6 +12,7 @@ from scalearn.comparison.config import Sources, Targets
 from scalearn.comparison.own_file import OwnFile
 from tasksel.display.progress import say
 from tasksel.errors import UserError
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.registry import find_tasks, resolve_task
 from tasksel.tasks.task import FileSource, Task, TaskSet
 
@@ -53,7 +54,7 @@ def configured_tasks(config: WithFiles) -> TaskSet:
 
 def _task_of(name: str, file: OwnFile) -> Task:
     """The task of a file, which is read anew when the file has changed."""
-    path = Path(file.path).expanduser()
+    path = user_path(file.path)
     changed = path.stat().st_mtime_ns if path.is_file() else 0
     return _read_task(name, file, changed)
 

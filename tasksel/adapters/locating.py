@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 from tasksel.adapters.checkpoint import CONFIG
 from tasksel.display.progress import say
 from tasksel.errors import UserError
+from tasksel.storage.user_path import user_path
 
 HOLDS_INSTEAD = {  # by a file's name, in this order
     "adapter_model.safetensors": "the weights of a PEFT adapter without its adapter_config.json; only bottleneck adapters of the `adapters` library can be sources",
@@ -69,7 +70,7 @@ def _short(origin: str) -> str:
 def _here(origin: str) -> Path | None:
     """What lies at a path on this machine; None where nothing does, or nothing can."""
     try:
-        path = Path(origin).expanduser()
+        path = user_path(origin)
         return path if origin.strip() and path.exists() else None
     except (OSError, RuntimeError, ValueError):  # a name too long, a user who is not known, a zero byte
         return None

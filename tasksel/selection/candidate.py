@@ -18,7 +18,7 @@ from tasksel.model.base import Base
 from tasksel.processes import main_writes
 from tasksel.storage.atomic import value_hash
 from tasksel.tasks.load import Data, load_data
-from tasksel.tasks.stored_rows import cache_folder
+from tasksel.tasks.stored_rows import cache_root
 from tasksel.tasks.task import Task
 
 
@@ -142,7 +142,7 @@ class TaskOnBase:
         own = self.folder / "embeddings"
         if is_writable(own):
             return [own]
-        elsewhere = self._cache_dir or cache_folder().parent / "embeddings"
+        elsewhere = self._cache_dir or cache_root() / "embeddings"
         say_read_only(self.folder.parent, elsewhere)
         return [own, elsewhere / f"{self.name}-{value_hash(str(self.folder.resolve()))}" / "embeddings"]
 
