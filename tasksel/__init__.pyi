@@ -8,12 +8,12 @@ from tasksel.embeddings.embedders import EMBEDDERS as EMBEDDERS
 from tasksel.embeddings.embedders import get_embedder as get_embedder
 from tasksel.embeddings.index import EmbeddingIndex as EmbeddingIndex
 from tasksel.errors import UserError as UserError
+from tasksel.evaluation.foreign_matrix import read_matrix as read_matrix
 from tasksel.evaluation.leaderboard import Leaderboard as Leaderboard
 from tasksel.evaluation.leaderboard import evaluate_selectors as evaluate_selectors
 from tasksel.evaluation.ranking_metrics import ndcg as ndcg
 from tasksel.evaluation.ranking_metrics import regret as regret
 from tasksel.evaluation.transfer_matrix import TransferMatrix as TransferMatrix
-from tasksel.evaluation.transfer_matrix import read_matrix as read_matrix
 from tasksel.model.base import Base as Base
 from tasksel.model.base import load_base as load_base
 from tasksel.selection.base import Selector as Selector

@@ -12,6 +12,7 @@ from scalearn.comparison.config import Config, Sources, configuration_file, read
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.experiment_config import SizedTargets
 from scalearn.comparison.matrix_config import MatrixConfig, ScoredTargets
+from tasksel.bounds import check_jobs
 from tasksel.cli.app import show
 from tasksel.cli.arguments import Folder
 from tasksel.processes import is_main
@@ -44,6 +45,7 @@ def compare(
     """
     from scalearn.report import show_run, write_report
 
+    check_jobs(jobs)
     if plan:
         show(f"{experiment.plan(out_folder, store=store)}; nothing was run")
         return
@@ -95,6 +97,7 @@ def measure_matrix(
     from scalearn.comparison.matrix_config import matrix_units
     from scalearn.comparison.measure_matrix import MatrixMeasurement
 
+    check_jobs(jobs)
     run = MatrixMeasurement(measured, out_folder)
     todo, total = run.todo(), len(matrix_units(measured))
     if plan:

@@ -73,7 +73,7 @@ def _verify_pool(folder: Path) -> str:
 
     pool = AdapterPool(folder)
     pool.verify()
-    return f"{pool!r}, every file as it was stored"
+    return f"{pool!r}, every file as it was stored, on {pool.base!r}"
 
 
 def _try(name: str, describe: Callable[[], str]) -> Check:

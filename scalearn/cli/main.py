@@ -10,21 +10,26 @@ from tasksel.cli.app import Commands, run_command
 
 WAS_OWN = {"--own": "--include-target"}
 
+# what is stored when a command is interrupted
+SOURCES = "finished sources are in the pool; the same command trains the others (all, with --overwrite always)"
+SEEDS = "finished seeds are stored; the same command trains the others"
+STEPS = "finished work is stored; the same command goes on from there"
+
 app = Commands("scalearn", __doc__)
-app.command("train-source")(pool.train_source)
+app.command("train-source", kept=SOURCES)(pool.train_source)
 pools = app.group("pool", "List, show, add and check the sources of a pool.")
 pools.command("ls")(pool.ls)
 pools.command("show")(pool.show)
 pools.command("add")(pool.add)
 pools.command("verify")(pool.verify)
-app.command("transfer", formerly_options=WAS_OWN)(transfer.transfer)
+app.command("transfer", kept=SEEDS, formerly_options=WAS_OWN)(transfer.transfer)
 app.command("explain")(transfer.explain)
 app.command("predict")(transfer.predict)
 app.command("export")(transfer.export)
 app.command("push")(transfer.push)
-app.command("compare", formerly="run")(comparison.compare)
+app.command("compare", kept=STEPS, formerly="run")(comparison.compare)
 app.command("report")(comparison.report)
-app.command("measure-matrix", formerly="matrix")(comparison.measure_matrix)
+app.command("measure-matrix", kept=STEPS, formerly="matrix")(comparison.measure_matrix)
 app.command("doctor")(doctor.doctor)
 
 

@@ -9,7 +9,7 @@ import tyro
 
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show as show_result
-from tasksel.cli.arguments import BaseName, Data, Label, Name, Names, Rows, Text
+from tasksel.cli.arguments import NO_COLUMNS, BaseName, Columns, Data, Name, Names, Rows, StoredBase
 from tasksel.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ DEFAULT_POOL = Path("pools/minilm")
 
 def train_source(
     tasks: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, data: Data = None, rows: Rows = None, seed: int = 0, name: str | None = None,
-    text: Text = (), label: Label = "label", overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
+    columns: Columns = NO_COLUMNS, overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
 ) -> None:  # fmt: skip
     """Train one source adapter per task, into a pool.
 
@@ -35,13 +35,14 @@ def train_source(
     """
     from tasksel.adapters.train import SOURCE_RECIPE
     from tasksel.adapters.train import train_source as train
-    from tasksel.tasks.registry import resolve_task
 
     if not tasks:
         raise UserError("name at least one task (see them: tasksel ls)")
     if name and len(tasks) > 1:
         raise UserError(f"--name goes with one task; {len(tasks)} are named")
-    resolved = [resolve_task(task, data=data, text=text, label=label) for task in tasks]
+    if columns.validation and len(tasks) > 1:
+        raise UserError(f"--validation goes with one task; {len(tasks)} are named")
+    resolved = columns.tasks(tasks, data=data)
     pool, source_recipe = open_pool(pool_folder, base), recipe.of(SOURCE_RECIPE)
     for task in resolved:
         source = train(task, pool, name=name, rows=rows, seed=seed, recipe=source_recipe, overwrite=overwrite)
@@ -52,11 +53,13 @@ def open_pool(folder: Path, base: str | None) -> AdapterPool:
     """A pool; a new one begins with the packaged encoder where no base is named."""
     from tasksel.adapters.pool import AdapterPool, cards_in
 
-    return AdapterPool(folder, base=base or (None if cards_in(folder) else "minilm"))
+    return AdapterPool(folder, base="minilm" if base is None and not cards_in(folder) else base)
 
 
-def ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+def ls(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     """List a pool's sources.
+
+    The base itself is only read where --base names it.
 
     Example: scalearn pool ls --pool pools/mine
     """
@@ -64,8 +67,9 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
 
     from tasksel.adapters.pool import AdapterPool
 
-    pool = AdapterPool(pool_folder)
-    table = Table(title=repr(pool.base), title_justify="left")
+    pool = AdapterPool(pool_folder, base=base)
+    record = pool.base_record
+    table = Table(title=f"base {record.get('name')}, weights {record.get('fingerprint')}", title_justify="left")
     table.add_column("source", no_wrap=True)  # a name is copied whole
     for column in ("kind", "rows", "scores", "seconds", "origin"):
         table.add_column(column)
@@ -77,42 +81,43 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
     show_result(table)
 
 
-def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     """Show a source's card.
 
     Example: scalearn pool show rte --pool pools/mine
     """
     from tasksel.adapters.pool import AdapterPool
 
-    show_result(AdapterPool(pool_folder)[source].card.model_dump_json(indent=2))
+    show_result(AdapterPool(pool_folder, base=base)[source].card.model_dump_json(indent=2))
 
 
 def add(
     origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
-    rows: Rows = None, text: Text = (), label: Label = "label", same_base: bool = False,
+    rows: Rows = None, columns: Columns = NO_COLUMNS, same_base: bool = False,
 ) -> None:  # fmt: skip
     """Add an adapter trained with plain `adapters`.
 
-    ORIGIN is a folder or a hub id.
+    ORIGIN is a folder or a hub id, owner/name or owner/name@revision. A Trainer's output is searched for its adapter; of several, --name chooses.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
+      scalearn pool add out/checkpoint-500 --pool pools/mine --name rte
       scalearn pool add someone/their-adapter --name imported
     """
-    from tasksel.tasks.registry import resolve_task
-
-    trained_on = resolve_task(task, data=data, text=text, label=label) if task else None
+    trained_on = columns.task(task, data=data) if task else None
     pool = open_pool(pool_folder, base)
     show_result(repr(pool.add(origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
 
 
-def verify(pool_folder: PoolFolder = DEFAULT_POOL) -> None:
+def verify(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     """Check every file of a pool against its hash.
+
+    The base itself is only read where --base names it.
 
     Example: scalearn pool verify --pool pools/mine
     """
     from tasksel.adapters.pool import AdapterPool
 
-    pool = AdapterPool(pool_folder)
+    pool = AdapterPool(pool_folder, base=base)
     pool.verify()
     show_result(f"{len(pool)} sources, every file as it was stored")

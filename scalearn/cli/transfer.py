@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from scalearn.cli.pool import DEFAULT_POOL, PoolFolder
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show
-from tasksel.cli.arguments import By, Data, Folder, Label, Name, Rows, Text
+from tasksel.cli.arguments import NO_COLUMNS, By, Columns, Data, Folder, Name, Rows, StoredBase
+from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
 
@@ -28,8 +29,8 @@ def transfer(
     sources: Annotated[tuple[str, ...], tyro.conf.arg(help="sources by name, or 'all'; without it, the top k of a ranking")] = (),
     top: Annotated[int, tyro.conf.arg(help="how many sources the ranking gives")] = 4, by: By = "connectivity",
     include_target: Annotated[bool, tyro.conf.arg(help="the target adapter may be among the sources")] = False,
-    data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), text: Text = (), label: Label = "label", validation: str | None = None,
-    recipe: RecipeChange = RecipeChange(),
+    data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), columns: Columns = NO_COLUMNS,
+    recipe: RecipeChange = RecipeChange(), base: StoredBase = None,
 ) -> None:  # fmt: skip
     """Combine sources of a pool for a target; store the result.
 
@@ -43,11 +44,10 @@ def transfer(
     from scalearn.methods.registry import get_method
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
-    from tasksel.tasks.registry import resolve_task
 
-    task = resolve_task(target, data=data, text=text, label=label, validation=validation)
+    task = columns.task(target, data=data)
     transfer_method = get_method(method)
-    pool = AdapterPool(pool_folder)
+    pool = AdapterPool(pool_folder, base=base)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
     if transfer_method.takes_sources:
@@ -66,32 +66,56 @@ def _sources(
     pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int, by: str, include_target: bool, rows: int | None, seed: int
 ) -> tuple[list[Source], tuple[float, ...] | None]:  # fmt: skip
     """Sources by name, all of them, or the best of a ranking with their scores."""
+    from tasksel.selection.candidate import is_writable, say_read_only
+    from tasksel.selection.own import own_names, without_own
     from tasksel.selection.ranking import rank
+    from tasksel.tasks.stored_rows import cache_root
 
-    allowed = [source for source in pool if include_target or source.name != task.name]
-    if names == ("all",):
-        return allowed, None
+    if names and names != ("all",):
+        selected = pool.select(names)
+        if own := own_names(task, selected):
+            say(f"trained on the rows of '{task.name}' itself: {', '.join(own)}")
+        return selected, None
+    allowed = list(pool) if include_target else without_own(task, list(pool))
     if names:
-        return pool.select(names), None
+        return allowed, None
     if not 1 <= top <= len(allowed):
         raise UserError(
             f"--top {top}, but the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
         )
+    cache_dir = pool.folder / ".targets"
+    if not is_writable(cache_dir):
+        cache_dir = cache_root() / "targets"
+        say_read_only(pool.folder, cache_dir)
     ranking = rank(
-        task, pool, by=by, rows=rows, seed=seed, include_target=include_target, cache_dir=pool.folder / ".targets"
+        task,
+        allowed,
+        by=by,
+        base=pool.base,
+        rows=rows,
+        seed=seed,
+        include_target=True,
+        cache_dir=cache_dir,
     )
     show(str(ranking))
     return pool.select(ranking.top(top)), ranking.scores[:top]
 
 
-def export(result: Folder, out_folder: Annotated[Path, tyro.conf.arg(name="out")], seed: int | None = None) -> None:
-    """Write a result as one adapter that plain `adapters` loads.
+def export(
+    result: Folder,
+    out_folder: Annotated[Path, tyro.conf.arg(name="out")],
+    seed: int | None = None,
+    base: StoredBase = None,
+) -> None:
+    """Write a result as one adapter that plain `adapters` loads, and print the code that does so.
 
     Example: scalearn export out/rte --out out/rte-adapter
     """
+    from scalearn.results.export import loading_call
     from scalearn.results.result import TransferResult
 
-    show(f"exported to {TransferResult.load(result).export(out_folder, seed=seed)}")
+    folder = TransferResult.load(result, base=base).export(out_folder, seed=seed)
+    show(f"exported to {folder}; this loads it, with nothing of scalearn:\n\n{loading_call(folder)}".rstrip())
 
 
 def predict(
@@ -99,50 +123,79 @@ def predict(
     file: tyro.conf.Positional[Path | None] = None,
     text: Annotated[OneText, tyro.conf.arg(help="a text instead of a file; --text twice for a pair")] = (),
     choice: Annotated[OneText, tyro.conf.arg(help="with --text, for multiple choice: once per choice")] = (),
-    out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="JSONL or CSV")] = None,
+    out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="a file, .jsonl or .csv")] = None,
+    form: Annotated[
+        Literal["jsonl", "csv"] | None, tyro.conf.arg(name="format", help="by default that of the file's ending")
+    ] = None,
     seed: int | None = None,
+    label: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="the file's label column (or columns), where it is not the task's")
+    ] = (),
+    metric: Annotated[str | None, tyro.conf.arg(help="by default the task's")] = None,
+    separator: Annotated[
+        str | None, tyro.conf.arg(help="between the cells of a CSV or TSV file; by default found")
+    ] = None,
+    encoding: Annotated[str | None, tyro.conf.arg(help="of a text file; by default found, or UTF-8")] = None,
+    base: StoredBase = None,
 ) -> None:
     """Predict a file's rows, or one text.
 
-    MODEL is a result's folder or an export. Where the file has labels, the predictions are scored.
+    MODEL is a result's folder or an export. Each row has its id (the file's column id or idx, else its number) and a score per label.
+    The predictions are scored on the rows that have a label of the task.
 
     For example:
       scalearn predict out/rte new.jsonl --out predictions.jsonl
-      scalearn predict out/rte-adapter new.csv
+      scalearn predict out/rte-adapter new.csv --format csv
       scalearn predict out/reviews --text "would buy again"
       scalearn predict out/rte --text "Two cooks peel carrots" --text "Nobody cooks"
       scalearn predict out/copa --text "The glass fell." --choice "It broke." --choice "It flew."
     """
-    from scalearn.results.predict import predict_file, write_predictions
+    from scalearn.results.predict import predict_file
+    from scalearn.results.prediction_files import format_of, prediction_line
 
     if (file is None) == (not text) or (choice and not text):
         raise UserError("give a FILE, or --text (twice for a pair, with --choice for multiple choice), and not both")
     if file is None:
-        _predict_text(model, text, choice, out_file, seed)
+        _predict_text(model, text, choice, out_file, form, seed, base)
         return
-    predictions, score = predict_file(model, file, seed=seed)
-    if out_file:
-        write_predictions(predictions, out_file)
-        show(f"{len(predictions)} predictions in {out_file}")
+    form = format_of(out_file, form)
+    reading = {"separator": separator, "encoding": encoding}
+    predictions, score = predict_file(model, file, seed=seed, label=label or None, metric=metric, base=base, **reading)
+    if form is None:
+        show("\n".join(map(prediction_line, predictions)))
     else:
-        for row in predictions:
-            show(f"{row['prediction']}\t{row['scores']}")
+        _write(predictions, out_file, form)
     if score is not None:
-        show(f"score on the labels in {file}: {score:.4f}")
+        (say if form and not out_file else show)(f"score on the labels in {file}: {score:.4f}")
+
+
+def _write(predictions: list[dict[str, Any]], out_file: Path | None, form: Literal["jsonl", "csv"]) -> None:
+    """Predictions into a file or, without one, to standard output."""
+    from scalearn.results.prediction_files import prediction_text, write_predictions
+
+    if out_file is None:
+        show(prediction_text(predictions, form).removesuffix("\n"))
+        return
+    write_predictions(predictions, out_file, form)
+    show(f"{len(predictions)} prediction{'s' * (len(predictions) != 1)} in {out_file}")
 
 
 def _predict_text(
-    model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, seed: int | None
-) -> None:
-    """Predicts one text and prints it, or writes it to a file."""
-    from scalearn.results.predict import predict_text, prediction_lines, write_predictions
+    model: Path, text: tuple[str, ...], choice: tuple[str, ...], out_file: Path | None, form: Literal["jsonl", "csv"] | None,
+    seed: int | None, base: str | None,
+) -> None:  # fmt: skip
+    """Predicts one text and prints it, or writes it to a file, choices by their index as for the rows of a file."""
+    from scalearn.results.predict import predict_text, prediction_lines
+    from scalearn.results.prediction_files import format_of
 
-    prediction = predict_text(model, text, choices=choice, seed=seed)
-    if out_file:
-        write_predictions([{key: prediction[key] for key in ("prediction", "scores")}], out_file)
-        show(f"1 prediction in {out_file}")
-    else:
+    form = format_of(out_file, form)
+    prediction = predict_text(model, text, choices=choice, seed=seed, base=base)
+    if form is None:
         show("\n".join(prediction_lines(prediction)))
+        return
+    names = map(str, range(len(choice))) if choice else prediction["names"]
+    scores = dict(zip(names, prediction["scores"], strict=False))  # a number has a score and no name
+    _write([{"id": 1, "prediction": prediction["prediction"], "scores": scores}], out_file, form)
 
 
 def explain(
@@ -155,6 +208,7 @@ def explain(
     ] = None,
     rows: Annotated[int | None, tyro.conf.arg(help="score at most so many validation rows")] = None,
     out_file: Annotated[Path | None, tyro.conf.arg(name="out", help="also write it as JSON")] = None,
+    base: StoredBase = None,
 ) -> None:
     """Show which sources a stored mix draws on, by layer.
 
@@ -172,7 +226,8 @@ def explain(
 
     if out_file and out_file.suffix != ".json":
         raise UserError(f"{out_file}: cannot write '{out_file.suffix}'; allowed: .json")
-    explanation = explain_result(find_result(folder, target, method, seed=seed, size=size), seed=seed, rows=rows)
+    result = find_result(folder, target, method, seed=seed, size=size, base=base)
+    explanation = explain_result(result, seed=seed, rows=rows)
     show(explanation_tables(explanation))
     if out_file and is_main():
         write_json(out_file, explanation.to_json())
@@ -184,6 +239,7 @@ def push(
     to: Annotated[str, tyro.conf.arg(help="user/name on the hub")],
     private: Annotated[bool, tyro.conf.arg(help="a repository that only you see")] = False,
     yes: Annotated[bool, tyro.conf.arg(help="send; without it, only say what would be sent")] = False,
+    base: Annotated[str | None, tyro.conf.arg(help="refuse unless the export is for this base")] = None,
 ) -> None:
     """Upload an export to the hub.
 
@@ -195,7 +251,7 @@ def push(
     """
     from scalearn.results.push import local_paths, plan_push
 
-    plan = plan_push(export, to=to, private=private)
+    plan = plan_push(export, to=to, private=private, base=base)
     show(str(plan))
     for path in local_paths(export):
         show(f"note: {path} of this machine is named in these files, for all who may read it")

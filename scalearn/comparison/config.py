@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
-import yaml
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from scalearn.comparison.own_file import files_beside
+from tasksel.bounds import Count, Positive, Rows, Seed, Tokens, Wait, requirement
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
+from tasksel.storage.user_files import read_fields
+from tasksel.storage.user_path import user_path
 from tasksel.training.recipe import Recipe
 
 
@@ -27,6 +30,12 @@ class Configuration(Frozen):
         except ValidationError as error:
             raise UserError("; ".join(_complaint(item, type(self)) for item in error.errors())) from error
 
+    @model_serializer(mode="wrap")
+    def _stored(self, fields_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields; without own files as version 0.1 stored them."""
+        fields: dict[str, Any] = fields_of(self)
+        return {name: value for name, value in fields.items() if name != "files" or value}
+
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
         """The configuration in a YAML file, or the one of that name that comes with the package ("quickstart").
@@ -41,23 +50,23 @@ Config = TypeVar("Config", bound=Configuration)
 
 
 class RecipeChange(Frozen):
-    """What a configuration changes in a recipe; what is left out stays.
+    """What a configuration changes in a recipe; what is left out stays."""
 
-    >>> RecipeChange(epochs=3).of(Recipe(lr=1e-3)).epochs
-    3
-    """
-
-    lr: float | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    max_length: int | None = None
-    patience: int | None = None
-    max_steps: int | None = None
-    micro_batch: int | None = None
+    lr: Positive | None = None
+    epochs: Count | None = None
+    batch: Count | None = None
+    max_length: Tokens | None = None
+    patience: Wait | None = None
+    max_steps: Count | None = None
+    micro_batch: Count | None = None
     log_with: str | None = None
 
     def of(self, recipe: Recipe) -> Recipe:
-        """The recipe with these changes."""
+        """The recipe with these changes.
+
+        >>> RecipeChange(epochs=3).of(Recipe(lr=1e-3)).epochs
+        3
+        """
         return recipe.model_copy(update={name: value for name, value in self if value is not None})
 
 
@@ -65,8 +74,8 @@ class Sources(Frozen):
     """The tasks that get a source adapter, the cap on their training rows, and what changes in their recipe."""
 
     tasks: tuple[str, ...]
-    rows: int | None = None
-    seed: int = 0
+    rows: Rows | None = None
+    seed: Seed = 0
     recipe: RecipeChange = RecipeChange()
 
 
@@ -74,8 +83,8 @@ class Targets(Frozen):
     """The target tasks, the cap on their training rows, and the seeds."""
 
     tasks: tuple[str, ...]
-    rows: int | None = None
-    seeds: tuple[int, ...] = (0,)
+    rows: Rows | None = None
+    seeds: tuple[Seed, ...] = (0,)
 
 
 def check_lists(config: Frozen, *paths: str, under: str = "") -> None:
@@ -100,7 +109,7 @@ def configuration_file(name: str) -> Path:
     ('quickstart.yaml', 'mine.yaml')
     """
     packaged = Path(__file__).parent / f"{name}.yaml"
-    return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else Path(name)
+    return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else user_path(name)
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:
@@ -112,19 +121,11 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     Raises:
         UserError: no such file, broken YAML (its line), or every wrong field at once, each with its path and the nearest key.
     """
+    if not user_path(path).is_file():
+        raise UserError(f"no configuration {path}")
+    fields = read_fields(path)
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"no configuration {path}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise UserError(f"{path}:{line}: broken YAML ({getattr(error, 'problem', error)})") from error
-    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-        raise UserError(f"{path}: a configuration is a mapping (name: …, sources: …, targets: …), given {fields!r:.60}")
-    try:
-        return kind(**fields)
+        return kind(**files_beside(path, fields))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -133,8 +134,8 @@ def _complaint(item: Any, kind: type[Frozen]) -> str:
     """One of pydantic's complaints as a clause: the path, what is wrong, what was given or the nearest key."""
     path = ".".join(map(str, item["loc"]))
     if item["type"] != "extra_forbidden":
-        return f"{path}: {item['msg']} (given {item['input']!r})"
+        return f"{path}: {requirement(item)} (given {item['input']!r})"
     model: Any = kind
     for part in item["loc"][:-1]:
-        model = model.model_fields[part].annotation
+        model = model.model_fields[part].annotation if hasattr(model, "model_fields") else get_args(model)[-1]
     return f"{path}: {unknown('key', str(item['loc'][-1]), model.model_fields)}"

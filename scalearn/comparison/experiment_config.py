@@ -10,8 +10,11 @@ from pydantic import BeforeValidator, Field
 
 from scalearn.comparison.condition import FULL, Condition, unit_name
 from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets, check_lists
+from scalearn.comparison.own_file import Files
+from scalearn.comparison.own_tasks import check_own_rows
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, as_tuple, conditions
+from tasksel.bounds import Count, Positive, Seed, Title
 from tasksel.errors import UserError
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
@@ -31,7 +34,7 @@ class SizedTargets(Targets):
     """
 
     sizes: Annotated[tuple[Size, ...], BeforeValidator(as_tuple)] = (FULL,)
-    seeds_of: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    seeds_of: dict[str, tuple[Seed, ...]] = Field(default_factory=dict)
 
 
 class ExperimentConfig(Configuration):
@@ -39,6 +42,7 @@ class ExperimentConfig(Configuration):
 
     Attributes:
         data: a folder of task folders, "hub", or None for the built-in suite.
+        files: a user's own files by name, which then stands among the sources or targets (see `own_file`).
         test_rows: at most so many rows of each validation set are scored, the same ones for every unit.
         recipe: what changes in every method's recipe. few_shot: what else changes at few-shot sizes. lr: learning rates of single methods.
         keep: whether trained models are kept, for `explain`, `export` and `predict`; scores, costs and omegas always are.
@@ -48,18 +52,19 @@ class ExperimentConfig(Configuration):
         UserError: every wrong field at once, each with its path and the nearest key.
     """
 
-    name: str
+    name: Title
     base: str = "minilm"
     data: str | None = None
+    files: Files = Field(default_factory=dict)
     protocol: str = "sound"
-    test_rows: int | None = None
+    test_rows: Count | None = None
     sources: Sources
     targets: SizedTargets
     rank: Choice = Choice()
     methods: tuple[str, ...] = ("scalearn", "head-only", "single-adapter")
     recipe: RecipeChange = RecipeChange()
     few_shot: RecipeChange = RecipeChange()
-    lr: dict[str, float] = Field(default_factory=dict)
+    lr: dict[str, Positive] = Field(default_factory=dict)
     keep: bool = True
     map: str = ""
 
@@ -159,16 +164,21 @@ def check_experiment(experiment: ExperimentConfig, tasks: TaskSet | Mapping[str,
         get_method(name).check_installed()
     get_protocol(experiment.protocol)
     experiment.rank.check()
-    for name in experiment.targets.seeds_of:
+    for name, seeds in experiment.targets.seeds_of.items():
         if name not in experiment.targets.tasks:
             raise UserError(
                 f"targets.seeds_of: '{name}' is not one of the targets ({', '.join(experiment.targets.tasks)})"
+            )
+        if len(set(seeds)) != len(seeds) or not seeds:
+            raise UserError(
+                f"targets.seeds_of: {name}: must be a non-empty list without duplicates (given {list(seeds)})"
             )
     if experiment.map and experiment.rank.selector(experiment.map).embedder is None:
         raise UserError(
             f"map: '{experiment.map}' embeds no tasks: choose a selector that does (connectivity, text, …), or leave map out"
         )
     units(experiment)
+    check_own_rows(experiment, tasks)
     _check_sizes(experiment, tasks)
 
 

@@ -19,6 +19,7 @@ def find_result(
     *,
     seed: int | None = None,
     size: str | None = None,
+    base: str | None = None,
 ) -> TransferResult:
     """The transfer result in a folder; or, if that is a run's folder, the stored result of one of its units.
 
@@ -27,6 +28,7 @@ def find_result(
     Args:
         target, method: of the unit; by default the run's first method with a mix.
         size: "full" or a number of training rows.
+        base: where its base lies now, if it was moved; its weights must be the same.
 
     Raises:
         UserError: a folder that is neither; a run without a target named; a target, method, size or seed that the run does not have, has
@@ -39,13 +41,13 @@ def find_result(
             raise UserError(
                 f"{folder} is no run (no {EXPERIMENT_FILE}): name a run's folder, or a result's folder alone"
             )
-        return TransferResult.load(folder)
+        return TransferResult.load(folder, base=base)
     run = RunFolder(folder)
     if target is None:
         raise UserError(
             f"{folder} is a run: name one of its targets after it: {', '.join(run.config['targets']['tasks'])}"
         )
-    return _kept(run, target, _mix_of(run, target, method), seed, size)
+    return _kept(run, target, _mix_of(run, target, method), seed, size, base)
 
 
 def _mix_of(run: RunFolder, target: str, method: str | None) -> str:
@@ -61,7 +63,9 @@ def _mix_of(run: RunFolder, target: str, method: str | None) -> str:
     return method or mixes[0]
 
 
-def _kept(run: RunFolder, target: str, method: str, seed: int | None, size: str | None) -> TransferResult:
+def _kept(
+    run: RunFolder, target: str, method: str, seed: int | None, size: str | None, base: str | None
+) -> TransferResult:
     """The best result of those that match and whose models the run kept."""
     matching = [row for row in run.rows if (row.target, row.method) == (target, method)]
     matching = [row for row in matching if seed in (None, row.seed) and size in (None, str(row.size))]
@@ -80,4 +84,4 @@ def _kept(run: RunFolder, target: str, method: str, seed: int | None, size: str 
         )
         raise UserError(f"{run.folder}: {wanted}: {why}")
     best = max(kept, key=lambda row: (row.size == FULL, row.rows, row.k, row.dev or 0.0, -row.seed))
-    return TransferResult.load(results / best.key)
+    return TransferResult.load(results / best.key, base=base)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from scalearn.comparison.config import Configuration, RecipeChange, Sources, Targets
+from scalearn.comparison.own_file import Files
+from tasksel.bounds import Count, Positive, Title
 from tasksel.training.recipe import Recipe
 
 
 class ScoredTargets(Targets):
     """The target tasks; `test_rows` caps the rows that are scored (one draw, the same for every run)."""
 
-    test_rows: int | None = None
+    test_rows: Count | None = None
 
 
 class MatrixConfig(Configuration):
@@ -24,18 +26,20 @@ class MatrixConfig(Configuration):
     ['rte by single-adapter, seed 0', 'rte by scalearn from mnli, seed 0']
 
     Attributes:
+        files: a user's own files by name, which then stands among the sources or targets (see `own_file`).
         methods: those that take one source; the baseline without a source is always measured.
         recipe: what changes in every method's recipe. lr: what changes in one method's learning rate.
     """
 
-    name: str
+    name: Title
     base: str = "minilm"
     data: str | None = None
+    files: Files = Field(default_factory=dict)
     sources: Sources
     targets: ScoredTargets
     methods: tuple[str, ...] = ("sequential", "scalearn")
     recipe: RecipeChange = RecipeChange()
-    lr: dict[str, float] = Field(default_factory=dict)
+    lr: dict[str, Positive] = Field(default_factory=dict)
 
     def recipe_of(self, method: str) -> Recipe:
         """The recipe that a method is trained by here."""

@@ -22,22 +22,29 @@ import numpy as np
 
 from scalearn.comparison.config import check_lists
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
+from scalearn.comparison.own_tasks import check_own_rows, configured_tasks
 from scalearn.comparison.workers import workers
+from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
-from tasksel.adapters.train import SOURCE_RECIPE, train_source
+from tasksel.adapters.train import SOURCE_RECIPE, VERSION, train_source
+from tasksel.bounds import check_jobs
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
-from tasksel.model.base import load_base
-from tasksel.model.encoding import encode_split
+from tasksel.model.base import base_at_hand, load_base
+from tasksel.model.compatibility import check_length
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import read_json, write_json
+from tasksel.storage.frozen import Frozen
+from tasksel.storage.hashed import read_record, write_hashed
+from tasksel.storage.identity import versioned
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.storage.provenance import command, versions
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
-from tasksel.tasks.registry import find_tasks
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import evaluate
 
@@ -54,9 +61,26 @@ def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> T
     >>> config = MatrixConfig.from_yaml("scripts/matrix_minilm.yaml")  # doctest: +SKIP
     >>> matrix = measure_matrix(config, "runs/matrix")  # doctest: +SKIP
     """
-    measurement = MatrixMeasurement(config, Path(out))
+    measurement = MatrixMeasurement(config, user_path(out))
     measurement.run(jobs=jobs)
     return read_matrix(measurement.rows_file)
+
+
+class MatrixProvenance(Frozen):
+    """`provenance.json`: what is measured, and by what.
+
+    Attributes:
+        identity: what decides the numbers. adapters: each source's fingerprint.
+        methods: of each method and of the sources, its identity and whole recipe, which decide numbers too; None in one of version 0.1.
+    """
+
+    config: dict[str, Any]
+    identity: dict[str, Any]
+    adapters: dict[str, str]
+    versions: dict[str, str]
+    machine: str
+    command: str
+    methods: dict[str, list[Any]] | None = None
 
 
 class MatrixMeasurement:
@@ -77,17 +101,30 @@ class MatrixMeasurement:
             reason = METHODS[name].pairwise_reason
             if reason:
                 raise UserError(f"methods: '{name}' {reason}")
-        tasks = find_tasks(config.data)
+        tasks = configured_tasks(config)
         self.tasks = {name: tasks[name] for name in (*config.sources.tasks, *config.targets.tasks)}
+        check_own_rows(config, self.tasks)
+        self._check_base()
         self.rows_file = out / FILE
         self._claim()
+
+    def _check_base(self) -> None:
+        """Refuses a base that does not fit the recipes, where it is on this machine."""
+        config, base = self.config, base_at_hand(self.config.base)
+        recipes = {"the sources": config.sources.recipe.of(SOURCE_RECIPE), SINGLE: config.recipe_of(SINGLE)}
+        recipes |= {name: config.recipe_of(name) for name in config.methods}
+        for name, recipe in recipes.items():
+            if base is not None:
+                check_length(base, list(self.tasks.values()), recipe.max_length, setting=f"max_length of {name}")
 
     def _claim(self) -> None:
         """Refuses a folder that holds something else; `targets.seeds` may grow, and the data may have moved."""
         path = self.out / "provenance.json"
         if path.is_file():
-            stored, identity = read_json(path).get("identity", {}), self._identity
-            differing = [key for key in identity if stored.get(key) != identity[key]]
+            stored, identity, methods = self._stored, self._identity, self._methods
+            differing = [key for key in identity if stored.identity.get(key) != identity[key]]
+            if not differing and stored.methods is not None:
+                differing = [f"the values of {key}" for key in methods if stored.methods.get(key) != methods[key]]
             if differing:
                 raise UserError(
                     f"{self.out} holds a different measurement (it differs in {', '.join(differing)}): choose another --out, or delete it"
@@ -95,10 +132,23 @@ class MatrixMeasurement:
         elif self.rows_file.exists():
             raise UserError(f"{self.rows_file} has no provenance.json beside it: choose another --out")
 
+    @property
+    def _stored(self) -> MatrixProvenance:
+        return read_record(self.out / "provenance.json", MatrixProvenance, "of a measurement that this version reads")
+
+    @functools.cached_property
+    def _methods(self) -> dict[str, list[Any]]:
+        """What decides the numbers beside the configuration: the methods' values and versions, and the recipes that it leaves as they are."""
+        names = dict.fromkeys((SINGLE, *self.config.methods))
+        used = {name: [method_identity(METHODS[name]), self.config.recipe_of(name).identity()] for name in names}
+        return {**used, "sources": versioned([self.config.sources.recipe.of(SOURCE_RECIPE).identity()], VERSION)}
+
     @functools.cached_property
     def _identity(self) -> dict[str, Any]:
         """What decides the numbers: the configuration but for its seeds and the data's place, the base, every task's rows."""
-        config = self.config.model_dump(mode="json", exclude={"data": True, "name": True, "targets": {"seeds"}})
+        config = self.config.model_dump(
+            mode="json", exclude={"data": True, "files": True, "name": True, "targets": {"seeds"}}
+        )
         rows = {name: load_data(task).fingerprint for name, task in sorted(self.tasks.items())}
         precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         return {**config, "base": load_base(self.config.base).fingerprint, "rows": rows, "mixed_precision": precision}
@@ -147,10 +197,14 @@ class MatrixMeasurement:
         Raises:
             UserError: bad data or sources; jobs below 1; a launch of several processes (here processes share units, not batches).
         """
-        if jobs < 1:
-            raise UserError(f"--jobs {jobs}: give 1 or more")
+        check_jobs(jobs)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError("a matrix shares its runs among --jobs processes: start it with --num_processes 1")
+        with exclusive(self.rows_file):
+            self._claim()  # another run may have been here before this one
+            self._run(jobs)
+
+    def _run(self, jobs: int) -> None:
         self._record(self._train_sources())
         if cut := mend(self.rows_file):
             say(cut)
@@ -169,7 +223,7 @@ class MatrixMeasurement:
     def _record(self, adapters: dict[str, str]) -> None:
         """Writes the provenance; refuses adapters other than those that the finished rows were measured with."""
         path = self.out / "provenance.json"
-        before = read_json(path)["adapters"] if path.is_file() else adapters
+        before = self._stored.adapters if path.is_file() else adapters
         changed = next((name for name in adapters if before.get(name) != adapters[name]), None)
         if changed and self._rows():
             raise UserError(
@@ -177,8 +231,13 @@ class MatrixMeasurement:
             )
         config = self.config.model_dump(mode="json")
         provenance: dict[str, Any] = {"config": config, "identity": self._identity, "adapters": adapters}
-        provenance |= {"versions": versions(), "machine": platform.machine(), "command": command()}
-        write_json(path, provenance)
+        provenance |= {
+            "methods": self._methods,
+            "versions": versions(),
+            "machine": platform.machine(),
+            "command": command(),
+        }
+        write_hashed(path, provenance)
 
     def _train_sources(self) -> dict[str, str]:
         """Trains the sources that the pool lacks; returns each adapter's fingerprint."""
@@ -198,7 +257,7 @@ class _UnitTrainer:
         self.config = config
         self.base = load_base(config.base)
         self.pool = AdapterPool(out / "pool", base=config.base)
-        self.tasks = find_tasks(config.data)
+        self.tasks = configured_tasks(config)
         self.rows = functools.lru_cache(maxsize=32)(self._rows)
         self.test = functools.cache(self._test)
 
@@ -210,7 +269,9 @@ class _UnitTrainer:
 
     def _rows(self, target: str, seed: int) -> tuple[Any, Any]:
         data = load_data(self.tasks[target], rows=self.config.targets.rows, seed=seed)
-        return self._encode(target, data.train), self._encode(target, data.dev)
+        train, dev = self._encode(target, data.train), self._encode(target, data.dev)
+        say_cut(train, target, self._length())
+        return train, dev
 
     def _test(self, target: str) -> Any:
         test = load_data(self.tasks[target], rows=self.config.targets.rows).test

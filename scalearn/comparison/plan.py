@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,16 +23,34 @@ from pydantic import ValidationError
 
 from scalearn.comparison.condition import FULL
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
-from scalearn.comparison.records import EXPERIMENT_FILE, RANKINGS_FILE, ROWS_FILE, RankingRecord, RunFolder, UnitRecord
+from scalearn.comparison.own_tasks import configured_tasks
+from scalearn.comparison.records import (
+    EXPERIMENT_FILE,
+    RANKINGS_FILE,
+    ROWS_FILE,
+    RankingRecord,
+    RunFolder,
+    UnitRecord,
+    read_lines,
+    read_provenance,
+)
 from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
 from scalearn.comparison.workers import workers
+from scalearn.methods.registry import get_method
+from tasksel.bounds import check_jobs
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
+from tasksel.model.base import base_at_hand, load_base
+from tasksel.model.compatibility import check_length
+from tasksel.model.stored_base import is_gone
 from tasksel.processes import accelerator, is_main, main_writes
-from tasksel.storage.atomic import read_json, value_hash, write_json
+from tasksel.storage.atomic import is_unused, value_hash
+from tasksel.storage.hashed import write_hashed
 from tasksel.storage.jsonl import append_line, write_lines
 from tasksel.storage.provenance import command, versions
-from tasksel.tasks.registry import find_tasks
+from tasksel.storage.user_path import user_path
+from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 
 Wave = Literal["source", "target-adapter", "rank", "unit"]
 WAVES: tuple[Wave, ...] = get_args(Wave)
@@ -82,12 +101,13 @@ class Plan:
     """
 
     def __init__(self, experiment: ExperimentConfig, out: str | Path, *, store: str | Path | None = None) -> None:
-        self.experiment, self.out = experiment, Path(out)
-        self.store = Path(store) if store else self.out / "store"
-        tasks = find_tasks(experiment.data)
+        self.experiment, self.out = experiment, user_path(out)
+        self.store = user_path(store) if store else self.out / "store"
+        tasks = configured_tasks(experiment)
         check_experiment(
             experiment, {name: tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)}
         )
+        self._check_base([tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)])
         self.work_store = WorkStore(experiment, self.store)
         self._claim()
 
@@ -100,25 +120,43 @@ class Plan:
         lines = [f"{number:>4}  {'done ' if done else 'to do'}  {step}" for number, (step, done) in enumerate(steps, 1)]
         return "\n".join([*lines, f"{len(steps)} steps, {sum(done for _, done in steps)} done"])
 
+    def _check_base(self, tasks: Sequence[Task]) -> None:
+        """Refuses a base that does not fit the recipes or the selectors, where it is on this machine."""
+        experiment, base = self.experiment, base_at_hand(self.experiment.base)
+        if base is None:
+            return
+        check_length(base, tasks, experiment.source_recipe.max_length, setting="max_length of the sources' recipe")
+        for name, size in product(experiment.methods, experiment.targets.sizes):
+            recipe = experiment.recipe_of(get_method(name), size)
+            check_length(base, tasks, recipe.max_length, setting=f"max_length of the recipe of '{name}'")
+        ranked = {str(unit.condition.by) for unit in self.units if unit.condition.ranked}
+        for by in sorted(ranked | ({experiment.map} - {""})):
+            experiment.rank.selector(by).check_base(base, tasks)
+
     def _claim(self) -> None:
         """Refuses a folder that holds something else."""
         path = self.out / EXPERIMENT_FILE
         if path.is_file():
             try:
-                old = ExperimentConfig.model_validate(read_json(path)["experiment"])
-            except (ValidationError, KeyError) as error:
+                old = ExperimentConfig.model_validate(read_provenance(self.out)["experiment"])
+            except ValidationError as error:
                 raise UserError(f"{path} is not of this version: choose another --out") from error
             differing = [key for key, value in self.experiment if getattr(old, key) != value]
+            if differing == ["base"] and self._same_base(old.base):
+                differing = []
             if differing:
                 raise UserError(
                     f"{self.out} holds a different run (it differs in {', '.join(differing)}): choose another --out, or delete it"
                 )
-        elif self.out.is_file() or (self.out.is_dir() and any(self._other_contents())):
+        elif not is_unused(self.out, but=self.store):
             raise UserError(f"{self.out} is not empty and holds no run: choose another --out")
 
-    def _other_contents(self) -> Iterator[Path]:
-        """What the run folder holds beside the store."""
-        return (path for path in self.out.iterdir() if path.resolve() != self.store.resolve())
+    def _same_base(self, earlier: str) -> bool:
+        """Whether the base of the run in the folder, which may have been moved, has the weights of this one's."""
+        rows = read_lines(self.out / ROWS_FILE, UnitRecord)
+        if rows:
+            return {row.base["fingerprint"] for row in rows} == {self.work_store.base.fingerprint}
+        return not is_gone(earlier) and load_base(earlier).fingerprint == self.work_store.base.fingerprint
 
     @cached_property
     def units(self) -> list[Unit]:
@@ -188,14 +226,19 @@ class Plan:
         Raises:
             UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
         """
-        if jobs < 1:
-            raise UserError(f"--jobs {jobs}: give 1 or more")
+        check_jobs(jobs)
         if jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError(
                 "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
             )
         # a base that cannot be loaded is refused here, before anything is written
         say(f"{self.experiment.name} on {self.work_store.base}")
+        with exclusive(self.out / EXPERIMENT_FILE):
+            self._claim()  # another run may have been here before this one
+            self._run(jobs)
+        return RunFolder(self.out)
+
+    def _run(self, jobs: int) -> None:
         todo = [step for step in self.steps() if not self.done(step)]
         total = len(self.steps())
         if len(todo) < total:
@@ -211,9 +254,8 @@ class Plan:
                     advance(str(step))
         if self.experiment.map and not (self.out / "map.json").is_file():
             task_map = self.work_store.task_map()
-            main_writes(write_json, self.out / "map.json", task_map)
+            main_writes(write_hashed, self.out / "map.json", task_map)
         main_writes(self._record)
-        return RunFolder(self.out)
 
     def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
         """Returns the function that does a step: by this plan, or, in another process, by an equal one."""
@@ -240,7 +282,7 @@ class Plan:
             "device": _device(),
             "threads": torch.get_num_threads(),
         }
-        write_json(self.out / EXPERIMENT_FILE, provenance)
+        write_hashed(self.out / EXPERIMENT_FILE, provenance)
         write_lines(self.out / ROWS_FILE, self.rows())
         write_lines(self.out / RANKINGS_FILE, self.rankings())
 

@@ -5,7 +5,7 @@
     run/rankings.jsonl          the rankings that chose the sources
     run/experiment.json         configuration, plan, versions, command
 
-A unit is one target under one condition (a transfer method with a choice of sources), with one number of rows and one seed.
+Each has its format and a hash of itself (`tasksel.storage.hashed`). A unit is one target under one condition (a transfer method with a choice of sources), with one number of rows and one seed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from scalearn.comparison.condition import EACH, Condition, unit_name
+from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.storage.atomic import read_json
-from tasksel.storage.frozen import Frozen
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import FORMAT, parse_record, read_hashed, read_record
 from tasksel.storage.jsonl import whole_lines
+from tasksel.storage.user_path import user_path
 
-FORMAT = 1
+NO_ROW = "a row that this version reads"  # what a file is not, in the errors
 ROWS_FILE, RANKINGS_FILE, EXPERIMENT_FILE = "rows.jsonl", "rankings.jsonl", "experiment.json"
 
 
@@ -30,7 +32,9 @@ class UnitRecord(Frozen):
     """One finished unit. Scores are fractions; the main one is the target's metric on (at most `test_rows` of) the public validation set.
 
     Attributes:
+        format: 2; 1 in a row of version 0.1, which has neither a hash nor `settings`.
         key: 16 hex digits of all that decided it.
+        settings: the method's class, version and values (`TransferMethod.settings`); None in a row of version 0.1.
         size: "full", or a number of training rows (few-shot). rows, dev_rows, test_rows: how many were trained on, chosen by and scored.
         by, k, own: the choice of sources (`Condition`; `own` is its `include_target`).
         sources: fingerprints by name, in omega's order.
@@ -59,9 +63,9 @@ class UnitRecord(Frozen):
     k: int = 0
     own: bool = False
     sources: dict[str, str] = Field(default_factory=dict)
-    score: float | None
-    scores: dict[str, float] = Field(default_factory=dict)
-    dev: float | None = None
+    score: Score | None
+    scores: dict[str, Score] = Field(default_factory=dict)
+    dev: Score | None = None
     epoch: int | None = None
     steps: int = 0
     seconds: float = 0.0
@@ -72,6 +76,12 @@ class UnitRecord(Frozen):
     data: str
     recipe: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+    settings: dict[str, Any] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unrecorded(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A row of version 0.1 is written again as it was."""
+        return {name: value for name, value in dump(self).items() if name != "settings" or value is not None}
 
     @property
     def condition(self) -> Condition:
@@ -97,39 +107,17 @@ class RankingRecord(Frozen):
     seconds: float = 0.0
 
 
-def parse_record(values: Any, kind: type[Frozen], where: str) -> Any:
-    """A stored record, from the JSON value that a file holds.
-
-    Args:
-        kind: `UnitRecord` or `RankingRecord`. where: the file, and the line of it, for the errors.
-
-    Raises:
-        UserError: a newer version wrote it; fields other than this version's.
-    """
-    if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
-        raise UserError(
-            f"{where}: written by a newer version (format {values['format']}, this one reads {FORMAT}): upgrade scalearn, or choose another store"
-        )
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(map(str, first["loc"])) or "row"
-        raise UserError(f"{where}: not a row that this version reads ({path}: {first['msg']})") from error
-
-
 def read_unit(path: Path) -> UnitRecord:
     """The record of one unit in a store.
 
     Raises:
-        UserError: see `parse_record`.
+        UserError: see `tasksel.storage.hashed.read_record`.
     """
-    record: UnitRecord = parse_record(read_json(path), UnitRecord, str(path))
-    return record
+    return read_record(path, UnitRecord, NO_ROW)
 
 
 def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
-    """The records of a JSONL file; none where there is no file. A last line that a killed run cut short is left out.
+    """The records of a JSONL file; none where there is no file. A last line that a killed run cut short is left out, and said.
 
     Args:
         kind: `UnitRecord` or `RankingRecord`.
@@ -139,7 +127,39 @@ def read_lines(path: Path, kind: type[Frozen]) -> list[Any]:
     """
     if not path.is_file():
         return []
-    return [parse_record(values, kind, where) for where, values in whole_lines(path)[0]]
+    lines, cut = whole_lines(path)
+    if cut:
+        say(f"{cut[0]}: the last line is cut short (a killed run) and is left out; {len(lines)} whole rows")
+    return [parse_record(values, kind, where, NO_ROW) for where, values in lines]
+
+
+class RunProvenance(Frozen):
+    """`experiment.json`: what a run computes, and by what.
+
+    Attributes:
+        experiment: the configuration. key: its hash. plan: every unit in words. store: where the work is kept, from the run's folder.
+        machine: processor, device and threads.
+    """
+
+    experiment: dict[str, Any]
+    key: str = ""
+    plan: tuple[str, ...]
+    store: str = "store"
+    versions: dict[str, str] = Field(default_factory=dict)
+    command: str = ""
+    machine: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """What a run's `experiment.json` holds.
+
+    Raises:
+        UserError: no such file, or one that is broken, altered or of another version.
+    """
+    path = folder / EXPERIMENT_FILE
+    values: dict[str, Any] = read_hashed(path)
+    parse_record(values, RunProvenance, str(path), "of this version: run it again in another folder")
+    return values
 
 
 class RunFolder(os.PathLike[str]):
@@ -157,14 +177,12 @@ class RunFolder(os.PathLike[str]):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = folder = Path(folder)
+        self.folder = folder = user_path(folder)
         if not (folder / EXPERIMENT_FILE).is_file():
             raise UserError(
                 f"{folder}: no run there (no {EXPERIMENT_FILE}): scalearn compare CONFIG.yaml --out {folder} makes one"
             )
-        self.provenance: dict[str, Any] = read_json(folder / EXPERIMENT_FILE)
-        if not isinstance(self.provenance, dict) or not {"experiment", "plan"} <= self.provenance.keys():
-            raise UserError(f"{folder / EXPERIMENT_FILE} is not of this version: run it again in another folder")
+        self.provenance: dict[str, Any] = read_provenance(folder)
         self.rows: list[UnitRecord] = read_lines(folder / ROWS_FILE, UnitRecord)
         self.rankings: list[RankingRecord] = read_lines(folder / RANKINGS_FILE, RankingRecord)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,7 +25,9 @@ from accelerate.utils import broadcast_object_list
 
 from scalearn.comparison.condition import EACH, FULL, Condition
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit
-from scalearn.comparison.records import RankingRecord, UnitRecord, parse_record, read_unit
+from scalearn.comparison.own_tasks import configured_tasks
+from scalearn.comparison.records import NO_ROW, RankingRecord, UnitRecord, read_unit
+from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
 from scalearn.results.transfer import transfer
@@ -36,12 +37,15 @@ from tasksel.display.progress import say
 from tasksel.model.base import Base, describe, load_base
 from tasksel.processes import is_main, main_writes
 from tasksel.selection.candidate import TaskOnBase
+from tasksel.selection.identity import selector_identity
 from tasksel.selection.ranking import rank
-from tasksel.storage.atomic import read_json, value_hash, write_json
+from tasksel.storage.atomic import temporary_folder, value_hash
+from tasksel.storage.hashed import read_record, write_hashed
+from tasksel.storage.locks import short_name
 from tasksel.storage.provenance import versions
 from tasksel.tasks.load import Data, load_data
-from tasksel.tasks.registry import find_tasks
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import Diverged
 
 SINGLE_ADAPTER = "single-adapter"  # the method that trains the target adapter
@@ -61,7 +65,7 @@ class WorkStore:
 
     def __init__(self, experiment: ExperimentConfig, store: Path) -> None:
         self.experiment, self.store = experiment, store
-        self.tasks = find_tasks(experiment.data)
+        self.tasks = configured_tasks(experiment)
 
     @property
     def base(self) -> Base:
@@ -85,12 +89,12 @@ class WorkStore:
     def pool(self, seed: int) -> AdapterPool:
         """The pool of the sources of a stage-1 seed."""
         part = self.experiment.sources
-        recipe = self.experiment.source_recipe.model_dump(mode="json", exclude={"log_with"})
+        recipe = self.experiment.source_recipe.identity()
         drawn = self.experiment.drawn(self.tasks[part.tasks[0]], FULL).draw.model_dump()
         settings = value_hash([self.base.fingerprint, part.rows, recipe, drawn])[:8]
-        return AdapterPool(
-            self.store / "sources" / f"{self._base_name}-{settings}" / f"seed-{seed}", base=self.experiment.base
-        )
+        kept = sorted((self.store / "sources").glob(f"*-{settings}"))  # the base may have been renamed
+        place = self.store / "sources" / short_name("", self._base_name, f"-{settings}")
+        return AdapterPool((kept[0] if kept else place) / f"seed-{seed}", base=self.experiment.base)
 
     @property
     def _base_name(self) -> str:
@@ -115,7 +119,8 @@ class WorkStore:
         seed = self.experiment.source_seed(unit.seed)
         names = [condition.source] if condition.source else self.experiment.others(unit.target)
         sources = [(name, self.source_key(name, seed)) for name in names]
-        key = [condition.by, self._settings(condition.by), condition.others, sources]
+        by = selector_identity(condition.by) if condition.ranked else condition.by
+        key = [by, self._settings(condition.by), condition.others, sources]
         return [*key, self.target_adapter_key(unit.target, unit.size, seed)] if condition.include_target else key
 
     def _settings(self, by: str) -> dict[str, Any]:
@@ -124,12 +129,11 @@ class WorkStore:
     def key(self, unit: Unit) -> str:
         """16 hex digits of all that decides a unit's numbers."""
         task = self.target(unit.target, unit.size)
-        recipe = self.experiment.recipe_of(get_method(unit.condition.method), unit.size).model_dump(
-            mode="json", exclude={"log_with"}
-        )
+        method = get_method(unit.condition.method)
+        recipe, named = self.experiment.recipe_of(method, unit.size).identity(), method_identity(method)
         decisive = [
             [task.name, task.kind, task.labels, task.metric, self.data(unit.target, unit.size, unit.seed).fingerprint],
-            [self.base.fingerprint, self.experiment.protocol, unit.condition.method, str(unit.size), unit.seed, recipe],
+            [self.base.fingerprint, self.experiment.protocol, named, str(unit.size), unit.seed, recipe],
             self._choice_key(unit),
         ]
         return value_hash(decisive)
@@ -181,7 +185,9 @@ class WorkStore:
         key, base = self.target_adapter_key(name, size, seed), self.experiment.base
         if name in self.experiment.sources.tasks and self.experiment.source_seed(seed) == seed:
             yield self.pool(seed), key
-        yield AdapterPool(self.store / "own" / f"{self._base_name}-{name}-{size}" / key, base=base), key
+        kept = sorted((self.store / "own").glob(f"*-{name}-{size}/{key}"))  # the base may have been renamed
+        place = self.store / "own" / short_name("", f"{self._base_name}-{name}-{size}") / key
+        yield AdapterPool(kept[0] if kept else place, base=base), key
 
     def try_target_adapter(self, name: str, size: Size, seed: int) -> None:
         """Trains the target adapter if it is not there; if that diverges, the unit that needs it has no score."""
@@ -203,16 +209,19 @@ class WorkStore:
         stage1 = self.experiment.source_seed(seed)
         sources = [(name, self.source_key(name, stage1)) for name in self.experiment.others(target)]
         data = self.data(target, size, seed).fingerprint
-        key = value_hash([target, data, self.base.fingerprint, by, self._settings(by), seed, sources])
+        key = value_hash(
+            [target, data, self.base.fingerprint, selector_identity(by), self._settings(by), seed, sources]
+        )
         return self.store / "rankings" / f"{key}.json"
 
     def ranking(self, target: str, size: Size, by: str, seed: int) -> RankingRecord:
         """The ranking of the sources for a target, computed if it is not there."""
         path = self.ranking_path(target, size, by, seed)
         if not path.is_file():
-            self._rank(path, target, size, by, seed)
-        record: RankingRecord = parse_record(read_json(path), RankingRecord, str(path))
-        return record
+            with exclusive(path):
+                if not path.is_file():
+                    self._rank(path, target, size, by, seed)
+        return read_record(path, RankingRecord, NO_ROW)
 
     def _rank(self, path: Path, target: str, size: Size, by: str, seed: int) -> None:
         pool = self.pool(self.experiment.source_seed(seed))
@@ -224,13 +233,14 @@ class WorkStore:
             base=self.base,
             rows=self.rows(size),
             seed=seed,
-            cache_dir=self.store / "targets" / f"{self._base_name}-{size}",
+            include_target=True,  # it is none of these candidates
+            cache_dir=self.store / "targets" / short_name("", self._base_name, f"-{size}"),
         )
         record = RankingRecord(
             key=path.stem, target=target, size=size, seed=seed, by=by,
             names=ranking.names, scores=ranking.scores, seconds=ranking.provenance["seconds"],
         )  # fmt: skip
-        main_writes(write_json, path, record.model_dump(mode="json"))
+        main_writes(write_hashed, path, record.model_dump(mode="json"))
 
     # units
 
@@ -255,25 +265,31 @@ class WorkStore:
         return ranking.names[: condition.others], tuple(max(0.0, score) for score in ranking.scores[: condition.others])
 
     def compute(self, unit: Unit) -> UnitRecord:
-        """Computes a unit and stores its record; a training that diverges has no score."""
+        """A unit's record, computed and stored unless another run has done so meanwhile; a training that diverges has no score."""
         path = self.unit_path(unit)
+        with exclusive(path):
+            return self.stored(unit) or self._compute(unit, path)
+
+    def _compute(self, unit: Unit, path: Path) -> UnitRecord:
         single = unit.condition.method == SINGLE_ADAPTER
         outcome = self._target_adapter_outcome(unit) if single else self._transfer_outcome(unit, path.stem)
         record = UnitRecord(key=path.stem, **self._known_fields(unit), **outcome)
-        main_writes(write_json, path, record.model_dump(mode="json"))
+        main_writes(write_hashed, path, record.model_dump(mode="json"))
         return record
 
     def _known_fields(self, unit: Unit) -> dict[str, Any]:
         """The fields of a unit's record that are known before it is computed."""
         condition, task = unit.condition, self.target(unit.target, unit.size)
         data = self.data(unit.target, unit.size, unit.seed)
-        recipe = self.experiment.recipe_of(get_method(condition.method), unit.size)
+        method = get_method(condition.method)
+        recipe = self.experiment.recipe_of(method, unit.size)
         return {
             "target": unit.target, "kind": task.kind, "metric": task.metric, "base": describe(self.base), "method": condition.method,
             "protocol": self.experiment.protocol, "size": unit.size, "rows": len(data.train), "dev_rows": len(data.dev),
             "test_rows": len(data.test), "seed": unit.seed, "by": condition.by, "k": condition.k,
             "own": condition.include_target, "data": data.fingerprint,
             "recipe": recipe.model_dump(mode="json", exclude={"log_with"}), "versions": versions(),
+            "settings": method.settings(),
         }  # fmt: skip
 
     def _target_adapter_outcome(self, unit: Unit) -> dict[str, Any]:
@@ -360,8 +376,8 @@ def _result_folder(kept: Path | None) -> Iterator[Path]:
     if kept is not None:
         yield kept
         return
-    temporary = Path(broadcast_object_list([tempfile.mkdtemp(prefix="scalearn-") if is_main() else ""])[0])
+    temporary = Path(broadcast_object_list([str(temporary_folder()) if is_main() else ""])[0])
     try:
         yield temporary
     finally:
-        main_writes(shutil.rmtree, temporary, ignore_errors=True)
+        main_writes(shutil.rmtree, temporary.parent, ignore_errors=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection
 from typing import Any, TypeVar
 
 import torch
+
+from tasksel.errors import UserError
 
 Piece = TypeVar("Piece")
 Outcome = TypeVar("Outcome")
@@ -36,17 +40,27 @@ def workers(
         yield lambda todo: map(act, todo)
         return
     context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, context, _begin, (make, jobs)) as executor:
         try:
             yield lambda todo: _finished(executor, todo)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # or each would first finish its piece
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
             executor.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _finished(executor: ProcessPoolExecutor, todo: Sequence[Any]) -> Iterator[Any]:
-    for future in as_completed([executor.submit(_do, piece) for piece in todo]):
-        yield future.result()
+    try:
+        for future in as_completed([executor.submit(_do, piece) for piece in todo]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process was killed, most likely for want of memory: use fewer --jobs or a smaller --recipe.micro-batch; "
+            "finished work is stored, the same command goes on from there"
+        ) from error
 
 
 _act: Callable[[Any], Any] | None = None
@@ -55,6 +69,7 @@ _act: Callable[[Any], Any] | None = None
 def _begin(make: Callable[[], Callable[[Any], Any]], jobs: int) -> None:
     """Sets up a worker process: its share of the threads, and its function."""
     global _act
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the process that started them ends them
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     _act = make()

@@ -25,8 +25,10 @@ from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
-from tasksel.model.base import Base, quiet
+from tasksel.model.base import Base
 from tasksel.model.heads import add_head
+from tasksel.model.names import module_name
+from tasksel.storage.identity import identity as value_identity
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
@@ -42,6 +44,7 @@ class TransferMethod:
         name: what `transfer(method=…)`, results and reports call it; it is stored and hashed, and never changes.
         recipe: the training settings.
         least, most: how many sources it takes; sources beyond the most are left out, None takes all.
+        version: of the class's behaviour; who changes the numbers that it gives raises it, and nothing stored is taken for the new ones.
         needs_similarities: whether it weighs the sources by their similarity to the target.
         needs_tasks: whether it trains on the sources' tasks instead of using their adapters.
         merges: whether it merges its sources into one adapter, which is kept for this target alone and counts among its bytes.
@@ -60,6 +63,7 @@ class TransferMethod:
     least: int = 0
     most: int | None = 0
 
+    version: ClassVar[int] = 1
     needs_similarities: ClassVar[bool] = False
     needs_tasks: ClassVar[bool] = False
     merges: ClassVar[bool] = False
@@ -67,6 +71,41 @@ class TransferMethod:
     trained_parts: ClassVar[tuple[str, ...]] = ADAPTER
     export_reason: ClassVar[str | None] = None
     sources_note: ClassVar[str] = "The adapters it was made from"
+
+    # what it is
+
+    def settings(self) -> dict[str, Any]:
+        """Its class, version, values and trained parts: what decides its numbers beside name and recipe, as keys and results hold it.
+
+        >>> from scalearn import METHODS
+        >>> METHODS["sequential"].settings()["most"]
+        1
+
+        Raises:
+            UserError: a value by which a stored result cannot be known again (a lambda, an object that is not a dataclass).
+        """
+        values: dict[str, Any] = value_identity(self, of=f"method '{self.name}'")
+        decisive = {name: value for name, value in values.items() if name not in ("name", "recipe")}
+        return {**decisive, "trained_parts": list(self.trained_parts)}
+
+    def check_settings(self, stored: dict[str, Any], *, owner: str) -> None:
+        """Refuses to read what a method of this name with other values made; another version of its training does not matter here.
+
+        Args:
+            stored: its settings. owner: the result, for the error.
+
+        Raises:
+            UserError: what differs.
+        """
+        here = self.settings()
+        names = sorted((stored.keys() | here.keys()) - {"version"})
+        differing = [
+            f"{name} {stored.get(name)}, here {here.get(name)}" for name in names if stored.get(name) != here.get(name)
+        ]
+        if differing:
+            raise UserError(
+                f"{owner}: made by a method '{self.name}' of other values ({'; '.join(differing)}): register that one"
+            )
 
     # requirements
 
@@ -182,12 +221,12 @@ class TransferMethod:
         self.check_stacked(len(next(iter(layers.values())).down) if layers else 0)
         torch.manual_seed(seed)
         model = base.model()
-        add_head(model, task, name=task.name)
-        with quiet():
-            self.fill_slot(model, task.name, layers, adapter_config)
-        model.active_head = task.name
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith("heads.") or self.trains(name))
+        name = module_name(task.name)
+        add_head(model, task, name=name)
+        self.fill_slot(model, name, layers, adapter_config)
+        model.active_head = name
+        for path, parameter in model.named_parameters():
+            parameter.requires_grad_(path.startswith("heads.") or self.trains(path))
         return model
 
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:

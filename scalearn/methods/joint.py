@@ -15,14 +15,11 @@ whole or not there, and whoever asks for one that is being trained waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from filelock import FileLock
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -32,12 +29,16 @@ from tasksel.adapters.pool import Source
 from tasksel.adapters.train import adapter_model
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.model.encoding import encode_split
+from tasksel.model.encoding import encode_split, say_cut
+from tasksel.model.names import module_name
 from tasksel.processes import accelerator, main_writes
-from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
-from tasksel.storage.frozen import Frozen
+from tasksel.selection.own import own_names
+from tasksel.storage.atomic import file_hash, value_hash, whole_folder
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import TEMPERATURE, FitResult, Part, fit_parts
 from tasksel.training.memory import PeakMemory
 from tasksel.training.recipe import Recipe
@@ -101,7 +102,7 @@ class JointRecord(Frozen):
     """
 
     made_of: dict[str, Any]
-    scores: dict[str, float]
+    scores: dict[str, Score]
     epoch: int | None
     steps: int
     seconds: float
@@ -121,12 +122,13 @@ class JointTraining:
 
     def of(self, task: str) -> dict[str, Tensor]:
         """The adapter and one task's head, as the model of that task alone names them."""
+        own = module_name(task)
         shared = {
-            name.replace(f".adapters.{SHARED}.", f".adapters.{task}."): tensor
+            name.replace(f".adapters.{SHARED}.", f".adapters.{own}."): tensor
             for name, tensor in self.state.items()
             if f".adapters.{SHARED}." in name
         }
-        return shared | {name: tensor for name, tensor in self.state.items() if name.startswith(f"heads.{task}.")}
+        return shared | {name: tensor for name, tensor in self.state.items() if name.startswith(f"heads.{own}.")}
 
     def fit(self, task: str) -> FitResult:
         """The outcome for one task: its own dev score, and the steps and seconds of all tasks together."""
@@ -140,8 +142,15 @@ def auxiliary_sources(target: Task, sources: Sequence[Source]) -> tuple[Source, 
     >>> auxiliary_sources(get_task("rte"), list(pool))  # doctest: +SKIP
 
     Raises:
-        UserError: a source without a task, two sources of one task, or no source but the target adapter.
+        UserError: a source without a task, two sources of one task, a source of another data set that is called as the target is, or no
+            source but the target adapter.
     """
+    named = [source for source in sources if source.task and source.task.name == target.name]
+    if alike := [source.name for source in named if source.name not in own_names(target, named)]:
+        raise UserError(
+            f"source '{alike[0]}' was trained on other rows that are called '{target.name}' too, and 'joint' tells tasks apart by their names: "
+            "give the target another name, or leave the source out"
+        )
     others = [source for source in sources if (source.task.name if source.task else source.name) != target.name]
     if not others:
         raise UserError(
@@ -206,14 +215,15 @@ def train_joint(
     decisive = {
         "tasks": [task_identity(task, data) for task, data in ordered],
         "base": base.fingerprint,
-        "recipe": recipe.model_dump(mode="json", exclude={"log_with"}),
+        "recipe": recipe.identity(),
         "seed": seed,
         "temperature": TEMPERATURE,
+        **({"version": Joint.version} if Joint.version > 1 else {}),
     }
     if store is None:
         return _train(ordered, base, recipe, decisive, label, rescue)
     folder = store / value_hash(decisive)
-    with _exclusive(folder):
+    with exclusive(folder):
         if (folder / RECORD).is_file():
             return _read(folder)
         training = _train(ordered, base, recipe, decisive, label, rescue)
@@ -232,6 +242,7 @@ def _train(
         train, dev = (
             encode_split(split, task, base.tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
         )
+        say_cut(train, task.name, recipe.max_length)
         parts.append(Part(task, train, dev))
     done = fit_parts(model, parts, recipe, seed=seed, temperature=decisive["temperature"], label=label, rescue=rescue)
     record = JointRecord(
@@ -245,27 +256,11 @@ def _train(
     return JointTraining(record, trained_state(model))
 
 
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of one folder of a store; the processes of a launch enter together, once its main process holds the lock."""
-    world = accelerator()
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))  # the kernel releases that of a killed run
-    if world.is_main_process:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        world.wait_for_everyone()
-        yield
-    finally:
-        if world.is_main_process:
-            lock.release()
-
-
 def _write(folder: Path, training: JointTraining) -> None:
     with whole_folder(folder) as partial:
         save_file(training.state, partial / WEIGHTS)
         record = training.record.model_copy(update={"weights": file_hash(partial / WEIGHTS)})
-        write_json(partial / RECORD, record.model_dump(mode="json"))
+        write_hashed(partial / RECORD, record.model_dump(mode="json"))
 
 
 def _read(folder: Path) -> JointTraining:
@@ -274,12 +269,9 @@ def _read(folder: Path) -> JointTraining:
     Raises:
         UserError: files that are missing, cut short or altered, or of another version.
     """
-    try:
-        record = JointRecord.model_validate(read_json(folder / RECORD))
-    except ValidationError as error:
-        raise UserError(
-            f"{folder / RECORD}: not a joint training that this version reads; delete {folder} and run again"
-        ) from error
+    record = read_record(
+        folder / RECORD, JointRecord, f"a joint training that this version reads; delete {folder} and run again"
+    )
     path = folder / WEIGHTS
     if not path.is_file() or file_hash(path) != record.weights:
         raise UserError(f"{path}: missing, cut short or altered; delete {folder} and run again")

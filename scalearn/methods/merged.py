@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from scalearn.layers.mix import add_only_copy
+from scalearn.layers.stacking import check_equal_widths
 from scalearn.methods.base import TransferMethod
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
@@ -41,7 +42,12 @@ class MergedAdapter(TransferMethod, ABC):
     def prepare(
         self, sources: Sequence[Source], similarities: Sequence[float] | None = None
     ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
-        """The sources merged into one (n = 1) by slot path, and their adapter configuration."""
+        """The sources merged into one (n = 1) by slot path, and their adapter configuration.
+
+        Raises:
+            UserError: sources of different widths, whose units cannot be paired; else see `TransferMethod.prepare`.
+        """
+        check_equal_widths(sources, f"method '{self.name}' merges weights unit by unit")
         layers, adapter_config = super().prepare(sources, similarities)
         return {path: self.merge(part, similarities) for path, part in layers.items()}, adapter_config
 

@@ -75,12 +75,13 @@ def register_method(method: TransferMethod) -> TransferMethod:
     'head-only'
 
     Raises:
-        UserError: a value that is not a `TransferMethod`; the name of another method.
+        UserError: a value that is not a `TransferMethod`, or whose values JSON cannot say; the name of another method.
     """
     if not isinstance(method, TransferMethod):
         raise UserError(
             f"{method!r} is not a transfer method: derive its class from scalearn.methods.base.TransferMethod"
         )
+    method.settings()  # refuses values by which its results could not be known again
     if METHODS.setdefault(method.name, method) != method:
         raise UserError(f"method '{method.name}' is registered with other values: give yours another name")
     return method

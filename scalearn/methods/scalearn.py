@@ -20,6 +20,7 @@ from scalearn.methods.base import TransferMethod
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.model.base import Base
 from tasksel.model.heads import add_head
+from tasksel.model.names import module_name
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
@@ -58,13 +59,13 @@ class ScaledSources(TransferMethod):
 
     def export(self, trained: Any, base: Base, task: Task, adapter_config: dict[str, Any]) -> Any:
         """A new model with the mix folded into one adapter of the summed width, and the head."""
-        model = base.model()
-        add_head(model, task, name=task.name)
-        width = next(bottleneck_layers(trained, task.name))[1].adapters[task.name].down.shape[0]
-        model.add_adapter(task.name, slot_config(width, model.config.hidden_size, adapter_config))
-        model.set_active_adapters(task.name)
-        fold_into(model, task.name, trained, task.name)
-        model.heads[task.name].load_state_dict(trained.heads[task.name].state_dict())
+        model, name = base.model(), module_name(task.name)
+        add_head(model, task, name=name)
+        width = next(bottleneck_layers(trained, name))[1].adapters[name].down.shape[0]
+        model.add_adapter(name, slot_config(width, model.config.hidden_size, adapter_config))
+        model.set_active_adapters(name)
+        fold_into(model, name, trained, name)
+        model.heads[name].load_state_dict(trained.heads[name].state_dict())
         return model
 
     def omega_weights(self, omega: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ The reference that a gain is measured from; the target adapter is the same train
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from scalearn.methods.base import TransferMethod
 from tasksel.adapters.bottleneck import Bottlenecks
-from tasksel.adapters.train import add_new_adapter
+from tasksel.adapters.train import VERSION, add_new_adapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class SingleAdapter(TransferMethod):
 
     >>> transfer(task, [], method="single-adapter", base="minilm")  # doctest: +SKIP
     """
+
+    version: ClassVar[int] = VERSION
 
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
         """A new adapter."""

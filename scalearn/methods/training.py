@@ -14,7 +14,7 @@ from typing import Any
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded, encode_split
+from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
@@ -71,6 +71,7 @@ class SeedTraining:
         train, dev = (
             encode_split(split, self.target, tokenizer, max_length=length) for split in (self.data.train, self.data.dev)
         )
+        say_cut(train, self.target.name, length)
         return train, dev
 
     def fit(self, model: Any, **options: Any) -> FitResult:

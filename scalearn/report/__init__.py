@@ -23,6 +23,7 @@ from scalearn.report.tables import rankings_sheet, sheets, table
 from tasksel.display.figures import file_name
 from tasksel.display.tables import Sheet, latex, markdown
 from tasksel.storage.atomic import write_text
+from tasksel.storage.user_path import user_path
 
 FOLDER = "report"
 
@@ -42,7 +43,7 @@ def write_report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | N
     PosixPath('runs/quickstart/report/report.html')
     """
     run = RunFolder(folder)
-    out = Path(out) if out else run.folder / FOLDER
+    out = user_path(out) if out else run.folder / FOLDER
     compared = comparisons(run.rows, run.config)
     for comparison in compared:
         for size in comparison.sizes:

@@ -22,6 +22,7 @@ from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.encoding import encode_split
+from tasksel.model.names import module_name
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, load_data, stratified
@@ -125,7 +126,7 @@ def explain(
     >>> explain(TransferResult.load("out/rte"), seed=0).left_out[0].verdict  # doctest: +SKIP
     """
     _check(result, rows=rows, dev_rows=dev_rows, draws=draws)
-    chosen, name = result.seed(seed), result.task.name
+    chosen, name = result.seed(seed), module_name(result.task.name)
     data = _data(result, chosen)
     dev = data.dev.take(range(min(dev_rows, len(data.dev))))
     test = _capped(data.test, rows)
@@ -186,7 +187,7 @@ def _left_out(result: TransferResult, model: Any, test: Split, draws: int) -> tu
     with bar(f"{result.task.name} without each source", len(names)) as advance:
         full = predict(model, encoded)
         for number, source in enumerate(names):
-            with without(model, result.task.name, number):
+            with without(model, module_name(result.task.name), number):
                 others.append(predict(model, encoded))
             advance(source)
     full_score = score(metric, full, test.labels)

@@ -1,8 +1,7 @@
 """A trained model's slot as ONE ordinary adapter of the `adapters` library, head included.
 
     model = AutoAdapterModel.from_pretrained(base)
-    name = model.load_adapter("out/rte-adapter", use_safetensors=True)
-    model.set_active_adapters(name)
+    model.load_adapter("out/rte-adapter", use_safetensors=True, set_active=True)
 
 needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs. The library's own code saves it. README.md is the
 model card (`scalearn.results.model_card`); `scalearn.json` is what `scalearn predict` and `scalearn push` read, with a hash of each file.
@@ -13,18 +12,54 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from scalearn.methods.registry import METHODS, TransferMethod
-from scalearn.results.model_card import ModelCard
+from scalearn.results.model_card import ModelCard, snippet
 from tasksel.adapters.folder import save_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
-from tasksel.storage.atomic import file_hash, read_json, whole_folder, write_json, write_text
+from tasksel.model.names import module_name
+from tasksel.storage.atomic import file_hash, is_unused, read_json, whole_folder, write_json, write_text
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.storage.provenance import versions
 from tasksel.tasks.task import Task
 
 EXPORT_FILE = "scalearn.json"  # what `scalearn predict` reads beside the library's files
 README = "README.md"
 CONFIGS = ("adapter_config.json", "head_config.json")
+
+
+class ExportRecord(Frozen):
+    """`scalearn.json`: what an export is, and what predicting with it takes.
+
+    Attributes:
+        base: name and fingerprint. files: sha256 by file name. method, sources, seed: what was exported.
+        scores: of that seed, by metric. seed_scores: the task's metric by seed. versions: those that trained it.
+    """
+
+    task: Task
+    base: dict[str, str]
+    files: dict[str, str]
+    method: str
+    sources: tuple[str, ...]
+    seed: int
+    max_length: int
+    scores: dict[str, Score] = Field(default_factory=dict)
+    seed_scores: dict[str, Score] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+def read_export(folder: Path) -> ExportRecord:
+    """What an export's `scalearn.json` holds.
+
+    Raises:
+        UserError: no such file, one that is broken or altered, or another version's.
+
+    >>> read_export(Path("out/rte-adapter")).method  # doctest: +SKIP
+    """
+    return read_record(folder / EXPORT_FILE, ExportRecord, "an export that this version reads; export the result again")
 
 
 def write_adapter(
@@ -46,7 +81,7 @@ def write_adapter(
     Raises:
         UserError: a method whose result is not an adapter, and why; a folder that holds something else.
     """
-    if folder.exists() and not (folder / EXPORT_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
+    if not is_unused(folder) and not (folder / EXPORT_FILE).is_file():
         raise UserError(f"{folder} exists and holds no export: choose another folder")
     if method.export_reason:
         able = ", ".join(other.name for other in METHODS.values() if not other.export_reason)
@@ -56,14 +91,14 @@ def write_adapter(
         )
     model = method.export(trained, base, task, config)
     with whole_folder(folder) as partial:
-        save_adapter(model, partial, task.name)
+        save_adapter(model, partial, module_name(task.name))
         for file in CONFIGS:  # the base by a name that another machine knows, not by a path
             write_json(partial / file, {**read_json(partial / file), "model_name": describe(base)["name"]})
         files = {
             file: file_hash(partial / file)
             for file in (*CONFIGS, *sorted(path.name for path in partial.glob("*.safetensors")))
         }
-        write_json(
+        write_hashed(
             partial / EXPORT_FILE,
             {"task": task.model_dump(mode="json"), "base": describe(base), "files": files, **description},
         )
@@ -76,7 +111,7 @@ def _model_card(
 ) -> ModelCard:
     """The model card of an export."""
     sources: dict[str, float | None] = dict.fromkeys(description["sources"])
-    if means := method.source_weights(trained, task.name):
+    if means := method.source_weights(trained, module_name(task.name)):
         sources = dict(zip(sources, means, strict=True))
     return ModelCard(
         folder=folder.resolve().name,
@@ -92,3 +127,22 @@ def _model_card(
         sources_note=method.sources_note,
         versions=description.get("versions") or versions(),
     )
+
+
+def loading_call(folder: Path) -> str:
+    """Plain `adapters` code that loads an export on this machine and predicts; its model card holds the same, without paths.
+
+    >>> print(loading_call(Path("out/rte-adapter")))  # doctest: +SKIP
+    """
+    stored = read_json(folder / EXPORT_FILE)
+    card = ModelCard(
+        folder=str(folder),
+        task=Task.model_validate(stored["task"]),
+        method=stored["method"],
+        base=stored["base"]["name"],
+        seed=stored["seed"],
+        scores=stored["scores"],
+        max_length=stored["max_length"],
+        model_type="",
+    )
+    return snippet(card, here=True)

@@ -1,7 +1,8 @@
 """The README of an exported adapter: the header that the hub reads, then what the adapter is, its scores and how to load it.
 
 The text is a pure function of a `ModelCard`. Nothing is invented: the language is left out, the licence is "unknown" until whoever
-publishes writes one, and a base in a local folder is named without its path. Names that users chose are escaped.
+publishes writes one, and a base in a local folder is named without its path. Names that users chose are escaped, and hold nothing that
+steers a terminal, in the header, the text and the code.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from tasksel.display.streams import CONTROLS, printable
 from tasksel.model.base import ALIASES
 from tasksel.tasks.task import HubSource, Task
 
@@ -64,8 +66,8 @@ def header(card: ModelCard) -> ModelCardData:
     task_type = "multiple-choice" if card.task.kind == "multiple_choice" else "text-classification"
     scored = EvalResult(
         task_type=task_type,
-        dataset_type=hub.path if hub else card.task.name,
-        dataset_name=card.task.name,
+        dataset_type=hub.path if hub else _plain(card.task.name),
+        dataset_name=_plain(card.task.name),
         dataset_config=hub.config if hub else None,
         dataset_revision=hub.revision if hub else None,
         dataset_split=hub.splits.get("validation") if hub else None,
@@ -78,9 +80,9 @@ def header(card: ModelCard) -> ModelCardData:
         license="unknown",
         base_model=repository[0] if repository else None,
         library_name="adapter-transformers",
-        tags=["adapter-transformers", "scalearn", card.model_type, task_type],
+        tags=["adapter-transformers", "scalearn", _plain(card.model_type), task_type],
         datasets=[hub.path] if hub else None,
-        model_name=f"{card.task.name} by {card.method}",
+        model_name=_plain(f"{card.task.name} by {card.method}"),
         eval_results=[scored],
     )
 
@@ -92,7 +94,13 @@ def escape(text: object) -> str:
     'a\\\\|b \\\\<i\\\\>\\\\*c\\\\*\\\\</i\\\\>'
     """
     inner = r"(?<=[^\W_])_(?=[^\W_])"  # an underscore within a word is none to Markdown
-    return re.sub(rf"(?!{inner})([\\`*_{{}}\[\]<>#|!~&$])", r"\\\1", " ".join(str(text).split()))
+    links = r":(?=//)|(?<=www)\.|@"  # GitHub makes links of bare addresses and names
+    return re.sub(rf"(?!{inner})([\\`*_{{}}\[\]<>#|!~&$]|{links})", r"\\\1", _plain(text))
+
+
+def _plain(text: object) -> str:
+    """A user's words on one line, without control characters or halves of a character."""
+    return " ".join(printable(str(text)).encode("utf-8", "replace").decode().split())
 
 
 def _hub_id(base: str) -> tuple[str, str] | None:
@@ -159,7 +167,16 @@ def _data(card: ModelCard) -> str:
 
 
 def _load(card: ModelCard) -> str:
-    return f"## How to load it\n\nWith `pip install adapters`, and nothing of scalearn:\n\n{_fenced(snippet(card), 'python')}"
+    return f"## How to load it\n\nWith `pip install adapters`, and nothing of scalearn:\n\n{_fenced(snippet(card), 'python')}{_pipeline(card.task)}"
+
+
+def _pipeline(task: Task) -> str:
+    """How a pipeline of transformers is made of the loaded model; it has none for multiple choice."""
+    if task.kind == "multiple_choice":
+        return ""
+    function = {"regression": "none", "multi_label": "sigmoid"}.get(task.kind, "softmax")
+    call = f'pipeline("text-classification", model=model, tokenizer=tokenizer, function_to_apply="{function}")'
+    return f"\n\nThe same model in `transformers`, with the names of its labels: `{call}`."
 
 
 def _fenced(code: str, language: str) -> str:
@@ -168,8 +185,12 @@ def _fenced(code: str, language: str) -> str:
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
 
 
-def snippet(card: ModelCard) -> str:
-    """Plain `adapters` code that loads the export and predicts; it runs beside the export's folder."""
+def snippet(card: ModelCard, *, here: bool = False) -> str:
+    """Plain `adapters` code that loads the export and predicts; it runs beside the export's folder.
+
+    Args:
+        here: on this machine, so a base in a local folder goes by its whole path.
+    """
     folder, lines = _quoted(card.folder), ["import torch"]
     hub_id = _hub_id(card.base)
     if card.base in ALIASES:
@@ -177,7 +198,7 @@ def snippet(card: ModelCard) -> str:
         lines = ["from importlib.util import find_spec", "from pathlib import Path", "", *lines]
         base = f'base = str(Path(find_spec("{package}").origin).parent / "{inside}")  # pip install {package.replace("_", "-")}'
     else:
-        name = hub_id[0] if hub_id else Path(card.base).name
+        name = hub_id[0] if hub_id else card.base if here else Path(card.base).name
         base = f"base = {_quoted(name)}" + ("" if hub_id else "  # the base model's folder")
     revision = f", revision={_quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
     lines += [
@@ -187,8 +208,7 @@ def snippet(card: ModelCard) -> str:
         base,
         f"tokenizer = AutoTokenizer.from_pretrained(base{revision})",
         f"model = AutoAdapterModel.from_pretrained(base{revision})",
-        f"name = model.load_adapter({folder}, use_safetensors=True)  # this folder, or its id on the hub",
-        "model.set_active_adapters(name)",
+        f"model.load_adapter({folder}, use_safetensors=True, set_active=True)  # this folder, or its id on the hub",
         "",
         f'inputs = tokenizer({_texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
@@ -218,8 +238,9 @@ def _answer(task: Task) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A string literal of Python."""
-    return json.dumps(text, ensure_ascii=False)
+    """A string literal of Python, with escapes for what no reader of the code would see."""
+    hidden = rf"{CONTROLS.pattern[:-1]}\ud800-\udfff]"
+    return re.sub(hidden, lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def _versions(card: ModelCard) -> str:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from scalearn.results.export import EXPORT_FILE
+from scalearn.results.export import EXPORT_FILE, read_export
+from scalearn.results.prediction_files import row_ids, score_names
 from scalearn.results.result import TransferResult
 from tasksel.adapters.folder import load_adapter
+from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.model.base import load_base
+from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
+from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import file_hash, read_json, write_text
+from tasksel.storage.atomic import file_hash
+from tasksel.storage.locks import shared
 from tasksel.tasks.examples import Split, to_split
-from tasksel.tasks.files import read_rows
+from tasksel.tasks.files import Row, need_columns, read_rows
+from tasksel.tasks.infer import Texts
+from tasksel.tasks.labels import are_multi_hot, label_array, labelled_rows
 from tasksel.tasks.metrics import score
 from tasksel.tasks.task import FileSource, Task
 from tasksel.training.predict import predict
@@ -40,81 +42,135 @@ class Export:
     base: dict[str, str]
     max_length: int
     only_seed: int
+    chosen_base: str | Base | None = None
 
     @classmethod
-    def load(cls, folder: Path) -> Export:
+    def load(cls, folder: Path, *, base: str | Base | None = None) -> Export:
         """Reads `scalearn.json`, and compares the export's weights with their hashes.
+
+        Args:
+            base: where its base lies now, if it was moved; its weights must be the same.
 
         Raises:
             UserError: another version's export; weights that are missing (the library would look for a pickle) or altered.
         """
-        description = read_json(folder / EXPORT_FILE)
-        try:
-            task, files = Task.model_validate(description["task"]), dict(description["files"])
-            base, length, seed = dict(description["base"]), description["max_length"], description["seed"]
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
-            raise UserError(
-                f"{folder / EXPORT_FILE}: not an export that this version reads; export the result again"
-            ) from error
-        for name, digest in files.items():
+        with shared(folder.parent):  # nobody replaces it meanwhile
+            return cls._load(folder, base)
+
+    @classmethod
+    def _load(cls, folder: Path, base: str | Base | None) -> Export:
+        record = read_export(folder)
+        for name, digest in record.files.items():
             if not (folder / name).is_file() or file_hash(folder / name) != digest:
                 raise UserError(f"{folder / name}: missing, cut short or altered; export the result again")
-        return cls(folder, task, base, length, seed)
+        return cls(folder, record.task, record.base, record.max_length, record.seed, base)
+
+    def load_base(self) -> Base:
+        """The base that it was exported for.
+
+        Raises:
+            UserError: it is gone, or has other weights.
+        """
+        return stored_base(self.base, self.chosen_base, owner=str(self.folder), near=self.folder)
 
     def logits(self, split: Split, *, seed: int | None = None) -> np.ndarray:
         """Logits [rows, outputs] of a split's rows.
 
         Raises:
-            UserError: another seed than the exported one; other base weights here.
+            UserError: another seed than the exported one; a base that is gone, or has other weights.
         """
         if seed not in (None, self.only_seed):
             raise UserError(f"{self.folder}: an export holds one seed, {self.only_seed}; not {seed}")
-        base = load_base(self.base["name"])
-        if base.fingerprint != self.base["fingerprint"]:
-            expected = self.base["fingerprint"]
-            raise UserError(
-                f"{self.folder}: exported for base '{base.name}' with weights {expected}; the one here has {base.fingerprint}"
-            )
+        base = self.load_base()
         model = base.model()
         load_adapter(model, self.folder)
         encoded = encode_split(split, self.task, base.tokenizer, max_length=self.max_length)
         return predict(model.eval().to(accelerator().device), encoded)
 
 
-def predict_file(folder: Path, file: Path, *, seed: int | None = None) -> tuple[list[dict[str, Any]], float | None]:
-    """Predictions for each row of a file, and the task's metric where every row has a label.
+def predict_file(
+    folder: Path, file: Path, *, seed: int | None = None, label: Texts | None = None, metric: str | None = None,
+    separator: str | None = None, encoding: str | None = None, base: str | Base | None = None,
+) -> tuple[list[dict[str, Any]], float | None]:  # fmt: skip
+    """Predictions for each row of a file, and the task's metric on the rows that have a label of the task.
+
+    Labels that are hidden (-1, `?`, an empty cell) or not the task's are not scored, which is said.
 
     Args:
         folder: a transfer result, or an export of one.
+        label, metric: the file's label column and the metric, where they are not the task's.
+        separator, encoding: of a text file, where they are not found.
+        base: where its base lies now, if it was moved; its weights must be the same.
 
     Returns:
-        Rows with `prediction` (a label name, a list of names, a number, or a choice's index) and `scores` (probabilities,
-        or the number).
+        Rows with `id` (the file's column `id` or `idx`, else the row's number from 1), `prediction` (a label name, a list of names, a
+        number, or a choice's index) and `scores` (the probability of each label, or of each choice by its index; none for a number).
 
     Raises:
         UserError: a folder that is neither; a seed that it does not hold; a file without the task's columns.
 
     >>> predictions, accuracy = predict_file(Path("out/reviews"), Path("new.csv"))  # doctest: +SKIP
     """
-    model = _model(folder)
+    model = _model(folder, base)
     # one prediction per row of this file, whatever the task's own source
     source = FileSource(files={"predict": str(file)})
-    task = model.task.model_copy(update={"source": source, "explode": None})
-    rows = read_rows(file)
-    blank = () if task.kind == "multi_label" else (None, "")  # a multi-label row may have no label
-    labelled = all(task.label in row.values and row.values[task.label] not in blank for row in rows)
-    split = to_split(task, rows, labelled=labelled)
+    fields = {
+        "source": source,
+        "explode": None,
+        "label": label or model.task.label,
+        "metric": metric or model.task.metric,
+    }
+    task = Task(**model.task.model_dump() | fields)
+    rows = read_rows(file, separator=separator, encoding=encoding)
+    split = to_split(task, rows, labelled=False)
     logits = model.logits(split, seed=seed)
-    predictions = [{"prediction": _decision(task, row), "scores": _scores(task, row)} for row in logits]
-    return predictions, score(task.metric, logits, split.labels) if labelled else None
+    names = score_names(task)
+    predictions = [
+        {"id": name, "prediction": _decision(task, row), "scores": dict(zip(names, _scores(task, row), strict=False))}
+        for name, row in zip(row_ids(task, rows), logits, strict=True)
+    ]
+    return predictions, _score_of(task, rows, split, logits, named=label is not None)
+
+
+def _score_of(task: Task, rows: list[Row], split: Split, logits: np.ndarray, *, named: bool) -> float | None:
+    """The task's metric on the rows that have a label; None, which is said, where none has or a correlation is not defined.
+
+    Raises:
+        UserError: no such label column, where the user named one.
+    """
+    if not any(column in row.values for row in rows for column in task.label_columns):
+        if named:
+            need_columns(rows, task.label_columns)
+        return None
+    known = labelled_rows(task, rows, split.choices)
+    if not known:
+        say(f"no row has a label of the task '{task.name}': not scored")
+        return None
+    choices = [split.choices[i] for i in known] if split.choices else None
+    labels = label_array(task, [rows[i] for i in known], choices, multi_hot=are_multi_hot(task, rows))
+    if task.kind == "regression" and len(np.unique(labels)) < 2:
+        say(f"the labels are one number, {labels[0]:g}, with which nothing correlates: not scored")
+        return None
+    if len(known) < len(rows):
+        first = next(i for i in range(len(rows)) if i not in set(known))
+        say(
+            f"scored on the {len(known)} of {len(rows)} rows that have a label of the task; the first without: {rows[first].where}"
+        )
+    return score(task.metric, logits[known], labels)
 
 
 def predict_text(
-    folder: Path, texts: Sequence[str], *, choices: Sequence[str] = (), seed: int | None = None
+    folder: Path,
+    texts: Sequence[str],
+    *,
+    choices: Sequence[str] = (),
+    seed: int | None = None,
+    base: str | Base | None = None,
 ) -> dict[str, Any]:
-    """The prediction for one text (two for a pair; with the choices of a multiple-choice task), in the form of `predict_file`.
+    """The prediction for one text (two for a pair; with the choices of a multiple-choice task).
 
-    Beside `prediction` and `scores` it has `names`: what each score belongs to (a label, a choice; empty for a number).
+    It has `prediction` as `predict_file` gives it, `scores`, and `names`: what each score belongs to (a label, a choice; empty for a
+    number, which is its one score).
 
     Raises:
         UserError: see `predict_file`; too few or too many texts or choices for the task, or an empty one.
@@ -122,7 +178,7 @@ def predict_text(
     >>> predict_text(Path("out/reviews"), ["A fine room."])["prediction"]  # doctest: +SKIP
     'positive'
     """
-    model = _model(folder)
+    model = _model(folder, base)
     task = model.task
     _check_text(task, texts, choices)
     stripped = [choice.strip() for choice in choices]
@@ -163,15 +219,16 @@ def prediction_lines(predicted: dict[str, Any]) -> list[str]:
         prediction = names[prediction]
     elif isinstance(prediction, list):
         prediction = ", ".join(prediction) or "none of the labels (no probability is above one half)"
+    names = [" ".join(name.split()) for name in names]  # each stays on its line
     width = max(map(len, names))
     ordered = sorted(zip(names, predicted["scores"], strict=True), key=lambda pair: -pair[1])
     return [prediction, *(f"  {name:<{width}}  {p:.4f}  {'█' * round(20 * p)}".rstrip() for name, p in ordered)]
 
 
-def _model(folder: Path) -> Export | TransferResult:
+def _model(folder: Path, base: str | Base | None) -> Export | TransferResult:
     if not (folder / EXPORT_FILE).is_file() and not (folder / "run.json").is_file():
         raise UserError(f"{folder}: neither a transfer result (result.json) nor an export of one ({EXPORT_FILE})")
-    return Export.load(folder) if (folder / EXPORT_FILE).is_file() else TransferResult.load(folder)
+    return (Export if (folder / EXPORT_FILE).is_file() else TransferResult).load(folder, base=base)
 
 
 def _decision(task: Task, logits: np.ndarray) -> Any:
@@ -189,25 +246,3 @@ def _scores(task: Task, logits: np.ndarray) -> list[float]:
         return [round(float(p), 6) for p in 1 / (1 + np.exp(-logits))]
     weights = np.exp(logits - logits.max())
     return [round(float(p), 6) for p in weights / weights.sum()]
-
-
-def write_predictions(predictions: list[dict[str, Any]], out: Path) -> None:
-    """Writes predictions as JSONL or CSV, by the file's ending, atomically.
-
-    Raises:
-        UserError: another ending.
-    """
-    if out.suffix == ".jsonl":
-        write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions))
-    elif out.suffix == ".csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["prediction", "scores"])
-        writer.writerows([_plain(row["prediction"]), json.dumps(row["scores"])] for row in predictions)
-        write_text(out, text.getvalue())
-    else:
-        raise UserError(f"{out}: cannot write '{out.suffix}'; allowed: .jsonl, .csv")
-
-
-def _plain(value: Any) -> Any:
-    return "|".join(value) if isinstance(value, list) else value

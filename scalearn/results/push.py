@@ -13,10 +13,11 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import XetError
 
-from scalearn.results.export import CONFIGS, EXPORT_FILE, README
+from scalearn.results.export import CONFIGS, EXPORT_FILE, README, read_export
 from scalearn.results.predict import Export
 from tasksel.errors import UserError, one_line
-from tasksel.storage.atomic import read_json
+from tasksel.storage.user_path import user_path
+from tasksel.tasks.task import FileSource
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
@@ -77,21 +78,26 @@ class Push:
         return "\n".join([f"{self.folder} to {constants.ENDPOINT}/{self.to} ({kind}):", *lines])
 
 
-def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
+def plan_push(folder: str | Path, *, to: str, private: bool = False, base: str | None = None) -> Push:
     """Checks an export and lists its own files; other files in the folder are left out. Nothing is sent.
 
+    Args:
+        base: a base to compare with the one that it was exported for; by default none is read.
+
     Raises:
-        UserError: no export there; a file of it that is missing or altered; a repository that is not of the form user/name.
+        UserError: no export there; a file of it that is missing or altered; a base of other weights; a repository that is not of the form user/name.
 
     >>> plan_push("out/rte-adapter", to="me/rte-adapter").send()  # doctest: +SKIP
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", to):
         raise UserError(f"--to '{to}': a repository is of the form user/name")
     if not (folder / EXPORT_FILE).is_file():
         raise UserError(f"{folder} is no export (no {EXPORT_FILE}): make one with scalearn export RESULT --out FOLDER")
-    Export.load(folder)
-    weights = [name for name in read_json(folder / EXPORT_FILE)["files"] if re.fullmatch(r"[\w-]+\.safetensors", name)]
+    exported = Export.load(folder, base=base)
+    if base is not None:
+        exported.load_base()
+    weights = [name for name in read_export(folder).files if re.fullmatch(r"[\w-]+\.safetensors", name)]
     names = (README, *CONFIGS, *sorted(weights), EXPORT_FILE)
     for name in names:
         if not (folder / name).is_file() or (folder / name).is_symlink():
@@ -101,6 +107,7 @@ def plan_push(folder: str | Path, *, to: str, private: bool = False) -> Push:
 
 def local_paths(folder: Path) -> list[str]:
     """Absolute paths of this machine in an export's `scalearn.json`, which an upload would publish."""
-    description = read_json(folder / EXPORT_FILE)
-    names = [description["base"]["name"], *description["task"]["source"].get("files", {}).values()]
+    record = read_export(folder)
+    source = record.task.source
+    names = [record.base["name"], *(source.files.values() if isinstance(source, FileSource) else ())]
     return sorted({name for name in names if Path(name).is_absolute()})

@@ -4,6 +4,8 @@ run.json               what is being computed; written first
 sources.safetensors    the frozen projections of the chosen sources (of a soup: of the merged adapter)
 seed-<s>/state.safetensors, seed.json      the trained state of seed s, and its scores; each appears whole
 result.json            the summary; written last, so that its existence means "complete"
+
+Each JSON file carries a hash of itself (`tasksel.storage.hashed`), and the hashes of the weights beside it.
 """
 
 from __future__ import annotations
@@ -20,16 +22,20 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from scalearn.methods.base import TransferMethod
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
-from tasksel.model.base import Base, load_base
+from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
+from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
-from tasksel.storage.atomic import file_hash, read_json, whole_folder
-from tasksel.storage.frozen import Frozen
+from tasksel.storage.atomic import file_hash, whole_folder
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import read_hashed
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.task import Task
 from tasksel.training.predict import predict
@@ -46,6 +52,7 @@ class TransferRecord(Frozen):
         key: 16 hex digits, a hash of all that decides the outcome.
         sources: fingerprints by name, in the order of omega. sources_file: the hash of `sources.safetensors`; None without sources.
         similarities: of the sources, in their order, if the method weighs by them.
+        settings: the method's class, version and values (`TransferMethod.settings`); None in a record of version 0.1.
     """
 
     key: str
@@ -59,6 +66,13 @@ class TransferRecord(Frozen):
     sources_file: str | None
     versions: dict[str, str]
     similarities: tuple[float, ...] | None = None
+    settings: dict[str, Any] | None = None
+
+
+class ResultSummary(Frozen):
+    """`result.json`: the seeds that are finished."""
+
+    seeds: tuple[int, ...]
 
 
 class SeedRecord(Frozen):
@@ -74,8 +88,8 @@ class SeedRecord(Frozen):
     """
 
     seed: int
-    scores: dict[str, float]
-    dev: float
+    scores: dict[str, Score]
+    dev: Score
     epoch: int
     steps: int
     seconds: float
@@ -97,9 +111,11 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         UserError: fields that this version does not know (a newer one wrote them), or other than it writes; broken JSON.
     """
     try:
-        return kind.model_validate(read_json(path))
+        return kind.model_validate(read_hashed(path))
     except ValidationError as error:
         raise UserError(f"{path}: not a transfer result that this version reads: {_complaint(error)}") from error
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
 
 
 def _complaint(error: ValidationError) -> str:
@@ -122,16 +138,20 @@ class TransferResult:
     folder: Path
     run: TransferRecord
     seeds: dict[int, SeedRecord]
+    _base: str | Base | None = field(default=None, repr=False, compare=False)
     _models: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, folder: str | Path) -> TransferResult:
+    def load(cls, folder: str | Path, *, base: str | Base | None = None) -> TransferResult:
         """Reads a finished result.
+
+        Args:
+            base: where its base lies now, if it was moved; its weights must be the same.
 
         Raises:
             UserError: no result there, an unfinished one, or a file that is missing, cut short or altered.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         if not (folder / "result.json").is_file():
             unfinished = (folder / "run.json").is_file()
             raise UserError(
@@ -142,13 +162,10 @@ class TransferResult:
                     else "no transfer result there (no result.json)"
                 )
             )
-        try:
-            finished = list(read_json(folder / "result.json")["seeds"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'result.json'}: not a summary that this version reads") from error
+        finished = read_record(folder / "result.json", ResultSummary).seeds
         run = read_record(folder / "run.json", TransferRecord)
         seeds = {seed: read_record(folder / f"seed-{seed}" / "seed.json", SeedRecord) for seed in finished}
-        result = cls(folder, run, seeds)
+        result = cls(folder, run, seeds, base)
         result.verify()
         return result
 
@@ -172,6 +189,18 @@ class TransferResult:
     def task(self) -> Task:
         """The target."""
         return self.run.task
+
+    @property
+    def method(self) -> TransferMethod:
+        """The transfer method that it was made by.
+
+        Raises:
+            UserError: no method of that name here, or one of other values, whose model would not be the one that was trained.
+        """
+        method = get_method(self.run.method)
+        if self.run.settings is not None:
+            method.check_settings(self.run.settings, owner=str(self.folder))
+        return method
 
     @property
     def scores(self) -> dict[int, float]:
@@ -198,14 +227,9 @@ class TransferResult:
         """The base model.
 
         Raises:
-            UserError: the model of that name on this machine has other weights.
+            UserError: the model is gone, or has other weights.
         """
-        base = load_base(self.run.base["name"])
-        if base.fingerprint != self.run.base["fingerprint"]:
-            raise UserError(
-                f"{self.folder}: trained on base '{base.name}' with weights {self.run.base['fingerprint']}; the one here has {base.fingerprint}"
-            )
-        return base
+        return stored_base(self.run.base, self._base, owner=str(self.folder), near=self.folder)
 
     def seed(self, seed: int | None) -> int:
         """This seed, or the best one for None.
@@ -221,7 +245,7 @@ class TransferResult:
         """The trained model of a seed (by default the one with the best dev score), in eval mode."""
         chosen = self.seed(seed)
         if chosen not in self._models:
-            method, config = get_method(self.run.method), self.run.adapter_config
+            method, config = self.method, self.run.adapter_config
             model = method.build(self.base, self.task, self.bottlenecks(), config, seed=chosen)
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
@@ -269,11 +293,12 @@ class TransferResult:
         Raises:
             UserError: the folder exists.
         """
-        if Path(folder).exists():
+        folder = user_path(folder)
+        if folder.exists():
             raise UserError(f"{folder} exists; choose another folder")
-        with whole_folder(Path(folder)) as partial:
+        with whole_folder(folder) as partial:
             shutil.copytree(self.folder, partial, dirs_exist_ok=True)
-        return TransferResult.load(folder)
+        return TransferResult.load(folder, base=self._base)
 
     def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
         """Writes a seed's model as one ordinary adapter that plain `adapters` loads, and returns the folder.
@@ -285,8 +310,10 @@ class TransferResult:
         description = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
         description |= {"seed_scores": self.scores, "versions": self.run.versions}
         description |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
-        method, config = get_method(self.run.method), self.run.adapter_config
-        return write_adapter(self.model(seed=chosen), self.base, self.task, method, config, Path(folder), description)
+        method, config = self.method, self.run.adapter_config
+        return write_adapter(
+            self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description
+        )
 
     def __str__(self) -> str:
         by_seed = ", ".join(f"{score:.4f} (seed {seed})" for seed, score in self.scores.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,20 +10,35 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import TransferMethod, get_method
 from scalearn.methods.state import learned_parameters, learned_state
 from scalearn.methods.training import SeedTraining, TrainedModel
-from scalearn.results.result import PROJECTIONS, SOURCES, SeedRecord, TransferRecord, TransferResult, read_record
+from scalearn.results.result import (
+    PROJECTIONS,
+    SOURCES,
+    ResultSummary,
+    SeedRecord,
+    TransferRecord,
+    TransferResult,
+    read_record,
+)
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
+from tasksel.bounds import check_seed
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base
+from tasksel.model.compatibility import check_length
+from tasksel.model.stored_base import stored_base
 from tasksel.processes import main_writes
-from tasksel.storage.atomic import file_hash, value_hash, whole_folder, write_json
+from tasksel.storage.atomic import file_hash, is_unused, temporary_folder, value_hash, whole_folder
+from tasksel.storage.hashed import write_hashed
 from tasksel.storage.provenance import versions
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
@@ -58,9 +72,8 @@ class TransferSpec:
         """16 hex digits: a hash of everything that decides the outcome except the seeds."""
         content = load_data(self.target, rows=self.rows).fingerprint
         target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
-        recipe = self.recipe.model_dump(exclude={"log_with"})
-        sources = self.method.identity(self.sources)
-        decisive = [target, self.method.name, self.base.fingerprint, self.rows, sources, recipe]
+        sources, recipe = self.method.identity(self.sources), self.recipe.identity()
+        decisive = [target, method_identity(self.method), self.base.fingerprint, self.rows, sources, recipe]
         return value_hash(decisive if self.similarities is None else [*decisive, self.similarities])
 
 
@@ -86,7 +99,7 @@ def transfer(
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
         recipe: by default the method's own.
-        base: needed only without sources.
+        base: needed without sources, or where theirs was moved; by default the one they were trained on.
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
         similarities: each source's similarity to the target, as a ranking's scores; for methods that need them ("soup-similarity").
         store: where trainings that several targets share ("joint") are kept; None trains anew.
@@ -105,28 +118,37 @@ def transfer(
     _check(chosen, sources, seeds)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="scalearn-"))
-    shared = Path(store) if store else None
+    trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
+    check_length(model_base, trained_on, recipe.max_length)
+    folder = user_path(out) if out is not None else temporary_folder()
+    shared = user_path(store) if store else None
     return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared), seeds)
 
 
 def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
     """Trains the seeds that the folder lacks, and writes the summary last."""
-    _begin(spec)
-    with bar(f"{spec.target.name} by {spec.method.name}", len(seeds)) as advance:
-        for seed in seeds:
-            if not (spec.folder / f"seed-{seed}" / "seed.json").is_file():
-                _train_seed(spec, seed)
-            advance("")
-    finished = {int(path.parent.name.removeprefix("seed-")) for path in spec.folder.glob("seed-*/seed.json")}
-    main_writes(write_json, spec.folder / "result.json", {"seeds": sorted(finished)})
+    with exclusive(spec.folder):
+        _begin(spec)
+        with bar(f"{spec.target.name} by {spec.method.name}", len(seeds)) as advance:
+            for seed in seeds:
+                if not (spec.folder / f"seed-{seed}" / "seed.json").is_file():
+                    _train_seed(spec, seed)
+                advance("")
+        finished = {int(path.parent.name.removeprefix("seed-")) for path in spec.folder.glob("seed-*/seed.json")}
+        summary, path = ResultSummary(seeds=tuple(sorted(finished))), spec.folder / "result.json"
+        if not path.is_file() or read_record(path, ResultSummary) != summary:
+            main_writes(write_hashed, path, summary.model_dump(mode="json"))
     return TransferResult.load(spec.folder)
 
 
 def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
     if base is None and not sources:
         raise UserError("no sources and no base: name the base model (base='minilm', a hub id or a folder)")
-    model_base = base if isinstance(base, Base) else load_base(base or sources[0].card.base["name"])
+    if base is None:
+        first = sources[0]
+        model_base = stored_base(first.card.base, owner=f"source '{first.name}'", near=first.folder)
+    else:
+        model_base = base if isinstance(base, Base) else load_base(base)
     for source in sources:
         source.check_base(model_base)
     return model_base
@@ -142,6 +164,8 @@ def _check(method: TransferMethod, sources: Sequence[Source], seeds: Sequence[in
         raise UserError(f"source '{duplicate}' is given twice; names must differ (rename the folder of one of them)")
     if not seeds or len(set(seeds)) != len(seeds):
         raise UserError(f"seeds {list(seeds)}: must be a non-empty list without duplicates")
+    for seed in seeds:
+        check_seed(seed)
 
 
 def _similarities(
@@ -176,7 +200,7 @@ def _begin(spec: TransferSpec) -> None:
             raise UserError(
                 f"{spec.folder} holds a different run ({_difference(record, spec)}): choose another --out, or delete it"
             )
-    elif spec.folder.is_file() or (spec.folder.is_dir() and any(spec.folder.iterdir())):
+    elif not is_unused(spec.folder):
         raise UserError(f"{spec.folder} is not empty and holds no transfer: choose another --out")
     else:
         main_writes(_write_record, spec)
@@ -184,7 +208,7 @@ def _begin(spec: TransferSpec) -> None:
 
 def _write_record(spec: TransferSpec) -> None:
     with whole_folder(spec.folder) as partial:
-        write_json(partial / "run.json", _record(spec, partial).model_dump(mode="json"))
+        write_hashed(partial / "run.json", _record(spec, partial).model_dump(mode="json"))
 
 
 def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
@@ -209,6 +233,7 @@ def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
         sources_file=digest,
         versions=versions(),
         similarities=spec.similarities,
+        settings=spec.method.settings(),
     )
 
 
@@ -221,12 +246,21 @@ def _difference(record: TransferRecord, spec: TransferSpec) -> str:
         "sources": (", ".join(record.sources), ", ".join(source.name for source in spec.sources)),
         "similarities": (record.similarities, spec.similarities),
         "rows": (record.rows, spec.rows),
+        **_differing_settings(record, spec),
         **{
             f"recipe.{name}": (getattr(record.recipe, name), getattr(spec.recipe, name)) for name in Recipe.model_fields
         },
     }
     differing = [f"{what} {old}, asked {new}" for what, (old, new) in pairs.items() if old != new]
     return "; ".join(differing) or "the data, the base or a source's weights differ"
+
+
+def _differing_settings(record: TransferRecord, spec: TransferSpec) -> dict[str, tuple[Any, Any]]:
+    """The method's values, stored and asked for, where those of the stored transfer are recorded."""
+    old, new = record.settings or {}, spec.method.settings()
+    if record.settings is None or record.method != spec.method.name:
+        return {}
+    return {f"the method's {name}": (old.get(name), new.get(name)) for name in sorted(old | new)}
 
 
 def _train_seed(spec: TransferSpec, seed: int) -> None:
@@ -272,4 +306,4 @@ def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel,
             peak_memory=trained.peak_memory,
             grid=trained.grid,
         )
-        write_json(partial / "seed.json", entry.model_dump(mode="json"))
+        write_hashed(partial / "seed.json", entry.model_dump(mode="json"))

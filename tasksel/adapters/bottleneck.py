@@ -98,6 +98,12 @@ def unfoldable(config: dict[str, Any]) -> str | None:
     for key, reason in REASONS.items():
         if config.get(key):
             return f"{reason} ({key}={config[key]})"
+    if config.get("original_ln_after") is False:
+        return "the layer's own layer norm does not follow it (original_ln_after=False)"
+    if config.get("original_ln_before") and config.get("residual_before_ln", True) is not True:
+        return (
+            f"its residual is not the feed-forward block's output (residual_before_ln={config['residual_before_ln']})"
+        )
     if not isinstance(config.get("scaling", 1.0), int | float):
         return f"its scaling is '{config['scaling']}', not a number"
     if not isinstance(config["reduction_factor"], int | float):

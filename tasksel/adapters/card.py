@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tasksel.errors import UserError
-from tasksel.storage.atomic import read_json
-from tasksel.storage.frozen import Frozen
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import read_record
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
@@ -36,7 +35,7 @@ class Card(Frozen):
     name: str
     key: str
     recipe: Recipe | None = None
-    scores: dict[str, float] = Field(default_factory=dict)
+    scores: dict[str, Score] = Field(default_factory=dict)
     seconds: float | None = None
     steps: int | None = None
     epoch: int | None = None
@@ -51,10 +50,6 @@ def read_card(path: Path) -> Card:
     """A source's card.
 
     Raises:
-        UserError: no such file, broken JSON or wrong fields.
+        UserError: no such file, broken JSON, wrong fields, or a file that was altered.
     """
-    try:
-        return Card.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: not a source's card ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error
+    return read_record(path, Card, "a source's card")

@@ -12,17 +12,34 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tasksel.adapters.folder import load_adapter
+from tasksel.adapters.folder import HEAD, WEIGHTS, load_adapter
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base
-from tasksel.storage.atomic import file_hash, read_json
+from tasksel.model.names import module_name
+from tasksel.storage.atomic import file_hash
+from tasksel.storage.frozen import Frozen, Score
+from tasksel.storage.hashed import read_record
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter.safetensors"
-HEAD, RECORD = "model_head.safetensors", "trained.json"
+RECORD = "trained.json"
+
+
+class TrainingRecord(Frozen):
+    """`trained.json`, written last beside a target adapter.
+
+    Attributes:
+        task: its name. dev: the score of the checkpoint that was kept. seconds: of training.
+        files: sha256 by file name; None in one of version 0.1.
+    """
+
+    task: str
+    dev: Score | None
+    seconds: float = Field(ge=0)
+    files: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +65,28 @@ class AdapterCheckpoint:
     @property
     def seconds(self) -> float:
         """The seconds that its training here took; 0 for one that was not trained here."""
-        record = self.folder / RECORD
-        return float(read_json(record)["seconds"]) if record.is_file() else 0.0
+        return self.record.seconds if (self.folder / RECORD).is_file() else 0.0
+
+    @property
+    def record(self) -> TrainingRecord:
+        """What is recorded of its training here.
+
+        Raises:
+            UserError: it was not trained here; a record that is broken or altered.
+        """
+        return read_record(self.folder / RECORD, TrainingRecord, "the record of a trained adapter")
+
+    def verify(self) -> None:
+        """Compares the files of one that was trained here with their hashes.
+
+        Raises:
+            UserError: the first that is missing, cut short or altered.
+        """
+        for name, expected in (self.record.files or {}).items():
+            if not (self.folder / name).is_file() or file_hash(self.folder / name) != expected:
+                raise UserError(
+                    f"{self.folder / name} is missing, cut short or altered: delete {self.folder} and run again"
+                )
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -66,18 +103,26 @@ class AdapterCheckpoint:
             name.replace(f".adapters.{self.adapter}.", "."): weights[name] for name in sorted(weights, key=_by_layer)
         }
 
-    def model(self, base: Base) -> Any:
+    @property
+    def has_head(self) -> bool:
+        """Whether a head lies beside the adapter."""
+        return (self.folder / HEAD).is_file()
+
+    def model(self, base: Base, *, head: bool = True) -> Any:
         """The base with this adapter and its head active, everything frozen, in eval mode.
 
+        Args:
+            head: whether the head is loaded too; without it no head is active.
+
         Raises:
-            UserError: no head beside the adapter, or files that do not fit the base.
+            UserError: no head beside the adapter where one is asked for, or files that do not fit the base.
         """
-        if not (self.folder / HEAD).is_file():
+        if head and not self.has_head:
             raise UserError(
                 f"{self.folder} has no head ({HEAD}): this selector needs one; train the adapter with its task"
             )
         model = base.model()
-        load_adapter(model, self.folder)
+        load_adapter(model, self.folder, name=module_name(self.adapter), with_head=head)
         return model.requires_grad_(False).eval()
 
 

@@ -14,12 +14,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from tasksel.errors import UserError, one_line
+from tasksel.adapters.tensor_files import read_tensors
+from tasksel.errors import UserError
 from tasksel.model.adapter_config import resolve_config
 from tasksel.model.task_model import TaskModel
 
@@ -83,13 +82,7 @@ def load_adapter(model: TaskModel, folder: Path, *, name: str | None = None, wit
 
 
 def _weights(folder: Path, safe: str, pickled: str) -> dict[str, Tensor]:
-    try:
-        if (folder / safe).is_file():
-            return load_file(folder / safe)
-        weights: dict[str, Tensor] = torch.load(folder / pickled, map_location="cpu", weights_only=True)
-        return weights
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
-        raise UserError(f"{folder}: the adapter cannot be loaded ({one_line(error)})") from error
+    return read_tensors(folder / (safe if (folder / safe).is_file() else pickled), origin=str(folder))
 
 
 def _fill(model: TaskModel, folder: Path, weights: dict[str, Tensor], old: str, new: str) -> None:

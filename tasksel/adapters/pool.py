@@ -22,12 +22,18 @@ from tasksel.adapters.card import FILE, Card, read_card
 from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
 from tasksel.adapters.folder import save_adapter
 from tasksel.adapters.importing import load_outside_adapter
+from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
-from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder, write_json
+from tasksel.model.stored_base import is_gone, stored_base
+from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder
+from tasksel.storage.hashed import write_hashed
+from tasksel.storage.locks import shared
 from tasksel.storage.provenance import versions
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 
 
 def entry_name(name: str) -> str:
@@ -37,8 +43,8 @@ def entry_name(name: str) -> str:
         UserError: a name that is no plain folder name.
     """
     if not re.fullmatch(r"[\w+-][\w.+-]*", name):
-        raise UserError(f"'{name}' cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
-    return name
+        raise UserError(f"{name!r} cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
+    return check_name(name, "source")
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ class Source:
     @cached_property
     def trained(self) -> AdapterCheckpoint:
         """Its adapter and head, as `tasksel` runs and compares them."""
-        self.verify()
+        with shared(self.folder.parent):
+            self.verify()
         return AdapterCheckpoint(self.folder, self.card.adapter)
 
     @cached_property
@@ -104,8 +111,11 @@ class Source:
         Raises:
             UserError: a file that was altered, cut short or lost; an adapter of a form that cannot be folded (named).
         """
-        self.verify()
-        return read_bottlenecks(self.folder / WEIGHTS, self.card.adapter, self.config, owner=f"source '{self.name}'")
+        with shared(self.folder.parent):  # no other process replaces it between the check and the reading
+            self.verify()
+            return read_bottlenecks(
+                self.folder / WEIGHTS, self.card.adapter, self.config, owner=f"source '{self.name}'"
+            )
 
     def check_base(self, base: Base) -> None:
         """Refuses a source of another base.
@@ -131,6 +141,8 @@ class Source:
             if not path.is_file():
                 raise UserError(f"source '{self.name}': {path} is missing; train or add it again")
             if file_hash(path) != expected:
+                if read_card(self.folder / FILE) != self.card:
+                    raise UserError(f"source '{self.name}' in {self.folder.parent} was replaced meanwhile; run again")
                 raise UserError(
                     f"source '{self.name}': {path} is not the file that was stored (cut short or altered); train or add it again"
                 )
@@ -145,12 +157,6 @@ def cards_in(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob(f"*/{FILE}")) if not path.parent.name.startswith(PARTIAL)]
 
 
-def pool_base(folder: Path) -> str | None:
-    """The name of the base that the sources in a folder were trained on; None where there are none."""
-    first = next(iter(cards_in(folder)), None)
-    return read_card(first).base.get("name") if first else None
-
-
 class AdapterPool:
     """Source adapters by name, in a folder.
 
@@ -158,7 +164,8 @@ class AdapterPool:
 
     Args:
         folder: where the pool lies.
-        base: alias, hub id or folder of the base model, or the model; by default the one its adapters were trained on.
+        base: alias, hub id or folder of the base model, or the model; by default the one its adapters were trained on, loaded when it is first
+            needed.
         tasks: by source name, tasks whose data lies elsewhere now than a card says.
 
     >>> pool = AdapterPool("pools/mine", base="minilm")  # doctest: +SKIP
@@ -171,22 +178,59 @@ class AdapterPool:
     def __init__(
         self, folder: str | Path, *, base: str | Base | None = None, tasks: Mapping[str, Task] | None = None
     ) -> None:
-        self.folder, self._tasks = Path(folder), dict(tasks or {})
+        self.folder, self._tasks = user_path(folder), dict(tasks or {})
+        self._base = base
         self._read()
-        name = base or pool_base(self.folder)
-        if name is None:
+        if base is None and not self._sources:
             raise UserError(
                 f"no pool at {self.folder}: name its base model to begin one (base='minilm', a hub id or a folder)"
             )
-        self.base: Base = name if isinstance(name, Base) else load_base(name)
+        self._check_one_base()
+        if base is not None:
+            self._load(base)
+
+    @property
+    def base_record(self) -> dict[str, str]:
+        """Name and fingerprint of the base, as the cards have it; the base is not loaded where there are cards."""
+        records = [source.card.base for source in self]
+        there = (record for record in records if not is_gone(record.get("name", "")))
+        return next(there, records[0]) if records else describe(self.base)
+
+    @cached_property
+    def base(self) -> Base:
+        """The base model.
+
+        Raises:
+            UserError: it is gone, or has other weights.
+        """
+        if self._base is not None:
+            return self._load(self._base)
+        return stored_base(self.base_record, owner=f"pool {self.folder}", near=self.folder)
+
+    def _load(self, base: str | Base) -> Base:
+        """The base, if every source was trained on it."""
+        loaded = base if isinstance(base, Base) else load_base(base)
         for source in self:
-            source.check_base(self.base)
+            source.check_base(loaded)
+        return loaded
+
+    def _check_one_base(self) -> None:
+        """Refuses sources of several bases."""
+        first = next(iter(self), None)
+        for source in self:
+            first_base, own_base = first.card.base if first else {}, source.card.base
+            if first and first_base.get("fingerprint") != own_base.get("fingerprint"):
+                raise UserError(
+                    f"source '{source.name}' in {self.folder} was trained on base '{own_base.get('name')}' ({own_base.get('fingerprint')}), "
+                    f"'{first.name}' on '{first_base.get('name')}' ({first_base.get('fingerprint')}): a pool is of one base; move one of them to another pool"
+                )
 
     def _read(self) -> None:
-        cards = {path.parent.name: path for path in cards_in(self.folder)}
-        self._sources = {
-            name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
-        }
+        with shared(self.folder):
+            cards = {path.parent.name: path for path in cards_in(self.folder)}
+            self._sources = {
+                name: Source(path.parent, read_card(path), self._tasks.get(name)) for name, path in cards.items()
+            }
 
     def __getitem__(self, name: str) -> Source:
         if name not in self._sources:
@@ -231,7 +275,7 @@ class AdapterPool:
         """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; it is checked, and saved anew.
 
         Args:
-            name: the entry's name, by default the adapter's own.
+            name: the entry's name, by default the adapter's own; of several adapters in a folder, the one to add.
             task: what it was trained on, so that selectors that read rows can rank it.
             rows: at most so many of the task's training rows.
             same_base: you know that it was trained on the pool's base though its file names another.
@@ -239,17 +283,21 @@ class AdapterPool:
         >>> pool.add("path/to/adapter", task=get_task("rte", data="path/to/tasks"))  # doctest: +SKIP
 
         Raises:
-            UserError: another base, width or kind of adapter; no safetensors (pickles are never read); a name that is taken.
+            UserError: another base, width or kind of adapter; no safetensors (pickles are never read); a value or weight that is wrong
+                (named); several adapters and no name; a name that is taken.
         """
         wanted = name or (task.name if task else None)
         if wanted:
             self._need_new(entry_name(wanted))  # before anything is loaded
-        outside = load_outside_adapter(origin, self.base, same_base=same_base)
+        outside = load_outside_adapter(origin, self.base, same_base=same_base, name=name)
         name = entry_name(wanted or outside.name)
-        self._need_new(name)
         card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
         card["data"] = load_data(task, rows=rows).fingerprint if task else None
-        return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}", **card)
+        place = "" if outside.place == "." else f" ({outside.place})"
+        with exclusive(self.folder / name):
+            self.reread()  # another process may have added one of that name meanwhile
+            self._need_new(name)
+            return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}{place}", **card)
 
     def _need_new(self, name: str) -> None:
         if name in self:
@@ -268,7 +316,7 @@ class AdapterPool:
             save_adapter(model, partial, adapter)
             files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
             stored_card = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
-            write_json(partial / FILE, stored_card.model_dump(mode="json"))
+            write_hashed(partial / FILE, stored_card.model_dump(mode="json"))
         self._read()  # in name order, as every other process of a launch reads it
         return self[name]
 
@@ -286,7 +334,8 @@ class AdapterPool:
             source.verify()
 
     def __repr__(self) -> str:
-        return f"AdapterPool({str(self.folder)!r}, base={self.base.name!r}: {', '.join(self._sources) or 'empty'})"
+        base = self.base_record.get("name") if self._sources else self.base.name
+        return f"AdapterPool({str(self.folder)!r}, base={base!r}: {', '.join(self._sources) or 'empty'})"
 
 
 def pool_sources(folder: Path, base: Base, *, tasks: Mapping[str, Task] | None = None) -> list[Source]:

@@ -14,24 +14,31 @@ from typing import Any, Literal
 
 import torch
 
-from tasksel.adapters.checkpoint import RECORD, AdapterCheckpoint
+from tasksel.adapters.checkpoint import RECORD, AdapterCheckpoint, TrainingRecord
 from tasksel.adapters.folder import save_adapter
 from tasksel.adapters.pool import AdapterPool, Source, entry_name
 from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.model.adapter_config import resolve_config
+from tasksel.model.adapter_config import SEQ_BN
 from tasksel.model.base import Base
-from tasksel.model.encoding import encode_split
+from tasksel.model.compatibility import check_length
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
+from tasksel.model.names import module_name
 from tasksel.processes import accelerator, is_main, main_writes
-from tasksel.storage.atomic import value_hash, whole_folder, write_json
+from tasksel.storage.atomic import file_hash, value_hash, whole_folder
+from tasksel.storage.hashed import write_hashed
+from tasksel.storage.identity import versioned
+from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
 from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
+VERSION = 1  # of this training: raised when the same rows and recipe give other numbers; part of every key from 2 on
 REDUCTION_FACTOR = 16  # the authors' and the library's default for seq_bn
 Existing = Literal["only-missing", "always", "never"]
 SOURCE_RECIPE = Recipe(lr=3e-4, patience=5)  # the authors' scripts of arXiv:2310.01217
@@ -43,7 +50,7 @@ def add_new_adapter(model: Any, name: str) -> None:
 
     >>> add_new_adapter(model, "rte")  # doctest: +SKIP
     """
-    model.add_adapter(name, resolve_config({"reduction_factor": REDUCTION_FACTOR}))
+    model.add_adapter(name, {**SEQ_BN, "reduction_factor": REDUCTION_FACTOR})
     model.set_active_adapters(name)
 
 
@@ -64,7 +71,7 @@ def adapter_model(base: Base, tasks: Sequence[Task], name: str, *, seed: int) ->
     torch.manual_seed(seed)
     model = base.model()
     for task in tasks:
-        add_head(model, task, name=task.name)
+        add_head(model, task, name=module_name(task.name))
     add_new_adapter(model, name)
     freeze_base(model)
     return model
@@ -97,10 +104,11 @@ def fit_adapter(
 
     >>> model, fitted = fit_adapter(task, load_data(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
     """
-    model = adapter_model(base, [task], task.name, seed=seed)
+    model = adapter_model(base, [task], module_name(task.name), seed=seed)
     train, dev = (
         encode_split(split, task, base.tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
     )
+    say_cut(train, task.name, recipe.max_length)
     return model, fit(model, task, train, dev, recipe, seed=seed, label=label, rescue=rescue)
 
 
@@ -114,20 +122,29 @@ def train_adapter(
 
     >>> train_adapter(task, load_data(task), load_base("minilm"), Path("adapters"))  # doctest: +SKIP
     """
-    key = value_hash([data.fingerprint, base.fingerprint, recipe.model_dump(mode="json"), seed])
-    stored = AdapterCheckpoint(folder / f"adapter-{key}", task.name)
+    decisive = [data.fingerprint, base.fingerprint, {**recipe.identity(), "log_with": None}, seed]
+    if task.metric != DEFAULT_METRIC[task.kind]:  # it chooses the checkpoint; version 0.1 left it out
+        decisive.append({"metric": task.metric})
+    key = value_hash(versioned(decisive, VERSION))
+    stored = AdapterCheckpoint(folder / f"adapter-{key}", module_name(task.name))
     if (stored.folder / RECORD).is_file():
+        stored.verify()
         return stored
-    say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
-    model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
-    main_writes(_store, stored, model, fitted)
+    check_length(base, [task], recipe.max_length)
+    with exclusive(stored.folder):
+        if not (stored.folder / RECORD).is_file():
+            say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
+            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
+            main_writes(_store, stored, task, model, fitted)
     return stored
 
 
-def _store(checkpoint: AdapterCheckpoint, model: Any, fitted: FitResult) -> None:
+def _store(checkpoint: AdapterCheckpoint, task: Task, model: Any, fitted: FitResult) -> None:
     with whole_folder(checkpoint.folder) as partial:
         save_adapter(model, partial, checkpoint.adapter)
-        write_json(partial / RECORD, {"task": checkpoint.adapter, "dev": fitted.score, "seconds": fitted.seconds})
+        files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+        record = TrainingRecord(task=task.name, dev=fitted.score, seconds=fitted.seconds, files=files)
+        write_hashed(partial / RECORD, record.model_dump(mode="json"))
 
 
 def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) -> str:
@@ -138,10 +155,10 @@ def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) ->
         task.labels,
         task.metric,
         base.fingerprint,
-        recipe.model_dump(mode="json", exclude={"log_with"}),
+        recipe.identity(),
         seed,
     ]
-    return value_hash(decisive)
+    return value_hash(versioned(decisive, VERSION))
 
 
 def train_source(
@@ -173,11 +190,16 @@ def train_source(
     name = entry_name(name or task.name)
     if name in pool and overwrite == "never":
         return pool[name]
+    check_length(pool.base, [task], recipe.max_length)
     data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed)
     if name in pool and overwrite == "only-missing":
         return _stored_entry(pool, name, key)
-    return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
+    with exclusive(pool.folder / name):
+        pool.reread()  # another run may have trained it meanwhile
+        if name in pool and overwrite != "always":
+            return pool[name] if overwrite == "never" else _stored_entry(pool, name, key)
+        return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
 
 
 def _train(
@@ -191,7 +213,7 @@ def _train(
     scores = evaluate_all(model, task, data, pool.base.tokenizer, max_length=recipe.max_length)
     card["scores"] = {"dev": fitted.score or 0.0, **scores}
     card |= {"name": name, "key": key, "task": task, "data": data.fingerprint, "rows": rows, "seed": seed}
-    main_writes(pool.store, model, task.name, recipe=recipe, **card)
+    main_writes(pool.store, model, module_name(task.name), recipe=recipe, **card)
     if not is_main():
         pool.reread()
     return pool[name]

@@ -10,23 +10,30 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
+from tasksel.cli.ending import last_line, signals_end_the_command
+from tasksel.cli.failures import failure_line, plain_usage
 from tasksel.display.progress import say
+from tasksel.display.streams import Screen, complain, flush_output, lose_output, prepare_streams
 from tasksel.errors import UserError, one_line, unknown
 from tasksel.processes import is_main
+from tasksel.storage.user_path import user_path
 
-USAGE, INTERRUPTED = 2, 130
-out = Console()  # results; progress goes to standard error
+USAGE = 2
+out = Screen()  # results; progress goes to standard error
 
 
 def show(result: object) -> None:
-    """Prints a result from the main process only: a text without line breaks of its own, or a table."""
+    """Prints a result from the main process only: a text as it stands, or a table."""
     if is_main():
-        out.print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
+        if isinstance(result, str):
+            out.write(result)
+        else:
+            out.print(result)
 
 
 class Commands:
@@ -48,19 +55,23 @@ class Commands:
         self._commands: dict[str, Callable[..., Any] | Commands] = {}
         self._renamed: dict[str, str] = {}
         self._renamed_options: dict[str, Mapping[str, str]] = {}
+        self._kept: dict[str, str] = {}
 
     def command(
-        self, name: str, *, formerly: str | None = None, formerly_options: Mapping[str, str] | None = None
-    ) -> Callable[[Callable], Callable]:
+        self, name: str, *, kept: str = "", formerly: str | None = None, formerly_options: Mapping[str, str] | None = None
+    ) -> Callable[[Callable], Callable]:  # fmt: skip
         """Registers a function under a name.
 
         Args:
+            kept: what is stored when it is interrupted, and what the same command does then; by default nothing is.
             formerly: the command's old name, which still works and says the new one.
             formerly_options: old options and their new names, likewise.
         """
 
         def register(function: Callable) -> Callable:
             self._commands[name] = function
+            if kept:
+                self._kept[name] = kept
             if formerly:
                 self._renamed[formerly] = name
             self._renamed_options[name] = formerly_options or {}
@@ -81,6 +92,12 @@ class Commands:
             for name, command in self._commands.items()
             for full in ([f"{name} {inner}" for inner in command.names()] if isinstance(command, Commands) else [name])
         ]
+
+    def kept(self, arguments: Sequence[str]) -> str:
+        """What the command of these arguments stores before its end; empty where that is nothing."""
+        name, *others = arguments or ("",)
+        command = self._commands.get(name)
+        return command.kept(others) if isinstance(command, Commands) else self._kept.get(name, "")
 
     def parse(self, arguments: Sequence[str]) -> Callable[[], Any]:
         """The call that these arguments ask for.
@@ -146,9 +163,17 @@ def _deferred(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
 
     @functools.wraps(function)
     def deferred(*args: Any, **kwargs: Any) -> Callable[[], Any]:
-        return functools.partial(function, *args, **kwargs)
+        paths = {name: _expanded(value) for name, value in kwargs.items()}
+        return functools.partial(function, *map(_expanded, args), **paths)
 
     return deferred
+
+
+def _expanded(value: Any) -> Any:
+    """An argument with `~` expanded in paths; a shell leaves it in quotes and after `--pool=`."""
+    if isinstance(value, tuple):
+        return tuple(map(_expanded, value))
+    return user_path(value) if isinstance(value, Path) else value
 
 
 def _check_options(command: Callable[..., Any], arguments: Sequence[str], prog: str) -> None:
@@ -192,30 +217,28 @@ def run_command(
         parse: turns arguments into the call they ask for (and exits on a mistake, as tyro does); by default `app.parse`.
     """
     warnings.filterwarnings("ignore", category=FutureWarning)
+    prepare_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        call = _parse(parse or app.parse, app.today(arguments))
-        call()
-        _leave_launch()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:  # not about a user's file: a fault of this package
+        with signals_end_the_command():
+            arguments = app.today(arguments)
+            call = _parse(parse or app.parse, arguments)
+            call()
+            _leave_launch()
+            flush_output()
+    except Exception as error:
+        line = failure_line(error)
+        if line is None:
             raise
         if is_main():
-            sys.stderr.write(f"error: {_one_line(error)}\n")
+            complain(f"error: {line}")
         return USAGE
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: finished work is stored; the same command goes on from there\n")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        line, code = last_line(error, app.kept(arguments))
+        if is_main():
+            complain(line)
+        return code
     return 0
-
-
-def _one_line(error: UserError | OSError) -> str:
-    """The error as one line."""
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}; give another path, or make room there"
-    return one_line(error)
 
 
 def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[str]) -> Callable[[], Any]:
@@ -226,8 +249,14 @@ def _parse(parse: Callable[[Sequence[str]], Callable[[], Any]], arguments: list[
             return parse(arguments)
     except SystemExit as error:
         if error.code in (0, None):
+            flush_output()
             raise
-        raise UserError(_flat(message.getvalue())) from error
+        raise UserError(plain_usage(_flat(message.getvalue()))) from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        lose_output(error)  # --help into a full device or a closed pipe
+        raise SystemExit(0) from error
 
 
 def _flat(box: str) -> str:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from tasksel.cli.app import out
-from tasksel.cli.arguments import By, Data, Files, Folder, Label, Names, Rows, Settings, Text
+from tasksel.cli.app import show
+from tasksel.cli.arguments import NO_COLUMNS, By, Columns, Data, Files, Folder, Names, Rows, Settings
 from tasksel.processes import is_main
 
 
 def embed(
     tasks: Names, data: Data = None, by: By = "connectivity", settings: Settings = (), base: str = "minilm", rows: Rows = None, seed: int = 0,
-    out_folder: Annotated[Path, tyro.conf.arg(name="out")] = Path("embeddings"), text: Text = (), label: Label = "label",
+    out_folder: Annotated[Path, tyro.conf.arg(name="out")] = Path("embeddings"), columns: Columns = NO_COLUMNS,
 ) -> None:  # fmt: skip
     """Embed tasks: one safetensors file per task.
 
@@ -29,17 +29,15 @@ def embed(
     from tasksel.model.base import load_base
     from tasksel.selection.candidate import TaskCandidate, TaskOnBase
     from tasksel.selection.selectors import parse_settings
-    from tasksel.tasks.registry import resolve_task
 
     model, embedder = load_base(base), get_embedder(by, **parse_settings(settings))
-    for name in tasks:
-        task = resolve_task(name, data=data, text=text, label=label)
+    for task in columns.tasks(tasks, data=data):
         candidate = TaskCandidate(task, rows, seed, folder=out_folder / ".kept" / task.name)
         embedding = TaskOnBase(candidate, model).embedding(embedder)
         if is_main():
             path = out_folder / f"{task.name}-{embedder.key}-seed{seed}.safetensors"
             embedding.save(path)
-            out.print(f"{embedding!r} -> {path}", highlight=False, markup=False)
+            show(f"{embedding!r} -> {path}")
 
 
 def index_build(
@@ -55,7 +53,7 @@ def index_build(
 
     index = build_from_files(files)
     index.save(out_folder)
-    out.print(f"{index!r} -> {out_folder}", highlight=False, markup=False)
+    show(f"{index!r} -> {out_folder}")
 
 
 def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | None = None) -> None:
@@ -74,4 +72,4 @@ def index_nearest(index: Folder, target: tyro.conf.Positional[Path], k: int | No
     names, scores = stored.nearest(embedding, min(10, len(stored)) if k is None else k)[:2]
     task, provenance = embedding.provenance["task"], {"by": embedding.provenance["method"]}
     ranking = Ranking(task, tuple(names), tuple(map(float, scores)), provenance, "similarity")
-    out.print(str(ranking), highlight=False, markup=False)
+    show(str(ranking))

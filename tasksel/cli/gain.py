@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from tasksel.cli.app import out
+from tasksel.bounds import check_count
+from tasksel.cli.app import show
 from tasksel.cli.arguments import CACHE_DIR, BaseName, CacheDir, Data, MatrixPath, PoolFolder, Rows
 from tasksel.cli.evaluation import sources_and_targets, stored_scores
 from tasksel.display.progress import say
@@ -36,14 +37,16 @@ def predict_gain(
       tasksel predict-gain docs/results/matrix
       tasksel predict-gain runs/matrix --pool runs/matrix/pool --data path/to/tasks --rows 256 --out runs/gain
     """
+    from tasksel.evaluation.foreign_matrix import read_matrix
     from tasksel.evaluation.score_records import FILE as SCORES
     from tasksel.evaluation.score_selectors import selector_names
-    from tasksel.evaluation.transfer_matrix import beside, read_matrix
+    from tasksel.evaluation.transfer_matrix import beside
     from tasksel.gain.pair_features import FILE as PAIRS
     from tasksel.gain.pair_features import append_pair_features, read_pair_features, with_selector_scores
     from tasksel.gain.predictor import evaluate_gain_prediction
     from tasksel.gain.report import markdown, write_gain_report
 
+    check_count(rows, "--rows")
     measured, path = read_matrix(matrix), beside(matrix, PAIRS)
     if pool:
         append_pair_features(
@@ -62,10 +65,10 @@ def predict_gain(
     evaluation = evaluate_gain_prediction(pairs, sizes=sizes, max_loss=max_loss)
     if not is_main():
         return
-    out.print(markdown(evaluation), highlight=False, markup=False, soft_wrap=True)  # its tables stay whole
+    show(markdown(evaluation))
     if out_folder:
         write_gain_report(evaluation, out_folder)
-        out.print(f"benefit.md, benefit.json and benefit.svg are in {out_folder}", highlight=False)
+        show(f"benefit.md, benefit.json and benefit.svg are in {out_folder}")
 
 
 def _pairs_with_gain(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
-from tasksel.cli.app import out
-from tasksel.cli.arguments import Data, Label, Name, Rows, Text
-from tasksel.tasks.registry import find_tasks, resolve_task, suites
+from tasksel.cli.app import show as show_result
+from tasksel.cli.arguments import NO_COLUMNS, Columns, Data, Name, Rows
+from tasksel.errors import unknown
+from tasksel.tasks.registry import find_tasks, suites
 from tasksel.tasks.task import Task
+
+SHOWN = 1000  # characters of a text
 
 
 def ls(data: Data = None, suite: str | None = None) -> None:
@@ -20,38 +23,48 @@ def ls(data: Data = None, suite: str | None = None) -> None:
     """
     from rich.table import Table
 
+    tasks = find_tasks(data)
+    known = {part for task in tasks for part in task.suite.split("+")}
+    if suite is not None and suite not in known:
+        raise unknown("suite", suite, known)
     table = Table("task", "suite", "kind", "outputs", "metric", "licence")
-    for task in find_tasks(data):
+    for task in tasks:
         if suite is None or suite in task.suite.split("+"):
             kind = task.kind.replace("_", " ")
             table.add_row(task.name, task.suite, kind, str(task.outputs), task.metric, task.licence)
-    out.print(table)
+    show_result(table)
     if data is None:
         published = ", ".join(suites())
-        out.print(f"the built-in suite; published suites ({published}): tasksel ls --data hub", highlight=False)
+        show_result(f"the built-in suite; published suites ({published}): tasksel ls --data hub")
 
 
-def show(task: Name, data: Data = None, text: Text = (), label: Label = "label", rows: Rows = None) -> None:
+def show(task: Name, data: Data = None, columns: Columns = NO_COLUMNS, rows: Rows = None) -> None:
     """Show a task: its fields, the size of each split, its first rows.
 
     For example:
       tasksel show entail_travel
       tasksel show rte --data path/to/tasks
-      tasksel show reviews.csv --text body --label stars
+      tasksel show reviews.csv --text body --label stars --kind regression
+      tasksel show comments.csv --text comment --label toxic obscene threat
     """
     from tasksel.tasks.load import load_data
 
-    shown = resolve_task(task, data=data, text=text, label=label)
+    shown = columns.task(task, data=data)
     fields = shown.model_dump(mode="json", exclude_defaults=True)
     fields["source"] = {"type": shown.source.type, **fields["source"]}  # so that what is shown is a task file
-    out.print(json.dumps(fields, indent=2, ensure_ascii=False), highlight=False, markup=False)
+    show_result(json.dumps(fields, indent=2, ensure_ascii=False))
     splits = load_data(shown, rows=rows)
     sizes = f"train {len(splits.train)}, dev {len(splits.dev)} (a stratified tenth of train), test {len(splits.test)}"
-    out.print(f"rows: {sizes}", highlight=False)
+    show_result(f"rows: {sizes}")
     for i in range(min(3, len(splits.train))):
-        choices = f" {splits.train.choices[i]}" if splits.train.choices else ""
-        row = f"{_label_text(shown, splits.train.labels[i])}: {' | '.join(splits.train.texts[i])}{choices}"
-        out.print(f"  {row}", highlight=False, markup=False)
+        choices = f" {[_short(choice) for choice in splits.train.choices[i]]}" if splits.train.choices else ""
+        row = f"{_label_text(shown, splits.train.labels[i])}: {' | '.join(map(_short, splits.train.texts[i]))}{choices}"
+        show_result(f"  {row}")
+
+
+def _short(text: str) -> str:
+    """The beginning of a long text, and how long it is."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
 
 
 def _label_text(task: Task, label: object) -> str:

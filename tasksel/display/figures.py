@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import re
-import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tasksel.errors import UserError
-from tasksel.storage.atomic import PARTIAL
+from tasksel.storage.atomic import partial_folder
 
 # Okabe and Ito's eight; their black is our ink
 INK, GRID, PAPER, GREY = "#333333", "#e5e5e5", "#ffffff", "#a3a3a3"
@@ -116,9 +115,8 @@ def named(artist: Any, name: str) -> None:
 
 def save_figure(figure: Any, path: Path, title: str = "", alt: str = "") -> None:
     """Writes one file, SVG or PNG by its ending, whole or not at all; call it within `look`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as partial:
-        whole = Path(partial) / path.name
+    with partial_folder(path.parent) as partial:
+        whole = partial / path.name
         if path.suffix == ".svg":
             whole.write_text(svg_document(figure, title, alt), encoding="utf-8")
         else:

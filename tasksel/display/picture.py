@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from tasksel.display.figures import ENDINGS, look, svg_document
 from tasksel.display.layout import settle
-from tasksel.storage.atomic import PARTIAL
+from tasksel.storage.atomic import partial_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +40,9 @@ class Picture:
 
     def save(self, folder: Path) -> list[Path]:
         """Writes NAME.svg and NAME.png, each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.name}{ending}" for ending in ENDINGS]
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as partial:
-            drawn = [Path(partial) / path.name for path in paths]
+        with partial_folder(folder) as partial:
+            drawn = [partial / path.name for path in paths]
             drawn[0].write_text(self.svg, encoding="utf-8")
             with look(self.name):
                 self.figure.savefig(drawn[1], dpi=200, metadata={"Title": self.title, "Description": self.alt})

@@ -15,6 +15,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from tasksel.display.streams import printable
+
 NOTHING = "–"
 Mark = Literal["", "best", "second"]
 STYLES: dict[str, str] = {"": "", "best": "bold", "second": "underline"}
@@ -66,7 +68,7 @@ class Terminal:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for number, columns in enumerate(self._parts(options.max_width)):
             yield self._table(columns, self.sheet.title if number == 0 else f"{self.sheet.title}, continued")
-        yield from (Text(note, style="dim") for note in self.sheet.notes)
+        yield from (Text(printable(note), style="dim") for note in self.sheet.notes)
 
     def _parts(self, width: int) -> list[list[int]]:
         """The columns of each part: the first ones of words, and as many others as fit, one at least."""
@@ -83,16 +85,20 @@ class Terminal:
     def _width(self, column: int) -> int:
         """The most letters in a line of a column."""
         texts = [self.sheet.head[column], *(line[column].text for block in self.sheet.blocks for line in block.lines)]
-        return max(len(line) for text in texts for line in text.split("\n"))
+        return max(len(line) for text in texts for line in printable(text).split("\n"))
 
     def _table(self, columns: Sequence[int], title: str) -> Table:
-        shown = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        shown = Table(
+            title=Text(printable(title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
         for column in columns:
             words = column < self.sheet.words
-            shown.add_column(Text(self.sheet.head[column]), justify="left" if words else "right", no_wrap=not words)
+            shown.add_column(
+                Text(printable(self.sheet.head[column])), justify="left" if words else "right", no_wrap=not words
+            )
         for block in self.sheet.blocks:
             for number, line in enumerate(block.lines, 1):
-                texts = [Text.assemble((line[column].text, STYLES[line[column].mark])) for column in columns]
+                texts = [Text.assemble((printable(line[column].text), STYLES[line[column].mark])) for column in columns]
                 shown.add_row(*texts, end_section=number == len(block.lines))
         return shown
 

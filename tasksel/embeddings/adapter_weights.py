@@ -41,6 +41,7 @@ class AdapterWeights(Embedder):
     form: Form = "flat"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.form not in get_args(Form):
             raise unknown("form of weights", self.form, get_args(Form))
 

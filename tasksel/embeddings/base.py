@@ -8,11 +8,11 @@ One method is one file in `tasksel/embeddings`: a frozen dataclass of settings w
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,14 +23,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.bounds import check_fields
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.storage.atomic import PARTIAL, value_hash
+from tasksel.model.compatibility import check_length
+from tasksel.storage.atomic import value_hash, write_bytes
+from tasksel.storage.hashed import FORMAT, HASH
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
 
 Needs = Literal["data", "adapter"]  # rows alone, or also a trained adapter
 Inputs = Literal["own", "target"]  # whose rows a source is embedded from
+NAMED = {"task", "method", "base", "seconds"}  # of the provenance, what every embedding has
 
 
 @dataclass(frozen=True)
@@ -56,30 +61,36 @@ class TaskEmbedding:
         return sum(array.nbytes for array in self.arrays.values())
 
     def save(self, path: Path) -> None:
-        """Writes the embedding as one safetensors file, atomically; its provenance is JSON in the metadata field "made"."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
-        partial.write_bytes(save(self.arrays, metadata={"made": json.dumps(self.provenance)}))
-        partial.replace(path)
+        """Writes the embedding as one safetensors file, atomically; its metadata are the provenance as JSON ("made"), a format and a hash."""
+        metadata = {"made": json.dumps(self.provenance), "format": str(FORMAT)}
+        write_bytes(user_path(path), save(self.arrays, metadata={**metadata, HASH: _hash(metadata, self.arrays)}))
 
     @classmethod
     def load(cls, path: Path) -> TaskEmbedding:
         """Reads an embedding.
 
         Raises:
-            UserError: no such file, or one that is cut short or not an embedding.
+            UserError: no such file, or one that is cut short, altered or not an embedding.
         """
+        path = user_path(path)
         if not path.is_file():
             raise UserError(f"no file {path}")
         try:
             with safe_open(path, framework="numpy") as file:
-                provenance = json.loads((file.metadata() or {})["made"])
+                metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-                return cls(arrays, provenance)
-        except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+            provenance = json.loads(metadata["made"])
+            if not provenance.keys() >= NAMED:
+                raise KeyError(*sorted(NAMED - provenance.keys()))
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}: not a whole task embedding ({type(error).__name__}); give a file that tasksel embed wrote, or embed again"
             ) from error
+        stored = metadata.pop(HASH, None)
+        of_version_0_1 = stored is None and metadata.keys() == {"made"}
+        if not of_version_0_1 and stored != _hash(metadata, arrays):
+            raise UserError(f"{path} is cut short or altered: embed that task again")
+        return cls(arrays, provenance)
 
     def __repr__(self) -> str:
         what = "{task} by {method} on {base}".format(**self.provenance)
@@ -130,7 +141,9 @@ class Embedder(ABC):
 
     Attributes:
         name: of the method.
+        version: of its behaviour; who changes the numbers that `arrays` or the similarity gives raises it, and stored ones count no more.
         needs: "data" for a method that reads rows alone; "adapter" for one that reads each task's trained adapter as well.
+        needs_head: whether it runs the adapter's head too; a source without one is left out of a ranking.
         similarity_settings: settings that change `similarity` alone: embeddings that differ in nothing else are the same, and stored once.
 
     >>> @dataclass(frozen=True)
@@ -148,8 +161,14 @@ class Embedder(ABC):
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     needs: ClassVar[Needs] = "data"
+    needs_head: ClassVar[bool] = False
     similarity_settings: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses a setting outside the range of its type (`tasksel.bounds`); one of your own begins with `super().__post_init__()`."""
+        check_fields(self.name, self)
 
     @property
     def inputs(self) -> Inputs:
@@ -158,13 +177,22 @@ class Embedder(ABC):
 
     @property
     def key(self) -> str:
-        """Method and settings as one word, under which embeddings are stored."""
-        settings = self.key_settings()
+        """Method, settings and, from 2 on, version as one word, under which embeddings are stored."""
+        settings = self.key_settings() | ({"version": self.version} if self.version > 1 else {})
         return f"{self.name}-{value_hash(settings)[:8]}" if settings else self.name
 
     def key_settings(self) -> dict[str, Any]:
         """The settings that decide the arrays."""
         return {name: value for name, value in asdict(self).items() if name not in self.similarity_settings}
+
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses a base on which it cannot embed these tasks, before any work; by default one that cannot take its `max_length`, if it has one.
+
+        Raises:
+            UserError: with what is allowed.
+        """
+        if hasattr(self, "max_length"):
+            check_length(base, tasks, self.max_length, setting=f"max_length of '{self.name}'")
 
     @abstractmethod
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
@@ -198,6 +226,7 @@ class Embedder(ABC):
         """
         if self.needs == "adapter" and trained is None:
             raise UserError(f"{self.name} works from a trained adapter, and none of '{task.name}' is given (trained=…)")
+        self.check_base(base, [task])
         task_input = TaskInput(task, data, base, seed, trained if self.needs == "adapter" else None)
         start = time.perf_counter()
         arrays = self.arrays(task_input)
@@ -219,6 +248,15 @@ class Embedder(ABC):
             "seconds": seconds,
         }
         return TaskEmbedding(arrays, provenance | task_input.recorded)
+
+
+def _hash(metadata: Mapping[str, str], arrays: dict[str, np.ndarray]) -> str:
+    """16 hex digits of all else that an embedding's file holds: its metadata, and each array's name, type, shape and bytes."""
+    described = [
+        [name, str(array.dtype), list(array.shape), hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()]
+        for name, array in sorted(arrays.items())
+    ]
+    return value_hash([metadata, described])
 
 
 def must_match(a: TaskEmbedding, b: TaskEmbedding) -> None:

@@ -25,10 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tasksel.bounds import Count, Tokens
 from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
-from tasksel.model.encoding import encode_split
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
@@ -58,19 +59,18 @@ class Conductance(Embedder):
 
     name: ClassVar[str] = "conductance"
     needs: ClassVar[Needs] = "adapter"
+    needs_head: ClassVar[bool] = True
     similarity_settings: ClassVar[tuple[str, ...]] = ("signed",)
     signed: bool = True
-    rows: int = 64
-    steps: int = 16
-    max_length: int = 64
+    rows: Count = 64
+    steps: Count = 16
+    max_length: Tokens = 64
     inputs: Inputs = "own"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.inputs not in get_args(Inputs):
             raise unknown("inputs of 'conductance'", self.inputs, get_args(Inputs))
-        for setting in ("rows", "steps"):
-            if getattr(self, setting) < 1:
-                raise UserError(f"conductance: {setting}={getattr(self, setting)}; give 1 or more")
 
     @property
     def form(self) -> str:
@@ -89,6 +89,7 @@ class Conductance(Embedder):
         if len(train) > self.rows:
             train = train.take(stratified(train.labels, self.rows, seed=task_input.seed))
         encoded = encode_split(train, task, tokenizer, max_length=self.max_length)
+        say_cut(encoded, task.name, self.max_length)
         choose = predicted if self.inputs == "target" else gold
         order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
         totals = np.zeros((2, 1, 1))

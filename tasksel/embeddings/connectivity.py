@@ -25,11 +25,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tasksel.bounds import Count, NotNegative, Part, Positive, Tokens
 from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import Grouping, hamming, pattern_similarity
 from tasksel.errors import UserError, unknown
-from tasksel.model.encoding import encode_split
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
+from tasksel.model.names import module_name
 from tasksel.training.loop import fit
 from tasksel.training.recipe import Recipe
 
@@ -63,24 +65,25 @@ class Connectivity(Embedder):
     name: ClassVar[str] = "connectivity"
     similarity_settings: ClassVar[tuple[str, ...]] = ("grouping",)
     co_train: bool = False
-    lr: float = 1e-2
-    head_lr: float = 1e-3
-    weights_lr: float = 2e-5
-    l1_heads: float = 1e-4
-    l1_neurons: float = 1e-4
-    prune_heads: float = 1 / 3
-    prune_neurons: float = 0.4
-    interval: float = 0.05
-    patience: int = 5
-    eps: float = 0.1
-    max_steps: int = 25
-    batch: int = 32
-    max_length: int = 128
+    lr: Positive = 1e-2
+    head_lr: Positive = 1e-3
+    weights_lr: Positive = 2e-5
+    l1_heads: NotNegative = 1e-4
+    l1_neurons: NotNegative = 1e-4
+    prune_heads: Part = 1 / 3
+    prune_neurons: Part = 0.4
+    interval: Positive = 0.05
+    patience: Count = 5
+    eps: NotNegative = 0.1
+    max_steps: Count = 25
+    batch: Count = 32
+    max_length: Tokens = 128
     early_stop: bool = True
     grouping: Grouping = "all"
 
     def __post_init__(self) -> None:
         """Refuses an unknown grouping, with the nearest name."""
+        super().__post_init__()
         if self.grouping not in get_args(Grouping):
             raise unknown("grouping", self.grouping, get_args(Grouping))
 
@@ -93,8 +96,9 @@ class Connectivity(Embedder):
         task, base, seed = task_input.task, task_input.base, task_input.seed
         torch.manual_seed(seed)
         model = base.model()
-        add_head(model, task, name=task.name)
+        add_head(model, task, name=module_name(task.name))
         train = encode_split(task_input.data.train, task, base.tokenizer, max_length=self.max_length)
+        say_cut(train, task.name, self.max_length)
         recipe = Recipe(
             lr=self.lr,
             epochs=self.max_steps,

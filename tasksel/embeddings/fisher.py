@@ -28,10 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.bounds import Count, Tokens
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
-from tasksel.model.encoding import encode_split
+from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import loss_sum
 from tasksel.model.slot import layers_of
 from tasksel.processes import accelerator
@@ -56,18 +57,16 @@ class Fisher(Embedder):
 
     name: ClassVar[str] = "fisher"
     needs: ClassVar[Needs] = "adapter"
+    needs_head: ClassVar[bool] = True
     per: Per = "example"
-    rows: int | None = 128
-    batch: int = 32  # the authors' code
-    max_length: int = 128
+    rows: Count | None = 128
+    batch: Count = 32  # the authors' code
+    max_length: Tokens = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.per not in get_args(Per):
             raise unknown("Fisher per", self.per, get_args(Per))
-        for setting in ("rows", "batch"):
-            value = getattr(self, setting)
-            if value is not None and value < 1:
-                raise UserError(f"fisher: {setting}={value}; at least 1 is needed")
 
     def key_settings(self) -> dict[str, Any]:
         """See `Embedder.key_settings`; the batch size changes nothing where rows are squared one by one."""
@@ -83,6 +82,7 @@ class Fisher(Embedder):
         model = task_input.trained.model(task_input.base).to(accelerator().device)
         recorder = _GradientRecorder(model, task_input.trained)
         train = encode_split(task_input.data.train, task, task_input.base.tokenizer, max_length=self.max_length)
+        say_cut(train, task.name, self.max_length)
         order = stratified(labels, min(self.rows or len(train), len(train)), seed=task_input.seed)
         sums: dict[str, Tensor] = {}
         for start in range(0, len(order), self.batch):

@@ -22,7 +22,10 @@ import numpy as np
 
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.errors import UserError, one_line, unknown
-from tasksel.storage.atomic import file_hash, read_json, value_hash, whole_folder, write_json
+from tasksel.storage.atomic import file_hash, is_unused, read_json, whole_folder, write_json
+from tasksel.storage.hashed import HASH, altered, without_hash, write_hashed
+from tasksel.storage.locks import shared
+from tasksel.storage.user_path import user_path
 
 Kind = Literal["binary", "dense"]
 GROUPS = ("heads", "neurons")  # a pattern's arrays, in the order in which their bits are joined
@@ -157,15 +160,17 @@ class EmbeddingIndex:
         Raises:
             UserError: the folder holds something else than an index.
         """
-        if folder.exists() and not (folder / CARD).is_file() and (folder.is_file() or any(folder.iterdir())):
+        folder = user_path(folder)
+        if not is_unused(folder) and not (folder / CARD).is_file():
             raise UserError(f"{folder} exists and is no index: choose a new folder")
         faiss = _faiss()
         with whole_folder(folder) as new:
-            (faiss.write_index_binary if self.kind == "binary" else faiss.write_index)(self._index, str(new / ROWS))
+            as_bytes = faiss.serialize_index_binary if self.kind == "binary" else faiss.serialize_index
+            (new / ROWS).write_bytes(as_bytes(self._index).tobytes())  # faiss itself prints what a full disk says
             write_json(new / NAMES, self.names)
             card = {"kind": self.kind, "width": self.width, "count": len(self), "made": self.provenance}
             card |= {"faiss": faiss.__version__, "files": {name: file_hash(new / name) for name in (NAMES, ROWS)}}
-            write_json(new / CARD, {**card, "hash": value_hash(card)})
+            write_hashed(new / CARD, card)
 
     @classmethod
     def load(cls, folder: Path) -> EmbeddingIndex:
@@ -174,6 +179,12 @@ class EmbeddingIndex:
         Raises:
             UserError: no index there, or a file of it that is missing, cut short or altered (named).
         """
+        folder = user_path(folder)
+        with shared(folder.parent):  # nobody replaces it meanwhile
+            return cls._load(folder)
+
+    @classmethod
+    def _load(cls, folder: Path) -> EmbeddingIndex:
         if not folder.is_dir():
             raise UserError(f"no index at {folder}")
         card = _card(folder)
@@ -331,9 +342,10 @@ def _card(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing: {folder} is no whole index; build it again")
     card = read_json(path)
-    if not isinstance(card, dict) or card.pop("hash", None) != value_hash(card):
-        raise UserError(f"{path} is cut short or altered: build the index again")
-    return card
+    if not isinstance(card, dict) or HASH not in card:  # version 0.1 wrote it too
+        raise altered(str(path))
+    checked: dict[str, Any] = without_hash(card, str(path))
+    return checked
 
 
 @contextmanager

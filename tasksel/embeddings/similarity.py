@@ -6,11 +6,14 @@ cosine                          a, b of any one shape
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from scipy.stats import rankdata
+
+from tasksel.errors import UserError
 
 Grouping = Literal["all", "heads", "neurons", "balanced"]
 RRF = 60  # Vu 2020's constant, as in Cormack's reciprocal-rank fusion
@@ -24,7 +27,15 @@ def hamming(a: np.ndarray, b: np.ndarray, bits: int) -> float:
 
     >>> hamming(np.packbits([1, 0, 1, 1]), np.packbits([1, 1, 1, 0]), 4)
     0.5
+
+    Raises:
+        UserError: two vectors that do not hold so many bits each.
     """
+    need = max(1, -(-bits // 8))
+    if not a.dtype == b.dtype == np.uint8 or not a.shape == b.shape == (need,):
+        raise UserError(
+            f"packed vectors of {a.dtype} {list(a.shape)} and {b.dtype} {list(b.shape)}: {bits} bits need uint8 [{need}] of both"
+        )
     return 1.0 - int(np.bitwise_count(a ^ b).sum()) / bits
 
 
@@ -41,6 +52,9 @@ def pattern_similarity(
     >>> b = {"heads": np.packbits([1, 1]), "neurons": np.packbits([1, 1, 1, 1])}
     >>> pattern_similarity(a, b, {"heads": 2, "neurons": 4}, "balanced")
     0.75
+
+    Raises:
+        UserError: vectors of unequal lengths.
     """
     by_group = {group: hamming(a[group], b[group], bits[group]) for group in bits}
     if grouping == "balanced":
@@ -51,14 +65,26 @@ def pattern_similarity(
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """<a, b> / (|a| |b|) of two arrays of one shape, flattened; 0 where one of them is all zero (ours).
+    """<a, b> / (|a| |b|) of two arrays of one shape, flattened; 0 where one of them is all zero (ours), NaN where one holds NaN or infinity.
 
     >>> cosine(np.array([3.0, 4.0]), np.array([4.0, 3.0]))
     0.96
+
+    Raises:
+        UserError: arrays of unequal shapes.
     """
+    if a.shape != b.shape:
+        raise UserError(f"arrays of shapes {list(a.shape)} and {list(b.shape)}: a cosine needs two of one shape")
     x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    length = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / length if length > 0 else 0.0
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return math.nan
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(x) * np.linalg.norm(y))
+    if 0 < length < math.inf:
+        return float(x @ y) / length
+    if not (x.any() and y.any()):
+        return 0.0
+    return cosine(x / np.abs(x).max(), y / np.abs(y).max())  # the squares leave the range of a float
 
 
 def reciprocal_rank_fusion(scores: Sequence[Sequence[float]] | np.ndarray) -> list[float]:

@@ -19,6 +19,7 @@ of 4 tasks at lr 0.1 and for none at 0.03 (other similarities: at most 2 of 4): 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -26,13 +27,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tasksel.bounds import Count, Positive, Tokens
 from tasksel.embeddings.base import TaskInput
 from tasksel.embeddings.token_embedder import TokenEmbedder
 from tasksel.embeddings.token_similarity import Index
 from tasksel.errors import UserError
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded, encode_split
+from tasksel.model.compatibility import most_tokens
+from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.model.heads import add_head
+from tasksel.model.names import module_name
+from tasksel.tasks.task import Task
 from tasksel.training.loop import fit
 from tasksel.training.recipe import Recipe
 
@@ -54,35 +59,29 @@ class SoftPrompt(TokenEmbedder):
     """
 
     name: ClassVar[str] = "prompt"
-    tokens: int = 20
-    lr: float = 1e-1
-    head_lr: float = 1e-3
-    max_steps: int = 100
-    batch: int = 32
-    max_length: int = 64
+    tokens: Count = 20
+    lr: Positive = 1e-1
+    head_lr: Positive = 1e-3
+    max_steps: Count = 100
+    batch: Count = 32
+    max_length: Tokens = 64
     similarity_by: str = "feature"
     index: Index = "exact"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.tokens < 1:
-            raise UserError(f"prompt: tokens={self.tokens}; at least 1 is needed")
 
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `tokens` [tokens, d], float32. Deterministic by seed.
 
         Raises:
-            UserError: a base that takes no such prompt: an encoder-decoder, or too few positions.
+            UserError: a base that has too few positions.
         """
         task, base = task_input.task, task_input.base
-        self._check(base)
         torch.manual_seed(task_input.seed)
         model = base.model()
-        add_head(model, task, name=task.name)
+        add_head(model, task, name=module_name(task.name))
         prompt = add_prompt(model, self.tokens)
-        train = with_placeholders(
-            encode_split(task_input.data.train, task, base.tokenizer, max_length=self.max_length), self.tokens
-        )
+        encoded = encode_split(task_input.data.train, task, base.tokenizer, max_length=self.max_length)
+        say_cut(encoded, task.name, self.max_length)
+        train = with_placeholders(encoded, self.tokens)
         recipe = Recipe(
             lr=self.lr,
             epochs=self.max_steps,
@@ -100,14 +99,10 @@ class SoftPrompt(TokenEmbedder):
         task_input.record(steps=result.steps)
         return {"tokens": prompt.detach().float().cpu().numpy()}
 
-    def _check(self, base: Base) -> None:
-        """Refuses a base that takes no such prompt."""
-        kind, positions = base.config.model_type, getattr(base.config, "max_position_embeddings", None)
-        if base.config.is_encoder_decoder:
-            raise UserError(
-                f"prompt: '{base.name}' is an encoder-decoder ({kind}), whose decoder shares the embeddings that the prompt replaces; choose an encoder, or the embedder rows"
-            )
-        positions = positions and positions - 2  # RoBERTa keeps two positions for itself
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses a base without positions for the prompt and texts of `max_length`."""
+        super().check_base(base, tasks)
+        positions = most_tokens(base.config)
         if positions and self.max_length + self.tokens > positions:
             raise UserError(
                 f"prompt: {self.tokens} tokens before texts of {self.max_length} do not fit the {positions} positions of '{base.name}'; lower max_length or tokens"

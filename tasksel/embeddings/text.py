@@ -11,20 +11,23 @@ A pair is one input, [CLS] a [SEP] b [SEP], to the base. The sentence encoder wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 
+from tasksel.bounds import Count, Tokens
 from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
-from tasksel.errors import UserError, unknown
+from tasksel.errors import unknown
 from tasksel.model.base import Base, load_base
-from tasksel.model.encoding import encode
+from tasksel.model.encoding import encode, say_cut
 from tasksel.processes import accelerator
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import stratified
+from tasksel.tasks.task import Task
 
 BATCH = 64  # texts per pass; it bounds memory and changes nothing else
 
@@ -42,28 +45,31 @@ class Text(Embedder):
 
     name: ClassVar[str] = "text"
     encoder: Literal["base", "sentence"] = "base"
-    rows: int = 500
-    max_length: int = 128
+    rows: Count = 500
+    max_length: Tokens = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.encoder not in ("base", "sentence"):
             raise unknown("encoder of 'text'", self.encoder, ("base", "sentence"))
-        if self.rows < 1:
-            raise UserError(f"text: rows={self.rows}; give 1 or more")
 
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `vector` [d] float32; deterministic by seed, which draws the rows. Every choice of a multiple choice row is a text."""
-        train = task_input.data.train
+        train, name = task_input.data.train, task_input.task.name
         if len(train) > self.rows:
             train = train.take(stratified(train.labels, self.rows, seed=task_input.seed))
         texts = inputs_of(train)
         if self.encoder == "sentence":
             joined: list[tuple[str, ...]] = [(" ".join(parts),) for parts in texts]
-            vectors = text_vectors(joined, load_base("minilm"), max_length=self.max_length)
+            vectors = text_vectors(joined, load_base("minilm"), max_length=self.max_length, name=name)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         else:
-            vectors = text_vectors(texts, task_input.base, max_length=self.max_length)
+            vectors = text_vectors(texts, task_input.base, max_length=self.max_length, name=name)
         return {"vector": vectors.mean(0).astype(np.float32)}
+
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses texts that are too long for the encoder: the base, or the sentence encoder."""
+        super().check_base(load_base("minilm") if self.encoder == "sentence" else base, tasks)
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of the two means [code].
@@ -91,11 +97,12 @@ def inputs_of(split: Split) -> list[tuple[str, ...]]:
 
 
 @torch.no_grad()
-def text_vectors(texts: list[tuple[str, ...]], base: Base, *, max_length: int) -> np.ndarray:
+def text_vectors(texts: list[tuple[str, ...]], base: Base, *, max_length: int, name: str = "texts") -> np.ndarray:
     """The mask-weighted mean of the last layer's tokens for each text or pair, in order: float64 [texts, d]."""
     device = accelerator().device
     model = base.model().float().to(device)  # without a head it gives the encoder's own output
     encoded = encode(Split(texts, None, np.zeros(len(texts))), base.tokenizer, max_length=max_length)
+    say_cut(encoded, name, max_length)
     order = sorted(range(len(texts)), key=lambda row: encoded.lengths[row])  # similar lengths together: less padding
     vectors: list[np.ndarray] = []
     for start in range(0, len(order), BATCH):

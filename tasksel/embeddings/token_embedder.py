@@ -23,6 +23,7 @@ class TokenEmbedder(Embedder):
 
     def __post_init__(self) -> None:
         """Refuses an unknown similarity or index, with the nearest name."""
+        super().__post_init__()
         check_token_settings(self.similarity_by, self.index)
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:

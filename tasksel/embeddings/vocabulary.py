@@ -17,8 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from tasksel.bounds import Count
 from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
-from tasksel.errors import UserError
 from tasksel.tasks.examples import Split
 
 WORD = re.compile(r"\b\w\w+\b")  # scikit-learn's token pattern, which its stop words go by
@@ -35,11 +35,7 @@ class Vocabulary(Embedder):
     """
 
     name: ClassVar[str] = "vocabulary"
-    words: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.words < 1:
-            raise UserError(f"vocabulary: words={self.words}; give 1 or more")
+    words: Count = 1000
 
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """Array `words`: the words, most frequent first, joined by line ends, as UTF-8 bytes. Nothing in it is random."""

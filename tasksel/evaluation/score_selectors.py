@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasksel.bounds import check_seed
 from tasksel.display.progress import bar, say
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError
@@ -19,6 +20,7 @@ from tasksel.selection.candidate import Candidate, TaskCandidate, TaskOnBase
 from tasksel.selection.selectors import SELECTORS, get_selector
 from tasksel.storage.jsonl import append_row, mend
 from tasksel.tasks.task import Task
+from tasksel.training.exclusive import exclusive
 
 EXACT = ("random", "oracle")  # the leaderboard knows their rows exactly: nothing is to be computed
 
@@ -57,13 +59,14 @@ class ScoringSetup:
         Raises:
             UserError: a target whose task is not known.
         """
+        check_seed(seed)
         if name not in self.targets:
             raise UserError(f"target '{name}' of the matrix is not among the tasks: say where they lie (--data)")
         return TaskOnBase(TaskCandidate(self.targets[name], self.rows, seed, folder=self.store / name), self.base)
 
     def sources_for(self, target: str) -> list[TaskOnBase]:
         """Every source but the one of the target's own name."""
-        return [TaskOnBase(source, self.base) for source in self.sources if source.name != target]
+        return [TaskOnBase(source, self.base, cache_dir=self.store) for source in self.sources if source.name != target]
 
     def score(self, by: str, target: str, seed: int) -> SelectorScores:
         """One selector's scores of every source but the target's own, with what they cost.
@@ -100,9 +103,14 @@ def append_scores(setup: ScoringSetup, keys: Sequence[Key], path: Path) -> None:
     """
     for _, target, seed in keys:
         setup.target(target, seed)
-    if complaint := mend(path):
-        say(complaint)
-    stored = read_scores(path)
+    with exclusive(path):
+        if complaint := mend(path):
+            say(complaint)
+        stored = read_scores(path)
+        _append_scores(setup, [key for key in keys if key not in stored], stored, path)
+
+
+def _append_scores(setup: ScoringSetup, keys: Sequence[Key], stored: dict[Key, SelectorScores], path: Path) -> None:
     with bar("score sources", len(keys)) as advance:
         for by, target, seed in keys:
             try:

@@ -18,6 +18,7 @@ import numpy as np
 from tasksel.display.progress import say
 from tasksel.errors import UserError, unknown
 from tasksel.storage.jsonl import read_records
+from tasksel.storage.user_path import user_path
 
 SINGLE = "single-adapter"  # the baseline: a new adapter, no source
 FILE = "matrix.jsonl"
@@ -65,7 +66,7 @@ class MatrixRecord:
 class TransferMatrix:
     """The runs of a measurement; names in order of first appearance.
 
-    Use it to evaluate selectors (`evaluate_selectors`), or as the ground truth of an oracle. `read_matrix` reads one.
+    Use it to evaluate selectors (`evaluate_selectors`), or as the ground truth of an oracle. `tasksel.read_matrix` reads one.
 
     Attributes:
         rows: one per run.
@@ -202,11 +203,13 @@ def _without_gaps(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def beside(path: Path, name: str) -> Path:
-    """The file of that name in the folder of a matrix; `path` is that folder or the matrix's own file.
+    """The file of that name in the folder of a matrix; `path` is that folder or the matrix's own file, or a table (then named after it).
 
     >>> beside(Path("runs/matrix/matrix.jsonl"), "scores.jsonl").as_posix()
     'runs/matrix/scores.jsonl'
     """
+    if path.suffix and path.suffix != Path(FILE).suffix and not path.is_dir():
+        return path.with_name(f"{path.stem}.{name}")
     return (path if path.is_dir() else path.parent) / name
 
 
@@ -220,6 +223,7 @@ def read_matrix(path: Path) -> TransferMatrix:
     >>> len(matrix.targets), len(matrix.sources), len(matrix.seeds)  # doctest: +SKIP
     (8, 13, 5)
     """
+    path = user_path(path)
     path = path / FILE if path.is_dir() else path
     rows, complaint = read_whole_rows(path)
     if complaint:

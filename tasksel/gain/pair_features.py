@@ -23,6 +23,7 @@ from tasksel.evaluation.transfer_matrix import MatrixRecord
 from tasksel.selection.baselines import source_size
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.storage.jsonl import append_row, mend, read_records
+from tasksel.training.exclusive import exclusive
 
 FILE = "pairs.jsonl"
 
@@ -72,9 +73,14 @@ def append_pair_features(setup: ScoringSetup, targets: Sequence[str], path: Path
     """
     for target in targets:
         setup.target(target, seed)
+    with exclusive(path):
+        if complaint := mend(path):
+            say(complaint)
+        _append_pair_features(setup, targets, path, seed)
+
+
+def _append_pair_features(setup: ScoringSetup, targets: Sequence[str], path: Path, seed: int) -> None:
     stored = read_pair_features(path)
-    if complaint := mend(path):
-        say(complaint)
     with bar("attribute", len(targets)) as advance:
         for target in targets:
             target_task = setup.target(target, seed)

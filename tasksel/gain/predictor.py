@@ -12,6 +12,7 @@ for some hundred rows.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tasksel.bounds import Count, Leaves, NotNegative, Positive, PositiveShare, Seed, check_fields
 from tasksel.errors import UserError, unknown
 from tasksel.gain.tradeoff import (
     Pair,
@@ -45,13 +47,17 @@ class Trees:
         rate: learning rate. columns: share of the features that a split looks at. seed: of that draw.
     """
 
-    rounds: int = 60
-    leaves: int = 4
-    min_leaf: int = 5
-    l2: float = 1.0
-    rate: float = 0.1
-    columns: float = 0.5
-    seed: int = 0
+    rounds: Count = 60
+    leaves: Leaves = 4
+    min_leaf: Count = 5
+    l2: NotNegative = 1.0
+    rate: Positive = 0.1
+    columns: PositiveShare = 0.5
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        """Refuses a number outside its range."""
+        check_fields("trees", self)
 
     @property
     def sklearn(self) -> dict[str, Any]:
@@ -285,7 +291,7 @@ def evaluate_gain_prediction(
             baselines that differ within a target, seconds that are not above 0, a source without a size, max_loss below 0.
     """
     _check(pairs)
-    if not max_loss >= 0:
+    if not 0 <= max_loss < math.inf:
         raise UserError(f"max_loss is {max_loss}; give 0 or more (0.01 is one point)")
     if draws < 1:
         raise UserError(f"draws is {draws}; give 1 or more")

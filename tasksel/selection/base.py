@@ -11,11 +11,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tasksel.embeddings.base import Embedder, Needs
+from tasksel.model.base import Base
 from tasksel.selection.candidate import TaskOnBase
+from tasksel.tasks.task import Task
 
+NO_TASK = "no task data (add it again with its task: scalearn pool add … --task)"  # what a source lacks
+NO_HEAD = "no head"
 GroundTruth = Mapping[
     str, Mapping[str, float]
 ]  # target -> source -> the score that the target reached from that source
@@ -44,6 +48,7 @@ class Selector(ABC):
     `tasksel.testing.check_selector` tests it, and has a longer example.
 
     Attributes:
+        version: of its behaviour; who changes the scores that it gives raises it, and stored rankings count no more.
         embedder: whose embeddings it compares, where it compares embeddings.
 
     >>> class ShortestName(Selector):
@@ -55,6 +60,7 @@ class Selector(ABC):
     'data'
     """
 
+    version: ClassVar[int] = 1
     embedder: Embedder | None = None
 
     @property
@@ -81,6 +87,19 @@ class Selector(ABC):
     def score_name(self) -> ScoreName:
         """What its scores are called in tables: "similarity" where it compares embeddings."""
         return "score"
+
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses a base on which it cannot score these tasks, before any work; by default what its embedder refuses, if it has one.
+
+        Raises:
+            UserError: with what is allowed.
+        """
+        if self.embedder is not None:
+            self.embedder.check_base(base, tasks)
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """What a source would need to be scored and does not have ("no head"); None, the default, if nothing. A ranking leaves it out, and says so."""
+        return None
 
     @abstractmethod
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:

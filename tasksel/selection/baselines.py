@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from tasksel.errors import UserError, unknown
-from tasksel.selection.base import GroundTruth, Selector
+from tasksel.selection.base import NO_TASK, GroundTruth, Selector
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.storage.atomic import value_hash
 
@@ -38,6 +38,10 @@ class TaskBaseline(Selector):
     def key(self) -> str:
         """Its label: it has no settings."""
         return self.label
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """Its task."""
+        return NO_TASK if source.candidate.task is None else None
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The score of each source alone."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
+from tasksel.display.progress import say
 from tasksel.embeddings.base import Embedder, TaskEmbedding
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.processes import main_writes
+from tasksel.storage.atomic import value_hash
 from tasksel.tasks.load import Data, load_data
+from tasksel.tasks.stored_rows import cache_root
 from tasksel.tasks.task import Task
 
 
@@ -47,11 +51,12 @@ class TaskOnBase:
     """A candidate on a base model: what selectors read of a target or a source.
 
     Rows, adapter and embeddings are loaded or computed when first asked for; adapter and embeddings are kept in the candidate's folder,
-    where it has one.
+    where it has one. Embeddings of a candidate whose folder may not be written to, as in a shared pool, are kept in `cache_dir`, by default
+    in `embeddings` below SCALEARN_CACHE (`~/.cache/scalearn`).
     """
 
-    def __init__(self, candidate: Candidate, base: Base) -> None:
-        self.candidate, self.base = candidate, base
+    def __init__(self, candidate: Candidate, base: Base, *, cache_dir: Path | None = None) -> None:
+        self.candidate, self.base, self._cache_dir = candidate, base, cache_dir
 
     @property
     def name(self) -> str:
@@ -81,6 +86,11 @@ class TaskOnBase:
                 "add it again with its task (scalearn pool add … --task)"
             )
         return self.candidate.task
+
+    @property
+    def has_head(self) -> bool:
+        """Whether its adapter has a head; one that is still to be trained will have one."""
+        return self.candidate.trained is None or self.candidate.trained.has_head
 
     @cached_property
     def data(self) -> Data:
@@ -113,18 +123,47 @@ class TaskOnBase:
         """
         rows_of = target if target is not None and embedder.inputs == "target" else self
         trained = self.trained if embedder.needs == "adapter" else None
-        path = None
-        if self.folder:
-            path = self.folder / "embeddings" / f"{embedder.key}-seed{self.seed}-{rows_of.fingerprint}.safetensors"
-        if path and path.is_file():
+        file = f"{embedder.key}-seed{self.seed}-{rows_of.fingerprint}.safetensors"
+        paths = [folder / file for folder in self._embedding_folders()]
+        for path in filter(Path.is_file, paths):
             stored = TaskEmbedding.load(path)
             computed_from = [stored.provenance.get(what) for what in ("base_fingerprint", "adapter", "version")]
             if computed_from == [self.base.fingerprint, trained and trained.fingerprint, version("scalearn")]:
                 return stored
         embedding = embedder.embed(rows_of.task, rows_of.data, self.base, seed=self.seed, trained=trained)
-        if path:
-            main_writes(embedding.save, path)
+        if paths:
+            main_writes(embedding.save, paths[-1])
         return embedding
+
+    def _embedding_folders(self) -> list[Path]:
+        """Where its embeddings are read, and, the last of them, where they are kept; none where it has no folder."""
+        if self.folder is None:
+            return []
+        own = self.folder / "embeddings"
+        if is_writable(own):
+            return [own]
+        elsewhere = self._cache_dir or cache_root() / "embeddings"
+        say_read_only(self.folder.parent, elsewhere)
+        return [own, elsewhere / f"{self.name}-{value_hash(str(self.folder.resolve()))}" / "embeddings"]
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be written into a folder, or it can be made.
+
+    >>> is_writable(Path("embeddings"))  # doctest: +SKIP
+    True
+    """
+    there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+@cache
+def say_read_only(folder: Path, elsewhere: Path) -> None:
+    """Says once where what is computed goes instead of a folder that may not be written to.
+
+    >>> say_read_only(Path("/shared/pool"), Path("embeddings"))  # doctest: +SKIP
+    """
+    say(f"{folder} may not be written to: what is computed of its sources is kept in {elsewhere}")
 
 
 @dataclass(frozen=True)

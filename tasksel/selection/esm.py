@@ -23,12 +23,12 @@ from typing import ClassVar, get_args
 
 import numpy as np
 
+from tasksel.bounds import Count, Positive, Tokens, check_fields
 from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError, unknown
-from tasksel.model.base import quiet
-from tasksel.model.encoding import Encoded, encode_split
-from tasksel.selection.base import SelectionCost, Selector
+from tasksel.model.encoding import Encoded, encode_split, say_cut
+from tasksel.selection.base import NO_TASK, SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.source_features import Pooling, all_finite, labels_of, one_text, pooled, training_rows
 from tasksel.selection.transferability import logme
@@ -51,32 +51,29 @@ class Esm(Embedder, Selector):
     name: ClassVar[str] = "esm"
     needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
     pool: Pooling = "first"
-    ridge: float = 1.0
-    rows: int | None = None
-    max_length: int = 64
+    ridge: Positive = 1.0
+    rows: Count | None = None
+    max_length: Tokens = 64
 
     def __post_init__(self) -> None:
+        check_fields(self.name, self)
         if self.pool not in get_args(Pooling):
             raise unknown("pool", self.pool, get_args(Pooling))
-        if not self.ridge > 0:
-            raise UserError(f"ridge={self.ridge}: choose a number above 0 (fewer rows than dimensions have no one map)")
 
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """A source's map, from its training rows; each choice of a multiple choice row is a row.
 
         Raises:
-            UserError: an adapter without a head or with NaN.
+            UserError: an adapter with NaN.
         """
         split = training_rows(task_input.data, rows=self.rows, seed=task_input.seed)
-        encoded = _sequences(
-            encode_split(split, task_input.task, task_input.base.tokenizer, max_length=self.max_length)
-        )
-        model = task_input.trained.model(task_input.base)
-        model.active_head = None
+        rows = encode_split(split, task_input.task, task_input.base.tokenizer, max_length=self.max_length)
+        say_cut(rows, task_input.task.name, self.max_length)
+        encoded = _sequences(rows)
+        model = task_input.trained.model(task_input.base, head=False)
         tuned, _ = pooled(model, encoded, pool=self.pool)
         model.set_active_adapters(None)  # the base again, without loading it twice
-        with quiet():  # the library warns in every batch that no adapter is active, which is intended
-            plain, _ = pooled(model, encoded, pool=self.pool)
+        plain, _ = pooled(model, encoded, pool=self.pool)
         all_finite(tuned, of=f"the adapter of '{task_input.task.name}'")
         weight, bias = fit_map(plain, tuned, ridge=self.ridge)
         task_input.record(rows=len(encoded))
@@ -89,9 +86,11 @@ class Esm(Embedder, Selector):
             UserError: a multiple choice target.
         """
         one_text(target, "esm")
+        self.check_base(target.base, [target.task])
         start = time.perf_counter()
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
+        say_cut(encoded, target.name, self.max_length)
         features, _ = pooled(target.base.model(), encoded, pool=self.pool)
         labels, _ = labels_of(target.task, split)
         task_input = TaskInput(target.task, target.data, target.base, target.seed)
@@ -115,6 +114,10 @@ class Esm(Embedder, Selector):
             return logme(mapped, labels, regression=labels.dtype.kind == "f")
         except UserError as error:
             raise UserError(f"esm of source '{a.provenance['task']}' for '{b.provenance['task']}': {error}") from error
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """The rows that its map is computed from."""
+        return NO_TASK if source.candidate.task is None else None
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The score of each source; its map is read where it is stored, and computed (and stored) otherwise.

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tasksel.bounds import check_count, check_seed
+from tasksel.display.progress import say
 from tasksel.embeddings.base import Embedder
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base
 from tasksel.selection.base import ScoreName, Selector
 from tasksel.selection.candidate import Candidate, TaskCandidate, TaskOnBase
+from tasksel.selection.own import without_own
 from tasksel.selection.selectors import as_selector
 from tasksel.tasks.task import Task
 
@@ -86,43 +89,50 @@ def rank(
 ) -> Ranking:
     """Ranks sources for a target, best first; use it to choose what to transfer from.
 
+    A source that lacks what the selector needs (a head, rows of its own) is left out, which is said.
+
     Args:
         sources: a pool, or any tasks; only selectors that read the sources' adapters need trained ones.
         by: a selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
         base: the base model; by default the pool's own.
         rows: at most so many training rows of the target and of bare tasks.
         seed: of their draw, and of their embeddings.
-        include_target: keep a source of the target's own name.
-        cache_dir: keeps what is computed of the target and of bare tasks, so that it is computed once.
+        include_target: keep a source of the target's own rows.
+        cache_dir: keeps what is computed of the target, of bare tasks, and of a pool that may not be written to, for the next time.
 
     Raises:
-        UserError: no sources, a source without what the selector needs, an unknown selector.
+        UserError: no sources, none that has what the selector needs, an unknown selector.
 
     >>> ts.rank(ts.get_task("entail_travel"), ts.find_tasks(), by="vocabulary", rows=100).top(3)  # doctest: +SKIP
     """
+    check_seed(seed), check_count(rows, "rows", least=2)
     selector, model = as_selector(by), _base_of(sources, base)
 
     def candidate(task: Task) -> TaskCandidate:
         return TaskCandidate(task, rows, seed, folder=cache_dir and cache_dir / task.name)
 
-    every = [candidate(source) if isinstance(source, Task) else source for source in sources]
-    candidates = [source for source in every if include_target or source.name != target.name]
+    every: list[Candidate] = [candidate(source) if isinstance(source, Task) else source for source in sources]
+    candidates = every if include_target else without_own(target, every)
     if not candidates:
-        hint = "" if include_target else " (a source of its own name does not count)"
+        hint = "" if include_target else " (a source of its own rows does not count)"
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
-    names = [source.name for source in candidates]
+    selector.check_base(model, [target, *(source.task for source in candidates if source.task)])
+    ranked = _rankable(selector, [TaskOnBase(source, model, cache_dir=cache_dir) for source in candidates])
+    names = [source.name for source in ranked]
     start = time.perf_counter()
-    scores = selector.scores(TaskOnBase(candidate(target), model), [TaskOnBase(source, model) for source in candidates])
-    provenance = {
-        "by": selector.name,
-        "key": selector.key,
-        "base": model.name,
-        "base_fingerprint": model.fingerprint,
-        "rows": rows,
-        "seed": seed,
-        "seconds": time.perf_counter() - start,
-    }
+    scores = selector.scores(TaskOnBase(candidate(target), model, cache_dir=cache_dir), ranked)
+    made_by = {"by": selector.name, "key": selector.key, "base": model.name, "base_fingerprint": model.fingerprint}
+    provenance = {**made_by, "rows": rows, "seed": seed, "seconds": time.perf_counter() - start}
     return ranking_from_scores(target.name, names, scores, provenance, selector.score_name)
+
+
+def _rankable(selector: Selector, sources: list[TaskOnBase]) -> list[TaskOnBase]:
+    """The sources that have what the selector needs; all, where none has, so that the selector says what is missing."""
+    lacking = {source.name: lack for source in sources if (lack := selector.lacks(source))}
+    if not 0 < len(lacking) < len(sources):
+        return sources
+    say(f"left out by {selector.name}: {'; '.join(f'{name}, which has {lack}' for name, lack in lacking.items())}")
+    return [source for source in sources if source.name not in lacking]
 
 
 def _base_of(sources: object, base: str | Base | None) -> Base:

@@ -14,18 +14,19 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, ClassVar
 
-import yaml
-
 from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs
 from tasksel.embeddings.embedders import EMBEDDERS, check_settings
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
-from tasksel.selection.base import GroundTruth, ScoreName, SelectionCost, Selector
+from tasksel.model.base import Base
+from tasksel.selection.base import NO_HEAD, NO_TASK, GroundTruth, ScoreName, SelectionCost, Selector
 from tasksel.selection.baselines import Oracle, Random, TaskBaseline, same_kind, source_size
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm
 from tasksel.selection.source_features import FeatureSelector
+from tasksel.storage.user_files import parse_yaml
+from tasksel.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class EmbeddingSelector(Selector):
     def target_needs(self) -> Needs:
         """The embedder's: the target is embedded as the sources are."""
         return self.embedder.needs
+
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """Rows of its own, or a head, where the embedder needs them."""
+        if self.embedder.inputs == "own" and source.candidate.task is None:
+            return NO_TASK
+        return NO_HEAD if self.embedder.needs_head and not source.has_head else None
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The similarity of each source's embedding to the target's."""
@@ -116,6 +123,10 @@ class Fused(Selector):
         """An adapter, if one of the parts does."""
         return "adapter" if any(part.target_needs == "adapter" for part in self.parts) else "data"
 
+    def lacks(self, source: TaskOnBase) -> str | None:
+        """What one of the parts needs."""
+        return next(filter(None, (part.lacks(source) for part in self.parts)), None)
+
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The fused scores."""
         return reciprocal_rank_fusion([part.scores(target, sources) for part in self.parts])
@@ -126,6 +137,11 @@ class Fused(Selector):
         seconds, source_seconds = sum(cost.seconds for cost in costs), sum(cost.source_seconds for cost in costs)
         total = SelectionCost(seconds, source_seconds, sum(cost.bytes for cost in costs))
         return reciprocal_rank_fusion(scores), total
+
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses what one of the parts refuses."""
+        for part in self.parts:
+            part.check_base(base, tasks)
 
     def with_ground_truth(self, ground_truth: GroundTruth) -> Selector:
         """The fusion of the parts, oracles among them with this ground truth."""
@@ -200,7 +216,7 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
         if not re.fullmatch(r"[\w-]+=.+", word):
             raise UserError(f"setting '{word}': give name=value, for example --set max_steps=40")
     pairs = (word.split("=", 1) for word in words)
-    return {name.replace("-", "_"): yaml.safe_load(value) for name, value in pairs}
+    return {name.replace("-", "_"): parse_yaml(value, f"setting '{name}'") for name, value in pairs}
 
 
 def as_selector(by: str | Embedder | Selector) -> Selector:

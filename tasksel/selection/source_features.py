@@ -23,11 +23,13 @@ from scipy.special import expit, softmax
 from torch import Tensor
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.bounds import Count, Tokens, check_fields
 from tasksel.display.progress import bar
 from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
-from tasksel.model.encoding import Encoded, encode_split
+from tasksel.model.compatibility import check_length
+from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.processes import accelerator
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
@@ -60,13 +62,14 @@ class FeatureSelector(Selector):
     """
 
     measure: Measure
-    rows: int | None = None
-    max_length: int = 64
+    rows: Count | None = None
+    max_length: Tokens = 64
     needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
 
     def __post_init__(self) -> None:
         if self.measure not in get_args(Measure):
             raise unknown("measure", self.measure, get_args(Measure))
+        check_fields(self.measure, self)
 
     @property
     def name(self) -> str:
@@ -82,11 +85,12 @@ class FeatureSelector(Selector):
         """The measure of each source, from one run of its model over the target's rows.
 
         Raises:
-            UserError: a multiple choice target, a regression target for "leep" and "nce", a source without a head or with NaN in its adapter, labels
-                that the measure cannot use (named).
+            UserError: a multiple choice target, a regression target for "leep" and "nce", a source with NaN in its adapter, labels that the
+                measure cannot use (named).
         """
         self._check(target)
         split, encoded = self._training_rows(target)
+        say_cut(encoded, target.name, self.max_length)
         scores = []
         with bar(f"run sources on {target.name}", len(sources)) as advance:
             for source in sources:
@@ -108,6 +112,10 @@ class FeatureSelector(Selector):
         """At least the seconds of the sources' forward passes, even if another measure has computed them; the sources' adapters are kept."""
         return super().cost(target, sources, max(seconds, self.run_seconds(target, sources)))
 
+    def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
+        """Refuses a base that cannot take `max_length` tokens."""
+        check_length(base, tasks, self.max_length, setting=f"max_length of '{self.name}'")
+
     def _training_rows(self, target: TaskOnBase) -> tuple[Split, Encoded]:
         """The target's rows that are explained, and their token ids."""
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
@@ -119,6 +127,7 @@ class FeatureSelector(Selector):
             raise UserError(
                 f"{self.measure} compares classes, and target '{target.name}' is a regression: choose logme, knn or probe"
             )
+        self.check_base(target.base, [target.task])
         one_text(target, self.measure)
 
     def _score(self, output: SourceOutput, labels: np.ndarray, regression: bool, *, seed: int) -> float:
@@ -189,8 +198,10 @@ class SourceOutput:
 def run_source(trained: AdapterCheckpoint, base: Base, encoded: Encoded) -> SourceOutput:
     """Features and class probabilities of encoded rows by a trained adapter and its head; the last ones are cached in the process.
 
+    An adapter without a head has no classes of its own (`source_classes`).
+
     Raises:
-        UserError: no head beside the adapter, or files that do not fit the base.
+        UserError: files that do not fit the base.
     """
     key = value_hash([str(trained.folder), trained.fingerprint, base.fingerprint, encoded.ids, encoded.types])
     request = _ForwardPass(key, trained, base, encoded)
@@ -210,8 +221,8 @@ class _ForwardPass:
 @lru_cache(maxsize=CACHED_PASSES)
 def _forward(request: _ForwardPass) -> SourceOutput:
     start = time.perf_counter()
-    model = request.trained.model(request.base)
-    head = model.heads[model.active_head].config
+    model = request.trained.model(request.base, head=request.trained.has_head)
+    head = model.heads[model.active_head].config if request.trained.has_head else {"head_type": None}
     if head["head_type"] not in HEADS:  # one that needs several texts per row, or answers token by token
         model.active_head = None
     features, logits = first_token(model, request.encoded)
@@ -225,8 +236,8 @@ def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray
         several labels  theta = [sigmoid(logits), 1 - sigmoid(logits)] / c    z = the likeliest label                  [ours]
         none            theta = 1                                         z = 0                                    [ours]
 
-    Several labels: a label is drawn at random, and is on or off; Z = 2c. None (a regression, multiple choice, a head of another kind): one class,
-    so that LEEP and NCE are -H(Y), their least value, that of a source which says nothing.
+    Several labels: a label is drawn at random, and is on or off; Z = 2c. None (no head, a regression, multiple choice, a head of another kind): one
+    class, so that LEEP and NCE are -H(Y), their least value, that of a source which says nothing.
 
     Args:
         head: the head's configuration in the `adapters` library. logits: [n, outputs], of heads that have classes.

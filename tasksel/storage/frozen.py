@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Score = Annotated[
+    float, Field(ge=-1 - 1e-9, le=1 + 1e-9)
+]  # a fraction; correlations may be negative, and round beyond 1
 
 
 class Frozen(BaseModel):

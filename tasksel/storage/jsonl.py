@@ -1,4 +1,4 @@
-"""Records as lines of JSON: each is appended when its run ends, so a killed run leaves at most one line that is cut short."""
+"""Records as lines of JSON, each with its hash: one is appended when its run ends, so a killed run leaves at most one line that is cut short."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from types import UnionType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from tasksel.errors import UserError, unknown
-from tasksel.storage.atomic import write_text
+from tasksel.storage.atomic import append_bytes, write_text
 from tasksel.storage.frozen import Frozen
+from tasksel.storage.hashed import FORMAT, with_hash, without_hash
 
 T = TypeVar("T")
 
@@ -22,11 +23,8 @@ def append_row(path: Path, row: Any) -> None:
 
     One write in append mode, so that lines of two processes do not mix. A file that a killed run left needs `mend` first.
     """
-    line = json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=0) as file:
-        file.write(line.encode())
-        os.fsync(file.fileno())
+    line = json.dumps(with_hash(asdict(row)), ensure_ascii=False, allow_nan=False) + "\n"
+    append_bytes(path, line.encode())
 
 
 def mend(path: Path) -> str | None:
@@ -36,7 +34,7 @@ def mend(path: Path) -> str | None:
         What was cut off, as a line for the user; None where nothing was.
 
     Raises:
-        UserError: a broken line elsewhere.
+        UserError: a broken or altered line elsewhere.
     """
     if not path.exists():
         return None
@@ -59,7 +57,7 @@ def read_records(path: Path, kind: type[T], *, key: Callable[[T], Hashable]) -> 
         The records, and a line for the user about a last line that is cut short; None where it is whole.
 
     Raises:
-        UserError: no such file, a broken line, a wrong field, or two different records of one key (each with its line).
+        UserError: no such file, a line that is broken or altered, a wrong field, or two different records of one key (each with its line).
     """
     lines, cut = whole_lines(path)
     seen: dict[Hashable, tuple[str, T]] = {}
@@ -77,10 +75,10 @@ def read_records(path: Path, kind: type[T], *, key: Callable[[T], Hashable]) -> 
 
 
 def whole_lines(path: Path) -> tuple[list[tuple[str, Any]], tuple[str, int] | None]:
-    """(place, value) of each line, and the place and byte offset of a last line that is not JSON.
+    """(place, value) of each line, and the place and byte offset of a last line that is cut short.
 
     Raises:
-        UserError: no such file, or a broken line before the last.
+        UserError: no such file, a line that is broken elsewhere or altered, a newer version's.
     """
     if not path.is_file():
         raise UserError(f"no file {path}")
@@ -91,16 +89,25 @@ def whole_lines(path: Path) -> tuple[list[tuple[str, Any]], tuple[str, int] | No
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         try:
-            if line.strip():
-                values.append((where, json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)))
+            value = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse) if line.strip() else None
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            if number == last:
+        except (ValueError, RecursionError) as error:
+            if number == last and _is_cut(line, error):
                 return values, (where, offset)
-            raise UserError(f"{where}: broken JSON in the middle of the file; restore or remove the line") from error
+            place = "at the end" if number == last else "in the middle"
+            raise UserError(f"{where}: broken JSON {place} of the file; restore or remove the line") from error
+        if line.strip():
+            values.append((where, without_hash(value, where)))
         offset += len(line)
     return values, None
+
+
+def _is_cut(line: bytes, error: Exception) -> bool:
+    """Whether a line that is not JSON is the beginning of one: a whole line has an end, and nothing follows a whole object."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.reason == "unexpected end of data"  # within a letter
+    return not line.endswith((b"\n", b"\r")) and getattr(error, "msg", "") != "Extra data"
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -140,11 +147,16 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def write_lines(path: Path, rows: Iterable[Frozen]) -> None:
     """All rows at once, atomically."""
-    write_text(path, "".join(row.model_dump_json() + "\n" for row in rows))
+    write_text(path, "".join(map(_line, rows)))
 
 
 def append_line(path: Path, row: Frozen) -> None:
     """One more row at the end of a whole file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(row.model_dump_json() + "\n")
+    append_bytes(path, _line(row).encode())
+
+
+def _line(row: Frozen) -> str:
+    """A record as a line; one of version 0.1, which has no hash, as that wrote it."""
+    if getattr(row, "format", FORMAT) < FORMAT:
+        return row.model_dump_json() + "\n"
+    return json.dumps(with_hash(row.model_dump(mode="json")), ensure_ascii=False, separators=(",", ":")) + "\n"

@@ -11,7 +11,6 @@ Every row in memory is checked before it is stored, so that an error names the r
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from tasksel.display.progress import say
 from tasksel.errors import UserError, one_line, unknown
+from tasksel.storage.user_files import read_fields
+from tasksel.storage.user_path import user_path
+from tasksel.tasks.data_files import data_name, ending_of, is_pattern, named_files, split_files
 from tasksel.tasks.examples import to_split
-from tasksel.tasks.files import ENDINGS, Row, read_rows
+from tasksel.tasks.files import Row, read_rows
 from tasksel.tasks.hub import COMMIT, held_commit, load_hub, plain_rows
 from tasksel.tasks.in_memory import Container, Table, container_of, read_table
 from tasksel.tasks.infer import DEFAULT_METRIC, Columns, declared_kind, feature_type, infer_shape
 from tasksel.tasks.row_sources import FileSource, HubSource
+from tasksel.tasks.splits import scored_rows
 from tasksel.tasks.stored_rows import keep_text, rows_path, rows_text
 
 if TYPE_CHECKING:  # `Task` hands itself over: it stands above this file
@@ -44,17 +47,21 @@ def task_from_file(
     validation: str | Path | None,
     name: str | None,
     metric: str | None,
+    separator: str | None = None,
+    encoding: str | None = None,
 ) -> Task:
     """See `Task.from_file`."""
     if validation is not None and container_of(validation) != "path":
         raise UserError(
             f"validation rows as {type(validation).__name__} beside the file {path}; give a validation file"
         )
-    shape = infer_shape(read_rows(Path(path)), columns)
-    files = {"train": str(Path(path).resolve())}
-    if validation:
-        files["validation"] = str(Path(validation).resolve())
-    return _task(cls, columns, shape, FileSource(files=files), name=name or slug(Path(path).stem), metric=metric)
+    files = named_files(path, validation)
+    rows = read_rows(files["train"], separator=separator, encoding=encoding)
+    columns = columns.among(rows[0].values)
+    name = name or slug(data_name(path))
+    shape = infer_shape(rows, columns, name=name)
+    source = FileSource(files=files, separator=separator, encoding=encoding)
+    return _task(cls, columns, shape, source, name=name, metric=metric)
 
 
 def task_from_folder(cls: type[Task], folder: Path) -> Task:
@@ -63,18 +70,20 @@ def task_from_folder(cls: type[Task], folder: Path) -> Task:
     Raises:
         UserError: no `task.json`, a broken one, or no training file.
     """
+    folder = user_path(folder)
     card = folder / "task.json"
+    if not card.is_file():
+        raise UserError(f"{folder}: no task.json there; a task folder holds task.json and train.jsonl")
+    described = read_fields(card, "a task description")
     try:
-        described = json.loads(card.read_text(encoding="utf-8"))
-        files = {
-            split: str(path.resolve())
-            for split in SPLIT_NAMES
-            for ending in ("jsonl", "csv", "tsv", "parquet")
-            if (path := folder / f"{split}.{ending}").is_file()
-        }
-        kind = described["kind"]
-        if "train" not in files:
+        if "train" not in split_files(folder):
             raise UserError("no training file beside it; give train.jsonl (or .csv, .tsv, .parquet)")
+        files = named_files(folder)
+        if empty := [
+            name for name in ("metric", "num_choices", "suite", "label_field") if described.get(name, "") is None
+        ]:
+            raise UserError(f"{empty[0]} is null; leave it out for the default")
+        kind = described["kind"]
         choices = "choices" if kind == "multiple_choice" else None
         return cls(
             name=described["name"],
@@ -82,24 +91,24 @@ def task_from_folder(cls: type[Task], folder: Path) -> Task:
             kind=kind,
             text=_texts(tuple(name for name in described["text_fields"] if name != choices)),
             choices=choices,
-            num_choices=described.get("num_choices") or (described.get("num_labels") if choices else None),
+            num_choices=described.get("num_choices", described.get("num_labels") if choices else None),
             label=described.get("label_field", "label"),
             labels=() if kind in ("regression", "multiple_choice") else tuple(described["label_names"]),
-            metric=described.get("metric") or DEFAULT_METRIC[kind],
+            metric=described.get("metric", DEFAULT_METRIC.get(kind, "accuracy")),
             source=FileSource(files=files),
             licence=described.get("upstream_licence") or described.get("licence") or "not stated",
             note=described.get("note") or "",
         )
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no task.json there; a task folder holds task.json and train.jsonl") from error
     except UserError as error:
         raise UserError(f"{card}: {error}") from error
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{card}: not a task description ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _texts(fields: tuple[str, ...]) -> tuple[str, ...]:
     """Three text fields become two: what follows the first joins it, as a question joins its passage."""
+    if not all(isinstance(name, str) for name in fields):
+        raise UserError(f"text_fields {list(fields)}: put quotes around each column's name")
     return fields if len(fields) < 3 else ("{" + "} {".join(fields[:-1]) + "}", fields[-1])
 
 
@@ -125,8 +134,8 @@ def task_from_memory(
     paths = {split: rows_path(text, folder) for split, text in texts.items()}
     source = FileSource(files={split: str(path) for split, path in paths.items()})
     task = _task(cls, columns, shape, source, name=name, metric=metric)
-    for table in tables.values():
-        to_split(task, table.rows)
+    for split, table in tables.items():
+        to_split(task, table.rows if split == "train" else scored_rows(task, split, table.rows))
     for split, path in paths.items():
         if keep_text(path, texts[split]):
             say(f"{name}: {len(tables[split].rows)} {split} rows are stored in {path}")
@@ -215,7 +224,7 @@ def task_from_hub(
 
 def _hub_shape(train: Dataset, columns: Columns, where: str) -> dict[str, Any]:
     """Kind, labels and number of choices; the rows are looked at only for what the features do not say."""
-    label_type = feature_type(train.features[columns.label])
+    label_type = feature_type(train.features[columns.label]) if isinstance(columns.label, str) else None
     kind = columns.kind or declared_kind(label_type, columns)
     names = label_type.names if label_type else ()
     unnamed = kind in ("regression", "multiple_choice")
@@ -298,11 +307,16 @@ def _constructor(cls: type[Task], data: Any) -> Callable[..., Task]:
             f"no task can be read from {type(data).__name__}; give a file, a task folder, a hub id, a pandas DataFrame, "
             "a list of dicts, a datasets.Dataset or DatasetDict (not streamed), or a dict of splits"
         )
-    path = Path(data)
+    path = user_path(data)
     if path.is_dir():
-        return cls.from_folder
-    local = path.exists() or path.suffix in ENDINGS or (len(path.parts) > 1 and path.parent.is_dir())
+        return cls.from_folder if (path / "task.json").is_file() or not _data_in(path) else cls.from_file
+    local = path.exists() or ending_of(path) or is_pattern(path) or (len(path.parts) > 1 and path.parent.is_dir())
     return cls.from_hub if isinstance(data, str) and not local and HUB_ID.fullmatch(data) else cls.from_file
+
+
+def _data_in(folder: Path) -> bool:
+    """Whether a folder holds data files, and so is one of shards."""
+    return any(ending_of(path) for path in folder.iterdir())
 
 
 def slug(name: str) -> str:

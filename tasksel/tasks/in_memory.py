@@ -76,7 +76,7 @@ def _frame(frame: Any, columns: Columns, what: str) -> Table:
     values = zip(*(column.tolist() for column in series.values()), strict=True)
     places = [f"row {n} of {what} (index {index!r})" for n, index in enumerate(frame.index.tolist(), 1)]
     rows = [(dict(zip(series, row, strict=True)), where) for row, where in zip(values, places, strict=True)]
-    categories = getattr(series[columns.label].dtype, "categories", None)
+    categories = getattr(series[columns.label].dtype, "categories", None) if isinstance(columns.label, str) else None
     if categories is None:
         return Table(_plain_rows(rows, columns), None)
     names_by_category = {category: str(category).strip() for category in categories.tolist()}
@@ -99,7 +99,7 @@ def _dicts(dicts: Sequence[Any], columns: Columns, what: str) -> Table:
 def _dataset(dataset: Any, columns: Columns, what: str) -> Table:
     """Rows of a Dataset; an index outside its class labels, -1 by custom, is not a label."""
     _need_columns(dataset.column_names, columns, what)
-    label_type = feature_type(dataset.features[columns.label])
+    label_type = feature_type(dataset.features[columns.label]) if isinstance(columns.label, str) else None
     names = label_type.names if label_type else ()
 
     def name_of(index: Any) -> Any:
@@ -131,6 +131,6 @@ def _plain_rows(
     for values, where in rows:
         used = {name: values[name] for name in columns.used}
         if by_name:
-            used[columns.label] = by_name(used[columns.label])
+            used[str(columns.label)] = by_name(used[str(columns.label)])
         plain_rows.append(Row({name: plain(value, f"{where}: column '{name}'") for name, value in used.items()}, where))
     return plain_rows

@@ -2,24 +2,25 @@
 
     by type     ClassLabel, Categorical     classes, named in their own order
                 lists of ClassLabel         multi-label
-                float feature               regression
-    by value    a list, or `a|b`            multi-label
-                a fraction                  regression
-                anything else               classes, sorted
+                float feature               regression, unless its values are few whole numbers
+    by value    see `tasksel.tasks.kinds`   said in one line with the reason; refused where it is doubtful
 
-A column that names `choices` makes the task multiple choice, whatever its labels are.
+A column that names `choices` makes the task multiple choice, whatever its labels are; several label columns make it multi-label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast, get_args
 
-from tasksel.errors import UserError
+from tasksel.display.progress import say
+from tasksel.errors import UserError, unknown
+from tasksel.tasks.bad_rows import BadRows
 from tasksel.tasks.files import Row, need_columns, template_columns
+from tasksel.tasks.kinds import CLASSES, Kind, check_lists, class_kind, guess_kind
+from tasksel.tasks.label_values import as_number, is_blank, label_name, listed, whole_name
 
-Kind = Literal["single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice"]
 DEFAULT_METRIC: dict[str, str] = {
     "single_sentence_classification": "accuracy",
     "pair_classification": "accuracy",
@@ -29,7 +30,8 @@ DEFAULT_METRIC: dict[str, str] = {
 }
 Texts = str | Sequence[str]  # a column, or several
 
-CLASSES = ("single_sentence_classification", "pair_classification")
+CLASSIFICATION = "classification"  # a user's short word for either of CLASSES
+KindWord = Kind | Literal["classification"]
 
 
 @dataclass(frozen=True)
@@ -41,29 +43,53 @@ class Columns:
     """
 
     text: tuple[str, ...]
-    label: str
+    label: str | tuple[str, ...]
     choices: str | tuple[str, ...] | None = None
     kind: Kind | None = None
     labels: tuple[str, ...] | None = None
 
     @classmethod
     def of(
-        cls, text: Texts, label: str, choices: Texts | None, kind: Kind | None, labels: Sequence[str] | None = None
+        cls, text: Texts, label: Texts, choices: Texts | None, kind: str | None, labels: Sequence[str] | None = None
     ) -> Self:
-        """From arguments as users write them: one text column or several, label names in any sequence."""
+        """From arguments as users write them: one text or label column or several, label names in any sequence.
+
+        Raises:
+            UserError: an unknown kind, or one that several label columns cannot have.
+        """
+        texts = (text,) if isinstance(text, str) else tuple(text)
+        columns = label if isinstance(label, str) else tuple(label) if len(label) > 1 else str(label[0])
+        if kind is not None and kind not in (CLASSIFICATION, *get_args(Kind)):
+            raise unknown("kind", str(kind), (CLASSIFICATION, *get_args(Kind)))
+        if not isinstance(columns, str) and kind not in (None, "multi_label"):
+            raise UserError(
+                f"{len(columns)} label columns make a multi_label task, not '{kind}': name one column, or leave kind out"
+            )
         return cls(
-            text=(text,) if isinstance(text, str) else tuple(text),
-            label=label,
+            text=texts,
+            label=columns,
             choices=choices if choices is None or isinstance(choices, str) else tuple(choices),
-            kind=kind,
+            kind=class_kind(texts) if kind == CLASSIFICATION else cast("Kind | None", kind),
             labels=None if labels is None else tuple(str(name) for name in labels),
         )
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The label's column, or one for each label."""
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    def among(self, known: Collection[str]) -> Self:
+        """The same, with `toxic,obscene` as two label columns where the data has no column of that whole name."""
+        if not isinstance(self.label, str) or "," not in self.label or self.label in known:
+            return self
+        parts = tuple(part.strip() for part in self.label.split(",") if part.strip())
+        return type(self).of(self.text, parts, self.choices, self.kind, self.labels)
 
     @property
     def used(self) -> list[str]:
         """Every column that is read, each once."""
         choices = (self.choices,) if isinstance(self.choices, str) else self.choices or ()
-        return list(dict.fromkeys([*template_columns((*self.text, *choices)), self.label]))
+        return list(dict.fromkeys([*template_columns((*self.text, *choices)), *self.label_columns]))
 
 
 @dataclass(frozen=True)
@@ -95,80 +121,90 @@ def feature_type(feature: object) -> LabelType | None:
     return LabelType("regression") if str(getattr(feature, "dtype", "")).startswith(("float", "decimal")) else None
 
 
-def infer_shape(rows: Sequence[Row], columns: Columns, label_type: LabelType | None = None) -> dict[str, Any]:
+def infer_shape(
+    rows: Sequence[Row], columns: Columns, label_type: LabelType | None = None, *, name: str = ""
+) -> dict[str, Any]:
     """A task's kind, label names and number of choices: what the user says, else the column's type, else its values.
 
+    A kind that is inferred from values is said, with the reason; of the task `name`.
+
     Raises:
-        UserError: a missing column, a row of a classification task without a label, choices that are not a list.
+        UserError: a missing column, a row of a classification task without a label, choices that are not a list, values that may be of
+            two kinds.
     """
     need_columns(list(rows), columns.used)
-    values = [row.values[columns.label] for row in rows]
-    kind = columns.kind or declared_kind(label_type, columns) or infer_kind(values, columns.text, columns.choices)
+    kind = columns.kind or declared_kind(label_type, columns) or _said_kind(rows, columns, label_type, name)
     if kind in CLASSES:
-        need_labels(rows, columns.label)
+        need_labels(rows, str(columns.label))
+    if kind == "multi_label" and isinstance(columns.label, str):
+        check_lists([(row.values[columns.label], row.where) for row in rows])
     labels = columns.labels or (label_type.names if label_type else ())
-    unnamed = kind in ("regression", "multiple_choice")
+    if kind in ("regression", "multiple_choice"):
+        labels = ()
+    elif not labels:
+        several = not isinstance(columns.label, str)
+        labels = (
+            columns.label_columns if several else infer_labels([row.values[str(columns.label)] for row in rows], kind)
+        )
+    elif not isinstance(columns.label, str) and len(labels) != len(columns.label):
+        raise UserError(
+            f"{len(labels)} label names for {len(columns.label)} label columns: give one for each, in their order"
+        )
     return {
         "kind": kind,
-        "labels": () if unnamed else labels or infer_labels(values, kind),
+        "labels": labels,
         "num_choices": count_choices(rows, columns.choices) if columns.choices else None,
     }
 
 
 def declared_kind(label_type: LabelType | None, columns: Columns) -> Kind | None:
-    """The kind that the type of the label column stands for; None where it says nothing."""
+    """The kind that the type of the label column stands for; None where it says nothing, or where the values of a float column decide."""
     if columns.choices is not None:
         return "multiple_choice"
-    if label_type is None:
-        return None
-    return _classes(columns.text) if label_type.holds == "classes" else label_type.holds
-
-
-def infer_kind(values: Sequence[Any], columns: Sequence[str], choices: object) -> Kind:
-    """The kind that the values of the label column imply.
-
-    >>> infer_kind(["good", "bad"], ["text"], None)
-    'single_sentence_classification'
-    >>> infer_kind([1, 2.5], ["text"], None), infer_kind(["food|water", ""], ["text"], None)
-    ('regression', 'multi_label')
-    """
-    if choices is not None:
-        return "multiple_choice"
-    if any(isinstance(value, list) or (isinstance(value, str) and "|" in value) for value in values):
+    if not isinstance(columns.label, str):
         return "multi_label"
-    if any(isinstance(value, float) or (isinstance(value, str) and _is_fraction(value)) for value in values):
-        return "regression"
-    return _classes(columns)
+    if label_type is None or label_type.holds == "regression":
+        return None
+    return class_kind(columns.text) if label_type.holds == "classes" else label_type.holds
 
 
-def _classes(columns: Sequence[str]) -> Kind:
-    return "pair_classification" if len(columns) == 2 else "single_sentence_classification"
-
-
-def _is_fraction(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return not value.strip().lstrip("+-").isdecimal()
+def _said_kind(rows: Sequence[Row], columns: Columns, label_type: LabelType | None, name: str) -> Kind:
+    """The kind that the values imply, which is said."""
+    label = str(columns.label)
+    cells = [(row.values[label], row.where) for row in rows]
+    kind, reason = guess_kind(cells, columns.text, floats=label_type is not None and label_type.holds == "regression")
+    say(f"{name}{': ' * bool(name)}label '{label}': {reason}")
+    return kind
 
 
 def infer_labels(values: Sequence[Any], kind: Kind) -> tuple[str, ...]:
     """The label names in the rows, sorted; numbers by size, so that stars run 1, 2, 3 and not 1, 10, 2.
 
+    Whole numbers have one name however they are written: 1, "1" and 1.0 are "1".
+
     >>> infer_labels([10, 2, 1], "single_sentence_classification")
     ('1', '2', '10')
     """
-    if kind == "multi_label":
-        lists = [
-            value if isinstance(value, list) else [part for part in str(value).split("|") if part] for value in values
-        ]
-        if all(len(items) == len(lists[0]) and all(item in (0, 1) for item in items) for items in lists):
-            return tuple(f"label_{i}" for i in range(len(lists[0])))
-        names = {str(item).strip() for items in lists for item in items}
-    else:
-        names = {str(value).strip() for value in values}
-    return tuple(sorted(names, key=lambda name: (0, int(name), "") if name.lstrip("-").isdecimal() else (1, 0, name)))
+    lists = [listed(value) if kind == "multi_label" else [value] for value in values if not is_blank(value)]
+    filled = [items for items in lists if items]
+    bits = bool(filled) and all(
+        len(items) == len(filled[0]) and all(_is_bit(item) for item in items) for items in filled
+    )
+    if kind == "multi_label" and bits:
+        return tuple(f"label_{i}" for i in range(len(filled[0])))
+    items = [item for cell in filled for item in cell]
+    numbers = [as_number(item) for item in items]
+    whole = all(number is not None and number == int(number) for number in numbers)
+    return tuple(sorted({(whole_name if whole else label_name)(item) for item in items}, key=_order))
+
+
+def _is_bit(item: Any) -> bool:
+    return isinstance(item, bool) or as_number(item) in (0, 1)
+
+
+def _order(name: str) -> tuple[int, float, str]:
+    number = as_number(name)
+    return (1, 0.0, name) if number is None else (0, number, name)
 
 
 def count_choices(rows: Sequence[Row], choices: str | tuple[str, ...]) -> int:
@@ -189,8 +225,10 @@ def need_labels(rows: Sequence[Row], label: str) -> None:
     """Refuses rows of a classification task that have no label: a missing label is not a class.
 
     Raises:
-        UserError: the first such row.
+        UserError: how many such rows there are, and the first ones.
     """
+    bad = BadRows()
     for row in rows:
-        if row.values[label] is None or not str(row.values[label]).strip():
-            raise UserError(f"{row.where}: no label in '{label}'; fill it or remove the row")
+        if is_blank(row.values[label]):
+            bad.add(f"{row.where}: no label in '{label}'; fill it or remove the row")
+    bad.refuse()

@@ -15,13 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from tasksel.bounds import check_seed
 from tasksel.errors import UserError
 from tasksel.storage.atomic import value_hash
 from tasksel.tasks.builtin import builtin_rows
+from tasksel.tasks.data_files import expand
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, read_rows
 from tasksel.tasks.hub import hub_rows
 from tasksel.tasks.infer import CLASSES
+from tasksel.tasks.labels import are_multi_hot
+from tasksel.tasks.splits import keep_each_class, say_lost_classes, say_twins, scored_rows
 from tasksel.tasks.task import FileSource, HubSource, Subsample, Task
 
 DEV_SHARE = 0.1  # ScaLearn's code
@@ -71,6 +75,7 @@ def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     >>> load_data(get_task("entail_travel"), rows=50, seed=1).train.texts[0][0].endswith(".")
     True
     """
+    check_seed(seed)
     splits = read_splits(task)
     if "train" not in splits:
         raise UserError(f"task '{task.name}' has no train split, only {', '.join(splits) or 'test'}; name one")
@@ -78,17 +83,20 @@ def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     if "validation" in splits:
         test = splits["validation"]
     else:  # always the same rows, whatever the seed: a test set must not move
-        held_out = stratified(train.labels, max(1, round(HELD_OUT * len(train))), seed=0)
+        held_out = keep_each_class(train.labels, stratified(train.labels, max(1, round(HELD_OUT * len(train))), seed=0))
         test, train = train.take(sorted(held_out)), train.take(_others(len(train), held_out))
+    say_twins(task, train, test, held_out="validation" not in splits)
     test = _scored(test, task.draw)
     draw_seed = seed if task.draw.seed is None else task.draw.seed
     if task.draw.shots is not None:
         kept, dev = _few_shot(task, train, task.draw.shots, seed=draw_seed)
     else:
         train = _capped(task, train, rows, seed=draw_seed)
-        dev = sorted(stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=draw_seed))
+        dev = stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=draw_seed)
+        dev = sorted(keep_each_class(train.labels, dev) if task.kind in CLASSES else dev)
         kept = _others(len(train), dev)
     _need_classes(task, train.labels[kept] if task.draw.shots else train.labels)
+    say_lost_classes(task, train.take(kept))
     more = {
         name: _scored(split, task.draw) for name, split in splits.items() if name not in ("train", "validation", "test")
     }
@@ -174,17 +182,40 @@ def read_splits(task: Task) -> dict[str, Split]:
     if isinstance(task.source, HubSource):  # read once per process, because every stage loads the task
         return _hub_splits(task.model_dump_json())
     if isinstance(task.source, FileSource):
-        rows = {split: read_rows(Path(path)) for split, path in task.source.files.items() if split != "test"}
-    else:
-        rows = _placed(task, builtin_rows(task.name, task.source.seed))
-    return {split: to_split(task, placed) for split, placed in rows.items()}
+        files = [file for split, path in task.source.files.items() if split != "test" for file in expand(path)]
+        return _file_splits(task.model_dump_json(), tuple(map(_stamp, files)))
+    return _splits(task, _placed(task, builtin_rows(task.name, task.source.seed)))
+
+
+def _stamp(file: Path) -> tuple[str, int, int, int]:
+    """What changes when a file does: its place, inode, time and size."""
+    stat = file.stat()
+    return str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=2)  # the files of a target, which several stages read in turn; more would keep large data in memory
+def _file_splits(task_json: str, stamps: tuple[tuple[str, int, int, int], ...]) -> dict[str, Split]:
+    task = Task.model_validate_json(task_json)
+    assert isinstance(task.source, FileSource)
+    options = {"separator": task.source.separator, "encoding": task.source.encoding}
+    rows = {split: read_rows(path, **options) for split, path in task.source.files.items() if split != "test"}
+    return _splits(
+        task,
+        {split: placed if split == "train" else scored_rows(task, split, placed) for split, placed in rows.items()},
+    )
+
+
+def _splits(task: Task, rows: dict[str, list[Row]]) -> dict[str, Split]:
+    hot = are_multi_hot(task, [row for placed in rows.values() for row in placed])
+    return {split: to_split(task, placed, multi_hot=hot) for split, placed in rows.items()}
 
 
 @lru_cache(maxsize=8)
 def _hub_splits(task_json: str) -> dict[str, Split]:
     task = Task.model_validate_json(task_json)
     assert isinstance(task.source, HubSource)
-    rows = hub_rows(task.source, name=task.name, label=task.label, labels=task.labels)
+    label = task.label if isinstance(task.label, str) else None
+    rows = hub_rows(task.source, name=task.name, label=label, labels=task.labels)
     return {split: to_split(task, placed) for split, placed in _placed(task, rows).items() if split != "test"}
 
 

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from tasksel.errors import UserError, one_line, unknown
+from tasksel.display.progress import say
+from tasksel.errors import UserError, unknown
+from tasksel.storage.user_files import read_fields
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.builtin import builtin_tasks
-from tasksel.tasks.files import ENDINGS
+from tasksel.tasks.data_files import beside, ending_of, is_pattern, is_task_file
+from tasksel.tasks.infer import Texts
+from tasksel.tasks.row_sources import FileSource
 from tasksel.tasks.task import Task, TaskSet
 
 CATALOG = Path(__file__).parent / "suites"
@@ -37,7 +43,17 @@ def _folder_set(root: Path) -> TaskSet:
     folders = [root] if (root / "task.json").is_file() else sorted(path.parent for path in root.glob("*/task.json"))
     if not folders:
         raise UserError(f"{root}: no task folders there (a folder with task.json each)")
-    return TaskSet(map(Task.from_folder, folders), origin=str(root))
+    tasks, broken = [], {}
+    for folder in folders:
+        try:
+            tasks.append(Task.from_folder(folder))
+        except UserError as error:
+            broken[folder.name] = str(error)
+    if not tasks:
+        raise UserError(next(iter(broken.values())))
+    for reason in broken.values():
+        say(f"left out: {reason}")
+    return TaskSet(tasks, origin=str(root), broken=broken)
 
 
 def find_tasks(data: str | Path | None = None) -> TaskSet:
@@ -57,9 +73,10 @@ def find_tasks(data: str | Path | None = None) -> TaskSet:
             for task in suite:
                 by_name.setdefault(task.name, task)  # RTE is in GLUE and SuperGLUE, with the same rows
         return TaskSet(by_name.values(), origin="the catalogues of published suites")
-    if not Path(data).is_dir():
+    folder = user_path(data)
+    if not folder.is_dir():
         raise UserError(f"no folder {data}; data is a folder of task folders, 'hub' or 'builtin'")
-    return _folder_set(Path(data))
+    return _folder_set(folder)
 
 
 def get_task(name: str, *, data: str | Path | None = None) -> Task:
@@ -71,7 +88,7 @@ def get_task(name: str, *, data: str | Path | None = None) -> Task:
     Raises:
         UserError: unknown name (with the nearest one).
     """
-    return Task.from_folder(name) if (Path(name) / "task.json").is_file() else find_tasks(data)[name]
+    return Task.from_folder(name) if (user_path(name) / "task.json").is_file() else find_tasks(data)[name]
 
 
 def get_tasks(suite: str, *, data: str | Path | None = None) -> TaskSet:
@@ -97,45 +114,47 @@ def get_tasks(suite: str, *, data: str | Path | None = None) -> TaskSet:
 
 
 def read_task_file(path: Path) -> Task:
-    """A task written as YAML or JSON, with the fields of `Task`.
+    """A task written as YAML or JSON, with the fields of `Task`; paths of its files are relative to it.
 
     Raises:
         UserError: every wrong field, each with its path.
     """
+    path = user_path(path)
+    described = read_fields(path, "a task file")
     try:
-        described = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"no file {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: broken YAML ({one_line(error)})") from error
-    if not isinstance(described, dict):
-        raise UserError(f"{path}: a task file must hold the fields of a task, given {type(described).__name__}")
-    try:
-        return Task(**described)
+        task = Task(**described)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    if not isinstance(task.source, FileSource):
+        return task
+    source = task.source.model_copy(update={"files": beside(path, task.source.files)})
+    return task.model_copy(update={"source": source})
 
 
 def resolve_task(
-    name: str,
-    *,
-    data: str | Path | None = None,
-    text: tuple[str, ...] = (),
-    label: str = "label",
-    validation: str | None = None,
+    name: str, *, data: str | Path | None = None, text: tuple[str, ...] = (), label: Texts = "label", **options: Any
 ) -> Task:
     """The task that a user names: a known name, a task folder, a task file (YAML or JSON), or a data file with its columns.
+
+    Args:
+        text, label: a data file's columns. options: what else `Task.from_file` takes, of a data file.
 
     Raises:
         UserError: unknown name (with the nearest one), a data file without `text`, a column that is missing.
     """
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml", ".json"):
+    path = user_path(name)
+    if path.suffix.lower() in (".yaml", ".yml") or is_task_file(path):
         return read_task_file(path)
-    if path.suffix in ENDINGS:
+    if path.suffix.lower() == ".json" and not text:
+        try:
+            return read_task_file(path)
+        except UserError as error:
+            raise UserError(f"{error}; if it holds rows, say which columns hold the text: --text COLUMN") from error
+    holds_rows = bool(text) and path.exists() and not (path / "task.json").is_file()
+    if ending_of(path) or is_pattern(path) or holds_rows:
         if not text:
             raise UserError(
                 f"{name}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
             )
-        return Task.from_file(path, text=text, label=label, validation=validation)
+        return Task.from_file(path, text=text, label=label, **options)
     return get_task(name, data=data)

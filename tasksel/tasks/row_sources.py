@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tasksel.storage.frozen import Frozen
 
@@ -21,10 +21,20 @@ class HubSource(Frozen):
 
 
 class FileSource(Frozen):
-    """Local CSV, TSV, JSONL or Parquet files, one per split."""
+    """Local data files by split: one, a pattern of shards (`data/train-*.jsonl`), a folder, or a list of those.
+
+    `separator` and `encoding` are as in `tasksel.tasks.files.read_rows`; what is not said is left out of the stored form.
+    """
 
     type: Literal["files"] = "files"
-    files: dict[str, str]
+    files: dict[str, str | tuple[str, ...]]
+    separator: str | None = None
+    encoding: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the options that nobody set, so that a task has the fingerprint that it had before there were any."""
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class BuiltinSource(Frozen):

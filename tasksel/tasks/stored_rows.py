@@ -19,14 +19,20 @@ from typing import Any
 
 from tasksel.errors import UserError, one_line
 from tasksel.storage.atomic import write_text
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.files import Row
 
 
-def cache_folder() -> Path:
-    """Where rows are stored: the folder `tasks` below SCALEARN_CACHE, or below `scalearn` in the user's cache."""
+def cache_root() -> Path:
+    """Where what can be computed again is kept for all projects: SCALEARN_CACHE, or `scalearn` in the user's cache."""
     if cache := os.environ.get("SCALEARN_CACHE"):
-        return Path(cache).expanduser() / "tasks"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "scalearn" / "tasks"
+        return user_path(cache)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "scalearn"
+
+
+def cache_folder() -> Path:
+    """Where rows are stored: the folder `tasks` of the cache."""
+    return cache_root() / "tasks"
 
 
 def rows_text(rows: Sequence[Row]) -> str:
@@ -49,7 +55,7 @@ def rows_text(rows: Sequence[Row]) -> str:
 def rows_path(text: str, folder: str | Path | None = None) -> Path:
     """The file that holds this text, in `folder` or the cache."""
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return (Path(folder).expanduser() if folder else cache_folder()).resolve() / f"{name}.jsonl"
+    return (user_path(folder) if folder else cache_folder()).resolve() / f"{name}.jsonl"
 
 
 def keep_text(path: Path, text: str) -> bool:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
+from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
-from tasksel.tasks.infer import Columns, Kind, Texts
+from tasksel.tasks.infer import Columns, Kind, KindWord, Texts
 from tasksel.tasks.metrics import METRICS
+from tasksel.tasks.name_lists import Names, OneOrSeveral
 from tasksel.tasks.row_sources import BuiltinSource, FileSource, HubSource
+from tasksel.tasks.task_set import TaskSet as TaskSet
 
 
 class Subsample(Frozen):
@@ -52,7 +55,8 @@ class Task(Frozen):
 
     `text` names one or two columns, or templates over them: `("premise", "hypothesis")`, `("{paragraph} {question}", "answer")`.
     `choices` (multiple choice only) is one column that holds a list, or one column or template for each choice.
-    `label` is the label's column; `labels` are the label names in the order of their indices (empty for regression).
+    `label` is the label's column, or a column of 0 and 1 for each of several labels, which are then named after their columns.
+    `labels` are the label names in the order of their indices (empty for regression).
     Labels in the data may be indices or names; multi-label rows hold a multi-hot list, a list of names, or names joined by `|`.
     `among` are the label names of a multi-label column of which this task asks for `labels[1]` alone (see `one_label`).
     `explode` names a list column whose items become one row each, in the column of the same name (ReCoRD's entities).
@@ -61,10 +65,10 @@ class Task(Frozen):
 
     name: str
     kind: Kind
-    text: tuple[str, ...]
-    label: str = "label"
-    labels: tuple[str, ...] = ()
-    among: tuple[str, ...] = ()
+    text: Names
+    label: OneOrSeveral = "label"
+    labels: Names = ()
+    among: Names = ()
     choices: str | tuple[str, ...] | None = None
     num_choices: int | None = None
     metric: str
@@ -81,6 +85,8 @@ class Task(Frozen):
         Raises:
             UserError: all that is wrong, in one line, with the nearest name.
         """
+        if isinstance(fields.get("label"), list | tuple) and not fields.get("labels"):
+            fields["labels"] = fields["label"]
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -92,6 +98,7 @@ class Task(Frozen):
             raise UserError(
                 f"task name '{self.name}': use letters, digits, '_', '-' and '+' only (it names adapters and folders)"
             )
+        check_name(self.name, "task")
         if self.metric not in METRICS:
             raise unknown("metric", self.metric, METRICS)
         if self.metric not in self._metrics():
@@ -118,6 +125,11 @@ class Task(Frozen):
             raise UserError(
                 f"task '{self.name}': {len(self.labels)} label names {list(self.labels)}; a {self.kind} task needs two or more"
             )
+        if not isinstance(self.label, str) and len(self.label) != len(self.among or self.labels):
+            raise UserError(
+                f"task '{self.name}': {len(self.label)} label columns {list(self.label)} for {len(self.among or self.labels)} label names; "
+                "give as many, for a multi_label task"
+            )
         if self.among and (len(self.labels) != 2 or self.labels[1] not in self.among):
             raise UserError(f"task '{self.name}': `among` needs two labels, the second one of {list(self.among)}")
         if len(set(self.labels)) != len(self.labels):
@@ -135,6 +147,11 @@ class Task(Frozen):
         return {"accuracy", "macro_f1", "micro_f1", "matthews"} | (
             {"f1", "accuracy_f1"} if len(self.labels) == 2 else set()
         )
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The label's column, or one for each label."""
+        return (self.label,) if isinstance(self.label, str) else self.label
 
     @property
     def outputs(self) -> int:
@@ -171,13 +188,14 @@ class Task(Frozen):
 
     @classmethod
     def from_file(
-        cls, path: str | Path, *, text: Texts, label: str = "label", validation: str | Path | None = None,
-        name: str | None = None, kind: Kind | None = None, labels: Sequence[str] | None = None,
-        choices: Texts | None = None, metric: str | None = None,
+        cls, path: str | Path, *, text: Texts, label: Texts = "label", validation: str | Path | None = None,
+        name: str | None = None, kind: KindWord | None = None, labels: Sequence[str] | None = None,
+        choices: Texts | None = None, metric: str | None = None, separator: str | None = None, encoding: str | None = None,
     ) -> Task:  # fmt: skip
-        """A task from a CSV, TSV, JSONL or Parquet file.
+        """A task from a data file, shards that a pattern matches (`data/train-*.jsonl`), or a folder of them.
 
-        Kind and label names are read from the file where they are not stated: floats mean regression, a list means multi-label.
+        Kind and label names are read from the file where they are not stated; the kind is said in one line with the reason, and
+        refused where it is doubtful (`tasksel.tasks.kinds`). Several label columns hold 0 and 1: one for each label.
         Without `validation`, a seeded fifth of the rows is held out as the validation set.
 
         Raises:
@@ -188,7 +206,8 @@ class Task(Frozen):
         from tasksel.tasks.from_data import task_from_file
 
         columns = Columns.of(text, label, choices, kind, labels)
-        return task_from_file(cls, path, columns, validation=validation, name=name, metric=metric)
+        reading = {"separator": separator, "encoding": encoding}
+        return task_from_file(cls, path, columns, validation=validation, name=name, metric=metric, **reading)
 
     from_csv = from_file
 
@@ -207,9 +226,9 @@ class Task(Frozen):
 
     @classmethod
     def from_hub(
-        cls, path: str, *, text: Texts, label: str = "label", config: str | None = None, revision: str | None = None,
+        cls, path: str, *, text: Texts, label: Texts = "label", config: str | None = None, revision: str | None = None,
         folder: str | None = None, splits: Mapping[str, str] | None = None, name: str | None = None,
-        kind: Kind | None = None, choices: Texts | None = None, metric: str | None = None,
+        kind: KindWord | None = None, choices: Texts | None = None, metric: str | None = None,
     ) -> Task:  # fmt: skip
         """A task from a data set on the Hugging Face hub, e.g. `Task.from_hub("nyu-mll/glue", config="cola", text="sentence")`.
 
@@ -235,8 +254,8 @@ class Task(Frozen):
 
     @classmethod
     def from_pandas(
-        cls, frame: Any, *, name: str, text: Texts, label: str = "label", validation: Any = None,
-        kind: Kind | None = None, labels: Sequence[str] | None = None, choices: Texts | None = None,
+        cls, frame: Any, *, name: str, text: Texts, label: Texts = "label", validation: Any = None,
+        kind: KindWord | None = None, labels: Sequence[str] | None = None, choices: Texts | None = None,
         metric: str | None = None, folder: str | Path | None = None,
     ) -> Task:  # fmt: skip
         """A task from a pandas DataFrame.
@@ -267,8 +286,8 @@ class Task(Frozen):
 
     @classmethod
     def from_dicts(
-        cls, rows: Sequence[Mapping[str, Any]], *, name: str, text: Texts, label: str = "label", validation: Any = None,
-        kind: Kind | None = None, labels: Sequence[str] | None = None, choices: Texts | None = None,
+        cls, rows: Sequence[Mapping[str, Any]], *, name: str, text: Texts, label: Texts = "label", validation: Any = None,
+        kind: KindWord | None = None, labels: Sequence[str] | None = None, choices: Texts | None = None,
         metric: str | None = None, folder: str | Path | None = None,
     ) -> Task:  # fmt: skip
         """A task from a list of rows, each a dict; kept as those of `from_pandas` are.
@@ -292,8 +311,8 @@ class Task(Frozen):
 
     @classmethod
     def from_dataset(
-        cls, data: Any, *, name: str, text: Texts, label: str = "label", validation: Any = None,
-        splits: Mapping[str, str] | None = None, kind: Kind | None = None, labels: Sequence[str] | None = None,
+        cls, data: Any, *, name: str, text: Texts, label: Texts = "label", validation: Any = None,
+        splits: Mapping[str, str] | None = None, kind: KindWord | None = None, labels: Sequence[str] | None = None,
         choices: Texts | None = None, metric: str | None = None, folder: str | Path | None = None,
     ) -> Task:  # fmt: skip
         """A task from a Hugging Face `Dataset`, or a `DatasetDict` with its splits; kept as those of `from_pandas` are.
@@ -332,49 +351,13 @@ class Task(Frozen):
             **fields | {"kind": "pair_classification" if len(self.text) == 2 else "single_sentence_classification"}
         )
 
+    def renamed(self, name: str) -> Task:
+        """The same task under another name."""
+        return Task(**{**self.model_dump(), "name": re.sub(r"[^\w+-]+", "_", name)})
+
     def __str__(self) -> str:
         shape = f"{self.outputs} outputs" if self.kind != "regression" else "a number"
         return f"{self.name} ({self.suite}; {self.kind.replace('_', ' ')}; {shape}; {self.metric})"
-
-
-class TaskSet:
-    """Tasks in order, looked up by name; the error for an unknown name suggests the nearest one.
-
-    >>> from tasksel.tasks.registry import find_tasks
-    >>> tasks = find_tasks()
-    >>> len(tasks), tasks["sentiment_films"].metric
-    (13, 'accuracy')
-    """
-
-    def __init__(self, tasks: Iterable[Task], *, origin: str) -> None:
-        self._tasks = {task.name: task for task in tasks}
-        self.origin = origin
-
-    def __getitem__(self, name: str) -> Task:
-        """The task of that name; `task+label` is one label of a multi-label task."""
-        whole, _, label = name.partition("+")
-        if name not in self._tasks and label and whole in self._tasks:
-            return self._tasks[whole].one_label(label)
-        if name not in self._tasks:
-            raise unknown("task", name, self._tasks, f"looked in {self.origin}")
-        return self._tasks[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._tasks or name.partition("+")[0] in self._tasks
-
-    def __iter__(self) -> Iterator[Task]:
-        return iter(self._tasks.values())
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    @property
-    def names(self) -> list[str]:
-        """The tasks' names, in order."""
-        return list(self._tasks)
-
-    def __repr__(self) -> str:
-        return f"TaskSet({', '.join(self._tasks)}; from {self.origin})"
 
 
 def _slug(label: str) -> str:

@@ -22,7 +22,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
@@ -30,7 +30,10 @@ from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded, length_batches
 from tasksel.model.heads import loss_sum
+from tasksel.model.names import module_name
 from tasksel.processes import accelerator, main_writes
+from tasksel.storage.atomic import write_bytes
+from tasksel.storage.disk import need_space
 from tasksel.tasks.task import Task
 from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
@@ -140,6 +143,7 @@ def fit_parts(
         **options: see `FitOptions`.
 
     Raises:
+        UserError: a recipe out of range; no space for the outcome where `rescue` lies.
         Diverged: a loss or gradient that is not finite, with the task, the step and its lr.
         ValueError: no part, two parts of one name, or a temperature that is not above 0.
 
@@ -147,6 +151,8 @@ def fit_parts(
     """
     begun = time.perf_counter()
     recipe.check()
+    if rescue := options.get("rescue"):  # where it lies the outcome will be written
+        need_space(rescue.parent, sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad))
     loop = _Loop(model, parts, recipe, seed, temperature, options)
     with torch.random.fork_rng(), bar(options.get("label") or loop.name, loop.total) as advance:
         loop.run(advance)
@@ -289,7 +295,7 @@ class _Loop:
         """Makes a part the one that is trained or scored; where there is one part alone, its head is active already."""
         self.task = part.task
         if len(self.parts) > 1:
-            self.bare.active_head = part.task.name
+            self.bare.active_head = module_name(part.task.name)
 
     def check(self, epoch: int) -> _Checkpoint | None:
         """The dev scores and their means over parts; None where no part has dev rows."""
@@ -356,5 +362,4 @@ class _Loop:
         )
 
     def _store_state(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(trained_state(self.bare), path)
+        write_bytes(path, save(trained_state(self.bare)))

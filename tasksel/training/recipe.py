@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+import os
+from typing import Any, Literal
 
-from tasksel.errors import UserError
+from pydantic import ValidationError
+
+from tasksel.bounds import Count, NotNegative, Positive, Share, Tokens, Wait, requirement
+from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 
+# of the training loop, heads, token ids and metrics: raised when the same rows and recipe give other numbers
+TRAINING_VERSION = 1
 Select = Literal["metric", "loss", "metric-loss"]
 
 
@@ -34,29 +40,49 @@ class Recipe(Frozen):
         log_with: an accelerate tracker ("tensorboard", "wandb", …), which must be installed.
     """
 
-    lr: float = 3e-4
-    epochs: int = 30
-    batch: int = 32
-    max_length: int = 128
-    warmup: float = 0.06
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    patience: int | None = 5
-    max_steps: int | None = None
-    micro_batch: int = 16
+    lr: Positive = 3e-4
+    epochs: Count = 30
+    batch: Count = 32
+    max_length: Tokens = 128
+    warmup: Share = 0.06
+    weight_decay: NotNegative = 0.0
+    clip: Positive = 1.0
+    patience: Wait | None = 5
+    max_steps: Count | None = None
+    micro_batch: Count = 16
     select: Select = "metric"
     log_with: str | None = None
 
-    def check(self) -> None:
-        """Refuses what trains nothing.
+    def identity(self) -> dict[str, Any]:
+        """What of a training's settings decides its numbers, for keys: all but `log_with`; the launch's precision where it is not full, and
+        `TRAINING_VERSION` from 2 on.
+
+        >>> sorted(Recipe().identity().keys() ^ Recipe.model_fields.keys())
+        ['log_with']
+        """
+        decisive = self.model_dump(mode="json", exclude={"log_with"})
+        precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        decisive |= {} if precision == "no" else {"mixed_precision": precision}
+        return decisive if TRAINING_VERSION == 1 else {**decisive, "version": TRAINING_VERSION}
+
+    def __init__(self, **fields: Any) -> None:
+        """Checks every field.
 
         Raises:
-            UserError: a number of epochs, steps or rows below 1.
+            UserError: a number outside its range, or an unknown field; all of them, in one line.
         """
-        for name in ("epochs", "batch", "micro_batch", "max_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"recipe.{name} is {value}; give 1 or more")
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise UserError("; ".join(_complaint(item) for item in error.errors())) from error
+
+    def check(self) -> None:
+        """Checks every field again: a copy with changes (`model_copy`) is not checked when it is made.
+
+        Raises:
+            UserError: see the constructor.
+        """
+        Recipe(**dict(self))
 
     def steps(self, *rows: int) -> int:
         """The number of steps that this many rows give: those of one task, or of each of several."""
@@ -66,3 +92,11 @@ class Recipe(Frozen):
     def epoch_steps(self, *rows: int) -> int:
         """The batches that these rows fill in an epoch; a batch holds rows of one task."""
         return sum(math.ceil(n / self.batch) for n in rows)
+
+
+def _complaint(item: Any) -> str:
+    """One of pydantic's complaints as a clause."""
+    path = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        return f"recipe: {unknown('field', path, Recipe.model_fields)}"
+    return f"recipe.{path}: {requirement(item)} (given {item['input']!r})"

@@ -139,8 +139,14 @@ def summary(result):
 
 
 def rows_by_name(rows):
-    """A run's rows without what depends on when and where they were computed."""
-    return {name_of(row): row.model_dump(mode="json", exclude=TIMED) for row in rows}
+    """A run's rows without what depends on when and where they were computed; later ones without what rows have gained since."""
+    dumped = {name_of(row): row.model_dump(mode="json", exclude=TIMED) for row in rows}
+    gained = {name_of(row): {"format", "settings"} for row in rows if row.format > 1}
+    return {
+        name: {field: value for field, value in row.items() if field not in gained.get(name, ())}
+        | ({"format": 1} if name in gained else {})
+        for name, row in dumped.items()
+    }
 
 
 def stored_plan(name="run"):

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tasksel import UserError
 
 
@@ -12,6 +14,14 @@ def refusal(call):
     except UserError as error:
         return str(error)
     return None
+
+
+def refused_line(call, *arguments, **options):
+    """The one line that a call is refused with; fails where nothing is refused, or in several lines."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def not_refused(calls, pattern):

@@ -1,6 +1,7 @@
 """Pieces of work for tests of worker processes; nothing is imported here that takes long, for each worker imports it anew."""
 
 import os
+import signal
 import time
 
 
@@ -24,5 +25,12 @@ def sleeper(folder):
     def act(piece):
         (folder / f"{piece}.pid").write_text(str(os.getpid()))
         time.sleep(600)
+
+    return act
+
+
+def victim():
+    def act(piece):
+        os.kill(os.getpid(), signal.SIGKILL)
 
     return act

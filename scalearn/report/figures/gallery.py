@@ -19,7 +19,7 @@ from scalearn.report.statistics import Comparison
 from tasksel.display.figures import file_name, look
 from tasksel.display.picture import Picture
 from tasksel.errors import UserError
-from tasksel.storage.atomic import read_json
+from tasksel.storage.hashed import read_hashed
 
 MAP = "map.json"
 
@@ -107,7 +107,7 @@ def map_pictures_of(run: RunFolder) -> list[Picture]:
     path = run.folder / MAP
     if not path.is_file():
         return []
-    stored = read_json(path)
+    stored = read_hashed(path)
     _check_map(stored, path)
     with look(MAP):
         return map_pictures(stored, "")

@@ -47,11 +47,11 @@ KEYS = {
 
 RUN_FIELDS = {
     "key", "task", "method", "base", "sources", "adapter_config", "rows", "recipe", "sources_file", "versions",
-    "similarities",
+    "similarities", "settings", "format", "hash",
 }  # fmt: skip
 SEED_FIELDS = {
     "seed", "scores", "dev", "epoch", "steps", "seconds", "parameters", "data", "state_file", "bytes", "peak_memory",
-    "grid",
+    "grid", "format", "hash",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from scalearn.report.statistics import comparisons
 from scalearn.report.tables import rankings_sheet, sheets
 from tasksel import UserError
 from tasksel.display.tables import latex, markdown
-from tasksel.storage.jsonl import append_line
+from tasksel.storage.jsonl import append_line, write_lines
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_numbers_come_from_the_files(tmp_path, text_only):
     rows = [
         row.model_copy(update={"score": 0.1234}) if row.method == "head-only" else row for row in RunFolder(run).rows
     ]
-    (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    write_lines(run / "rows.jsonl", rows)
     after = written(run)
     assert "| head-only | 12.3 ± 0.0 | 12.3 ± 0.0 | 12.3 ± 0.0 | 12.3 ± 0.0 | 0 |" in after
     assert "12.3 ± 0.0" not in before
@@ -130,7 +130,7 @@ def test_a_partly_finished_run_shows_what_there_is_and_names_the_rest(tmp_path):
 def test_a_method_without_any_row_is_named(tmp_path):
     run = make_run(tmp_path)
     rows = [row for row in RunFolder(run).rows if row.method not in ("fusion", "average")]
-    (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    write_lines(run / "rows.jsonl", rows)
     assert "- Nothing yet by average, fusion\n" in text_of(run)
 
 
@@ -183,7 +183,7 @@ def test_without_matplotlib_the_rest_is_written_and_says_so(tmp_path, text_only)
 def test_a_broken_map_is_said_and_keeps_nothing_else_away(tmp_path):
     run = make_run(tmp_path)
     rows = [row for row in RunFolder(run).rows if row.method == "head-only" and row.target == "rte"]
-    (run / "rows.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    write_lines(run / "rows.jsonl", rows)
     (run / "map.json").write_text('{"names": ["a"]}')
     text = written(run)
     assert "No map of the tasks: " in text

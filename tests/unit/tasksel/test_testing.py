@@ -107,7 +107,10 @@ BROKEN = {
     "a tensor": (giving(more=torch.zeros(2)), r"array 'more' is a Tensor, not a numpy array"),
     "NaN": (giving(more=np.array([1.0, np.nan])), r"array 'more' holds numbers that are NaN or infinite"),
     "objects": (giving(more=np.array([{}, {}])), r"the embedding cannot be saved and loaded \("),
-    "another layout": (giving(more=np.arange(6).reshape(2, 3).T), r"the arrays are others after saving and loading"),
+    "another layout": (
+        giving(more=np.arange(6).reshape(2, 3).T),
+        r"the embedding cannot be saved and loaded \(.*altered",
+    ),
     "provenance that JSON changes": (
         recording(steps={1: 2, "1": 3}),
         r"the provenance is another after saving and loading; `record` what JSON can say",

@@ -245,6 +245,16 @@ def test_a_targets_own_source_is_left_out_unless_told(say, pool, tmp_path):
     assert "entail_travel" in TransferResult.load(tmp_path / "own").run.sources
 
 
+def test_a_source_of_the_targets_name_and_other_rows_is_a_source(say, refuse, pool, tmp_path):
+    path = tmp_path / "entail_travel.csv"
+    path.write_text("body,v\n" + "".join(f"a row of ours {i},{'ab'[i % 2]}\n" for i in range(40)))
+    columns = ["--text", "body", "--label", "v", "--kind", "classification"]
+    common = ["transfer", path, *columns, "--pool", pool.folder, "--sources", "all", *SMALL]
+    say(*common, "--method", "scalearn-uniform", "--out", tmp_path / "out")
+    assert list(TransferResult.load(tmp_path / "out").run.sources) == pool.names
+    assert "'joint' tells tasks apart by their names" in refuse(*common, "--method", "joint", "--out", tmp_path / "no")
+
+
 def test_transfer_takes_a_file_and_a_method_without_sources(say, pool, reviews, tmp_path):
     say(
         "transfer",
@@ -274,7 +284,7 @@ def test_export_and_predict_agree(say, results, rows_file, tmp_path):
         assert "8 predictions" in shown
         assert f"score on the labels in {rows_file}: " in shown
     one, two = (
-        [json.loads(line)["scores"] for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        [list(json.loads(line)["scores"].values()) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         for name in (folder.name, "exported")
     )
     np.testing.assert_allclose(one, two, atol=2e-5)
@@ -537,7 +547,11 @@ def test_what_cannot_be_reported_is_said(refuse, tmp_path):
     assert "no run there" in refuse("report", tmp_path)
 
 
-def test_an_interruption_says_how_to_go_on(capsys, monkeypatch, pool):
+def test_an_interrupted_command_promises_only_what_it_keeps(capsys, monkeypatch, pool):
     monkeypatch.setattr("scalearn.cli.doctor.checks", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["doctor"]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert capsys.readouterr().err == "interrupted: the same command starts from the beginning\n"
+    keep = {name for name in cli.app.names() if cli.app.kept(name.split())}
+    assert keep == {"train-source", "transfer", "compare", "measure-matrix"}
+    cli.parse(["compare", "quickstart", "--out", "out"])  # which registers the command anew
+    assert "goes on from there" in cli.app.kept(["compare", "quickstart"])

@@ -107,7 +107,7 @@ def test_every_wrong_field_is_said_at_once_with_its_path_and_the_nearest_key(wri
     assert "sources.recipe.epoch: no key 'epoch'; did you mean 'epochs'" in message
     assert "targets.sedes: no key 'sedes'; did you mean 'seeds'" in message
     assert "method: no key 'method'; did you mean 'methods'" in message
-    assert "rank.top.0: Input should be a valid integer" in message
+    assert "rank.top.0: must be a valid integer" in message
     assert "(given 'many')" in message
 
 
@@ -233,7 +233,7 @@ def test_in_code_every_wrong_field_is_said_in_one_line_with_the_nearest_key(kind
     message = str(caught.value)
     assert "sources.row: no key 'row'; did you mean 'rows'" in message
     assert "method: no key 'method'; did you mean 'methods'" in message
-    assert "lr.scalearn: Input should be a valid number" in message
+    assert "lr.scalearn: must be a valid number" in message
     assert "\n" not in message
 
 

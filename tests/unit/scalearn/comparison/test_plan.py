@@ -328,10 +328,25 @@ def test_another_configuration_in_the_folder_is_refused_and_what_differs_is_name
         plan(config, own_run)
 
 
+def test_a_base_that_was_moved_and_renamed_goes_on_with_what_is_done(own_run, config, tiny, make_base, tmp_path):
+    moved = shutil.copytree(tiny, tmp_path / "renamed")
+    assert to_do(plan({**config, "base": str(moved)}, own_run)) == []
+    with pytest.raises(UserError, match=r"holds a different run \(it differs in base\)"):
+        plan({**config, "base": make_base(seed=1)}, own_run)
+    shutil.copytree(own_run / "store", tmp_path / "store")
+    assert to_do(plan({**config, "base": str(moved)}, tmp_path / "other", store=tmp_path / "store")) == []
+
+
 def test_a_folder_that_holds_something_else_is_refused(config, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="is not empty and holds no run"):
         plan(config, tmp_path)
+
+
+def test_what_a_run_killed_at_its_first_write_left_is_no_hindrance(config, tmp_path):
+    (tmp_path / ".partial-abcd1234").write_text("half")
+    (tmp_path / ".lock-experiment.json").touch()
+    assert plan(config, tmp_path).steps()
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(config, tmp_path):

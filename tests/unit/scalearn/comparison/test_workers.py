@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 import worker_pieces
-from worker_pieces import breaker, squarer
+from worker_pieces import breaker, squarer, victim
 
 from scalearn.comparison.workers import workers
+from tasksel.errors import UserError
 
 
 def test_one_job_works_here_and_in_order():
@@ -33,6 +34,14 @@ def test_several_jobs_work_elsewhere_and_share_the_threads():
 def test_a_mistake_in_a_piece_is_passed_on(jobs):
     with pytest.raises(ValueError, match="piece 5"), workers(breaker, jobs) as work:
         list(work([5]))
+
+
+def test_a_worker_that_the_system_killed_is_one_line_with_the_way_out():
+    with (
+        pytest.raises(UserError, match="killed, most likely for want of memory: use fewer --jobs"),
+        workers(victim, 2) as work,
+    ):
+        list(work([1]))
 
 
 KILLED = """
@@ -68,3 +77,44 @@ def _pid(path):
             return int(path.read_text())
         time.sleep(0.1)
     raise AssertionError(f"{path.name}: no worker began")
+
+
+INTERRUPTED = """
+    import signal, sys
+    from functools import partial
+    from pathlib import Path
+
+    sys.path.insert(0, sys.argv[1])
+    from scalearn.comparison.workers import workers
+    from tasksel.cli.app import Commands, run_command
+    from worker_pieces import sleeper
+
+    def work() -> None:
+        "Work."
+        with workers(partial(sleeper, Path(sys.argv[2])), 2) as share:
+            list(share([0, 1]))
+
+    if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
+        app = Commands("demo", "A demonstration.")
+        app.command("work", kept="finished pieces are stored")(work)
+        sys.exit(run_command(app, ["work"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_a_signal_ends_the_workers_too_and_is_one_line(tmp_path, number, said):
+    """Ctrl-C goes to every process of a terminal, so the workers get it too."""
+    (tmp_path / "main.py").write_text(textwrap.dedent(INTERRUPTED))
+    command = [sys.executable, str(tmp_path / "main.py"), str(Path(worker_pieces.__file__).parent), str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pids = [_pid(tmp_path / f"{piece}.pid") for piece in (0, 1)]
+    children = [psutil.Process(pid) for pid in pids]
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (128 + number, f"{said}: finished pieces are stored\n")
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive

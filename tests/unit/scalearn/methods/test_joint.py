@@ -66,7 +66,7 @@ def same(one, two):
 class TestTraining:
     def test_the_adapter_learns_every_task_and_every_head_its_own(self, tasks, pool, recipe):
         done = train_joint(tasks, pool.base, recipe, seed=0)
-        still = train_joint(tasks, pool.base, recipe.model_copy(update={"lr": 0.0}), seed=0)
+        still = train_joint(tasks, pool.base, recipe.model_copy(update={"lr": 1e-20}), seed=0)
         assert done.state.keys() == still.state.keys()
         assert all(not torch.equal(tensor, still.state[name]) for name, tensor in done.state.items())
         assert list(done.record.scores) == sorted(NAMES)
@@ -92,11 +92,11 @@ class TestTraining:
 
     def test_heads_begin_in_the_order_of_their_names(self, tasks, pool, recipe):
         """So that a target's head does not depend on which of the tasks is the target."""
-        still = recipe.model_copy(update={"lr": 0.0, "max_steps": 1})
+        still = recipe.model_copy(update={"lr": 1e-20, "max_steps": 1})
         first = train_joint(tasks[:1], pool.base, still, seed=0)
         both = train_joint(tasks[::-1], pool.base, still, seed=0)
         heads = [{k: v for k, v in done.of(NAMES[0]).items() if k.startswith("heads.")} for done in (first, both)]
-        assert same(*heads)
+        torch.testing.assert_close(*heads)
 
     def test_a_task_is_given_the_adapter_and_its_own_head_alone(self, tasks, pool, recipe):
         done = train_joint(tasks, pool.base, recipe, seed=0)
@@ -214,7 +214,7 @@ class TestStore:
             {},
             {"rows": 30},
             {"seeds": [1]},
-            {"recipe": recipe.model_copy(update={"lr": 0.02})},
+            {"recipe": recipe.model_copy(update={"lr": 1e-202})},
             {"sources": others[:1]},
         ]
         for number, change in enumerate(changes):

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from rich.console import Console
+from stored_edits import edit
 
 from scalearn import METHODS, TransferResult
 from scalearn.comparison.find_result import find_result
@@ -15,6 +16,7 @@ from scalearn.comparison.records import RunFolder
 from scalearn.results.explain import Explanation, LeftOut, explain, paired_intervals
 from scalearn.results.explain_table import explanation_tables, strip
 from tasksel import UserError, get_task, load_data
+from tasksel.storage.hashed import read_hashed
 from tasksel.tasks.metrics import score
 from tasksel.training.predict import predict
 
@@ -198,15 +200,13 @@ def test_a_target_wants_a_runs_folder(results):
 
 
 def test_an_unfinished_run_says_so(experiment_run, tmp_path):
-    told = json.loads((experiment_run / "experiment.json").read_text())
-    (tmp_path / "experiment.json").write_text(json.dumps(told))
+    path = shutil.copy(experiment_run / "experiment.json", tmp_path / "experiment.json")
     with pytest.raises(UserError, match="entail_kitchen by scalearn: it is not finished"):
         find_result(tmp_path, "entail_kitchen")
     shutil.copy(experiment_run / "rows.jsonl", tmp_path)
     with pytest.raises(UserError, match=r"entail_kitchen by scalearn, seed 1: no model of it is kept \(keep: false\)"):
         find_result(tmp_path, "entail_kitchen", seed=1)
-    told["experiment"]["methods"] = ["head-only"]
-    (tmp_path / "experiment.json").write_text(json.dumps(told))
+    edit(path, experiment=read_hashed(path)["experiment"] | {"methods": ["head-only"]})
     with pytest.raises(UserError, match="have no mix; methods that have one: scalearn"):
         find_result(tmp_path, "entail_kitchen")
 

@@ -154,7 +154,7 @@ def test_sources_with_a_scale_of_their_own_are_exported_with_it(fill, tiny, targ
     rows = [dict(zip(target.text, texts, strict=True)) for texts in TEXTS]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     one, two = (predict_file(tmp_path / name, tmp_path / "rows.jsonl")[0] for name in ("result", "out"))
-    np.testing.assert_allclose([row["scores"] for row in one], [row["scores"] for row in two], atol=2e-6)
+    assert [row["scores"] for row in one] == [pytest.approx(row["scores"], abs=2e-6) for row in two]
 
 
 def test_the_head_of_every_kind_goes_with_the_export(kinds, tmp_path):
@@ -170,3 +170,25 @@ def test_the_head_of_every_kind_goes_with_the_export(kinds, tmp_path):
             model.eval(), encode_split(split, get_task(result.task.name), result.base.tokenizer, max_length=32)
         )
         np.testing.assert_allclose(plain, result.logits(split), atol=1e-5)
+
+
+def test_the_printed_call_runs_and_a_pipeline_shows_the_names_of_labels(kinds, tmp_path, capsys):
+    from transformers import pipeline
+
+    from scalearn.cli.main import main
+
+    for kind in ("single", "pair", "several labels", "number"):
+        result, folder = kinds[kind], tmp_path / kind
+        assert main(["export", str(result.folder), "--out", str(folder)]) == 0
+        said, _, code = capsys.readouterr().out.partition("\n\n")
+        assert said == f"exported to {folder}; this loads it, with nothing of scalearn:"
+        names: dict = {}
+        exec(code, names)
+        assert capsys.readouterr().out
+        classify = pipeline("text-classification", model=names["model"], tokenizer=names["tokenizer"], top_k=None)
+        texts = {"text": "A text", **({"text_pair": "Another"} if kind == "pair" else {})}
+        expected = set(result.task.labels) or {"LABEL_0"}
+        assert {row["label"] for row in classify(texts, function_to_apply="none")} == expected
+        call = "use_safetensors=True, set_active=True"
+        assert call in code
+        assert call in (folder / "README.md").read_text()

@@ -14,6 +14,7 @@ from scalearn import METHODS
 from scalearn.results.export import write_adapter
 from scalearn.results.model_card import ModelCard, escape, header, snippet
 from tasksel import get_task
+from tasksel.display.streams import printable
 from tasksel.tasks.task import FileSource, HubSource
 
 HOSTILE = "<script>x</script> | [a](http://b) `c` **d** _e_ ![f](g)\n# h &amp; $i$ ```"
@@ -130,12 +131,46 @@ def test_names_that_users_chose_are_never_markup():
     inside = [child.type for token in found for child in token.children or ()]
     assert not {"html_inline", "image", "em_open", "strong_open"} & set(inside)
     assert inside.count("link_open") == 1  # our own, to the library
-    assert inside.count("code_inline") == 1  # `pip install adapters` and nothing of theirs
+    assert inside.count("code_inline") == 3  # ours: pip, transformers, pipeline; nothing of theirs
     assert "html_block" not in {token.type for token in found}
     assert [token.tag for token in found if token.type == "heading_open"] == ["h1", *["h2"] * 5]
     assert sum(token.type == "tr_open" for token in found) == 4  # two tables of a head and a row
     assert [token.type for token in found].count("fence") == 1
     compile(code(text.split("---\n", 2)[2], "python"), "card", "exec")
+
+
+STEERING = "\x1b[31mred\x1b[0m\r\n---\nlicense: mit\u202eevil\u2028\x00\x9b2J"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [STEERING, "\n---\nlicense: mit\n---\n", "---", ": [", "- a\n- b", "\ud800", "!!python/object:x", "\x27\x22"],
+)
+def test_no_name_ends_the_header_or_steers_a_terminal(name):
+    task = own_task(labels=("no", name), licence=name)
+    object.__setattr__(task, "name", name)  # whatever a task may be called one day
+    text = str(
+        card(task=task, sources={name: 0.5}, folder=name, model_type=name, versions={"torch": name}, base=f"/x/{name}")
+    )
+    assert text.encode()
+    assert printable(text) == text
+    (before, _, after) = re.match(r"(---\n.*?\n)(---)(\n.*)", text, re.DOTALL).groups()
+    told = yaml.safe_load(before)
+    assert told["license"] == "unknown"
+    assert told.keys() == {"library_name", "license", "tags", "model-index"}
+    assert told["model-index"][0]["name"].endswith(" by scalearn")
+    assert HubCard(text).data.license == "unknown"
+    found = MarkdownIt("commonmark").enable("table").parse(after)
+    assert [token.tag for token in found if token.type == "heading_open"] == ["h1", *["h2"] * 5]
+    assert not {"hr", "html_block", "bullet_list_open"} & {token.type for token in found}
+    namespace = {}
+    lines = [line for line in code(after, "python").splitlines() if line.startswith("labels = ")]
+    exec("\n".join(lines), namespace)
+    assert namespace["labels"] == ["no", name]
+
+
+def test_an_address_or_a_name_is_no_link():
+    assert escape("http://x.org www.x.org a@b.c @me") == r"http\://x.org www\.x.org a\@b.c \@me"
 
 
 def test_escaping_leaves_plain_words_alone():

@@ -6,9 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+from stored_edits import edit
 
-from scalearn.results.predict import predict_file, write_predictions
+from scalearn.results.predict import predict_file
 from tasksel import UserError, load_data
+from tasksel.storage.hashed import read_hashed
 from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.metrics import score
 
@@ -41,7 +43,7 @@ def test_result_and_export_predict_the_same(kinds, exported, kind, tmp_path):
     (one, first), (two, second) = (predict_file(folder, file) for folder in (kinds[kind].folder, exported[kind]))
     assert first == pytest.approx(second)
     for a, b in zip(one, two, strict=True):
-        np.testing.assert_allclose(a["scores"], b["scores"], atol=2e-5)
+        assert a["scores"] == pytest.approx(b["scores"], abs=2e-5)
         assert a["prediction"] == (pytest.approx(b["prediction"], abs=1e-5) if kind == "number" else b["prediction"])
 
 
@@ -61,10 +63,39 @@ def test_without_labels_there_are_predictions_and_no_score(kinds, tmp_path):
     assert bare == predict_file(result.folder, write(tmp_path / "rows.jsonl", rows))[0]
 
 
-def test_one_row_without_a_label_means_no_score(kinds, tmp_path):
-    rows = rows_of(kinds["pair"])
-    rows[3] = {**rows[3], "label": None}
-    assert predict_file(kinds["pair"].folder, write(tmp_path / "rows.jsonl", rows))[1] is None
+@pytest.mark.parametrize("hidden", [None, "", "?", -1, "-1", "neither"])
+def test_rows_without_a_label_of_the_task_are_not_scored(kinds, tmp_path, capsys, hidden):
+    result, rows = kinds["pair"], rows_of(kinds["pair"])
+    known = predict_file(result.folder, write(tmp_path / "known.jsonl", rows[:3] + rows[4:]))[1]
+    rows[3] = {**rows[3], "label": hidden}
+    assert predict_file(result.folder, write(tmp_path / "rows.jsonl", rows))[1] == pytest.approx(known)
+    assert "scored on the 11 of 12 rows that have a label of the task; the first without: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "hidden"), [("pair", -1), ("single", "?"), ("number", -1), ("number", None), ("several labels", None), ("choices", -1)])  # fmt: skip
+def test_hidden_labels_are_predicted_and_not_scored(kinds, tmp_path, capsys, kind, hidden):
+    rows = [{**row, "label": hidden} for row in rows_of(kinds[kind])]
+    predicted, measured = predict_file(kinds[kind].folder, write(tmp_path / "rows.jsonl", rows))
+    assert (len(predicted), measured) == (12, None)
+    assert "no row has a label of the task" in capsys.readouterr().err
+
+
+def test_numbers_that_are_all_one_have_no_correlation(kinds, tmp_path, capsys):
+    rows = [{**row, "label": 2.5} for row in rows_of(kinds["number"])]
+    assert predict_file(kinds["number"].folder, write(tmp_path / "rows.jsonl", rows))[1] is None
+    assert "the labels are one number, 2.5, with which nothing correlates: not scored" in capsys.readouterr().err
+
+
+def test_the_label_column_and_the_metric_may_be_others(kinds, tmp_path):
+    result, rows = kinds["pair"], rows_of(kinds["pair"], 40)
+    renamed = [{**row, "gold": row["label"], "label": "?"} for row in rows]
+    file = write(tmp_path / "rows.jsonl", renamed)
+    predicted, measured = predict_file(result.folder, file, label="gold", metric="macro_f1")
+    truth = np.array([row["label"] for row in rows])
+    logits = np.eye(2)[[result.task.labels.index(row["prediction"]) for row in predicted]]
+    assert measured == pytest.approx(score("macro_f1", logits, truth))
+    with pytest.raises(UserError, match=r"no column at .*: 'gild'; did you mean 'gold'"):
+        predict_file(result.folder, file, label="gild")
 
 
 def test_a_class_is_named_with_the_probability_of_each(kinds, tmp_path):
@@ -72,13 +103,14 @@ def test_a_class_is_named_with_the_probability_of_each(kinds, tmp_path):
         result = kinds[kind]
         said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows_of(result)))
         for row in said:
-            assert row["prediction"] == result.task.labels[int(np.argmax(row["scores"]))]
-            assert sum(row["scores"]) == pytest.approx(1, abs=1e-5)
+            assert row["prediction"] == max(row["scores"], key=row["scores"].get)
+            assert tuple(row["scores"]) == result.task.labels
+            assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_number_is_a_number(kinds, tmp_path):
     said, _ = predict_file(kinds["number"].folder, write(tmp_path / "rows.jsonl", rows_of(kinds["number"])))
-    assert all(isinstance(row["prediction"], float) and row["scores"] == [row["prediction"]] for row in said)
+    assert all(isinstance(row["prediction"], float) and row["scores"] == {} for row in said)
     assert len({row["prediction"] for row in said}) > 1
 
 
@@ -86,17 +118,18 @@ def test_several_labels_are_those_above_one_half(kinds, tmp_path):
     result = kinds["several labels"]
     said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows_of(result, 60)))
     for row in said:
-        expected = [name for name, p in zip(result.task.labels, row["scores"], strict=True) if p > 0.5]
+        expected = [name for name, p in row["scores"].items() if p > 0.5]
+        assert tuple(row["scores"]) == result.task.labels
         assert row["prediction"] == expected
-    assert any(row["prediction"] for row in said) or max(max(row["scores"]) for row in said) <= 0.5
+    assert any(row["prediction"] for row in said) or max(max(row["scores"].values()) for row in said) <= 0.5
 
 
 def test_a_choice_is_its_index_and_a_missing_one_has_no_probability(kinds, tmp_path):
     result, rows = kinds["choices"], rows_of(kinds["choices"])
     rows[0] = {**rows[0], "choices": rows[0]["choices"][:2], "label": 0}
     said, _ = predict_file(result.folder, write(tmp_path / "rows.jsonl", rows))
-    assert said[0]["scores"][2] == 0.0
-    assert all(row["prediction"] == int(np.argmax(row["scores"])) for row in said)
+    assert said[0]["scores"]["2"] == 0.0
+    assert all(str(row["prediction"]) == max(row["scores"], key=row["scores"].get) for row in said)
 
 
 def test_a_seed_may_be_named(kinds, tmp_path):
@@ -122,22 +155,6 @@ def test_a_csv_reads_as_the_same_rows(kinds, tmp_path):
     assert predict_file(result.folder, tmp_path / "rows.csv") == predict_file(result.folder, jsonl)
 
 
-def test_predictions_are_written_as_jsonl_and_csv(tmp_path):
-    said = [{"prediction": ["späť", "late"], "scores": [0.9, 0.75]}, {"prediction": [], "scores": [0.1, 0.25]}]
-    write_predictions(said, tmp_path / "out.jsonl")
-    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()] == said
-    write_predictions(said, tmp_path / "out.csv")
-    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["prediction"] for row in rows] == ["späť|late", ""]
-    assert json.loads(rows[0]["scores"]) == [0.9, 0.75]
-
-
-def test_another_ending_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"cannot write '\.xlsx'; allowed: \.jsonl, \.csv"):
-        write_predictions([], tmp_path / "out.xlsx")
-
-
 def test_a_missing_column_is_named_with_its_place(kinds, tmp_path):
     rows = rows_of(kinds["pair"])
     column = kinds["pair"].task.text[1]
@@ -153,10 +170,9 @@ def test_a_folder_that_is_neither_is_refused(tmp_path):
 
 def test_an_export_for_another_base_is_refused(exported, kinds, make_base, tmp_path):
     shutil.copytree(exported["pair"], tmp_path / "export")
-    card = json.loads((tmp_path / "export" / "scalearn.json").read_text())
-    card["base"]["name"] = make_base(seed=1)
-    (tmp_path / "export" / "scalearn.json").write_text(json.dumps(card))
-    with pytest.raises(UserError, match=r"exported for base .* with weights"):
+    path = tmp_path / "export" / "scalearn.json"
+    edit(path, base=read_hashed(path)["base"] | {"name": make_base(seed=1)})
+    with pytest.raises(UserError, match=r"trained on base .* with weights"):
         predict_file(tmp_path / "export", write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])))
 
 
@@ -178,3 +194,12 @@ def test_an_export_whose_weights_are_gone_is_refused_and_no_pickle_read_instead(
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
     with pytest.raises(UserError, match=rf"{file}"):
         predict_file(tmp_path / "export", write(tmp_path / "rows.jsonl", rows_of(kinds["pair"])))
+
+
+def test_a_file_with_ids_gives_them_back(kinds, tmp_path):
+    rows = [{**row, "idx": f"q{number}"} for number, row in enumerate(rows_of(kinds["pair"], 3))]
+    said, _ = predict_file(kinds["pair"].folder, write(tmp_path / "rows.jsonl", rows))
+    assert [row["id"] for row in said] == ["q0", "q1", "q2"]
+    bare = [{key: value for key, value in row.items() if key != "idx"} for row in rows]
+    said, _ = predict_file(kinds["pair"].folder, write(tmp_path / "bare.jsonl", bare))
+    assert [row["id"] for row in said] == [1, 2, 3]

@@ -1,6 +1,5 @@
 """A push sends an export's own files and nothing else, only when told; every refusal is one line, and no token is in it."""
 
-import json
 import shutil
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, XetError
 from scalearn.results.push import local_paths, plan_push
 from tasksel import UserError
 from tasksel.storage.atomic import file_hash
+from tasksel.storage.hashed import read_hashed, write_hashed
 
 OWN = {
     "README.md",
@@ -133,11 +133,11 @@ def test_a_link_is_not_followed(export, tmp_path):
 
 def test_a_description_that_names_files_elsewhere_sends_none_of_them(export, tmp_path):
     (tmp_path / "secret.safetensors").write_text("mine")
-    told = json.loads((export / "scalearn.json").read_text())
+    told = read_hashed(export / "scalearn.json")
     told["files"]["../secret.safetensors"] = file_hash(tmp_path / "secret.safetensors")
     told["files"]["*.safetensors"] = told["files"]["adapter.safetensors"]
     shutil.copy(export / "adapter.safetensors", export / "*.safetensors")
-    (export / "scalearn.json").write_text(json.dumps(told))
+    write_hashed(export / "scalearn.json", told)
     assert set(plan_push(export, to="me/mine").files) == OWN
 
 
@@ -174,7 +174,7 @@ def test_what_the_hub_says_is_one_line_without_the_token(export, online, kind):
 
 def test_paths_of_this_machine_are_listed(results, export):
     assert local_paths(export) == [results["scalearn"].run.base["name"]]
-    told = json.loads((export / "scalearn.json").read_text())
+    told = read_hashed(export / "scalearn.json")
     told["base"]["name"], told["task"]["source"] = "some/base", {"type": "files", "files": {"train": "/home/me/a.csv"}}
-    (export / "scalearn.json").write_text(json.dumps(told))
+    write_hashed(export / "scalearn.json", told)
     assert local_paths(export) == ["/home/me/a.csv"]

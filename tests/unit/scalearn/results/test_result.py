@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stored_edits import as_version_0_1, edit
 
 from scalearn import METHODS, SCALINGS, TransferResult, transfer
 from tasksel import UserError, load_data
@@ -20,10 +21,6 @@ TEXTS = [("The pan is hot and clean", "The pan is clean"), ("Two cooks peel carr
 def own(results, tmp_path):
     """A copy of the result with two seeds, to be written to."""
     return results["scalearn"].save(tmp_path / "own")
-
-
-def edit(path, **change):
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
 
 def test_every_method_reloads_to_the_same_logits_here_and_in_a_fresh_process(results, fresh_process):
@@ -169,10 +166,10 @@ def test_a_folder_that_is_no_result_is_said_to_be_none(tmp_path):
 
 def test_a_record_of_another_form_is_refused(own):
     edit(own.folder / "run.json", recipe={"lr": "fast"})
-    with pytest.raises(UserError, match=r"run\.json: not a transfer result that this version reads: recipe\.lr: "):
+    with pytest.raises(UserError, match=r"run\.json: not a transfer result that this version reads: .*recipe\.lr: "):
         TransferResult.load(own.folder)
     (own.folder / "result.json").write_text("[0, 1]")
-    with pytest.raises(UserError, match=r"result\.json: not a summary that this version reads"):
+    with pytest.raises(UserError, match=r"result\.json: not a transfer result that this version reads"):
         TransferResult.load(own.folder)
 
 
@@ -189,10 +186,9 @@ def test_fields_that_only_a_newer_version_knows_are_named_in_one_line(own, file,
 
 def test_a_result_of_an_earlier_version_still_loads(own):
     logits = own.predict(TEXTS)
-    for file, new in (("run.json", ("similarities",)), ("seed-0/seed.json", ("bytes", "peak_memory", "grid"))):
-        path = own.folder / file
-        told = json.loads(path.read_text())
-        path.write_text(json.dumps({name: value for name, value in told.items() if name not in new}))
+    as_version_0_1(own.folder / "run.json", without=("similarities", "settings"))
+    as_version_0_1(own.folder / "seed-0" / "seed.json", without=("bytes", "peak_memory", "grid"))
+    as_version_0_1(own.folder / "result.json")
     again = TransferResult.load(own.folder)
     assert (again.seeds[0].bytes, again.seeds[0].peak_memory, again.seeds[0].grid) == (None, None, None)
     assert again.seeds[1].bytes is not None

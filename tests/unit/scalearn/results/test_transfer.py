@@ -6,6 +6,7 @@ import signal
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,12 +127,19 @@ KILLED = """
         os.kill(os.getpid(), signal.SIGKILL)
 
     def run(where, out):
-        fit, write = procedure.fit, module.write_json
+        fit, write = procedure.fit, module.write_hashed
         if where == "training":
             doom = lambda seed: lambda step: seed == 1 and step == 2 and die()
             procedure.fit = lambda *a, seed, **k: fit(*a, seed=seed, on_step=doom(seed), **k)
-        last = {"training": "nothing", "storing": "seed-1", "concluding": "result.json"}[where]
-        module.write_json = lambda path, value: die() if last in str(path) else write(path, value)
+        written, last = [], {"storing": ["seed.json"] * 2, "concluding": ["result.json"]}.get(where)
+
+        def write_or_die(path, value):
+            written.append(path.name)
+            if [name for name in written if last and name in last] == last:
+                die()
+            write(path, value)
+
+        module.write_hashed = write_or_die
         task, sources = get_task("entail_kitchen"), list(AdapterPool(folder))
         transfer(task, sources, seeds=[0, 1], rows=32, recipe=Recipe(**recipe), out=out)
 
@@ -173,7 +181,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_numbers(where, kil
 
 
 def test_a_run_killed_before_its_record_leaves_no_folder_that_looks_begun(go, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(module, "write_hashed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         go()
     assert not (tmp_path / "out").exists()
@@ -235,6 +243,19 @@ def test_a_folder_that_holds_something_else_is_left_alone(go, tmp_path, no_train
     with pytest.raises(UserError, match="is not empty and holds no transfer"):
         go()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_what_a_killed_run_left_is_removed_and_the_transfer_goes_on(go, tmp_path):
+    (tmp_path / "out" / ".partial-abcd1234").mkdir(parents=True)
+    (tmp_path / ".partial-abcd_234").mkdir()
+    go()
+    assert [path.name for path in tmp_path.rglob(".*")] == []
+
+
+def test_a_disk_without_room_is_said_before_it_trains(go, monkeypatch):
+    monkeypatch.setattr("tasksel.storage.disk.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match="will be written and 0 kB are free"):
+        go()
 
 
 def test_a_file_in_the_place_of_the_folder_is_left_alone(go, tmp_path, no_training):

@@ -69,6 +69,17 @@ def test_an_adapter_without_its_head_cannot_run(made, tmp_path):
         AdapterCheckpoint(tmp_path / "a", "sentiment_films").model(made[2])
 
 
+def test_an_adapter_without_its_head_runs_where_none_is_needed(made, tmp_path):
+    shutil.copytree(made[3].folder, tmp_path / "a")
+    (tmp_path / "a" / "model_head.safetensors").unlink()
+    headless = AdapterCheckpoint(tmp_path / "a", "sentiment_films")
+    assert (made[3].has_head, headless.has_head) == (True, False)
+    model = headless.model(made[2], head=False)
+    assert model.active_head is None
+    assert not list(model.heads)
+    assert model.active_adapters is not None
+
+
 def test_half_a_file_is_refused(made, tmp_path):
     shutil.copytree(made[3].folder, tmp_path / "a")
     path = tmp_path / "a" / "adapter.safetensors"

@@ -1,12 +1,26 @@
 """An adapter of plain `adapters` is taken in, checked; pickles, other bases and other kinds are refused by name."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
-from adapters import CompacterConfig, LoRAConfig, ParBnConfig, PrefixTuningConfig, SeqBnConfig, SeqBnInvConfig
+from adapters import (
+    ADAPTER_CONFIG_MAP,
+    BnConfig,
+    CompacterConfig,
+    DoubleSeqBnConfig,
+    LoRAConfig,
+    ParBnConfig,
+    PrefixTuningConfig,
+    SeqBnConfig,
+    SeqBnInvConfig,
+)
+from huggingface_hub.errors import RevisionNotFoundError
 from library import library_model
+from requests import Response
+from safetensors.torch import load_file, save_file
 
 from scalearn import METHODS, AdapterPool
 from scalearn.layers.mix import bottleneck_layers
@@ -20,7 +34,7 @@ def plain(tiny, loud_adapter, tmp_path_factory):
 
     def save(name="theirs", config=None, *, base=tiny, safetensors=True, head=False):
         model = library_model(base)
-        if config is None or isinstance(config, SeqBnConfig):
+        if config is None or type(config) in (SeqBnConfig, DoubleSeqBnConfig):
             loud_adapter(model, name, config)
         else:
             model.add_adapter(name, config=config)
@@ -153,7 +167,7 @@ def test_weights_cut_short_are_refused(plain, empty):
 
 def test_a_folder_that_holds_no_adapter_is_named(empty, tmp_path):
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(UserError, match=r"no file .*nothing/adapter_config\.json"):
+    with pytest.raises(UserError, match=r"no adapter there \(no file .*nothing/adapter_config\.json"):
         empty.add(tmp_path / "nothing")
 
 
@@ -173,6 +187,194 @@ def test_an_adapter_of_a_model_without_heads_is_taken_in(tiny, empty, tmp_path):
     source = empty.add(tmp_path / "bare")
     expected = bare.state_dict()["encoder.layer.1.output.adapters.bare.adapter_up.weight"].t()
     assert torch.equal(source.bottlenecks()["bert.encoder.layer.1.output"].up[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("word", "config"),
+    [
+        ("pfeiffer", SeqBnConfig(reduction_factor=16)),
+        ("seq_bn", SeqBnConfig(reduction_factor=16)),
+        ("houlsby", DoubleSeqBnConfig(reduction_factor=16)),
+        ("double_seq_bn", DoubleSeqBnConfig(reduction_factor=16)),
+        ("seq_bn[reduction_factor=8]", SeqBnConfig(reduction_factor=8)),
+        ("pfeiffer[reduction_factor=8,non_linearity='gelu']", SeqBnConfig(reduction_factor=8, non_linearity="gelu")),
+    ],
+)
+def test_a_configuration_by_name_is_what_the_library_resolves_it_to(plain, empty, word, config):
+    source = empty.add(edit(plain(config=config), config=word))
+    assert (
+        source.config
+        == BnConfig(**{key: value for key, value in config.to_dict().items() if key != "architecture"}).to_dict()
+    )
+    for path, part in source.bottlenecks().items():
+        assert part.down.abs().max() > 0.1, path
+
+
+def test_every_name_of_the_library_is_taken_or_refused_for_its_own_reason(plain, empty):
+    folder, said = plain(), {}
+    for word in ADAPTER_CONFIG_MAP:
+        try:
+            empty.add(edit(folder, config=word), name=re.sub(r"\W", "-", word))
+            said[word] = "taken"
+        except UserError as error:
+            said[word] = str(error).removeprefix(f"{folder}: ")
+    assert {word for word, what in said.items() if what == "taken"} == {"pfeiffer", "seq_bn"}
+    assert all("8 weights, where the layers of" in said[word] for word in ("houlsby", "double_seq_bn"))
+    refused = {word: what for word, what in said.items() if what != "taken" and "houlsby" != word != "double_seq_bn"}
+    assert all(what.startswith("cannot be used as a source: it") for what in refused.values()), refused
+
+
+def test_older_files_name_activations_otherwise(plain, empty):
+    folder = plain(config=SeqBnConfig(reduction_factor=16, non_linearity="gelu_new"))
+    told = json.loads((folder / "adapter_config.json").read_text())
+    del told["version"]
+    told["config"]["non_linearity"] = "gelu"
+    (folder / "adapter_config.json").write_text(json.dumps(told))
+    assert empty.add(folder).config["non_linearity"] == "gelu_new"  # as the library reads them
+
+
+def test_older_files_name_slots_otherwise(plain, empty):
+    folder, sound = plain(), plain("sound")
+    tensors = load_file(folder / "adapter.safetensors")
+    old = {key.replace(".adapters.", ".layer_text_task_adapters."): tensor for key, tensor in tensors.items()}
+    save_file(old, folder / "adapter.safetensors")
+    source = empty.add(edit(folder, type="text_task"))
+    for path, part in empty.add(sound).bottlenecks().items():
+        assert torch.equal(part.up, source.bottlenecks()[path].up)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_taken_as_float32(plain, empty, dtype):
+    folder = plain()
+    save_file(
+        {key: t.to(dtype) for key, t in load_file(folder / "adapter.safetensors").items()},
+        folder / "adapter.safetensors",
+    )
+    parts = empty.add(folder).bottlenecks()
+    assert all(part.up.dtype == torch.float32 and part.up.abs().max() > 0.1 for part in parts.values())
+
+
+def test_a_whole_number_as_scaling_is_a_number(plain, empty):
+    folder = plain(config=SeqBnConfig(reduction_factor=16, scaling=2.0))
+    told = json.loads((folder / "adapter_config.json").read_text())["config"]
+    source = empty.add(edit(folder, config={**told, "scaling": 2}))
+    assert source.config["scaling"] == 2.0
+
+
+@pytest.mark.parametrize("name", ["values", "train", "type", "v1.0", "a b", "update", "training", "über"])
+def test_an_adapter_may_be_called_what_torch_calls_its_own(plain, empty, name):
+    folder = edit(plain(head=True), name=name)
+    for file in ("adapter.safetensors", "model_head.safetensors"):
+        tensors = {key.replace("theirs", "x"): tensor for key, tensor in load_file(folder / file).items()}
+        save_file(tensors, folder / file)
+    head = folder / "head_config.json"
+    head.write_text(json.dumps(json.loads(head.read_text()) | {"name": "x"}))
+    source = empty.add(folder, name="guest")
+    assert source.trained.model(empty.base).active_head == source.card.adapter
+
+
+@pytest.mark.parametrize("kind", ["LORA", "IA3", "PREFIX_TUNING", "ADALORA"])
+def test_a_peft_adapter_is_called_one_with_its_type(empty, tmp_path, kind):
+    config = {"peft_type": kind, "task_type": "SEQ_CLS", "r": 8, "base_model_name_or_path": "x"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    for weights in ("adapter_model.safetensors", "adapter_model.bin"):
+        (tmp_path / weights).write_bytes(b"")
+        with pytest.raises(
+            UserError, match=rf"a PEFT adapter \({kind}\); only bottleneck adapters of the `adapters` library"
+        ) as caught:
+            empty.add(tmp_path)
+        assert "pickle" not in str(caught.value)
+
+
+def test_peft_weights_alone_are_called_peft(empty, tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"PEFT adapter without its adapter_config\.json"):
+        empty.add(tmp_path)
+
+
+def test_a_head_that_is_pickled_is_left_out_and_said(plain, empty, capsys):
+    folder = plain(head=True)
+    (folder / "model_head.safetensors").rename(folder / "pytorch_model_head.bin")
+    source = empty.add(folder)
+    assert not source.trained.has_head
+    assert "its head is pickled, which is never read: it is added without its head" in capsys.readouterr().err
+
+
+class TestSearch:
+    """A folder that holds no adapter itself is searched for it."""
+
+    @pytest.fixture
+    def out(self, tmp_path):
+        return tmp_path / "out"
+
+    def test_a_trainers_checkpoint_is_searched(self, plain, empty, out):
+        shutil.copytree(plain("mine"), out / "checkpoint-500" / "mine")
+        (out / "checkpoint-500" / "trainer_state.json").write_text("{}")
+        assert empty.add(out / "checkpoint-500").name == "mine"
+        assert empty.add(out, name="again").name == "again"
+
+    def test_of_several_checkpoints_the_last_is_taken_and_said(self, plain, empty, out, capsys):
+        for step, name in ((500, "early"), (1000, "late"), (60, "first")):
+            shutil.copytree(plain(name), out / f"checkpoint-{step}" / "mine")
+        assert empty.add(out).name == "late"
+        assert empty["late"].card.origin == f"added from {out} (checkpoint-1000/mine)"
+        assert f"{out} holds 3 checkpoints: the last, checkpoint-1000, is taken" in capsys.readouterr().err
+        assert empty.add(out / "checkpoint-500").name == "early"
+
+    def test_checkpoints_that_hold_the_adapter_directly(self, plain, empty, out):
+        for step, name in ((500, "early"), (1000, "late")):
+            shutil.copytree(plain(name), out / f"checkpoint-{step}")
+        assert empty.add(out).name == "late"
+
+    def test_the_adapter_that_was_saved_at_the_end_comes_before_checkpoints(self, plain, empty, out):
+        shutil.copytree(plain("last"), out / "last")
+        shutil.copytree(plain("early"), out / "checkpoint-500" / "early")
+        assert empty.add(out).name == "last"
+
+    def test_several_adapters_are_named_and_one_is_chosen_by_name(self, plain, empty, out):
+        for name in ("one", "two"):
+            shutil.copytree(plain(name), out / "checkpoint-500" / name)
+        for options in ({}, {"name": "three"}):
+            with pytest.raises(UserError, match=r"holds 2 adapters: one, two; choose one by its name \(--name\)"):
+                empty.add(out / "checkpoint-500", **options)
+        assert empty.add(out / "checkpoint-500", name="two").name == "two"
+
+    def test_a_pickled_checkpoint_is_named_as_that(self, plain, empty, out):
+        shutil.copytree(plain("mine", safetensors=False), out / "checkpoint-500" / "mine")
+        with pytest.raises(UserError, match="pickled weights are never read"):
+            empty.add(out / "checkpoint-500")
+
+    def test_what_is_still_being_written_is_no_adapter(self, plain, empty, out):
+        shutil.copytree(plain("mine"), out / ".partial-mine-abcdefgh")
+        with pytest.raises(UserError, match="no adapter there"):
+            empty.add(out)
+
+
+class TestHub:
+    @pytest.fixture
+    def asked(self, plain, monkeypatch):
+        """What the hub is asked for; it answers with a folder."""
+        asked, folder = [], plain()
+
+        def snapshot(repository, *, revision, allow_patterns):
+            asked.append((repository, revision, allow_patterns))
+            if revision == "nowhere":
+                raise RevisionNotFoundError("404", response=Response())
+            return str(folder)
+
+        monkeypatch.setattr("tasksel.adapters.locating.snapshot_download", snapshot)
+        return asked
+
+    def test_a_revision_is_asked_for(self, asked, empty):
+        empty.add("owner/name@v1.2", name="one")
+        empty.add("owner/name", name="two")
+        files = ["*.json", "*.safetensors"]
+        assert asked == [("owner/name", "v1.2", files), ("owner/name", None, files)]
+        assert empty["one"].card.origin == "added from owner/name@v1.2"
+
+    def test_a_revision_that_is_not_there_is_named(self, asked, empty):
+        with pytest.raises(UserError, match="the repository 'owner/name' has no revision 'nowhere'"):
+            empty.add("owner/name@nowhere")
 
 
 def test_a_name_that_leads_out_of_the_pool_is_refused(plain, empty):

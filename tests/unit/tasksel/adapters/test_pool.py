@@ -1,10 +1,10 @@
 """A pool lists whole entries of one base, names whatever is broken, and gives sources by name."""
 
-import json
 import shutil
 
 import pytest
 import torch
+from stored_edits import edit
 
 from scalearn import AdapterPool
 from tasksel import UserError
@@ -159,7 +159,7 @@ def test_another_process_entries_are_seen_after_reading_again(own_pool):
 
 def test_a_broken_card_is_named(own_pool):
     card = own_pool["entail_travel"].folder / "card.json"
-    card.write_text(json.dumps(json.loads(card.read_text()) | {"files": 3}))
+    edit(card, files=3)
     with pytest.raises(UserError, match=r"entail_travel/card\.json: not a source's card \(files"):
         AdapterPool(own_pool.folder)
 

@@ -1,9 +1,9 @@
 """Sources that lie in a folder are read with what they were trained on; others are refused by name."""
 
-import json
 import shutil
 
 import pytest
+from stored_edits import as_version_0_1
 
 from tasksel import UserError, get_task
 from tasksel.adapters.pool import pool_sources
@@ -40,8 +40,6 @@ def test_a_source_of_another_base_is_refused(pool, make_base):
 def test_a_card_that_says_too_little_is_refused(pool, tiny, tmp_path):
     shutil.copytree(pool.folder, tmp_path / "pool")
     path = tmp_path / "pool" / "entail_travel" / "card.json"
-    told = json.loads(path.read_text())
-    del told["adapter"]
-    path.write_text(json.dumps(told))
+    as_version_0_1(path, without=("adapter",))
     with pytest.raises(UserError, match=r"card.json: not a source's card \(adapter: Field required\)"):
         pool_sources(tmp_path / "pool", load_base(tiny))

@@ -78,7 +78,7 @@ def test_only_the_main_process_says_it(app, capsys, monkeypatch):
 
 def test_an_interrupt_is_exit_code_130(app, capsys):
     assert run_command(app, ["add-up", "14"]) == 130
-    assert capsys.readouterr().err == "interrupted: finished work is stored; the same command goes on from there\n"
+    assert capsys.readouterr().err == "interrupted: the same command starts from the beginning\n"
 
 
 def test_a_bug_of_ours_is_not_hidden(app):

@@ -6,8 +6,9 @@ import pytest
 
 from tasksel import TaskEmbedding
 from tasksel.cli.app import out
-from tasksel.cli.main import main
+from tasksel.cli.main import app, main
 from tasksel.embeddings.connectivity import Connectivity
+from tasksel.embeddings.text import Text
 from tasksel.tasks.builtin import builtin_tasks
 
 QUICK = ["--rows", "20", "--set", "max_steps=2", "batch=8"]
@@ -115,8 +116,8 @@ class TestShow:
             (["reviews.csv", "--text", "bdy", "--label", "stars"], "'bdy'; did you mean 'body'?"),
             (["review.csv", "--text", "body"], "no file review.csv; in that folder: reviews.csv"),
             (["none.yaml"], "no file none.yaml"),
-            (["broken.yaml"], "broken.yaml: broken YAML"),
-            (["list.yaml"], "list.yaml: a task file must hold the fields of a task, given list"),
+            (["broken.yaml"], "broken.yaml:2: broken YAML"),
+            (["list.yaml"], "list.yaml: a task file is a mapping (name: value), given ['a']"),
             (["wrong.yaml"], "wrong.yaml: no kind 'pair_clasification'; did you mean 'pair_classification'?"),
             (["folder"], "folder/task.json: no kind 'regresion'; did you mean 'regression'?"),
             (["empty"], "empty/task.json: no training file beside it"),
@@ -133,6 +134,30 @@ class TestShow:
             (tmp_path / name / "task.json").write_text(json.dumps(card))
         (tmp_path / "folder" / "train.jsonl").write_text('{"t": "x", "label": 1.5}\n')
         assert answer in refused(capsys, "show", *arguments)
+
+
+class TestInterrupted:
+    def test_only_commands_that_keep_their_work_promise_to_go_on(self):
+        assert {name for name in app.names() if app.kept(name.split())} == {"embed", "rank", "evaluate", "predict-gain"}
+
+    @pytest.mark.parametrize("command", [["embed"], ["rank", "grammar_garden"]])
+    def test_the_same_command_computes_only_what_is_missing(self, capsys, monkeypatch, tiny, command):
+        plain, embedded = Text.embed, []
+
+        def embed(embedder, task, *args, **options):
+            embedded.append(task.name)
+            if len(embedded) == 2:
+                raise KeyboardInterrupt
+            return plain(embedder, task, *args, **options)
+
+        monkeypatch.setattr(Text, "embed", embed)
+        command = [*command, "entail_travel", "entail_kitchen", "--by", "text", "--base", tiny, "--rows", "10"]
+        assert main(command) == 130
+        assert "the same command computes the others" in capsys.readouterr().err
+        said(capsys, *command)
+        assert len(embedded) == len(set(embedded)) + 1  # the one that was interrupted, again
+        said(capsys, *command)
+        assert len(embedded) == len(set(embedded)) + 1
 
 
 class TestEmbed:

@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scoring_setup import SOURCES, TARGETS, write_matrix
+from stored_edits import edit
 
 from tasksel import TaskEmbedding
 from tasksel.cli.app import out
@@ -14,6 +16,7 @@ from tasksel.cli.main import main
 from tasksel.embeddings.vocabulary import Vocabulary
 from tasksel.evaluation.score_records import SelectorScores, read_scores
 from tasksel.evaluation.score_selectors import fuse
+from tasksel.evaluation.transfer_matrix import read_matrix
 from tasksel.gain.pair_features import FILE as PAIRS
 from tasksel.gain.pair_features import PairFeatures
 from tasksel.gain.predictor import evaluate_gain_prediction
@@ -288,11 +291,11 @@ class TestBenefit:
 
     def test_a_run_that_diverged_under_every_seed_is_named(self, capsys, told):
         path = told / "matrix.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = read_matrix(path).rows
+        path.unlink()
         for row in rows:
-            if (row["target"], row["source"]) == ("grammar_school", "entail_travel"):
-                row["score"] = None
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            diverged = (row.target, row.source) == ("grammar_school", "entail_travel")
+            append_row(path, replace(row, score=None) if diverged else row)
         shown, said = run(capsys, "predict-gain", told)
         assert "11 transfers" in shown
         assert "left out, as it diverged under every seed: entail_travel -> grammar_school" in said
@@ -364,8 +367,7 @@ class TestRank:
             rows = [{"t": f"quince {i} {name}", "label": i % 2} for i in range(30)]
             (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         for name in SOURCES:  # so that the rows are read, not taken for known
-            path = tmp_path / trained / name / "card.json"
-            path.write_text(json.dumps({**json.loads(path.read_text()), "data": None}))
+            edit(tmp_path / trained / name / "card.json", data=None)
         shown, _ = run(capsys, "rank", "mine", "--pool", trained, "--base", tiny, "--by", "vocabulary", "--data", "tasks")  # fmt: skip
         scores = {name: float(score) for _, name, score in (line.split() for line in shown.splitlines()[2:])}
         assert scores.pop("grammar_garden") > 0  # its rows of the folder speak of quinces too

@@ -291,8 +291,8 @@ class TestEmbedding:
         ("options", "complaint"),
         [
             ({"inputs": "targets"}, "no inputs of 'conductance' 'targets'; did you mean 'target'"),
-            ({"rows": 0}, "conductance: rows=0; give 1 or more"),
-            ({"steps": 0}, "conductance: steps=0; give 1 or more"),
+            ({"rows": 0}, "conductance: rows=0 must be greater"),
+            ({"steps": 0}, "conductance: steps=0 must be greater"),
         ],
     )
     def test_a_setting_that_cannot_be_is_refused(self, options, complaint):

@@ -259,7 +259,7 @@ class TestEarlyBird:
             max_steps=30, batch=8, max_length=32, eps=1.0, interval=0.4
         )  # 36 rows, 5 steps an epoch: every 2
         assert every.embed(*films, load_base(tiny)).provenance["steps"] == 12
-        never = Connectivity(max_steps=9, batch=8, max_length=32, eps=-1.0)
+        never = Connectivity(max_steps=9, batch=8, max_length=32, eps=0.0)
         assert never.embed(*films, load_base(tiny)).provenance["steps"] == 9
         off = Connectivity(max_steps=9, batch=8, max_length=32, eps=1.0, early_stop=False)
         assert off.embed(*films, load_base(tiny)).provenance["steps"] == 9

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasksel.embeddings.similarity import cosine, hamming, pattern_similarity
+from tasksel.errors import UserError
 
 HEADS = np.array([1, 0, 1, 1]), np.array([1, 1, 1, 1])  # 1 of 4 differs
 NEURONS = np.array([1, 0] * 6), np.array([1, 0] * 3 + [0, 1] * 3)  # 6 of 12 differ
@@ -37,6 +38,51 @@ def test_all_bits_are_the_default():
 def test_opposites_have_nothing_in_common():
     bits = np.array([1, 0, 1, 1, 0])
     assert hamming(np.packbits(bits), np.packbits(1 - bits), 5) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "bits"),
+    [
+        (np.zeros(1, np.uint8), np.zeros(2, np.uint8), 8),
+        (np.zeros(1, np.uint8), np.zeros(2, np.uint8), 16),  # numpy would take the one byte for both
+        (np.zeros(2, np.uint8), np.zeros(2, np.uint8), 8),
+        (np.zeros(2, np.uint8), np.zeros(2, np.uint8), 17),
+        (np.zeros(2, np.int64), np.zeros(2, np.uint8), 16),
+        (np.zeros((1, 2), np.uint8), np.zeros((1, 2), np.uint8), 16),
+        (np.zeros(0, np.uint8), np.zeros(0, np.uint8), 0),
+    ],
+)
+def test_hamming_refuses_vectors_that_do_not_hold_its_bits(a, b, bits):
+    with pytest.raises(UserError, match=f"{bits} bits need uint8"):
+        hamming(a, b, bits)
+    with pytest.raises(UserError, match=f"{bits} bits need uint8"):
+        pattern_similarity({"heads": a}, {"heads": b}, {"heads": bits})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_cosine_with_what_is_no_number_is_none(value):
+    broken = np.array([1.0, value])
+    for a, b in (
+        (broken, np.ones(2)),
+        (np.ones(2), broken),
+        (broken, broken),
+        (broken, np.zeros(2)),
+        (np.zeros(2), broken),
+    ):
+        assert np.isnan(cosine(a, b))
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e170, 1e300])
+def test_a_cosine_does_not_depend_on_the_scale_even_where_squares_leave_the_range(scale):
+    a, b = np.array([3.0, 4.0]), np.array([4.0, 3.0])
+    assert cosine(scale * a, b) == pytest.approx(0.96)
+    assert cosine(scale * a, scale * b) == pytest.approx(0.96)
+
+
+def test_a_cosine_of_unequal_shapes_is_refused():
+    for a, b in ((np.ones(2), np.ones(3)), (np.ones((2, 3)), np.ones((3, 2)))):
+        with pytest.raises(UserError, match="needs two of one shape"):
+            cosine(a, b)
 
 
 class TestCosine:

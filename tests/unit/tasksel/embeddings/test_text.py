@@ -132,7 +132,7 @@ class TestEmbedding:
         ("options", "complaint"),
         [
             ({"encoder": "sentences"}, "no encoder of 'text' 'sentences'; did you mean 'sentence'"),
-            ({"rows": 0}, "text: rows=0; give 1 or more"),
+            ({"rows": 0}, "text: rows=0 must be greater"),
         ],
     )
     def test_a_setting_that_cannot_be_is_refused(self, options, complaint):

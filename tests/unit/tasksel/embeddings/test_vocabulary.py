@@ -76,7 +76,7 @@ class TestEmbedding:
         assert form.similarity(found, embed(form, "plot")) == 0.0
 
     def test_no_words_at_all_are_refused(self):
-        with pytest.raises(UserError, match="vocabulary: words=0; give 1 or more"):
+        with pytest.raises(UserError, match="vocabulary: words=0 must be greater"):
             Vocabulary(words=0)
 
 

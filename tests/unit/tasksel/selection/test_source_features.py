@@ -146,7 +146,9 @@ class TestRun:
         loads = []
         model = AdapterCheckpoint.model
         monkeypatch.setattr(
-            AdapterCheckpoint, "model", lambda self, base: loads.append(self.adapter) or model(self, base)
+            AdapterCheckpoint,
+            "model",
+            lambda self, base, **options: loads.append(self.adapter) or model(self, base, **options),
         )
         features._forward.cache_clear()
         for measure in MEASURES:
@@ -261,6 +263,26 @@ class TestSourceClasses:
         assert z.tolist() == [0, 0, 0]
 
 
+class TestWithoutAHead:
+    @pytest.fixture
+    def headless(self, base, broken):
+        trained = broken(WEIGHTS, lambda tensor: tensor)
+        (trained.folder / HEAD).unlink()
+        return TaskOnBase(candidate(CLASSES, trained), base)
+
+    @pytest.mark.parametrize("measure", ["logme", "knn", "probe"])
+    def test_features_are_scored_as_with_it(self, target, source, headless, measure):
+        selector = FeatureSelector(measure)
+        assert selector.scores(target(), [headless]) == selector.scores(target(), [source()])
+
+    @pytest.mark.parametrize("measure", ["leep", "nce"])
+    def test_it_has_no_classes_of_its_own(self, target, headless, measure):
+        counts = np.bincount(training_rows(target().data).labels)
+        shares = counts / counts.sum()
+        (score,) = FeatureSelector(measure).scores(target(), [headless])
+        assert score == pytest.approx((shares * np.log(shares)).sum())
+
+
 class TestRefusals:
     @pytest.mark.parametrize("measure", ["leep", "nce"])
     def test_a_regression_target_has_no_classes(self, target, source, measure):
@@ -275,12 +297,6 @@ class TestRefusals:
             UserError, match=f"{measure} needs one text per row, and target '{CHOICES}' is multiple choice"
         ):
             FeatureSelector(measure).scores(target(CHOICES), [source()])
-
-    def test_a_source_without_a_head_is_refused(self, target, base, broken):
-        headless = broken(WEIGHTS, lambda tensor: tensor)
-        (headless.folder / HEAD).unlink()
-        with pytest.raises(UserError, match=r"has no head \(model_head.safetensors\)"):
-            FeatureSelector("logme").scores(target(), [TaskOnBase(candidate(CLASSES, headless), base)])
 
     @pytest.mark.parametrize("file", [WEIGHTS, HEAD])
     def test_a_broken_adapter_or_head_is_named(self, target, base, broken, file):

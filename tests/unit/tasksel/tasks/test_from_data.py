@@ -4,12 +4,14 @@ import datetime
 import decimal
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refused_line
 
 from tasksel.errors import UserError
 from tasksel.tasks.builtin import builtin_tasks
@@ -52,12 +54,7 @@ def make(data, **options):
     return Task.from_data(data, **{"name": "a_task", "text": "text", **options})
 
 
-def refused(data, **options):
-    """The one line that a call is refused with."""
-    with pytest.raises(UserError) as caught:
-        make(data, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = partial(refused_line, make)
 
 
 def stored(task, split="train"):
@@ -311,7 +308,13 @@ class TestKeptRows:
         tasks = [make(holder) for holder in holders]
         assert len({task.model_dump_json() for task in tasks}) == 1
         assert [str(path) for path in cache.iterdir()] == [tasks[0].source.files["train"]]
-        assert capsys.readouterr().err == f"a_task: 3 train rows are stored in {tasks[0].source.files['train']}\n"
+        stored_line, kinds = (
+            f"a_task: 3 train rows are stored in {tasks[0].source.files['train']}",
+            "label 'label': 2 classes (neg, pos)",
+        )
+        assert sorted(capsys.readouterr().err.splitlines()) == sorted(
+            [stored_line, *[kinds] * 4]
+        )  # types say it of the other two
 
     def test_other_rows_or_another_order_give_another_file(self, cache):
         for data in (rows("a", "b"), rows("b", "a"), rows("a", "c")):
@@ -495,3 +498,14 @@ def test_no_library_of_data_is_imported_before_it_is_needed(python, tmp_path):
     )
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == ""
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [({"metric": None}, "metric is null; leave it out"), ({"num_choices": []}, "num_choices"), ({"suite": None}, "suite is null")],
+    )  # fmt: skip
+    def test_a_value_of_task_json_that_says_nothing_is_refused(self, tmp_path, change, said):
+        described = {"name": "in_folder", "kind": SINGLE, "text_fields": ["text"], "label_names": ["a", "b"]} | change
+        (tmp_path / "task.json").write_text(json.dumps(described))
+        (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("a", "b")))
+        with pytest.raises(UserError, match=said):
+            Task.from_folder(tmp_path)

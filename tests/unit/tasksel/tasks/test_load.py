@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused_line
 
 from tasksel import find_tasks
-from tasksel.errors import UserError
 from tasksel.model.base import load_base
 from tasksel.model.encoding import encode, length_batches
+from tasksel.tasks import load as module
 from tasksel.tasks.examples import Split, to_split
-from tasksel.tasks.files import Row
+from tasksel.tasks.files import Row, read_rows
 from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import load_data, read_splits, stratified
 from tasksel.tasks.task import BuiltinSource, FileSource, HubSource, Task
@@ -53,14 +54,6 @@ def file_task(folder, rows, *, kind=SINGLE, validation=None, **changes):
 def numbered(count, classes=("no", "yes")):
     """Rows with a text of their own each."""
     return [{"t": f"text {i}", "label": classes[i % len(classes)]} for i in range(count)]
-
-
-def refused(call):
-    """The one line that a call is refused with."""
-    with pytest.raises(UserError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 class TestLabels:
@@ -139,12 +132,12 @@ class TestLabels:
     )  # fmt: skip
     def test_what_is_wrong_is_said_with_its_place(self, kind, row, answer):
         good = {"t": "x", "label": {"regression": 1, "multi_label": "food"}.get(kind, 0), "choices": ["a", "b"]}
-        said = refused(lambda: split_of(make(kind), good, {"t": "x", **row}))
+        said = refused_line(lambda: split_of(make(kind), good, {"t": "x", **row}))
         assert said.startswith("rows:2: ")
         assert answer in said
 
     def test_numbers_that_are_names_are_never_indices(self):
-        said = refused(lambda: split_of(make(labels=("1", "2", "10")), {"t": "x", "label": 0}))
+        said = refused_line(lambda: split_of(make(labels=("1", "2", "10")), {"t": "x", "label": 0}))
         assert said.endswith("is not in the label set of 'a_task': 1, 2, 10")
 
     def test_are_noughts_where_they_are_not_asked_for(self):
@@ -168,7 +161,7 @@ class TestTexts:
         assert found.choices == [["a", "b!"]]
 
     def test_a_missing_column_is_answered_with_the_nearest(self):
-        assert "no column at rows:2: 't'; did you mean 'tt'?" in refused(
+        assert "no column at rows:2: 't'; did you mean 'tt'?" in refused_line(
             lambda: split_of(make(), {"t": "x", "label": 0}, {"tt": "x", "label": 0})
         )
 
@@ -187,7 +180,7 @@ class TestTexts:
 
     def test_a_list_that_is_not_there_is_named(self):
         task = make(PAIR, text=("a", "b"), explode="entities", label="answers")
-        assert "'entities'" in refused(lambda: split_of(task, {"a": "x", "b": "y", "answers": []}))
+        assert "'entities'" in refused_line(lambda: split_of(task, {"a": "x", "b": "y", "answers": []}))
 
 
 class TestLoad:
@@ -257,11 +250,11 @@ class TestLoad:
         ],
     )
     def test_what_cannot_be_learnt_is_refused(self, tmp_path, rows, options, answer):
-        assert answer in refused(lambda: load_data(file_task(tmp_path, rows), **options))
+        assert answer in refused_line(lambda: load_data(file_task(tmp_path, rows), **options))
 
     def test_a_task_without_train_is_refused(self, tmp_path):
         task = file_task(tmp_path, None, validation=numbered(4))
-        assert "'a_task' has no train split, only validation" in refused(lambda: load_data(task))
+        assert "'a_task' has no train split, only validation" in refused_line(lambda: load_data(task))
 
     def test_further_splits_are_kept_and_test_is_not(self, tmp_path):
         task = file_task(tmp_path, numbered(20), validation=numbered(4))
@@ -392,3 +385,18 @@ def test_every_task_at_hand_loads(task):
     assert width == ((task.outputs,) if task.kind == "multi_label" else ())
     if task.labels and not width:
         assert set(data.test.labels.tolist()) <= set(range(task.outputs))
+
+
+def test_a_file_is_read_once_for_several_stages_and_again_when_it_has_changed(tmp_path, monkeypatch):
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(20)))
+    task = Task.from_csv(path, text="text")
+    reads = []
+    monkeypatch.setattr(module, "read_rows", lambda *a, **k: (reads.append(a), read_rows(*a, **k))[1])
+    first, again = (load_data(task, seed=seed) for seed in (0, 1))
+    assert len(reads) == 1
+    assert sorted(first.train.texts + first.dev.texts) == sorted(again.train.texts + again.dev.texts)
+    path.write_text(path.read_text().replace("text 3,", "word 3,"))
+    changed = load_data(task)
+    assert len(reads) == 2
+    assert changed.fingerprint != first.fingerprint

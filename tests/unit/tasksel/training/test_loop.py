@@ -185,7 +185,7 @@ class TestFit:
         train = encode_split(one, TOY, load_base(tiny).tokenizer, max_length=16)
         model, seen = fresh(tiny), []
         model.heads["toy"].register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
-        fit(model, TOY, train, None, Recipe(batch=2, epochs=2, lr=0.0, micro_batch=1), seed=0)
+        fit(model, TOY, train, None, Recipe(batch=2, epochs=2, lr=1e-20, micro_batch=1), seed=0)
         assert len({tuple(logits.flatten().tolist()) for logits in seen}) == 4  # two rows, two steps
 
     def test_a_tracker_that_is_not_known_is_refused(self, tiny):
@@ -369,7 +369,7 @@ def test_default_metrics_are_of_every_kind():
 
 @pytest.mark.parametrize("name", ["epochs", "batch", "micro_batch", "max_steps"])
 def test_a_recipe_that_trains_nothing_is_refused(tiny, name):
-    with pytest.raises(UserError, match=rf"recipe\.{name} is 0; give 1 or more"):
+    with pytest.raises(UserError, match=rf"recipe\.{name}: must be greater than or equal to 1 \(given 0\)"):
         fit(fresh(tiny), TOY, encoded(tiny), None, QUICK.model_copy(update={name: 0}), seed=0)
 
 
