@@ -27,6 +27,11 @@ class ScaledMix(nn.Module):
         adapter: one of the summed width, whose activation and place are kept. sources: stacked. omega: its weights [n, d] or [n, 1].
     """
 
+    down: Tensor
+    down_bias: Tensor
+    up: Tensor
+    up_bias: Tensor
+
     def __init__(self, adapter: Adapter, sources: Bottlenecks, omega: Omega) -> None:
         super().__init__()
         self.reads_branch = adapter.reads_branch

@@ -35,10 +35,11 @@ def save_adapter(model: TaskModel, folder: Path, name: str, *, with_head: bool =
     save_file(_plain(tensors), folder / WEIGHTS)
     _write_config(model, folder / CONFIG, name, model.adapter_configs[name])
     if with_head and name in model.heads:
+        head: Any = model.heads[name]
         prefix = f"heads.{name}."
         tensors = {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
         save_file(_plain(tensors), folder / HEAD)
-        _write_config(model, folder / HEAD_CONFIG, name, model.heads[name].config)
+        _write_config(model, folder / HEAD_CONFIG, name, head.config)
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

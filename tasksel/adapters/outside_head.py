@@ -146,7 +146,7 @@ def _flexible(described: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[st
     for key, tensor in tensors.items():
         part, _, leaf = key.rpartition(".")
         weights[f"{static.parts[part]}.{leaf}" if part in static.parts else key] = tensor
-    flexible = {
+    flexible: dict[str, Any] = {
         "head_type": "multiple_choice" if one_row else "classification",
         "layers": static.layers,
         "activation_function": static.activation,
@@ -154,7 +154,7 @@ def _flexible(described: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[st
         "label2id": described.get("label2id"),
         ("num_choices" if one_row else "num_labels"): labels,
     }
-    return flexible["head_type"], flexible, weights
+    return str(flexible["head_type"]), flexible, weights
 
 
 def _check_sizes(config: dict[str, Any], tensors: dict[str, Tensor]) -> None:

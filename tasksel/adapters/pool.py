@@ -19,8 +19,8 @@ from typing import Any
 
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
-from tasksel.adapters.checkpoint import CONFIG, WEIGHTS, AdapterCheckpoint
-from tasksel.adapters.folder import save_adapter
+from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.adapters.folder import CONFIG, WEIGHTS, save_adapter
 from tasksel.adapters.importing import load_outside_adapter
 from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown

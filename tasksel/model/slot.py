@@ -91,16 +91,14 @@ class Slot(nn.LayerNorm):
         self.branch: Tensor | None = None
 
     @property
-    def adapters(self) -> nn.ModuleDict:
-        """Adapters and mixes by name."""
-        adapters: nn.ModuleDict = self._holder[0].adapters
-        return adapters
+    def adapters(self) -> Any:
+        """Adapters and mixes by name, an `nn.ModuleDict`."""
+        return self._holder[0].adapters
 
     @property
-    def fusions(self) -> nn.ModuleDict:
-        """Fusions over several of the adapters, by name."""
-        fusions: nn.ModuleDict = self._holder[0].adapter_fusion_layer
-        return fusions
+    def fusions(self) -> Any:
+        """Fusions over several of the adapters, by name, an `nn.ModuleDict`."""
+        return self._holder[0].adapter_fusion_layer
 
     def content(self) -> nn.Module | None:
         """What is active in this layer."""
@@ -143,7 +141,7 @@ def family_of(config: Any) -> Family:
     return known
 
 
-def layers_of(encoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def layers_of(encoder: Any) -> Iterator[tuple[str, nn.Module]]:
     """The encoder's layers with their paths, from the first to the last.
 
     Raises:
@@ -170,7 +168,7 @@ def open_slot(layer: nn.Module, place: Place) -> Slot:
     return slot
 
 
-def check_slots(encoder: nn.Module) -> None:
+def check_slots(encoder: Any) -> None:
     """Looks whether each layer's last step is the LayerNorm that the table names, on one row of random tokens.
 
     Raises:

@@ -150,7 +150,7 @@ class TaskModel(nn.Module):
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         flat = {key: value.flatten(0, -2) for key, value in inputs.items() if value is not None and key in self._takes}
-        output: ModelOutput = self.base_model(**flat, return_dict=True)
+        output: Any = self.base_model(**flat, return_dict=True)
         if self.active_head is None:
             return output
         head = self.heads[self.active_head]
