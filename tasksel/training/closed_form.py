@@ -1,0 +1,199 @@
+"""The last layer of a task's head, solved on fixed features: no gradient step; how strongly it may fit is chosen by cross-validation.
+
+    logits = h W^T + b                           [n, outputs] from features h [n, d]
+
+    classes          min over W, b   sum_i cross-entropy_i + |W|^2 / (2 C)                  multinomial logistic regression
+    several labels   the same for each label, on or off
+    numbers          min over w, b   sum_i (h_i w + b - y_i)^2 + |w|^2 / C                   ridge regression
+    choices          min over w      sum_i -log softmax_c(h_ic w)[y_i] + |w|^2 / (2 C)       over the choices c of row i
+
+    n rows   d features   C strength: the larger, the less the weights are held near 0
+
+Fewer rows than features are the rule: the problem is solved in the n dimensions that the rows span, which hold the solution.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasksel.errors import UserError
+from tasksel.tasks.kinds import CLASSES, Kind
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+FOLDS = 5
+TOLERANCE = 1e-10  # of a gradient's largest entry, over rows
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """logits = features @ weight.T + bias.
+
+    Attributes:
+        weight: [outputs, d]. bias: [outputs].
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Logits [n, outputs] of features [n, d], or [n, choices] of [n, choices, d]."""
+        outputs: np.ndarray = features @ self.weight.T + self.bias
+        return outputs[..., 0] if features.ndim == 3 else outputs
+
+
+def solve(
+    features: np.ndarray,
+    labels: np.ndarray,
+    kind: Kind,
+    *,
+    outputs: int,
+    strength: float,
+    mask: np.ndarray | None = None,
+) -> LastLayer:
+    """The best last layer at one strength; finite for separable rows too.
+
+    Args:
+        features: [n, d], best of mean 0 and like variance; of multiple choice [n, choices, d].
+        labels: class or choice indices [n], numbers [n], or multi-hot [n, outputs].
+        outputs: of the head; a class without a row gets the share of half a row.
+        strength: C.
+        mask: of multiple choice, which choices a row has [n, choices]; by default all.
+
+    Raises:
+        UserError: features that are not finite; no row.
+
+    >>> x = np.array([[-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]])
+    >>> solve(x, np.array([0, 1, 0, 1]), "single_sentence_classification", outputs=2, strength=1.0).logits(x).argmax(1).tolist()
+    [0, 1, 0, 1]
+    """
+    features = np.asarray(features, dtype=np.float64)
+    _check(features, labels)
+    if kind == "multiple_choice":
+        exists = np.ones(features.shape[:2], dtype=bool) if mask is None else mask
+        return LastLayer(_choices(features, labels, exists, strength), np.zeros(1))
+    if kind == "regression":
+        return LastLayer(*_ridge(features, labels.astype(np.float64), strength))
+    if kind == "multi_label":
+        columns = [_logistic(features, labels[:, label].astype(int), 2, strength) for label in range(outputs)]
+        return LastLayer(np.stack([w[1] - w[0] for w, _ in columns]), np.array([b[1] - b[0] for _, b in columns]))
+    return LastLayer(*_logistic(features, labels.astype(int), outputs, strength))
+
+
+def _check(features: np.ndarray, labels: np.ndarray) -> None:
+    if not len(features) or len(features) != len(labels):
+        raise UserError(f"{len(features)} rows of features, {len(labels)} of labels: give one label per row")
+    broken = ~np.isfinite(features)
+    if broken.any():
+        row = int(broken.reshape(len(features), -1).any(1).argmax())
+        raise UserError(f"{broken.sum()} of {features.size} features are NaN or infinite, the first in row {row}")
+
+
+def _spanned(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [n, k] in an orthonormal basis [k, d] of what they span, where that has fewer dimensions than d."""
+    n, d = features.shape
+    if n >= d:
+        return features, np.eye(d)
+    left, sizes, basis = np.linalg.svd(features, full_matrices=False)
+    return left * sizes, basis
+
+
+def _logistic(features: np.ndarray, labels: np.ndarray, outputs: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Multinomial logistic regression: weight [outputs, d], bias [outputs]."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    n, present = len(labels), np.unique(labels)
+    weight = np.zeros((outputs, features.shape[1]))
+    counts = np.bincount(labels, minlength=outputs)
+    bias = np.log(np.maximum(counts, 0.5) / n)
+    if len(present) < 2:
+        return weight, bias
+    rows, basis = _spanned(features)
+    model = LogisticRegression(C=strength, tol=TOLERANCE * n, max_iter=5000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of a flat optimum
+        model.fit(rows, labels)
+    if len(present) == 2:  # one row of weights: half of it for each class gives the same probabilities
+        solved = np.vstack([-model.coef_, model.coef_]) / 2
+        shift = np.concatenate([-model.intercept_, model.intercept_]) / 2
+    else:
+        solved, shift = model.coef_, model.intercept_
+    weight[present], bias[present] = solved @ basis, shift
+    absent = np.setdiff1d(np.arange(outputs), present)
+    bias[absent] = shift.mean() + np.log(0.5 / n)
+    return weight, bias
+
+
+def _ridge(features: np.ndarray, labels: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regression: weight [1, d], bias [1]."""
+    from sklearn.linear_model import Ridge
+
+    rows, basis = _spanned(features)
+    model = Ridge(alpha=1 / strength).fit(rows, labels)
+    return (model.coef_ @ basis)[None], np.array([model.intercept_])
+
+
+def _choices(features: np.ndarray, labels: np.ndarray, exists: np.ndarray, strength: float) -> np.ndarray:
+    """Conditional logit over each row's choices: weight [1, d]."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    n, choices, d = features.shape
+    flat, basis = _spanned(features.reshape(-1, d))
+    rows, index = flat.reshape(n, choices, -1), np.arange(n)
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        log_shares = log_softmax(np.where(exists, rows @ w, -1e30), axis=1)
+        gap = np.exp(log_shares)
+        gap[index, labels] -= 1
+        return -log_shares[index, labels].sum() + w @ w / (2 * strength), np.einsum(
+            "nc,nck->k", gap, rows
+        ) + w / strength
+
+    options: dict[str, Any] = {"maxiter": 5000, "gtol": TOLERANCE * n, "ftol": 1e-15}
+    best = minimize(loss, np.zeros(rows.shape[-1]), jac=True, method="L-BFGS-B", options=options)
+    return (best.x @ basis)[None]
+
+
+def folds(labels: np.ndarray, kind: Kind, *, most: int = FOLDS, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to solve on and rows to score, for each fold; classes are spread over the folds.
+
+    Fewer rows than folds give as many folds as rows; a single row gives none.
+
+    >>> [len(score) for _, score in folds(np.array([0, 1, 0, 1, 0, 1]), "single_sentence_classification", most=3)]
+    [2, 2, 2]
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    count = min(most, len(labels))
+    if count < 2:
+        return []
+    if kind not in CLASSES or np.bincount(labels.astype(int)).max() < count:
+        return list(KFold(count, shuffle=True, random_state=seed).split(labels))
+    with warnings.catch_warnings():  # a class rarer than the folds lies in some of them only, as it must
+        warnings.filterwarnings("ignore", message="The least populated class")
+        return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels.astype(int)))
+
+
+def out_of_fold(
+    features: np.ndarray,
+    labels: np.ndarray,
+    kind: Kind,
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    outputs: int,
+    strength: float,
+    mask: np.ndarray | None = None,
+) -> np.ndarray:
+    """Each row's logits by the head that was solved without it: [n, outputs], of multiple choice [n, choices]."""
+    logits = np.zeros((len(labels), features.shape[1] if kind == "multiple_choice" else outputs))
+    for train, held in parts:
+        part = None if mask is None else mask[train]
+        layer = solve(features[train], labels[train], kind, outputs=outputs, strength=strength, mask=part)
+        logits[held] = layer.logits(features[held])
+    return logits
