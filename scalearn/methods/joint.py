@@ -236,7 +236,7 @@ def _train(
 ) -> JointTraining:
     """Builds the model and trains it; `tasks` come in the order of their names."""
     peak, seed = PeakMemory(accelerator().device), decisive["seed"]
-    model = adapter_model(base, [task for task, _ in tasks], SHARED, seed=seed)
+    model = adapter_model(base, [task for task, _ in tasks], SHARED, seed=seed, pooling=recipe.pooling)
     parts = []
     for task, data in tasks:
         train, dev = (

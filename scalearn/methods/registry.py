@@ -18,6 +18,7 @@ from __future__ import annotations
 from scalearn.layers.scaling import SCALINGS
 from scalearn.methods.average import Average
 from scalearn.methods.base import HEAD_RECIPE, TransferMethod
+from scalearn.methods.closed_form import SOLVED_RECIPE, ClosedForm, ClosedFormBase, Majority
 from scalearn.methods.compacter import Compacter
 from scalearn.methods.fixed_grid import FixedGrid
 from scalearn.methods.full import FullFineTuning
@@ -34,6 +35,9 @@ from tasksel.errors import UserError, unknown
 from tasksel.training.recipe import Recipe
 
 _METHODS: tuple[TransferMethod, ...] = (
+    Majority(name="majority", recipe=SOLVED_RECIPE),
+    ClosedFormBase(name="closed-form-base", recipe=SOLVED_RECIPE),
+    ClosedForm(name="closed-form", recipe=SOLVED_RECIPE),
     HeadOnly(name="head-only", recipe=HEAD_RECIPE),
     FullFineTuning(name="full", recipe=Recipe(lr=2e-5)),
     SingleAdapter(name="single-adapter", recipe=SOURCE_RECIPE),

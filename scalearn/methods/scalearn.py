@@ -60,7 +60,7 @@ class ScaledSources(TransferMethod):
     def export(self, trained: Any, base: Base, task: Task, adapter_config: dict[str, Any]) -> Any:
         """A new model with the mix folded into one adapter of the summed width, and the head."""
         model, name = base.model(), module_name(task.name)
-        add_head(model, task, name=name)
+        add_head(model, task, name=name, pooling=trained.heads[name].pooling)
         width = next(bottleneck_layers(trained, name))[1].adapters[name].down.shape[0]
         model.add_adapter(name, slot_config(width, model.config.hidden_size, adapter_config))
         model.set_active_adapters(name)

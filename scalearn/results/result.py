@@ -246,7 +246,9 @@ class TransferResult:
         chosen = self.seed(seed)
         if chosen not in self._models:
             method, config = self.method, self.run.adapter_config
-            model = method.build(self.base, self.task, self.bottlenecks(), config, seed=chosen)
+            model = method.build(
+                self.base, self.task, self.bottlenecks(), config, seed=chosen, pooling=self.recipe.pooling
+            )
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
                 load_learned(model, load_file(path))

@@ -1,9 +1,10 @@
-"""A head on the first token, as the flexible heads of the `adapters` library: dropout, linear, activation, …, dropout, linear.
+"""A head on the pooled tokens, as the flexible heads of the `adapters` library: dropout, linear, activation, …, dropout, linear.
 
-    [b, t, d] -> first token [b, d] -> (dropout, d x d, f) (layers - 1) times -> dropout, d x outputs -> [b, outputs]
+    [b, t, d] -> pooled [b, d] -> (dropout, d x d, f) (layers - 1) times -> dropout, d x outputs -> [b, outputs]
 
 For multiple choice each choice is a row of its own with one output: [b * choices, 1] -> [b, choices].
-Parameters are `1.weight`, `1.bias`, `4.weight`, … as the library numbers them, and `config` is its `head_config.json`.
+Parameters are `1.weight`, `1.bias`, `4.weight`, … as the library numbers them, and `config` is its `head_config.json`. A head on the mean of the
+tokens has one key more, `pooling`, at which the library, whose heads read the first token alone, refuses to load it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from tasksel.errors import UserError
 from tasksel.model.adapter import Activation
+from tasksel.model.pooling import Pooling
 
 HEAD_TYPES = ("classification", "multilabel_classification", "multiple_choice")
 
@@ -64,9 +66,15 @@ class Head(nn.Sequential):
         """Whether it reads the first token through the base's pooler."""
         return bool(self.config.get("use_pooler"))
 
-    def forward(self, first: Tensor) -> Tensor:
-        """Logits [b, outputs] or [b, choices] from first tokens [b, d] or [b * choices, d]."""
-        logits: Tensor = super().forward(first)
+    @property
+    def pooling(self) -> Pooling:
+        """What it reads of the tokens."""
+        how: Pooling = self.config.get("pooling", "first")
+        return how
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Logits [b, outputs] or [b, choices] from pooled tokens [b, d] or [b * choices, d]."""
+        logits: Tensor = super().forward(pooled)
         return logits if self.choices is None else logits.view(-1, self.choices)
 
 

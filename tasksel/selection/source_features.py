@@ -18,9 +18,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-import torch
 from scipy.special import expit, softmax
-from torch import Tensor
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.bounds import Count, Tokens, check_fields
@@ -30,7 +28,6 @@ from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
 from tasksel.model.encoding import Encoded, encode_split, say_cut
-from tasksel.processes import accelerator
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
@@ -38,10 +35,9 @@ from tasksel.storage.atomic import value_hash
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, stratified
 from tasksel.tasks.task import Task
+from tasksel.training.features import pooled
 
 Measure = Literal["logme", "leep", "nce", "knn", "probe"]
-Pooling = Literal["first", "mean"]
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 HEADS = ("classification", "multilabel_classification")  # heads that give each text its own logits
 CACHED_PASSES, CACHED_ROWS = 64, 2000  # 64 x 2,000 x 768 numbers are 400 MB
 
@@ -225,7 +221,7 @@ def _forward(request: _ForwardPass) -> SourceOutput:
     head = model.heads[model.active_head].config if request.trained.has_head else {"head_type": None}
     if head["head_type"] not in HEADS:  # one that needs several texts per row, or answers token by token
         model.active_head = None
-    features, logits = first_token(model, request.encoded)
+    features, logits = pooled(model, request.encoded, pooling="first")
     return SourceOutput(features, *source_classes(head, logits), time.perf_counter() - start)
 
 
@@ -252,47 +248,3 @@ def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray
     if head["head_type"] == "classification" and head["num_labels"] > 1:
         return softmax(logits, axis=1), logits.argmax(1)
     return np.ones((len(logits), 1)), np.zeros(len(logits), dtype=int)
-
-
-def first_token(model: Any, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
-    """The last hidden state of each sequence's first token [n, d], and the active head's logits [n, Z]; see `pooled`."""
-    return pooled(model, encoded, pool="first")
-
-
-@torch.no_grad()
-def pooled(model: Any, encoded: Encoded, *, pool: Pooling, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """The last hidden states, pooled over tokens, and the active head's logits; float32, in the order of the rows.
-
-    Args:
-        model: runs with its active adapter and head; without a head Z is 0.
-        encoded: one sequence per row.
-        pool: the first token, or the mean over a sequence's tokens.
-
-    Returns:
-        hidden [n, d], logits [n, Z]
-    """
-    device = accelerator().device
-    model.to(device).eval()
-    order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])  # little padding
-    states: list[Tensor] = []
-    hook = model.base_model.register_forward_hook(lambda module, inputs, output: states.append(output[0]))
-    hidden, logits = [], []
-    try:
-        for start in range(0, len(order), batch):
-            tensors = encoded.batch(order[start : start + batch])
-            inputs = {name: tensors[name].to(device) for name in INPUTS if name in tensors}
-            output, state = model(**inputs), states.pop()
-            hidden.append(_pool(state, inputs["attention_mask"], pool).float().cpu().numpy())
-            logits.append(output.logits.float().cpu().numpy() if model.active_head else np.empty((len(state), 0)))
-    finally:
-        hook.remove()
-    back = np.argsort(order)
-    return np.concatenate(hidden)[back], np.concatenate(logits).astype(np.float32)[back]
-
-
-def _pool(state: Tensor, mask: Tensor, pool: Pooling) -> Tensor:
-    """[b, t, d] -> [b, d]"""
-    if pool == "first":
-        return state[:, 0]
-    weight = mask[..., None].to(state.dtype)
-    return (state * weight).sum(1) / weight.sum(1)

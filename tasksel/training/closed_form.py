@@ -1,4 +1,4 @@
-"""The last layer of a task's head, solved on fixed features: no gradient step; how strongly it may fit is chosen by cross-validation.
+"""The last layer of a task's head, solved on fixed features at a given strength: no gradient step.
 
     logits = h W^T + b                           [n, outputs] from features h [n, d]
 
@@ -15,17 +15,14 @@ Fewer rows than features are the rule: the problem is solved in the n dimensions
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tasksel.errors import UserError
-from tasksel.tasks.kinds import CLASSES, Kind
+from tasksel.tasks.kinds import Kind
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-FOLDS = 5
 TOLERANCE = 1e-10  # of a gradient's largest entry, over rows
 
 
@@ -158,42 +155,3 @@ def _choices(features: np.ndarray, labels: np.ndarray, exists: np.ndarray, stren
     options: dict[str, Any] = {"maxiter": 5000, "gtol": TOLERANCE * n, "ftol": 1e-15}
     best = minimize(loss, np.zeros(rows.shape[-1]), jac=True, method="L-BFGS-B", options=options)
     return (best.x @ basis)[None]
-
-
-def folds(labels: np.ndarray, kind: Kind, *, most: int = FOLDS, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows to solve on and rows to score, for each fold; classes are spread over the folds.
-
-    Fewer rows than folds give as many folds as rows; a single row gives none.
-
-    >>> [len(score) for _, score in folds(np.array([0, 1, 0, 1, 0, 1]), "single_sentence_classification", most=3)]
-    [2, 2, 2]
-    """
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    count = min(most, len(labels))
-    if count < 2:
-        return []
-    if kind not in CLASSES or np.bincount(labels.astype(int)).max() < count:
-        return list(KFold(count, shuffle=True, random_state=seed).split(labels))
-    with warnings.catch_warnings():  # a class rarer than the folds lies in some of them only, as it must
-        warnings.filterwarnings("ignore", message="The least populated class")
-        return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels.astype(int)))
-
-
-def out_of_fold(
-    features: np.ndarray,
-    labels: np.ndarray,
-    kind: Kind,
-    parts: Sequence[tuple[np.ndarray, np.ndarray]],
-    *,
-    outputs: int,
-    strength: float,
-    mask: np.ndarray | None = None,
-) -> np.ndarray:
-    """Each row's logits by the head that was solved without it: [n, outputs], of multiple choice [n, choices]."""
-    logits = np.zeros((len(labels), features.shape[1] if kind == "multiple_choice" else outputs))
-    for train, held in parts:
-        part = None if mask is None else mask[train]
-        layer = solve(features[train], labels[train], kind, outputs=outputs, strength=strength, mask=part)
-        logits[held] = layer.logits(features[held])
-    return logits

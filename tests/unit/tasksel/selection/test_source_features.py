@@ -16,14 +16,13 @@ from tasksel.selection import source_features as features
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.source_features import (
     FeatureSelector,
-    first_token,
-    pooled,
     run_source,
     source_classes,
     training_rows,
 )
 from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
 from tasksel.tasks.load import stratified
+from tasksel.training.features import pooled
 from tasksel.training.recipe import Recipe
 
 MEASURES = ("logme", "leep", "nce", "knn", "probe")
@@ -116,7 +115,7 @@ class TestRun:
         data = target().data
         split = training_rows(data)
         encoded = encode_split(split, target().task, base.tokenizer, max_length=64)
-        found = first_token(adapters[CLASSES].model(base), encoded)
+        found = pooled(adapters[CLASSES].model(base), encoded, pooling="first")
         wanted = directly(adapters[CLASSES], base, target().task, split)
         assert [array.dtype for array in found] == [np.float32, np.float32]
         assert [array.shape for array in found] == [(40, 32), (40, 2)]
@@ -126,16 +125,16 @@ class TestRun:
     def test_of_the_base_alone_has_no_logits_and_leaves_no_hook(self, base, target, adapters):
         encoded = encode_split(target().data.train, target().task, base.tokenizer, max_length=64)
         model = base.model()
-        hidden, logits = first_token(model, encoded)
+        hidden, logits = pooled(model, encoded, pooling="first")
         assert logits.shape == (len(encoded), 0)
         assert not model.base_model._forward_hooks
-        assert np.abs(hidden - first_token(adapters[CLASSES].model(base), encoded)[0]).max() > 1e-3
+        assert np.abs(hidden - pooled(adapters[CLASSES].model(base), encoded, pooling="first")[0]).max() > 1e-3
 
     @pytest.mark.parametrize("batch", [1, 7, 64])
     def test_means_over_tokens_without_padding(self, base, target, batch):
         encoded = encode_split(target().data.train, target().task, base.tokenizer, max_length=64)
         model = base.model()
-        found, _ = pooled(model, encoded, pool="mean", batch=batch)
+        found, _ = pooled(model, encoded, pooling="mean", batch=batch)
         for row in range(0, len(encoded), 5):
             tokens = {"input_ids": torch.tensor(encoded.ids[row]), "token_type_ids": torch.tensor(encoded.types[row])}
             with torch.no_grad():
