@@ -284,8 +284,8 @@ class _UnitTrainer:
         start = time.perf_counter()
         task, method = self.tasks[unit.target], METHODS[unit.method]
         layers, adapter_config = method.prepare([self.pool[unit.source]] if unit.source else [])
-        model = method.build(self.base, task, layers, adapter_config, seed=unit.seed, pooling=recipe.pooling)
         recipe = self.config.recipe_of(unit.method)
+        model = method.build(self.base, task, layers, adapter_config, seed=unit.seed, pooling=recipe.pooling)
         train, dev = self.rows(unit.target, unit.seed)
         score, dev_score, steps = None, None, 0
         try:

@@ -247,7 +247,7 @@ class TransferResult:
         if chosen not in self._models:
             method, config = self.method, self.run.adapter_config
             model = method.build(
-                self.base, self.task, self.bottlenecks(), config, seed=chosen, pooling=self.recipe.pooling
+                self.base, self.task, self.bottlenecks(), config, seed=chosen, pooling=self.run.recipe.pooling
             )
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:

@@ -161,7 +161,7 @@ class TaskModel(nn.Module):
         output: Any = self.base_model(**flat, output_hidden_states=output_hidden_states, return_dict=True)
         if self.active_head is None:
             return output
-        head = self.heads[self.active_head]
+        head: Any = self.heads[self.active_head]
         if head.use_pooler:
             pooled = output.pooler_output
         else:

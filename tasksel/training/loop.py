@@ -231,7 +231,7 @@ class _Loop:
         heads = {id(parameter) for parameter in self.bare.heads.parameters()} if self.recipe.head_lr else set()
         rest = [parameter for parameter in self.trained if id(parameter) not in heads]
         own = [parameter for parameter in self.trained if id(parameter) in heads]
-        groups = [{"params": rest}, {"params": own, "lr": self.recipe.head_lr}]
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": own, "lr": self.recipe.head_lr}]
         return [group for group in groups if group["params"]]
 
     def _announce(self, label: str) -> None:
