@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from tasksel.errors import UserError
@@ -166,6 +167,20 @@ def test_a_model_is_fresh_each_time(tiny):
     with torch.no_grad():
         next(first.parameters()).zero_()
     assert next(base.model().parameters()).abs().sum() > 0
+
+
+def test_loading_shows_no_bar_and_no_warning_and_changes_no_setting(tiny, tmp_path, monkeypatch, capfd):
+    folder = copied(tiny, tmp_path / "no-pooler")
+    weights = {name: w for name, w in load_file(folder / "model.safetensors").items() if "pooler" not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    transformers.utils.logging.enable_progress_bar()
+    level = transformers.utils.logging.get_verbosity()
+    base = Base(str(folder))
+    assert base.tokenizer
+    assert base.model()
+    assert capfd.readouterr() == ("", "")
+    assert transformers.utils.logging.is_progress_bar_enabled()
+    assert transformers.utils.logging.get_verbosity() == level
 
 
 def test_minilm_needs_no_network():
