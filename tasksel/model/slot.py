@@ -28,12 +28,14 @@ class Place:
 
     Attributes:
         norm: the LayerNorm that is wrapped. holder: the module that the library registers `adapters` in (added if there is none).
-        branch: the module whose output is the branch that the LayerNorm adds to its input.
+        branch: the module whose output is the branch that the LayerNorm adds to a.
+        reads_a: the module whose input is a, where the library gives adapters a in place of the branch (after ALBERT's attention).
     """
 
     norm: str
     holder: str
     branch: str
+    reads_a: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ FAMILIES: dict[str, Family] = {
     "albert": Family(
         r"encoder\.albert_layer_groups\.\d+\.albert_layers\.\d+",
         Place("full_layer_layer_norm", "output_adapters", "ffn_output"),
-        Place("attention.LayerNorm", "attention.attention_adapters", "attention.output_dropout"),
+        Place("attention.LayerNorm", "attention.attention_adapters", "attention.output_dropout", "attention"),
     ),
 }
 """Post-LN encoders by model type; a new row needs the paths of its layers and LayerNorms alone."""
@@ -121,14 +123,21 @@ class Slot(nn.Module):
         output: Tensor = self.norm(s)
         return output
 
-    def follow(self, branch: nn.Module) -> None:
-        """Keeps what this module gives for a content that reads the branch."""
-        if self._hook is None:
-            self._hook = branch.register_forward_hook(self._keep_branch)
+    def follow(self, layer: nn.Module, place: Place) -> None:
+        """Keeps the branch of each pass for a content that reads it."""
+        if self._hook is None and place.reads_a is None:
+            self._hook = layer.get_submodule(place.branch).register_forward_hook(self._keep_output)
+        elif self._hook is None:
+            module = layer.get_submodule(str(place.reads_a))
+            self._hook = module.register_forward_pre_hook(self._keep_input, with_kwargs=True)
 
-    def _keep_branch(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if _reads_branch(self.content()):
             self._branch = first_of(output)
+
+    def _keep_input(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
+        if _reads_branch(self.content()):
+            self._branch = input_of(inputs, named)
 
     def plain(self) -> nn.Module:
         """The base's own LayerNorm, in the slot's mode; the slot follows the branch no longer."""
@@ -145,6 +154,12 @@ def _reads_branch(content: nn.Module | None) -> bool:
 def first_of(output: Any) -> Any:
     """A module's output without attention weights, which some give beside it."""
     return output[0] if isinstance(output, tuple) else output
+
+
+def input_of(inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+    """The hidden states that a layer or its attention is called with."""
+    hidden: Tensor = inputs[0] if inputs else named["hidden_states"]
+    return hidden
 
 
 def family_of(config: Any) -> Family:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tasksel.errors import UserError, one_line
 from tasksel.model.compatibility import most_tokens
-from tasksel.model.slot import Place, Slot, close_slot, family_of, first_of, layers_of, open_slot
+from tasksel.model.slot import Place, Slot, close_slot, family_of, first_of, input_of, layers_of, open_slot
 
 NAME = "probe"
 TOKENS = 8
@@ -75,7 +75,7 @@ class _Probe:
             slot, branch = open_slot(layer, place), layer.get_submodule(place.branch)
             stack.callback(close_slot, layer, place, slot)
             slot.adapters[NAME], slot.active = Turned(reads_branch=place is places[0]), NAME
-            slot.follow(branch)
+            slot.follow(layer, place)
             self.slots.append(slot)
             for key, module in ((f"branch {place.branch}", branch), (f"output {place.norm}", slot)):
                 stack.callback(module.register_forward_hook(self._keep(key)).remove)
@@ -86,7 +86,7 @@ class _Probe:
         return lambda module, inputs, output: self.seen.__setitem__(key, first_of(output))
 
     def _keep_input(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
-        self.seen["input"] = inputs[0] if inputs else named["hidden_states"]
+        self.seen["input"] = input_of(inputs, named)
 
     def check(self, kind: str) -> None:
         """Refuses a layer in which another number than the formula's was seen."""
@@ -97,20 +97,19 @@ class _Probe:
                 raise UserError(_moved(kind, f"use of {where} and {place.branch}"))
             first = place is self.places[0]
             a = self.seen["input" if first else f"output {self.places[0].norm}"]
-            expected = formula(slot, self.seen[f"branch {place.branch}"], a)
+            branch = self.seen[f"branch {place.branch}"]
+            expected = formula(slot, branch + a, a if place.reads_a else branch) if branch.shape == a.shape else None
             difference = _difference(self.seen[output if first else "layer"], expected)
             if difference is not None:
                 raise UserError(_moved(kind, f"layer that ends in {where} as its slot's formula says ({difference})"))
 
 
-def formula(slot: Slot, branch: Tensor, a: Tensor) -> Tensor | None:
-    """What the slot must give [b, t, d], by the base's own LayerNorm; None where branch and a do not fit together."""
-    if branch.shape != a.shape:
-        return None
+def formula(slot: Slot, s: Tensor, branch: Tensor) -> Tensor:
+    """What the slot must give [b, t, d], by the base's own LayerNorm."""
     content, norm = slot.adapters[NAME], slot.norm
-    s = branch + a
     x = branch if content.reads_branch else norm(s)
-    return norm(s + content(x))
+    output: Tensor = norm(s + content(x))
+    return output
 
 
 def _difference(output: Tensor, expected: Tensor | None) -> str | None:

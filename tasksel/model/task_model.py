@@ -86,7 +86,7 @@ class TaskModel(nn.Module):
                 module = Adapter(self.config.hidden_size, config, layer=number)
                 slot.adapters[name] = module.train(self.training)
                 if module.reads_branch:
-                    slot.follow(layer.get_submodule(place.branch))
+                    slot.follow(layer, place)
         if config.get("phm_layer"):
             self._share_rule(name, config)
 
