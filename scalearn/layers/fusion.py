@@ -36,6 +36,7 @@ class Fuse(nn.Module):
     def __init__(self, sources: Sequence[nn.Module], hidden: int, dropout: float) -> None:
         super().__init__()
         self._sources = tuple(sources)
+        self.reads_branch = any(getattr(source, "reads_branch", False) for source in sources)
         self.dropout = nn.Dropout(dropout)
         self.query, self.key = self._linear(hidden, bias=True), self._linear(hidden, bias=True)
         self.value = self._linear(hidden, bias=False)

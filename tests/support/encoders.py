@@ -58,3 +58,12 @@ def with_adapter(model, name, config, *, seed=1):
 def last_hidden(model, ids=IDS, mask=MASK):
     """The last hidden state [b, t, d]."""
     return model(input_ids=ids, attention_mask=mask).last_hidden_state
+
+
+def library_twin(library, encoder, folder):
+    """The library's own model of the same encoder, in eval mode."""
+    encoder.save_pretrained(folder)
+    twin = library.AutoAdapterModel.from_pretrained(folder)
+    for head in list(twin.heads):
+        twin.delete_head(head)
+    return twin.requires_grad_(False).eval()
