@@ -95,7 +95,7 @@ def test_a_copy_of_one_source_is_that_source(family):
 @pytest.mark.parametrize(("hidden", "width"), [(16, 4), (32, 4), (160, 8), (384, 12), (768, 24)])
 def test_a_compacter_is_as_wide_as_its_products_allow(hidden, width):
     model = tiny_model("bert", hidden_size=hidden, num_hidden_layers=1)
-    METHODS["compacter"].fill_slot(model, "rte", {}, {})
+    METHODS["compacter++"].fill_slot(model, "rte", {}, {})
     ((_, slot),) = model.slots()
     adapter = slot.adapters["rte"]
     assert adapter.adapter_up.W_left.shape == (4, width // 4, 1)
