@@ -3,6 +3,7 @@
 import torch
 from transformers import AutoConfig, AutoModel
 
+from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.model.slot import FAMILIES
 from tasksel.model.task_model import TaskModel
 
@@ -67,3 +68,20 @@ def library_twin(library, encoder, folder):
     for head in list(twin.heads):
         twin.delete_head(head)
     return twin.requires_grad_(False).eval()
+
+
+def projections(model, name):
+    """An adapter's weights as stacked projections (n = 1), by the path of their slot."""
+    found = {}
+    for path, module in model.named_modules():
+        if path.endswith(f".adapters.{name}"):
+            down, up = module.adapter_down[0], module.adapter_up
+            parts = (down.weight[None], down.bias[None], up.weight.t()[None], up.bias[None])
+            found[path.removesuffix(f".adapters.{name}")] = Bottlenecks(*(part.detach().clone() for part in parts))
+    return found
+
+
+def stacked(model, *names):
+    """Several adapters' projections as one."""
+    parts = [projections(model, name) for name in names]
+    return {path: Bottlenecks.stack([part[path] for part in parts]) for path in parts[0]}
