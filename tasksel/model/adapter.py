@@ -44,14 +44,19 @@ class Adapter(nn.Module):
     """One adapter of one layer.
 
     Args:
-        hidden: d. config: the library's configuration of a bottleneck adapter. width: r; by default int(d // reduction_factor).
+        hidden: d. config: the library's configuration of a bottleneck adapter. layer: its number, where widths differ by layer.
     """
 
-    def __init__(self, hidden: int, config: Mapping[str, Any], width: int | None = None) -> None:
+    def __init__(self, hidden: int, config: Mapping[str, Any], *, layer: int = 0) -> None:
         super().__init__()
-        width = max(1, int(hidden // config["reduction_factor"]) if width is None else width)
+        factor = config["reduction_factor"]
+        if isinstance(factor, Mapping):
+            factor = factor.get(str(layer), factor.get("default"))
+        width = max(1, int(hidden // factor))
         self.reads_branch = not config.get("original_ln_before", True)
         before = [nn.LayerNorm(hidden)] if config.get("ln_before") else []
+        if before:
+            self.adapter_norm_before = before[0]  # a second name for it, as in the library's files
         self.non_linearity = Activation(config["non_linearity"])
         project = partial(PHMLinear, config=config) if config.get("phm_layer") else nn.Linear
         self.adapter_down = nn.Sequential(*before, project(hidden, width), self.non_linearity)

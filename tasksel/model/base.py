@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from tasksel.errors import UserError, one_line
 from tasksel.model.compatibility import check_architecture, check_tokenizer, drop_unused_segments
-from tasksel.model.slot import check_slots
+from tasksel.model.slot_probe import check_slots
 from tasksel.model.task_model import TaskModel
 from tasksel.storage.user_path import user_path
 
@@ -117,6 +117,9 @@ class Base:
         for part in OTHER_PARTS:
             if hasattr(config, part):
                 delattr(config, part)
+        config.chunk_size_feed_forward = (
+            0  # saves memory, changes no number; an adapter's slot needs a layer's tokens together
+        )
         encoder, loading = self._read(AutoModel, config=config, use_safetensors=True, output_loading_info=True)
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:  # the library would draw them at random, and say so in a warning only
