@@ -104,7 +104,7 @@ def load_outside_head(model: TaskModel, adapter: str, folder: Path, origin: str)
     described = read_mapping(folder / HEAD_CONFIG, origin=origin)
     tensors = finite_weights(folder / file, origin=origin)
     try:
-        kind, config, tensors = _flexible(described, tensors)
+        kind, config, tensors = _flexible(described, tensors, model)
         if kind in OTHER_TYPES:
             say(f"{origin}: its head is for another kind of task ({kind}): it is added without its head")
             return
@@ -126,7 +126,9 @@ def _kept_none(config: dict[str, Any]) -> dict[str, Any]:
     return {key: None for key, value in config.items() if value is None}
 
 
-def _flexible(described: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[str, Any, dict[str, Tensor]]:
+def _flexible(
+    described: dict[str, Any], tensors: dict[str, Tensor], model: TaskModel
+) -> tuple[str, Any, dict[str, Tensor]]:
     """A head's type, its configuration as a flexible head, and its weights by layer number and name."""
     config, name = described.get("config"), described.get("name")
     if isinstance(config, dict):
@@ -136,6 +138,9 @@ def _flexible(described: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[st
         known = isinstance(kind, str) and kind in (*HEAD_TYPES, *OTHER_TYPES)
         if not known:
             raise UserError(f"its type is {kind!r:.40}; known: {', '.join(HEAD_TYPES)}")
+        architecture, owner = type(model.base_model).__name__.removesuffix("Model"), described.get("model_class")
+        if owner not in (None, f"{architecture}AdapterModel", f"{architecture}ModelWithHeads"):
+            raise UserError(f"it is the head of a {owner!s:.40}, and the base is a {architecture}")
         return str(kind), config, weights
     static = STATIC_HEADS.get(str(described.get("model_class")))
     if config is not None or static is None:

@@ -15,19 +15,26 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.activations import get_activation
+from transformers.activations import ACT2FN
 
+from tasksel.errors import unknown
 from tasksel.model.phm import PHMLinear
 
 INIT_STD = 0.02
 
 
 class Activation(nn.Module):
-    """An activation by the library's name: those of transformers, and leakyrelu."""
+    """An activation by the library's name: those of transformers, and leakyrelu.
+
+    Raises:
+        UserError: an unknown name.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.f = F.leaky_relu if name.lower() == "leakyrelu" else get_activation(name.lower())
+        if name.lower() not in ("leakyrelu", *ACT2FN):
+            raise unknown("activation", name, ["leakyrelu", *ACT2FN])
+        self.f = F.leaky_relu if name.lower() == "leakyrelu" else ACT2FN[name.lower()]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.f(x)

@@ -85,7 +85,7 @@ def resolve_config(config: str | Mapping[str, Any]) -> dict[str, Any]:
     ({'architecture': 'lora'}, {'architecture': 'union'})
 
     Raises:
-        UserError: an unknown name; values that are no Python literals.
+        UserError: an unknown name or setting; values that are no Python literals.
     """
     if isinstance(config, Mapping):
         return {**DEFAULTS, **config}
@@ -106,6 +106,8 @@ def _named(word: str) -> dict[str, Any]:
         raise UserError(
             f"its config '{_short(word)}' cannot be read: give values as NAME[key=value], separated by commas"
         ) from error
+    if name in NAMED and (strange := sorted(values.keys() - SEQ_BN.keys())):
+        raise unknown("adapter setting", _short(strange[0]), list(SEQ_BN))
     return {"architecture": OTHER_KINDS[name]} if name in OTHER_KINDS else {**SEQ_BN, **NAMED[name], **values}
 
 

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 import torch
-from adapters import SeqBnConfig
 
 from scalearn import METHODS, AdapterPool, Recipe, TransferResult, transfer
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.plan import Plan
 from tasksel import get_task
+from tasksel.model.adapter_config import SEQ_BN
 
 RECIPE = Recipe(lr=1e-2, epochs=1, batch=8, max_length=32)
 SIMILARITIES = (0.5, 0.2, 0.1)
@@ -42,7 +42,7 @@ def loud_adapter():
     """Adds an ordinary adapter with weights far from zero, so that a wrong mix cannot pass for a right one."""
 
     def add(model, name, config=None, *, seed=0, size=0.3):
-        model.add_adapter(name, config=config or SeqBnConfig(reduction_factor=16))
+        model.add_adapter(name, config=config or {**SEQ_BN, "reduction_factor": 16})
         draw = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for key, parameter in model.named_parameters():

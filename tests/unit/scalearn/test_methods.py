@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from library import library_model
 
 from scalearn import METHODS, TransferResult, transfer
 from scalearn.comparison.experiment import Experiment
@@ -18,9 +19,11 @@ from scalearn.methods.head_only import HeadOnly
 from scalearn.methods.registry import get_method, register_method
 from scalearn.methods.training import SeedTraining
 from scalearn.report import write_report
+from scalearn.results.predict import Export
 from scalearn.results.transfer import TransferSpec
 from tasksel import UserError, get_task, load_data
 from tasksel.adapters.train import SOURCE_RECIPE, source_key
+from tasksel.tasks.examples import Split
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "add_a_transfer_method.md"
 BASE = SimpleNamespace(fingerprint="b" * 16, name="stub")
@@ -153,16 +156,19 @@ def guide(registry, pool_folder, tmp_path, monkeypatch):
 
 
 class TestGuide:
-    def test_its_method_reloads_and_its_export_answers_alike(self, guide, tmp_path):
-        from adapters import AutoAdapterModel
+    def test_its_export_answers_alike_in_plain_adapters(self, guide, library, tmp_path):
+        result, pair = guide["result"], ("The pan is hot and clean", "The pan is clean")
+        model = library_model(result.base)
+        model.set_active_adapters(model.load_adapter(str(tmp_path / "out" / "ties-adapter"), use_safetensors=True))
+        inputs = result.base.tokenizer(*pair, return_tensors="pt")
+        np.testing.assert_allclose(model.eval()(**inputs).logits.detach(), result.predict([pair]), atol=1e-5)
 
+    def test_its_method_reloads_and_its_export_answers_alike(self, guide, tmp_path):
         result, pair = guide["result"], ("The pan is hot and clean", "The pan is clean")
         logits = TransferResult.load(tmp_path / "out" / "ties").predict([pair])
         assert np.array_equal(result.predict([pair]), logits)
-        model = AutoAdapterModel.from_pretrained(result.base.path)
-        model.set_active_adapters(model.load_adapter(str(tmp_path / "out" / "ties-adapter"), use_safetensors=True))
-        inputs = result.base.tokenizer(*pair, return_tensors="pt")
-        np.testing.assert_allclose(model.eval()(**inputs).logits.detach(), logits, atol=1e-5)
+        split = Split([pair], None, np.zeros(1, dtype=np.int64))
+        np.testing.assert_allclose(Export.load(tmp_path / "out" / "ties-adapter").logits(split), logits, atol=1e-5)
         card = (tmp_path / "out" / "ties-adapter" / "README.md").read_text()
         assert "by ties" in card
         assert all(f"| {source.name} |" in card for source in guide["pool"])

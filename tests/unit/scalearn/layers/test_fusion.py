@@ -4,13 +4,13 @@ import sys
 
 import pytest
 import torch
-from adapters import SeqBnConfig
 from safetensors.torch import load_file
 
 from scalearn import METHODS, transfer
 from scalearn.layers.fusion import penalty
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
+from tasksel.model.adapter_config import SEQ_BN
 from tasksel.model.base import load_base
 
 IDS = torch.tensor([[101, 2023, 2003, 102], [101, 2919, 102, 0]])
@@ -19,7 +19,7 @@ IDS = torch.tensor([[101, 2023, 2003, 102], [101, 2919, 102, 0]])
 @pytest.fixture(scope="module")
 def fused(tiny, fill, target, tmp_path_factory):
     """A fusion over three loud sources, with loud attention; the sources would drop out if they were let."""
-    config = SeqBnConfig(reduction_factor=16, dropout=0.5)
+    config = {**SEQ_BN, "reduction_factor": 16, "dropout": 0.5}
     sources = fill(tmp_path_factory.mktemp("fusion"), tiny, target.name, "two", "three", config=config)
     stacked, told = stack(sources)
     model = METHODS["fusion"].build(load_base(tiny), target, stacked, told, seed=0).eval()

@@ -4,15 +4,6 @@ import copy
 
 import pytest
 import torch
-from adapters import (
-    CompacterConfig,
-    ConfigUnion,
-    LoRAConfig,
-    ParBnConfig,
-    PrefixTuningConfig,
-    SeqBnConfig,
-    SeqBnInvConfig,
-)
 from library import library_model
 
 from scalearn import METHODS, AdapterPool
@@ -20,10 +11,11 @@ from scalearn.layers.mix import ScaledMix, add_mix, bottleneck_layers, fold_into
 from scalearn.layers.mix import set_omega as set_scalars
 from scalearn.layers.stacking import stack
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config, unfoldable
+from tasksel.model.adapter_config import SEQ_BN, resolve_config
 from tasksel.model.base import load_base
 from tasksel.training.state import load_trained, trained_state
 
-PLAIN = SeqBnConfig(reduction_factor=16).to_dict()
+PLAIN = {**SEQ_BN, "reduction_factor": 16}
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "distilbert", "deberta-v2")
 TEXT = {
     "input_ids": torch.tensor([[101, 2023, 2003, 102], [101, 2919, 102, 0]]),
@@ -67,7 +59,7 @@ def filled(make_base, fill, tmp_path_factory):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_one_hot_omega_equals_that_source_loaded_by_the_library(filled, target, architecture):
+def test_a_one_hot_omega_equals_that_source_loaded_by_the_library(filled, target, architecture, library):
     base, sources = filled(architecture)
     model = mixed(base, target, sources)
     assert len(slots(model, target.name)) == 2
@@ -294,26 +286,24 @@ def test_the_mix_writes_itself_into_an_ordinary_adapter(filled, target):
 
 def test_a_source_with_a_scale_of_its_own_is_mixed_and_written_with_it(filled, fill, target, tmp_path):
     base, _ = filled()
-    config = SeqBnConfig(reduction_factor=16, scaling=4.0)
+    config = {**PLAIN, "scaling": 4.0}
     (source,) = fill(tmp_path / "pool", base, "loud", config=config)
     model = mixed(base, target, [source])
     set_omega(model, target.name, torch.ones(1, 1))
-    library = library_model(base)
-    library.load_adapter(str(source.folder), use_safetensors=True)
-    layer = library.base_model.encoder.layer[0].output
+    alone = source.trained.model(load_base(base), head=False)
     ordinary = load_base(base).model()
     ordinary.add_adapter("plain", config=slot_config(2, 32, source.config))
     fold_into(ordinary, "plain", model, target.name)
     x = torch.randn(2, 3, 32)
     with torch.no_grad():
-        expected = layer.adapters["loud"](x, torch.zeros_like(x))[0]
+        expected = slots(alone, source.card.adapter)[0](x)
         torch.testing.assert_close(slots(model, target.name)[0](x), expected, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(slots(ordinary, "plain")[0](x), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_sources_own_seed_and_dropout_do_not_reach_the_slot(filled, target, fill, tmp_path):
     base, _ = filled()
-    config = SeqBnConfig(reduction_factor=16, init_weights_seed=7, dropout=0.5)
+    config = {**PLAIN, "init_weights_seed": 7, "dropout": 0.5}
     sources = fill(tmp_path / "pool", base, "seeded", config=config)
     one, two = (slots(mixed(base, target, sources, seed=seed), target.name)[0].omega.weight for seed in (0, 1))
     assert not torch.equal(one, two), "omega must be drawn from the run's seed"
@@ -340,22 +330,22 @@ def test_the_mix_leaves_a_model_of_three_layers_with_the_sources_of_each(make_ba
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        (SeqBnConfig(use_gating=True), "gated"),
-        (ParBnConfig(), "parallel"),
-        (SeqBnConfig(ln_after=True), "norm after"),
-        (SeqBnConfig(ln_before=True), "norm before"),
-        (CompacterConfig(), "Compacter"),
-        (SeqBnConfig(cross_adapter=True), "cross-attention"),
-        (SeqBnConfig(scaling="learned"), "scaling is 'learned'"),
-        (SeqBnConfig(reduction_factor={"0": 8, "default": 16}), "width differs by layer"),
-        (SeqBnInvConfig(), "invertible"),
-        (LoRAConfig(), "lora"),
-        (PrefixTuningConfig(), "prefix_tuning"),
-        (ConfigUnion(SeqBnConfig(), LoRAConfig()), "union"),
+        ("seq_bn[use_gating=True]", "gated"),
+        ("par_bn", "parallel"),
+        ("seq_bn[ln_after=True]", "norm after"),
+        ("seq_bn[ln_before=True]", "norm before"),
+        ("compacter", "Compacter"),
+        ("seq_bn[cross_adapter=True]", "cross-attention"),
+        ("seq_bn[scaling='learned']", "scaling is 'learned'"),
+        ({**PLAIN, "reduction_factor": {"0": 8, "default": 16}}, "width differs by layer"),
+        ("seq_bn_inv", "invertible"),
+        ("lora", "lora"),
+        ("prefix_tuning", "prefix_tuning"),
+        ("seq_bn|lora", "union"),
     ],
 )
 def test_what_cannot_be_folded_is_named(config, named):
-    assert named in unfoldable(config.to_dict())
+    assert named in unfoldable(resolve_config(config))
 
 
 def test_an_ordinary_bottleneck_can_be_folded():

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from adapters import DoubleSeqBnConfig, SeqBnConfig
 
 from scalearn import METHODS, AdapterPool, TransferResult, transfer
 from scalearn.layers.mix import bottleneck_layers
@@ -13,9 +12,12 @@ from scalearn.layers.stacking import stack
 from scalearn.results.explain import explain
 from scalearn.results.predict import Export
 from tasksel import UserError, get_task
+from tasksel.adapters.folder import load_adapter
+from tasksel.model.adapter_config import SEQ_BN, resolve_config
 from tasksel.tasks.examples import Split
 
-PLAIN = SeqBnConfig(reduction_factor=16)
+PLAIN = {**SEQ_BN, "reduction_factor": 16}
+DOUBLE = {**resolve_config("double_seq_bn"), "reduction_factor": 16}
 
 
 @pytest.fixture
@@ -33,12 +35,12 @@ def pair(fill, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("config", "what"),
     [
-        (SeqBnConfig(reduction_factor=16, non_linearity="gelu"), r"activation \(relu, gelu\)"),
-        (SeqBnConfig(reduction_factor=16, mh_adapter=True, output_adapter=False), "mh_adapter"),
-        (DoubleSeqBnConfig(reduction_factor=16, non_linearity="relu"), "mh_adapter"),
-        (SeqBnConfig(reduction_factor=16, leave_out=[0]), "the layers that they sit in"),
-        (SeqBnConfig(reduction_factor=16, original_ln_before=False), "original_ln_before"),
-        (SeqBnConfig(reduction_factor=16, residual_before_ln=False), "residual_before_ln"),
+        ({**PLAIN, "non_linearity": "gelu"}, r"activation \(relu, gelu\)"),
+        ({**PLAIN, "mh_adapter": True, "output_adapter": False}, "mh_adapter"),
+        ({**DOUBLE, "non_linearity": "relu"}, "mh_adapter"),
+        ({**PLAIN, "leave_out": [0]}, "the layers that they sit in"),
+        ({**PLAIN, "original_ln_before": False}, "original_ln_before"),
+        ({**PLAIN, "residual_before_ln": False}, "residual_before_ln"),
     ],
 )
 def test_sources_that_differ_are_refused_with_both_names(pair, config, what):
@@ -50,7 +52,7 @@ def test_sources_that_differ_are_refused_with_both_names(pair, config, what):
 def unequal(fill, tiny, tmp_path):
     """A source of 2 units and one of 4."""
     fill(tmp_path / "pool", tiny, "narrow", config=PLAIN)
-    fill(tmp_path / "pool", tiny, "wide", config=SeqBnConfig(reduction_factor=8), seed=1)
+    fill(tmp_path / "pool", tiny, "wide", config={**PLAIN, "reduction_factor": 8}, seed=1)
     return AdapterPool(tmp_path / "pool").select(["narrow", "wide"])
 
 
@@ -72,25 +74,22 @@ def test_a_narrower_source_is_filled_up_with_units_that_add_nothing(unequal, ord
 @pytest.mark.parametrize("activation", ["relu", "gelu", "sigmoid", "swish"])
 def test_a_mix_of_unequal_widths_is_the_sum_of_the_sources_own_outputs(fill, tiny, tmp_path, activation):
     for number, factor in enumerate((16, 8, 4)):
-        config = SeqBnConfig(reduction_factor=factor, non_linearity=activation)
+        config = {**PLAIN, "reduction_factor": factor, "non_linearity": activation}
         fill(tmp_path / "pool", tiny, f"source-{factor}", config=config, seed=number)
     pool, task = AdapterPool(tmp_path / "pool"), get_task("entail_kitchen")
     sources = list(pool)
     model = METHODS["scalearn"].build(pool.base, task, *stack(sources), seed=0).eval()
-    library = pool.base.model()
+    single = pool.base.model()
     for source in sources:
-        library.load_adapter(str(source.folder), use_safetensors=True)
-    ours, x = dict(bottleneck_layers(model, task.name)), torch.randn(2, 3, 32)
+        load_adapter(single, source.folder)
+    layers, x = dict(bottleneck_layers(model, task.name)), torch.randn(2, 3, 32)
     with torch.no_grad():
-        for path, layer in ours.items():
+        for path, layer in layers.items():
             mix = layer.adapters[task.name]
             omega = mix.omega.weight.copy_(torch.randn(3, 32))
-            alone = [
-                dict(bottleneck_layers(library, s.name))[path].adapters[s.name](x, torch.zeros_like(x))[0]
-                for s in sources
-            ]
-            expected = x + sum(weight * output for weight, output in zip(omega, alone, strict=True))
-            torch.testing.assert_close(mix(x, x)[0], expected, atol=1e-5, rtol=1e-5)
+            alone = [dict(bottleneck_layers(single, s.name))[path].adapters[s.name](x) for s in sources]
+            expected = sum(weight * output for weight, output in zip(omega, alone, strict=True))
+            torch.testing.assert_close(mix(x), expected, atol=1e-5, rtol=1e-5)
 
 
 ACROSS_WIDTHS = sorted(name for name, method in METHODS.items() if method.takes_sources and not method.needs_tasks)
@@ -144,8 +143,7 @@ def test_sources_alike_are_stacked_in_the_order_given(fill, tiny, tmp_path):
 
 
 def test_an_adapter_before_and_one_after_attention_fill_two_slots_a_layer(fill, tiny, tmp_path):
-    config = DoubleSeqBnConfig(reduction_factor=16)
-    layers, shared = stack(fill(tmp_path / "pool", tiny, "one", "two", config=config))
+    layers, shared = stack(fill(tmp_path / "pool", tiny, "one", "two", config=DOUBLE))
     assert len(layers) == 4
     assert shared["mh_adapter"]
 

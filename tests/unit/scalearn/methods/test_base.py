@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from adapters import BertAdapterModel, CompacterPlusPlusConfig
-from adapters.configuration.adapter_fusion_config import DynamicAdapterFusionConfig
-from adapters.methods.modeling import BertFusion
 from transformers import BertConfig
 
 from scalearn import METHODS, SCALINGS
+from scalearn.layers.fusion import Fuse
 from scalearn.layers.mix import ScaledMix, bottleneck_layers, set_omega
 from scalearn.layers.stacking import stack
 from scalearn.methods.registry import get_method
@@ -82,16 +80,15 @@ def test_a_built_model_learns_as_many_numbers_as_the_formula_says(made, method):
 
 
 def test_fusion_learns_the_published_number_at_the_published_size():
-    layer = BertFusion(DynamicAdapterFusionConfig(), 768, 0.1)
-    assert 12 * sum(p.numel() for p in layer.parameters()) == 21_252_096
+    assert 12 * sum(p.numel() for p in Fuse([], 768, 0.1).parameters()) == 21_252_096
     assert learned("fusion", 12, 768, 8, r=48, base=None) == 21_252_096
 
 
-def test_compacter_at_the_librarys_own_width_has_the_formulas_numbers():
+def test_compacter_at_the_librarys_own_width_has_the_formulas_numbers(library):
     config = BertConfig(num_hidden_layers=2, hidden_size=384, num_attention_heads=4, intermediate_size=8, vocab_size=9)
-    model = BertAdapterModel(config)
+    model = library.BertAdapterModel(config)
     before = sum(p.numel() for p in model.parameters())
-    model.add_adapter("plain", config=CompacterPlusPlusConfig())
+    model.add_adapter("plain", config=library.CompacterPlusPlusConfig())
     assert sum(p.numel() for p in model.parameters()) - before == learned("compacter++", 2, 384, 0, r=24, base=None)
 
 

@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 from scalearn import AdapterPool, TransferResult, train_source, transfer
 from scalearn.methods import joint as module
 from scalearn.methods.joint import RECORD, SHARED, WEIGHTS, auxiliary_sources, train_joint
+from scalearn.results.predict import Export
 from tasksel import UserError, get_task, load_data
 from tasksel.model.encoding import encode_split
+from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data
 from tasksel.training.loop import Diverged
 from tasksel.training.predict import evaluate
@@ -140,17 +142,12 @@ class TestResult:
         assert sorted(result.run.sources) == sorted(NAMES)
 
     def test_it_reloads_and_an_export_says_the_same(self, results, tmp_path):
-        from adapters import AutoAdapterModel
-
         result = results["joint"]
         logits = result.predict(TEXTS)
         assert np.array_equal(TransferResult.load(result.folder).predict(TEXTS), logits)
         folder = result.export(tmp_path / "export")
-        model = AutoAdapterModel.from_pretrained(result.base.path)
-        model.set_active_adapters(model.load_adapter(str(folder), use_safetensors=True))
-        told = result.base.tokenizer(*map(list, zip(*TEXTS, strict=True)), padding=True, return_tensors="pt")
-        with torch.no_grad():
-            np.testing.assert_allclose(model.eval()(**told).logits, logits, atol=1e-5)
+        split = Split(TEXTS, None, np.zeros(2, dtype=np.int64))
+        np.testing.assert_allclose(Export.load(folder).logits(split), logits, atol=1e-5)
         assert "whose tasks it was trained on" in (folder / "README.md").read_text()
 
     @pytest.mark.parametrize("name", ["complaints_orders", "rating_hotels", "endings_daily"])

@@ -59,7 +59,7 @@ def test_a_merge_equals_the_loop_over_every_number(tiny, fill, tmp_path):
             torch.testing.assert_close(found, expected)
 
 
-def test_a_soup_is_the_librarys_adapter_with_the_averaged_weights(tiny, fill, target, tmp_path):
+def test_a_soup_is_the_librarys_adapter_with_the_averaged_weights(tiny, fill, target, library, tmp_path):
     sources = fill(tmp_path / "pool", tiny, "one", "two")
     layers, config = stack(sources)
     model = METHODS["soup"].build(load_base(tiny), target, merge(layers, [0.5, 0.5]), config, seed=0).eval()

@@ -1,47 +1,39 @@
-"""An adapter of plain `adapters` is taken in, checked; pickles, other bases and other kinds are refused by name."""
+"""An adapter of plain `adapters` is taken in, checked; other bases and other kinds are refused by name."""
 
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
-from adapters import (
-    ADAPTER_CONFIG_MAP,
-    BnConfig,
-    CompacterConfig,
-    DoubleSeqBnConfig,
-    LoRAConfig,
-    ParBnConfig,
-    PrefixTuningConfig,
-    SeqBnConfig,
-    SeqBnInvConfig,
-)
 from huggingface_hub.errors import RevisionNotFoundError
 from library import library_model
-from requests import Response
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel
 
 from scalearn import METHODS, AdapterPool
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
 from tasksel import UserError, get_task
+from tasksel.model.adapter_config import SEQ_BN, resolve_config
 
 
-@pytest.fixture(scope="module")
-def plain(tiny, loud_adapter, tmp_path_factory):
-    """Saves an adapter as anyone with plain `adapters` would, and gives its folder."""
+@pytest.fixture
+def plain(plain_adapter):
+    """Saves an adapter in the format of plain `adapters`, and gives its folder."""
+    return plain_adapter
 
-    def save(name="theirs", config=None, *, base=tiny, safetensors=True, head=False):
-        model = library_model(base)
-        if config is None or type(config) in (SeqBnConfig, DoubleSeqBnConfig):
-            loud_adapter(model, name, config)
-        else:
-            model.add_adapter(name, config=config)
-        if head:
-            model.add_classification_head(name, num_labels=3)
-        folder = tmp_path_factory.mktemp("plain") / name
-        model.save_adapter(str(folder), name, with_head=head, use_safetensors=safetensors)
+
+@pytest.fixture
+def written_by_library(library, loud_adapter, tiny, tmp_path_factory):
+    """Saves an adapter by the library itself, and gives its folder."""
+
+    def save(name="theirs", config="seq_bn[reduction_factor=16]", *, safetensors=True, loud=False):
+        model = library_model(tiny)
+        model.add_adapter(name, config=config) if not loud else loud_adapter(model, name, config)
+        folder = tmp_path_factory.mktemp("written") / name
+        model.save_adapter(str(folder), name, with_head=False, use_safetensors=safetensors)
         return folder
 
     return save
@@ -50,6 +42,9 @@ def plain(tiny, loud_adapter, tmp_path_factory):
 @pytest.fixture
 def empty(tiny, tmp_path):
     return AdapterPool(tmp_path / "pool", base=tiny)
+
+
+PLAIN = {**SEQ_BN, "reduction_factor": 16}
 
 
 def edit(folder, **change):
@@ -76,50 +71,53 @@ def test_a_foreign_adapter_goes_by_its_own_name_or_its_tasks(plain, empty):
     assert card.data is not None
 
 
-def test_a_foreign_adapter_equals_itself_in_a_mix_at_one_hot(plain, empty, pool):
-    folder = plain("guest")
+def test_a_foreign_adapter_equals_itself_in_a_mix_at_one_hot(written_by_library, empty, pool):
+    folder = written_by_library("guest", loud=True)
     empty.add(folder)
     task = get_task("entail_kitchen")
     model = METHODS["scalearn"].build(empty.base, task, *stack([pool["entail_travel"], empty["guest"]]), seed=0).eval()
-    library = library_model(empty.base)
-    library.load_adapter(str(folder), use_safetensors=True)
-    ours, modules = dict(bottleneck_layers(model, task.name)), dict(library.named_modules())
+    alone = library_model(empty.base)
+    alone.load_adapter(str(folder), use_safetensors=True)
+    layers, modules = dict(bottleneck_layers(model, task.name)), dict(alone.named_modules())
     x = torch.randn(2, 3, 32)
     with torch.no_grad():
-        for path, layer in ours.items():
+        for path, layer in layers.items():
             layer.adapters[task.name].omega.weight.copy_(torch.tensor([[0.0], [1.0]]).expand(2, 32))
             one, two = layer.adapters[task.name](x), modules[path].adapters["guest"](x, torch.zeros_like(x))[0]
             torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
 
 
-def test_a_pickle_is_never_read(plain, empty):
-    folder = plain(safetensors=False)
-    assert (folder / "pytorch_adapter.bin").is_file()
-    with pytest.raises(UserError, match="pickled weights are never read"):
-        empty.add(folder)
-    assert len(AdapterPool(empty.folder, base=empty.base.path)) == 0
+def test_weights_that_torch_wrote_are_those_of_safetensors(written_by_library, empty):
+    older, newer = written_by_library("older", safetensors=False, loud=True), written_by_library("newer", loud=True)
+    assert [path.name for path in older.glob("*adapter.*")] == ["pytorch_adapter.bin"]
+    newer = empty.add(newer).bottlenecks()
+    for path, part in empty.add(older).bottlenecks().items():
+        assert torch.equal(part.up, newer[path].up)
+        assert part.up.abs().max() > 0.1
 
 
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        (SeqBnConfig(reduction_factor=16, use_gating=True), "gated"),
-        (ParBnConfig(), "parallel"),
-        (SeqBnConfig(reduction_factor=16, ln_after=True), "layer norm after"),
-        (CompacterConfig(reduction_factor=4), "PHM layers"),
-        (LoRAConfig(), "lora"),
-        (SeqBnInvConfig(reduction_factor=16), "invertible"),
+        ("seq_bn[reduction_factor=16,use_gating=True]", "gated"),
+        ("par_bn", "parallel"),
+        ("seq_bn[reduction_factor=16,ln_after=True]", "layer norm after"),
+        ("compacter[reduction_factor=4]", "PHM layers"),
+        ("lora", "lora"),
+        ("seq_bn_inv[reduction_factor=16]", "invertible"),
+        ("prefix_tuning", "prefix_tuning"),
     ],
 )
-def test_another_kind_of_adapter_is_refused_by_name(plain, empty, config, named):
-    with pytest.raises(UserError, match=f"cannot be used as a source: .*{named}"):
-        empty.add(plain(config=config))
-    assert len(empty) == 0
+class TestOtherKinds:
+    def test_another_kind_of_adapter_is_refused_by_name(self, plain, empty, config, named):
+        with pytest.raises(UserError, match=f"cannot be used as a source: .*{named}"):
+            empty.add(edit(plain(), config=resolve_config(config)))
+        assert len(empty) == 0
 
-
-def test_prefix_tuning_is_refused_by_name(plain, empty):  # which the library itself cannot write as safetensors
-    with pytest.raises(UserError, match=r"cannot be used as a source: .*prefix_tuning"):
-        empty.add(edit(plain(), config=PrefixTuningConfig().to_dict()))
+    def test_the_librarys_own_files_of_it_are_refused_too(self, written_by_library, empty, config, named):
+        safe = config != "prefix_tuning"  # which the library cannot write as safetensors
+        with pytest.raises(UserError, match=f"cannot be used as a source: .*{named}"):
+            empty.add(written_by_library(config=config, safetensors=safe))
 
 
 def test_another_hidden_size_is_refused(plain, empty, make_base):
@@ -176,13 +174,10 @@ def test_a_place_that_is_not_there_is_named(empty):
         empty.add("no/such/place/at/all")
 
 
-def test_an_adapter_of_a_model_without_heads_is_taken_in(tiny, empty, tmp_path):
-    import adapters
-    from transformers import AutoModel
-
+def test_an_adapter_of_a_model_without_heads_is_taken_in(tiny, empty, library, tmp_path):
     bare = AutoModel.from_pretrained(tiny)
-    adapters.init(bare)
-    bare.add_adapter("bare", config=SeqBnConfig(reduction_factor=16))
+    library.init(bare)
+    bare.add_adapter("bare", config="seq_bn[reduction_factor=16]")
     bare.save_adapter(str(tmp_path / "bare"), "bare", use_safetensors=True)
     source = empty.add(tmp_path / "bare")
     expected = bare.state_dict()["encoder.layer.1.output.adapters.bare.adapter_up.weight"].t()
@@ -192,27 +187,27 @@ def test_an_adapter_of_a_model_without_heads_is_taken_in(tiny, empty, tmp_path):
 @pytest.mark.parametrize(
     ("word", "config"),
     [
-        ("pfeiffer", SeqBnConfig(reduction_factor=16)),
-        ("seq_bn", SeqBnConfig(reduction_factor=16)),
-        ("houlsby", DoubleSeqBnConfig(reduction_factor=16)),
-        ("double_seq_bn", DoubleSeqBnConfig(reduction_factor=16)),
-        ("seq_bn[reduction_factor=8]", SeqBnConfig(reduction_factor=8)),
-        ("pfeiffer[reduction_factor=8,non_linearity='gelu']", SeqBnConfig(reduction_factor=8, non_linearity="gelu")),
+        ("pfeiffer", PLAIN),
+        ("seq_bn", PLAIN),
+        ("houlsby", resolve_config("double_seq_bn")),
+        ("double_seq_bn", resolve_config("double_seq_bn")),
+        ("seq_bn[reduction_factor=8]", {**PLAIN, "reduction_factor": 8}),
+        (
+            "pfeiffer[reduction_factor=8,non_linearity='gelu']",
+            {**PLAIN, "reduction_factor": 8, "non_linearity": "gelu"},
+        ),
     ],
 )
-def test_a_configuration_by_name_is_what_the_library_resolves_it_to(plain, empty, word, config):
+def test_a_configuration_by_name_is_the_whole_one(plain, empty, word, config):
     source = empty.add(edit(plain(config=config), config=word))
-    assert (
-        source.config
-        == BnConfig(**{key: value for key, value in config.to_dict().items() if key != "architecture"}).to_dict()
-    )
+    assert source.config == config
     for path, part in source.bottlenecks().items():
         assert part.down.abs().max() > 0.1, path
 
 
-def test_every_name_of_the_library_is_taken_or_refused_for_its_own_reason(plain, empty):
+def test_every_name_of_the_library_is_taken_or_refused_for_its_own_reason(plain, empty, library):
     folder, said = plain(), {}
-    for word in ADAPTER_CONFIG_MAP:
+    for word in library.ADAPTER_CONFIG_MAP:
         try:
             empty.add(edit(folder, config=word), name=re.sub(r"\W", "-", word))
             said[word] = "taken"
@@ -225,7 +220,7 @@ def test_every_name_of_the_library_is_taken_or_refused_for_its_own_reason(plain,
 
 
 def test_older_files_name_activations_otherwise(plain, empty):
-    folder = plain(config=SeqBnConfig(reduction_factor=16, non_linearity="gelu_new"))
+    folder = plain(config={**PLAIN, "non_linearity": "gelu_new"})
     told = json.loads((folder / "adapter_config.json").read_text())
     del told["version"]
     told["config"]["non_linearity"] = "gelu"
@@ -255,7 +250,7 @@ def test_weights_of_another_precision_are_taken_as_float32(plain, empty, dtype):
 
 
 def test_a_whole_number_as_scaling_is_a_number(plain, empty):
-    folder = plain(config=SeqBnConfig(reduction_factor=16, scaling=2.0))
+    folder = plain(config={**PLAIN, "scaling": 2.0})
     told = json.loads((folder / "adapter_config.json").read_text())["config"]
     source = empty.add(edit(folder, config={**told, "scaling": 2}))
     assert source.config["scaling"] == 2.0
@@ -292,12 +287,14 @@ def test_peft_weights_alone_are_called_peft(empty, tmp_path):
         empty.add(tmp_path)
 
 
-def test_a_head_that_is_pickled_is_left_out_and_said(plain, empty, capsys):
+def test_a_head_that_torch_wrote_is_read(plain, empty):
     folder = plain(head=True)
-    (folder / "model_head.safetensors").rename(folder / "pytorch_model_head.bin")
-    source = empty.add(folder)
-    assert not source.trained.has_head
-    assert "its head is pickled, which is never read: it is added without its head" in capsys.readouterr().err
+    tensors = load_file(folder / "model_head.safetensors")
+    (folder / "model_head.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model_head.bin")
+    head = empty.add(folder).trained.model(empty.base).heads["theirs"].state_dict()
+    assert tensors.keys() == {f"heads.theirs.{key}" for key in head}
+    assert all(torch.equal(tensor, tensors[f"heads.theirs.{key}"]) for key, tensor in head.items())
 
 
 class TestSearch:
@@ -339,10 +336,11 @@ class TestSearch:
                 empty.add(out / "checkpoint-500", **options)
         assert empty.add(out / "checkpoint-500", name="two").name == "two"
 
-    def test_a_pickled_checkpoint_is_named_as_that(self, plain, empty, out):
-        shutil.copytree(plain("mine", safetensors=False), out / "checkpoint-500" / "mine")
-        with pytest.raises(UserError, match="pickled weights are never read"):
-            empty.add(out / "checkpoint-500")
+    def test_a_checkpoint_that_torch_wrote_is_found(self, plain, empty, out):
+        folder = shutil.copytree(plain("mine"), out / "checkpoint-500" / "mine")
+        torch.save(load_file(folder / "adapter.safetensors"), folder / "pytorch_adapter.bin")
+        (folder / "adapter.safetensors").unlink()
+        assert empty.add(out / "checkpoint-500").name == "mine"
 
     def test_what_is_still_being_written_is_no_adapter(self, plain, empty, out):
         shutil.copytree(plain("mine"), out / ".partial-mine-abcdefgh")
@@ -359,7 +357,7 @@ class TestHub:
         def snapshot(repository, *, revision, allow_patterns):
             asked.append((repository, revision, allow_patterns))
             if revision == "nowhere":
-                raise RevisionNotFoundError("404", response=Response())
+                raise RevisionNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
             return str(folder)
 
         monkeypatch.setattr("tasksel.adapters.locating.snapshot_download", snapshot)
@@ -368,7 +366,7 @@ class TestHub:
     def test_a_revision_is_asked_for(self, asked, empty):
         empty.add("owner/name@v1.2", name="one")
         empty.add("owner/name", name="two")
-        files = ["*.json", "*.safetensors"]
+        files = ["*.json", "*.safetensors", "pytorch_adapter.bin", "pytorch_model_head.bin"]
         assert asked == [("owner/name", "v1.2", files), ("owner/name", None, files)]
         assert empty["one"].card.origin == "added from owner/name@v1.2"
 

@@ -6,12 +6,10 @@ import shutil
 
 import pytest
 import torch
-from adapters import SeqBnConfig
 from refusals import refused_line
 from safetensors.torch import load_file, save_file
 
 from scalearn import AdapterPool
-from tasksel.model.base import load_base
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter.safetensors"
 HEAD_CONFIG, HEAD = "head_config.json", "model_head.safetensors"
@@ -20,13 +18,9 @@ HUGE = 10**400
 
 
 @pytest.fixture(scope="module")
-def sound(tiny, loud_adapter, tmp_path_factory):
-    """A sound adapter with a head, as plain `adapters` writes it."""
-    model = loud_adapter(load_base(tiny).model(), "theirs", SeqBnConfig(reduction_factor=16))
-    model.add_classification_head("theirs", num_labels=3)
-    folder = tmp_path_factory.mktemp("sound") / "theirs"
-    model.save_adapter(str(folder), "theirs", with_head=True, use_safetensors=True)
-    return folder
+def sound(plain_adapter):
+    """A sound adapter with a head, in the format of plain `adapters`."""
+    return plain_adapter(head=True)
 
 
 @pytest.fixture
@@ -70,8 +64,11 @@ CONFIGS = {  # a change of adapter_config.json, and what is said
     "unknown word": (outer(config="pfeifer"), "no adapter configuration 'pfeifer'; did you mean 'pfeiffer'"),
     "empty word": (outer(config=""), "no adapter configuration ''"),
     "a path as word": (outer(config="/etc/hostname"), "no adapter configuration '/etc/hostname'"),
-    "a word with broken settings": (outer(config="seq_bn[reduction_factor=]"), "cannot read its config"),
-    "a word with unknown settings": (outer(config="seq_bn[depth=3]"), "cannot read its config"),
+    "a word with broken settings": (
+        outer(config="seq_bn[reduction_factor=]"),
+        "its config .* cannot be read: give values as",
+    ),
+    "a word with unknown settings": (outer(config="seq_bn[depth=3]"), "no adapter setting 'depth'"),
     "a word with code": (outer(config="seq_bn[reduction_factor=print(1)]"), r"cannot read its config|reduction_factor"),
     "houlsby by name on other slots": (outer(config="double_seq_bn"), "8 weights, where the layers of .* take 16"),
     "lora by name": (outer(config="lora"), "not a bottleneck adapter"),
@@ -212,7 +209,7 @@ FILES = {
     "weights that are a folder": (lambda f: ((f / WEIGHTS).unlink(), (f / WEIGHTS).mkdir()), "no weights there"),
     "a configuration that is a folder": (lambda f: ((f / CONFIG).unlink(), (f / CONFIG).mkdir()), "no adapter there"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), "no weights there"),
-    "a pickle": (lambda f: (f / WEIGHTS).rename(f / "pytorch_adapter.bin"), "pickled weights are never read"),
+    "a pickle": (lambda f: (f / WEIGHTS).rename(f / "pytorch_adapter.bin"), "adapter.bin"),
     "nothing": (lambda f: [path.unlink() for path in f.iterdir()], "no adapter there"),
     "a whole model": (lambda f: (f / CONFIG).rename(f / "config.json"), "a whole model, not an adapter"),
     "a fusion": (lambda f: (f / CONFIG).rename(f / "adapter_fusion_config.json"), "an AdapterFusion"),
@@ -238,7 +235,6 @@ HEADS = {
     "many labels": (inner(num_labels=10**12), "num_labels is 1000000000000"),
     "labels as text": (inner(num_labels="3"), "num_labels is '3'"),
     "many layers": (inner(layers=10**12), "layers is 1000000000000"),
-    "a vocabulary beyond memory": (inner(head_type="masked_lm", vocab_size=10**12), r"vocab_size is 1e\+12"),
     "more layers": (inner(layers=1), "head"),
     "unknown settings": (inner(depth=3), "its head cannot be loaded"),
     "an unknown activation": (inner(activation_function="rellu"), "its head cannot be loaded"),
@@ -258,6 +254,12 @@ def test_a_malformed_head_is_one_line(folder, empty, case):
     change, said = HEADS[case]
     edited(folder / HEAD_CONFIG, change)
     assert re.search(said, refused(empty, folder))
+
+
+def test_a_head_of_another_kind_of_task_is_left_out_and_said(folder, empty, capsys):
+    edited(folder / HEAD_CONFIG, inner(head_type="masked_lm", vocab_size=10**12))
+    assert not empty.add(folder).trained.has_head
+    assert f"{folder}: its head is for another kind of task (masked_lm): it is added without" in capsys.readouterr().err
 
 
 def test_a_head_with_nan_is_refused_with_its_tensors_name(folder, empty):

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from adapters import SeqBnConfig
 from safetensors.torch import load_file, save_file
 
 from tasksel.errors import UserError
-from tasksel.model.base import Base, describe, load_base, quiet, weights_fingerprint
+from tasksel.model.base import Base, describe, load_base, weights_fingerprint
 from tasksel.model.encoding import encode_split
 from tasksel.model.heads import add_head
 from tasksel.tasks.examples import Split
@@ -84,8 +83,7 @@ class TestFingerprint:
     def test_adapters_heads_and_the_pooler_do_not_count(self, tiny):
         base = load_base(tiny)
         model = base.model()
-        with quiet():
-            model.add_adapter("a", config=SeqBnConfig(reduction_factor=4))
+        model.add_adapter("a", "seq_bn[reduction_factor=4]")
         add_head(model, make("regression"), name="h")
         assert weights_fingerprint(model) == base.fingerprint
         with torch.no_grad():

@@ -118,12 +118,10 @@ def test_a_published_checkpoint_loads_with_every_weight_of_its_encoder(name, tmp
     assert base.tokenizer("a", "b")["input_ids"][0] == base.tokenizer.cls_token_id
 
 
-def test_a_base_saved_with_adapters_and_heads_of_the_library_comes_without_them(tmp_path):
-    from adapters import AutoAdapterModel
-
+def test_a_base_saved_with_adapters_and_heads_of_the_library_comes_without_them(library, tmp_path):
     plain = AutoModel.from_config(config_of("bert"))
     plain.save_pretrained(tmp_path / "plain")
-    model = AutoAdapterModel.from_pretrained(tmp_path / "plain")
+    model = library.AutoAdapterModel.from_pretrained(tmp_path / "plain")
     model.add_adapter("theirs")
     model.add_classification_head("theirs", num_labels=3)
     model.save_pretrained(tmp_path / "saved")
