@@ -99,8 +99,10 @@ def predict_file(
 
     Args:
         folder: a transfer result, or an export of one.
-        label, metric: the file's label column and the metric, where they are not the task's.
-        separator, encoding: of a text file, where they are not found.
+        label: the file's label column, where it is not the task's.
+        metric: by default the task's.
+        separator: between the cells of a text file, where it is not found.
+        encoding: of a text file, where it is not found.
         base: where its base lies now, if it was moved; its weights must be the same.
 
     Returns:

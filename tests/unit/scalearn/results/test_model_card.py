@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_an_alias_is_found_in_its_package_and_a_revision_is_kept():
     assert header(card(base="minilm")).base_model is None
 
 
-def test_the_snippet_runs_as_plain_adapters_code_for_every_kind(kinds, fresh_process, tmp_path):
+def test_the_snippet_runs_as_plain_adapters_code_for_every_kind(kinds, fresh_process, tmp_path, library):
     codes = []
     for kind, result in kinds.items():
         folder = result.export(tmp_path / kind.replace(" ", "-"))
@@ -246,8 +247,10 @@ def test_a_base_that_the_library_lacks_has_the_snippet_of_scalearn_alone():
     assert front(text)["tags"] == ["scalearn", "mpnet", "text-classification"]
 
 
-def test_every_base_but_mpnet_is_in_the_library():
+def test_every_base_but_mpnet_is_in_the_library(library):
     assert {*IN_LIBRARY, "mpnet"} == set(FAMILIES)
+    known = import_module(f"{library.__name__}.models.auto.adapter_model").ADAPTER_MODEL_MAPPING_NAMES
+    assert {kind for kind in FAMILIES if kind in known} == set(IN_LIBRARY)
 
 
 def test_a_package_that_was_not_installed_is_not_listed():
