@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import XetError
 
 from scalearn.results.export import CONFIGS, EXPORT_FILE, README, read_export
 from scalearn.results.predict import Export
@@ -52,7 +51,7 @@ class Push:
             return self._upload(HfApi())
         except UserError:
             raise
-        except (OSError, ValueError, RuntimeError, XetError) as error:  # what the client raises
+        except Exception as error:  # versions of the client raise what their HTTP library or hf_xet raises
             message = one_line(error).replace(token, "***")
             raise UserError(f"{self.to} on {constants.ENDPOINT}: {message}") from error
 

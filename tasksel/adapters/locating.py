@@ -14,6 +14,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -58,7 +59,7 @@ def fetch(origin: str) -> Path:
         raise UserError(f"the repository '{repository}' has no revision '{revision}'") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(f"{_short(origin)} is neither a folder nor a repository on the hub") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, HTTPError, OSError) as error:
         raise UserError(
             f"no network for the hub id {_short(origin)}; give a folder, or fill the hub's cache where there is a network"
         ) from error

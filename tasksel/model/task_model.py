@@ -142,20 +142,27 @@ class TaskModel(nn.Module):
         self.heads[name] = head.train(self.training)
         self.active_head = name
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> ModelOutput:  # fmt: skip
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        output_hidden_states: bool = False,
+    ) -> ModelOutput:
         """Logits of the active head (`logits`); without one, the encoder's own output (`last_hidden_state`).
 
         Args:
             input_ids, attention_mask, token_type_ids: [b, t] or [b, choices, t].
+            output_hidden_states: also gives every layer's output (`hidden_states`).
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         flat = {key: value.flatten(0, -2) for key, value in inputs.items() if value is not None and key in self._takes}
-        output: Any = self.base_model(**flat, return_dict=True)
+        output: Any = self.base_model(**flat, output_hidden_states=output_hidden_states, return_dict=True)
         if self.active_head is None:
             return output
         head = self.heads[self.active_head]
         first = output.pooler_output if head.use_pooler else output.last_hidden_state[:, 0]
-        return SequenceClassifierOutput(logits=head(first))
+        return SequenceClassifierOutput(logits=head(first), hidden_states=output.hidden_states)
 
 
 def _close(layer: nn.Module, place: Place, slot: Slot) -> None:

@@ -4,7 +4,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from huggingface_hub.errors import HfHubHTTPError, XetError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, XetDownloadError
 
 from scalearn.results.push import local_paths, plan_push
 from tasksel import UserError
@@ -164,9 +164,10 @@ def test_offline_and_without_a_token_nothing_is_tried(export, online, monkeypatc
     assert hub.asked == []
 
 
-@pytest.mark.parametrize("kind", [HfHubHTTPError, ConnectionError, ValueError, RuntimeError, XetError])
+@pytest.mark.parametrize("kind", [HfHubHTTPError, HTTPError, ConnectionError, ValueError, RuntimeError, XetDownloadError])
 def test_what_the_hub_says_is_one_line_without_the_token(export, online, kind):
-    online(Hub(error=kind(f"403 Forbidden:\n you may not write, {TOKEN}")))
+    options = {"response": SimpleNamespace(headers={}, request=None)} if kind is HfHubHTTPError else {}
+    online(Hub(error=kind(f"403 Forbidden:\n you may not write, {TOKEN}", **options)))
     with pytest.raises(UserError) as said:
         plan_push(export, to="me/mine").send()
     assert str(said.value) == "me/mine on https://huggingface.co: 403 Forbidden: you may not write, ***"
