@@ -1,4 +1,4 @@
-"""From your own CSV to one adapter that plain `adapters` loads.
+"""From your own CSV to one adapter, with which scalearn predicts, and which plain `adapters` loads too.
 
 python examples/own_csv_to_adapter.py --csv reviews.csv --text body --label stars
 python examples/own_csv_to_adapter.py                   # writes a small CSV first
@@ -7,7 +7,6 @@ python examples/own_csv_to_adapter.py                   # writes a small CSV fir
 from pathlib import Path
 
 import tyro
-from adapters import AutoAdapterModel
 
 import scalearn as sl
 import tasksel as ts
@@ -40,10 +39,9 @@ def main(
     result = sl.transfer(target, pool.select(ranking.top(2)), method="scalearn-uniform", recipe=few, out=out / "result")
     print(result)
     adapter = result.export(out / "adapter")
-
-    model = AutoAdapterModel.from_pretrained(pool.base.path)  # from here on nothing of this project is needed
-    model.set_active_adapters(model.load_adapter(str(adapter), use_safetensors=True))
-    print(f"{adapter}: {sum(p.numel() for p in model.parameters()):,} parameters with base and head")
+    for row in ("would buy again", "not worth the money"):
+        print(f"{row}: {sl.predict_text(adapter, row)['prediction']}")
+    print(f"{adapter / 'README.md'} has the code that loads it with the adapters library alone")
 
 
 if __name__ == "__main__":

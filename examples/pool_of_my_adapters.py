@@ -6,27 +6,31 @@ python examples/pool_of_my_adapters.py
 from pathlib import Path
 
 import tyro
-from adapters import AutoAdapterModel
 
 import scalearn as sl
 import tasksel as ts
+from tasksel.adapters.folder import save_adapter
 
 MINE = ("sentiment_films", "entail_travel")
 
 
-def with_plain_adapters(base: str, folder: Path) -> None:
-    """Stands for your own training: an adapter on a base, saved by the library (here untrained)."""
-    folder.mkdir(parents=True, exist_ok=True)
+def trained_elsewhere(base: str, folder: Path) -> None:
+    """Stands for your own training with plain `adapters`: the files that it saves, here of an untrained adapter.
+
     model = AutoAdapterModel.from_pretrained(base)
     model.add_adapter("mine", config="seq_bn")
-    model.save_adapter(str(folder), "mine", use_safetensors=True)
+    model.save_adapter(folder, "mine")
+    """
+    model = ts.load_base(base).model()
+    model.add_adapter("mine", "seq_bn")
+    save_adapter(model, folder, "mine")
 
 
 def main(base: str = "minilm", epochs: int = 5, out: Path = Path("out/my_adapters")):
     """Puts two adapters into a pool and combines them for a target."""
     pool = sl.AdapterPool(out / "pool", base=base)
     for name in MINE:
-        with_plain_adapters(pool.base.path, out / name)
+        trained_elsewhere(pool.base.name, out / name)
         if name not in pool:
             pool.add(out / name, name=name, task=ts.get_task(name), rows=100, same_base=True)
     print(pool)

@@ -17,7 +17,7 @@ from scalearn.cli.main import main as scalearn
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ["--rows", "40", "--epochs", "1"]
 RUNS = {  # arguments beside the base, and what is printed
-    "own_csv_to_adapter": (SMALL, "parameters with base and head"),
+    "own_csv_to_adapter": (SMALL, "would buy again: "),
     "pool_of_my_adapters": (["--epochs", "1"], "sentiment_phones by scalearn over entail_travel, sentiment_films"),
     "compare_methods": ([*SMALL, "--seeds", "0"], "single-adapter"),
     "add_an_embedder": (["--rows", "40"], "sources for sentiment_films by word-lengths"),

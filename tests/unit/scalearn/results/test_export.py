@@ -179,7 +179,9 @@ def test_the_printed_call_runs_and_a_pipeline_shows_the_names_of_labels(kinds, l
         result, folder = kinds[kind], tmp_path / kind
         assert main(["export", str(result.folder), "--out", str(folder)]) == 0
         said, _, code = capsys.readouterr().out.partition("\n\n")
-        assert said == f"exported to {folder}; this loads it, with nothing of scalearn:"
+        assert said == (
+            f"exported to {folder}, for `scalearn predict`; this loads it in plain `adapters`, with nothing of scalearn:"
+        )
         names: dict = {}
         exec(code, names)
         assert capsys.readouterr().out
