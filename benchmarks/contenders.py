@@ -19,10 +19,10 @@ All hold the same n random sources of the library's default form (seq_bn, reduct
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import Distribution
 from typing import Any
 
 import torch
@@ -113,6 +113,9 @@ def draw_sources(setting: Setting) -> dict[str, Bottlenecks]:
 def by_method(name: str, setting: Setting) -> Any:
     """The model that the package itself trains for a transfer method."""
     method = METHODS[name]
+    method = replace(
+        method, least=min(method.least, 1)
+    )  # fusion would refuse the single source that a scale begins with
     sources = draw_sources(setting) if method.takes_sources else {}
     if isinstance(method, MergedAdapter):
         sources = {path: method.merge(part, None) for path, part in sources.items()}
@@ -172,7 +175,7 @@ CONTENDERS: dict[str, Callable[[Setting], Any]] = {
 }
 UNTRAINED = frozenset({"exported"})
 LIBRARY = frozenset({"library-single", "library-fusion"})
-HAS_LIBRARY = importlib.util.find_spec("adapters") is not None
+HAS_LIBRARY = bool(list(Distribution.discover(name="adapters")))
 AVAILABLE = tuple(name for name in CONTENDERS if HAS_LIBRARY or name not in LIBRARY)
 LEFT_OUT = (
     f"without {' and '.join(sorted(LIBRARY))}: the package adapters is not installed (pip install 'scalearn[adapters]')"

@@ -14,12 +14,12 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -74,16 +74,14 @@ def start(stack: ExitStack, pythons: Sequence[str], setting: Setting, threads: i
     return environments
 
 
-def serve(work: dict[str, Any]) -> None:
-    """Answers each line [contender, act] of the input by the seconds that the act took."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+def serve(work: dict[str, Any], lines: Iterable[str], answers: TextIO) -> None:
+    """Answers each line [contender, act] by the seconds that the act took; the first answer tells what runs here."""
     torch.set_num_threads(work["threads"])
     setting = Setting(**work["setting"])
     runners = {name: Runner(name, setting) for name in work["contenders"] if name in AVAILABLE}
     about = {"name": f"transformers {version('transformers')}", "packages": packages(), "contenders": list(runners)}
     print(json.dumps(about), file=answers, flush=True)
-    for line in sys.stdin:
+    for line in lines:
         name, act = json.loads(line)
         runner = runners[name]
         runner.model.train(act == TRAIN)
@@ -168,9 +166,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.pythons and not options.serve:
         parser.error("give at least one interpreter, such as .venv/bin/python")
-    missing = next((python for python in options.pythons if not Path(python).is_file()), None)
-    if missing:
-        parser.error(f"no interpreter {missing}")
     return options
 
 
@@ -178,8 +173,13 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     options = parse(arguments)
     if options.serve:
-        serve(options.serve)
+        answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # what a library prints is no answer
+        serve(options.serve, sys.stdin, answers)
         return
+    missing = next((python for python in options.pythons if not Path(python).is_file()), None)
+    if missing:
+        raise SystemExit(f"error: there is no interpreter {missing}")
     setting = Setting(**{key: getattr(options, key) for key in asdict(Setting())})
     wanted = [name for name in CONTENDERS if name in {*options.contenders, UNIT}]  # the unit always runs
     memory: dict[tuple[str, str], dict[str, float]] = {}

@@ -22,6 +22,18 @@ def example_csv(path: Path) -> Path:
     return path
 
 
+def load_with_plain_adapters(base: str, adapter: Path) -> None:
+    """Shows that the library `adapters`, where it is installed, needs nothing of this project to use the adapter."""
+    try:
+        from adapters import AutoAdapterModel
+    except ImportError:
+        print(f"{adapter}: plain adapters loads it too, with the code in its README.md, once it is installed")
+        return
+    model = AutoAdapterModel.from_pretrained(base)
+    model.load_adapter(str(adapter), use_safetensors=True, set_active=True)
+    print(f"{adapter}: in plain adapters, {sum(p.numel() for p in model.parameters()):,} parameters with base and head")
+
+
 def main(
     csv: Path | None = None, text: str = "body", label: str = "stars", base: str = "minilm",
     epochs: int = 5, rows: int = 600, out: Path = Path("out/own_csv"),
@@ -41,7 +53,7 @@ def main(
     adapter = result.export(out / "adapter")
     for row in ("would buy again", "not worth the money"):
         print(f"{row}: {sl.predict_text(adapter, row)['prediction']}")
-    print(f"{adapter / 'README.md'} has the code that loads it with the adapters library alone")
+    load_with_plain_adapters(pool.base.path, adapter)
 
 
 if __name__ == "__main__":

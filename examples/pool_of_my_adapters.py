@@ -14,13 +14,21 @@ from tasksel.adapters.folder import save_adapter
 MINE = ("sentiment_films", "entail_travel")
 
 
-def trained_elsewhere(base: str, folder: Path) -> None:
-    """Stands for your own training with plain `adapters`: the files that it saves, here of an untrained adapter.
-
+def with_plain_adapters(base: str, folder: Path) -> None:
+    """Stands for your own training: an adapter on a base, saved by the library `adapters` (here untrained)."""
+    try:
+        from adapters import AutoAdapterModel
+    except ImportError:
+        write_same_files(base, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     model = AutoAdapterModel.from_pretrained(base)
     model.add_adapter("mine", config="seq_bn")
-    model.save_adapter(folder, "mine")
-    """
+    model.save_adapter(str(folder), "mine", use_safetensors=True)
+
+
+def write_same_files(base: str, folder: Path) -> None:
+    """Writes what the library would, so that this example runs without it."""
     model = ts.load_base(base).model()
     model.add_adapter("mine", "seq_bn")
     save_adapter(model, folder, "mine")
@@ -30,7 +38,7 @@ def main(base: str = "minilm", epochs: int = 5, out: Path = Path("out/my_adapter
     """Puts two adapters into a pool and combines them for a target."""
     pool = sl.AdapterPool(out / "pool", base=base)
     for name in MINE:
-        trained_elsewhere(pool.base.name, out / name)
+        with_plain_adapters(pool.base.path, out / name)
         if name not in pool:
             pool.add(out / name, name=name, task=ts.get_task(name), rows=100, same_base=True)
     print(pool)

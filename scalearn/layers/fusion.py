@@ -35,6 +35,7 @@ class Fuse(nn.Module):
     def __init__(self, sources: Sequence[nn.Module], hidden: int, dropout: float) -> None:
         super().__init__()
         self._sources = tuple(sources)
+        self.reads_branch: bool = self._sources[-1].reads_branch  # type: ignore[assignment]  # alike in all that can be stacked
         self.dropout = nn.Dropout(dropout)
         self.query, self.key = self._linear(hidden, bias=True), self._linear(hidden, bias=True)
         self.value = self._linear(hidden, bias=False)

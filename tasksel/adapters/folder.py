@@ -73,7 +73,9 @@ def load_adapter(model: TaskModel, folder: Path, *, name: str | None = None, wit
     stored, config = whole["name"], resolve_config(whole["config"])
     name = stored if name is None else name
     model.add_adapter(name, config)
-    _fill(model, folder, _weights(folder, WEIGHTS, PICKLED), f"adapters.{stored}.", f"adapters.{name}.")
+    weights = _weights(folder, WEIGHTS, PICKLED)
+    for part in ("adapters", "shared_parameters") if config.get("phm_layer") else ("adapters",):
+        _fill(model, folder, weights, f"{part}.{stored}.", f"{part}.{name}.")
     model.set_active_adapters(name)
     if with_head and ((folder / HEAD).is_file() or (folder / PICKLED_HEAD).is_file()):
         head = json.loads((folder / HEAD_CONFIG).read_text(encoding="utf-8"))

@@ -85,26 +85,28 @@ class Slot(nn.LayerNorm):
         self.normalized_shape, self.elementwise_affine = tuple(norm.weight.shape), True
         self.eps = norm.eps if isinstance(norm, nn.LayerNorm) else norm.variance_epsilon  # DeBERTa's own class
         self.training = norm.training
-        self._norm = (norm,)
-        self._holder = (holder,)  # in tuples, so that they are not registered twice
+        self._norm = (norm,)  # in tuples, so that they are not registered twice
+        self._contents = (holder.adapters, holder.adapter_fusion_layer)
         self.active: str | None = None
         self.branch: Tensor | None = None
 
     @property
     def adapters(self) -> Any:
         """Adapters and mixes by name, an `nn.ModuleDict`."""
-        return self._holder[0].adapters
+        return self._contents[0]
 
     @property
     def fusions(self) -> Any:
         """Fusions over several of the adapters, by name, an `nn.ModuleDict`."""
-        return self._holder[0].adapter_fusion_layer
+        return self._contents[1]
 
     def content(self) -> nn.Module | None:
         """What is active in this layer."""
-        for kind in (self.adapters, self.fusions):
-            if self.active is not None and self.active in kind:
-                return kind[self.active]
+        name = self.active
+        for kind in self._contents if name is not None else ():
+            if name in kind:
+                module: nn.Module = kind[name]
+                return module
         return None
 
     def forward(self, s: Tensor) -> Tensor:
