@@ -51,7 +51,7 @@ class Bottlenecks:
 
 
 def read_bottlenecks(weights: Path, adapter: str, config: dict[str, Any], *, owner: str) -> dict[str, Bottlenecks]:
-    """One adapter's projections (n = 1) by the module path of their slot, from the file that the library wrote.
+    """One adapter's projections (n = 1) by the module path of their slot, from a file in the library's format.
 
     Args:
         weights: a safetensors file.

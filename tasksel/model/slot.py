@@ -84,8 +84,8 @@ class Slot(nn.Module):
         super().__init__()
         self._parameters = norm._parameters  # the same mapping: what is loaded or moved here is so there
         self.training = norm.training
-        self._norm = (norm,)
-        self._holder = (holder,)  # in tuples, so that they are not registered twice
+        self._norm = (norm,)  # in tuples, so that they are not registered twice
+        self._contents = (holder.adapters, holder.adapter_fusion_layer)
         self.active: str | None = None
         self._branch: Tensor | None = None
         self._hook: Any = None
@@ -98,19 +98,20 @@ class Slot(nn.Module):
     @property
     def adapters(self) -> Any:
         """Adapters and mixes by name, an `nn.ModuleDict`."""
-        return self._holder[0].adapters
+        return self._contents[0]
 
     @property
     def fusions(self) -> Any:
         """Fusions over several of the adapters, by name, an `nn.ModuleDict`."""
-        return self._holder[0].adapter_fusion_layer
+        return self._contents[1]
 
     def content(self) -> nn.Module | None:
         """What is active in this layer."""
-        if self.active is not None:
-            for kind in (self.adapters, self.fusions):
-                if self.active in kind:
-                    return kind[self.active]
+        name = self.active
+        for kind in self._contents if name is not None else ():
+            if name in kind:
+                module: nn.Module = kind[name]
+                return module
         return None
 
     def forward(self, s: Tensor) -> Tensor:
