@@ -133,7 +133,9 @@ def _named(word: str) -> dict[str, Any]:
         raise unknown("adapter configuration", _short(name), [*NAMED, *OLD_NAMES, *OTHER_KINDS])
     match = WORD.fullmatch(word)
     try:
-        values = ast.literal_eval("{" + re.sub(r"(\w+)=", r"'\1':", (match[2] or "") if match else "=") + "}")
+        values = dict(ast.literal_eval("{" + re.sub(r"(\w+)=", r"'\1':", (match[2] or "") if match else "=") + "}"))
+        if not all(isinstance(key, str) for key in values):
+            raise ValueError("a key without a name")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise UserError(
             f"its config '{_short(word)}' cannot be read: give values as NAME[key=value], separated by commas"
