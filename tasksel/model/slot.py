@@ -86,7 +86,7 @@ class Slot(nn.LayerNorm):
         self.eps = norm.eps if isinstance(norm, nn.LayerNorm) else norm.variance_epsilon  # DeBERTa's own class
         self.training = norm.training
         self._norm = (norm,)  # in tuples, so that they are not registered twice
-        self._contents = (holder.adapters, holder.adapter_fusion_layer)
+        self._contents: tuple[Any, Any] = (holder.adapters, holder.adapter_fusion_layer)
         self.active: str | None = None
         self.branch: Tensor | None = None
 
