@@ -117,9 +117,8 @@ class Base:
         for part in OTHER_PARTS:
             if hasattr(config, part):
                 delattr(config, part)
-        config.chunk_size_feed_forward = (
-            0  # saves memory, changes no number; an adapter's slot needs a layer's tokens together
-        )
+        # taking the feed-forward block in pieces saves memory and changes no number, but a slot needs a layer's tokens together
+        config.chunk_size_feed_forward = 0
         encoder, loading = self._read(AutoModel, config=config, use_safetensors=True, output_loading_info=True)
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:  # the library would draw them at random, and say so in a warning only
