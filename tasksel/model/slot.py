@@ -85,7 +85,7 @@ class Slot(nn.Module):
         self._parameters = norm._parameters  # the same mapping: what is loaded or moved here is so there
         self.training = norm.training
         self._norm = (norm,)  # in tuples, so that they are not registered twice
-        self._contents = (holder.adapters, holder.adapter_fusion_layer)
+        self._contents: tuple[Any, Any] = (holder.adapters, holder.adapter_fusion_layer)
         self.active: str | None = None
         self._branch: Tensor | None = None
         self._hook: Any = None
