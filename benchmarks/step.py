@@ -3,15 +3,19 @@
     python -m benchmarks.step                              8 sources, batch 32, length 64, 2 threads
     python -m benchmarks.step --scale                      1 to 64 sources, written as step.md and step.svg into docs/results/costs
     python -m benchmarks.step --memory-of scalearn         one contender's peak memory, as JSON; the other forms start it
+    python -m benchmarks.environments A/python B/python    the same in several environments, side by side
 
 A step is zero_grad, forward, loss, backward, clipping and AdamW, in float32 on fixed random tokens. The contenders take turns in one
 process, in a new order each round, after one round that does not count. A ratio is taken within a round, so that a machine that slows
-down slows both sides; printed are the median over rounds and the range. Memory is that of three steps in a new process.
+down slows both sides; printed are the median over rounds and the range. Memory is that of three steps in a new process; where the library
+`adapters` is installed it is imported there for every contender, so that its modules count for all alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib
 import json
 import platform
 import random
@@ -22,14 +26,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import adapters
 import torch
 from torch import Tensor
 
-from benchmarks.contenders import CONTENDERS, UNTRAINED, Setting
+from benchmarks.contenders import AVAILABLE, CONTENDERS, HAS_LIBRARY, LEFT_OUT, UNTRAINED, Setting
 from benchmarks.scale import COUNTS, SCALED, Measurement, write_scaling
 from tasksel.model.base import load_base
 from tasksel.model.heads import loss_sum
@@ -59,6 +63,7 @@ class Ratio:
 
 
 Seconds = dict[str, list[float]]
+Key = TypeVar("Key")
 
 
 class Runner:
@@ -103,9 +108,10 @@ def synchronise(device: str) -> None:
         torch.accelerator.synchronize()
 
 
-def interleave(acts: dict[str, Callable[[], float]], rounds: int) -> Seconds:
+def interleave(acts: dict[Key, Callable[[], float]], rounds: int) -> dict[Key, list[float]]:
     """Seconds of each act in each round; the order changes so that none always follows the same other."""
-    order, by_name = list(acts), {name: [] for name in acts}
+    order: list[Key] = list(acts)
+    by_name: dict[Key, list[float]] = {name: [] for name in acts}
     shuffle = random.Random(0).shuffle
     for number in range(rounds + 1):
         shuffle(order)
@@ -145,35 +151,51 @@ def peak(device: str) -> float:
     return most / MIB if sys.platform == "darwin" else most / 1024
 
 
+def held(device: str) -> float:
+    """This process's memory now, in MiB; where only the greatest so far can be read, that."""
+    if device != "cpu":
+        return torch.cuda.memory_allocated() / MIB
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return peak(device)
+
+
 def memory_here(name: str, setting: Setting) -> dict[str, float]:
-    """Peak memory in MiB with the model built, and after three training steps; to be run in a new process."""
+    """Memory in MiB with the model built, and the peak of three training steps; to be run in a new process."""
+    if HAS_LIBRARY:
+        importlib.import_module("adapters")
     runner = Runner(name, setting)
     runner.model.train()
-    built = peak(setting.device)
+    gc.collect()  # what only the building needed
+    built = held(setting.device)
     for _ in range(3):
         runner.train()
     return {"built": built, "peak": peak(setting.device)}
 
 
-def measure_memory(name: str, setting: Setting, threads: int) -> float:
-    """Peak memory in MiB of three training steps in a process of its own."""
+def measure_memory(name: str, setting: Setting, threads: int, python: str = sys.executable) -> dict[str, float]:
+    """As `memory_here`, in a process of its own."""
     arguments = [f"--{key}={value}" for key, value in asdict(setting).items()]
-    command = [sys.executable, "-m", "benchmarks.step", "--memory-of", name, f"--threads={threads}", *arguments]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["peak"]
+    command = [python, "-m", "benchmarks.step", "--memory-of", name, f"--threads={threads}", *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def packages() -> str:
+    """The versions that a step runs on."""
+    library = f"adapters {version('adapters')}" if HAS_LIBRARY else "no adapters"
+    return f"torch {torch.__version__}, transformers {version('transformers')}, {library}"
 
 
 def machine(setting: Setting, threads: int) -> str:
-    """The conditions, in one line."""
+    """The conditions but the versions, in one line."""
     chip = platform.machine()
     if setting.device != "cpu":
         chip = torch.cuda.get_device_name()
     elif Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         chip = next((line.split(": ")[1] for line in lines if line.startswith("model name")), chip)
-    return (
-        f"{setting.base}, batch {setting.batch}, length {setting.length}, float32, {threads} threads, {chip}, "
-        f"torch {torch.__version__}, adapters {adapters.__version__}"
-    )
+    return f"{setting.base}, batch {setting.batch}, length {setting.length}, float32, {threads} threads, {chip}"
 
 
 def table(names: list[str], trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[str]:
@@ -196,7 +218,9 @@ def verdicts(trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> l
     """The bounds that the project promises, and what was measured, where the contenders ran."""
     bounds: list[tuple[str, Any, str, str, bool, float]] = [
         ("training step", trained, "scalearn", UNIT, True, 1.10),
+        ("training step", trained, UNIT, "library-single", True, 1.05),
         ("training step", trained, "fusion", "scalearn", False, 2.50),
+        ("training step", trained, "fusion", "library-fusion", True, 1.05),
         ("peak memory", memory, "scalearn", UNIT, True, 1.05),
         ("inference", inferred, "exported", UNIT, True, 1.10),
     ]
@@ -206,16 +230,16 @@ def verdicts(trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> l
             ratio = costs[above] / costs[below] if costs is memory else Ratio.of(costs[above], costs[below]).median
             sign, met = ("<=", ratio <= bound) if at_most else (">=", ratio >= bound)
             label = f"{what}, {above} / {below}"
-            lines.append(f"{label:35} {ratio:5.2f}   wanted {sign} {bound:.2f}   {'met' if met else 'NOT MET'}")
+            lines.append(f"{label:38} {ratio:5.2f}   wanted {sign} {bound:.2f}   {'met' if met else 'NOT MET'}")
     return lines
 
 
 def compare(names: list[str], setting: Setting, rounds: int, threads: int, *, with_memory: bool) -> None:
     """Prints the comparison at one number of sources."""
     trainable = [name for name in names if name not in UNTRAINED]
-    memory = {name: measure_memory(name, setting, threads) for name in trainable} if with_memory else {}
+    memory = {name: measure_memory(name, setting, threads)["peak"] for name in trainable} if with_memory else {}
     trained, inferred = measure_time(names, setting, rounds)
-    print(f"{setting.sources} sources, {rounds} rounds, {machine(setting, threads)}\n")
+    print(f"{setting.sources} sources, {rounds} rounds, {machine(setting, threads)}, {packages()}\n")
     print("\n".join([*table(names, trained, inferred, memory), "", *verdicts(trained, inferred, memory)]))
 
 
@@ -227,7 +251,7 @@ def scale(setting: Setting, rounds: int, threads: int, counts: list[int], out: P
         trained, _ = measure_time(SCALED, at_count, few if count >= MANY else rounds, infer=False)
         for name, seconds in trained.items():
             ratio = Ratio.of(seconds, trained[UNIT]).median
-            mib = measure_memory(name, at_count, threads)
+            mib = measure_memory(name, at_count, threads)["peak"]
             measurements.append(Measurement(name, count, statistics.median(seconds) * 1000, ratio, mib))
         print(
             f"{count} sources: " + ", ".join(f"{p.name} {p.ms:,.0f} ms" for p in measurements[-len(trained) :]),
@@ -236,7 +260,7 @@ def scale(setting: Setting, rounds: int, threads: int, counts: list[int], out: P
         write_scaling(
             measurements,
             out,
-            f"{rounds} rounds (at most {FEW_ROUNDS} from {MANY} sources on), {machine(setting, threads)}",
+            f"{rounds} rounds (at most {FEW_ROUNDS} from {MANY} sources on), {machine(setting, threads)}, {packages()}",
         )
 
 
@@ -248,11 +272,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{key}", type=type(value), default=value, help=f"default: {value}")
     parser.add_argument("--rounds", type=int, default=20, help="rounds that count; default: 20")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="default: all")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all that can run here")
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument(
         "--memory-of",
-        choices=[name for name in CONTENDERS if name not in UNTRAINED],
+        choices=[name for name in AVAILABLE if name not in UNTRAINED],
         help="only this one's peak, as JSON",
     )
     parser.add_argument("--scale", action="store_true", help="over several numbers of sources")
@@ -260,7 +284,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("docs/results/costs"), help="folder for --scale; default: docs/results/costs"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    missing = [name for name in options.contenders or () if name not in AVAILABLE]
+    if missing:
+        parser.error(f"{', '.join(missing)}: {LEFT_OUT}")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -273,7 +301,10 @@ def main(arguments: list[str] | None = None) -> None:
     elif options.scale:
         scale(setting, options.rounds, options.threads, options.counts, options.out)
     else:
-        names = [name for name in CONTENDERS if name in options.contenders or name == UNIT]  # the unit always runs
+        wanted = {*(options.contenders or AVAILABLE), UNIT}  # the unit always runs
+        if not options.contenders and not HAS_LIBRARY:
+            print(LEFT_OUT)
+        names = [name for name in CONTENDERS if name in wanted]
         compare(names, setting, options.rounds, options.threads, with_memory=not options.no_memory)
 
 

@@ -1,4 +1,4 @@
-"""From your own CSV to one adapter that plain `adapters` loads.
+"""From your own CSV to one adapter, with which scalearn predicts, and which plain `adapters` loads too.
 
 python examples/own_csv_to_adapter.py --csv reviews.csv --text body --label stars
 python examples/own_csv_to_adapter.py                   # writes a small CSV first
@@ -7,7 +7,6 @@ python examples/own_csv_to_adapter.py                   # writes a small CSV fir
 from pathlib import Path
 
 import tyro
-from adapters import AutoAdapterModel
 
 import scalearn as sl
 import tasksel as ts
@@ -21,6 +20,18 @@ def example_csv(path: Path) -> Path:
     rows = [f'"order {n}: {text}",{label}' for n in range(30) for label, texts in WORDS.items() for text in texts]
     path.write_text("body,stars\n" + "\n".join(rows) + "\n")
     return path
+
+
+def load_with_plain_adapters(base: str, adapter: Path) -> None:
+    """Shows that the library `adapters`, where it is installed, needs nothing of this project to use the adapter."""
+    try:
+        from adapters import AutoAdapterModel
+    except ImportError:
+        print(f"{adapter}: plain adapters loads it too, with the code in its README.md, once it is installed")
+        return
+    model = AutoAdapterModel.from_pretrained(base)
+    model.load_adapter(str(adapter), use_safetensors=True, set_active=True)
+    print(f"{adapter}: in plain adapters, {sum(p.numel() for p in model.parameters()):,} parameters with base and head")
 
 
 def main(
@@ -40,10 +51,9 @@ def main(
     result = sl.transfer(target, pool.select(ranking.top(2)), method="scalearn-uniform", recipe=few, out=out / "result")
     print(result)
     adapter = result.export(out / "adapter")
-
-    model = AutoAdapterModel.from_pretrained(pool.base.path)  # from here on nothing of this project is needed
-    model.set_active_adapters(model.load_adapter(str(adapter), use_safetensors=True))
-    print(f"{adapter}: {sum(p.numel() for p in model.parameters()):,} parameters with base and head")
+    for row in ("would buy again", "not worth the money"):
+        print(f"{row}: {sl.predict_text(adapter, row)['prediction']}")
+    load_with_plain_adapters(pool.base.path, adapter)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from scalearn.methods.registry import register_method as register_method
 from scalearn.report import write_report as write_report
 from scalearn.results.explain import Explanation as Explanation
 from scalearn.results.explain import explain as explain
+from scalearn.results.predict import predict_file as predict_file
+from scalearn.results.predict import predict_text as predict_text
 from scalearn.results.result import TransferResult as TransferResult
 from scalearn.results.transfer import transfer as transfer
 from tasksel.adapters.pool import AdapterPool as AdapterPool

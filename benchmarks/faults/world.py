@@ -103,15 +103,30 @@ def write_base(folder: Path) -> None:
 
 
 def write_outside(folder: Path, base: Path) -> None:
-    """An adapter with a head, as plain `adapters` stores it."""
+    """An adapter with a head and no card, as plain `adapters` stores it."""
     import torch
-    from adapters import AutoAdapterModel, SeqBnConfig
+
+    from tasksel.adapters.folder import save_adapter
+    from tasksel.model.adapter_config import SEQ_BN
+    from tasksel.model.base import load_base
 
     torch.manual_seed(0)
-    model = AutoAdapterModel.from_pretrained(str(base))
-    model.add_adapter("plain", config=SeqBnConfig(reduction_factor=4))
-    model.add_classification_head("plain", num_labels=2)
-    model.save_adapter(str(folder), "plain", with_head=True, use_safetensors=True)
+    model = load_base(str(base)).model()
+    model.add_adapter("plain", {**SEQ_BN, "reduction_factor": 4})
+    model.add_head(
+        "plain",
+        {
+            "head_type": "classification",
+            "num_labels": 2,
+            "layers": 2,
+            "activation_function": "tanh",
+            "bias": True,
+            "use_pooler": False,
+            "dropout_prob": None,
+            "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+        },
+    )
+    save_adapter(model, folder, "plain")
 
 
 def build_world(root: Path, pieces: Iterable[str] = tuple(BUILD)) -> Path:
@@ -166,13 +181,12 @@ def need(call: object, place: Path) -> None:
 
 def warm(root: Path) -> None:
     """Loads the base in this process, with an adapter on it, so that no child loads it again or imports what comes late."""
-    from adapters import SeqBnConfig
-
+    from tasksel.model.adapter_config import SEQ_BN
     from tasksel.model.base import load_base
 
     base = load_base(str(root / "base"))
     base.tokenizer, base.fingerprint  # noqa: B018  both are kept
-    base.model().add_adapter("any", config=SeqBnConfig(reduction_factor=16))
+    base.model().add_adapter("any", SEQ_BN)
 
 
 def place_of(root: Path, place: Path, *parts: str) -> Path:

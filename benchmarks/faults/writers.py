@@ -64,9 +64,9 @@ def appended_rows() -> tuple[Callable[[int, int], Any], Callable[[], Any]]:
 def pool_entry() -> tuple[Callable[[int, int], Any], Callable[[], Any]]:
     """An entry of a pool, replaced again and again."""
     import torch
-    from adapters import SeqBnConfig
 
     from tasksel.adapters.pool import AdapterPool
+    from tasksel.model.adapter_config import SEQ_BN
 
     pool = AdapterPool("pool", base=str(Path("base").resolve()))
     models: dict[int, Any] = {}
@@ -74,7 +74,7 @@ def pool_entry() -> tuple[Callable[[int, int], Any], Callable[[], Any]]:
     def write(who: int, number: int) -> None:
         if who not in models:
             models[who] = pool.base.model()
-            models[who].add_adapter("entry", config=SeqBnConfig(reduction_factor=16))
+            models[who].add_adapter("entry", SEQ_BN)
             for key, parameter in models[who].named_parameters():
                 if ".adapters." in key:
                     parameter.data = torch.full_like(parameter, float(who + 1))

@@ -13,7 +13,9 @@ import tyro
 
 from tasksel.cli.app import show
 from tasksel.errors import UserError
+from tasksel.storage.provenance import NOT_INSTALLED
 
+LIBRARY_TAKES = "4.57"  # the transformers that `adapters` 1.3 pins
 NEEDED_GB = 2.0  # a base, a pool and a run of the size of BERT fit into this
 
 
@@ -29,7 +31,7 @@ class Check:
 def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = None) -> None:
     """Check what this machine has, and what it lacks.
 
-    Versions, devices, threads, disk, the packaged encoder and, with --pool, a pool.
+    Versions, whether the `adapters` library is beside, devices, threads, disk, the packaged encoder and, with --pool, a pool.
 
     Example: scalearn doctor --pool pools/mine
     """
@@ -46,13 +48,15 @@ def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = Non
 
 
 def checks(pool: Path | None) -> list[Check]:
-    """The checks of versions, device, threads, disk, the packaged encoder and, where one is named, a pool."""
+    """The checks of versions, the line in use, device, threads, disk, the packaged encoder and, where one is named, a pool."""
     import torch
 
     from tasksel.model.base import load_base
     from tasksel.storage.provenance import versions
 
-    results = [Check("packages", True, ", ".join(f"{name} {version}" for name, version in versions().items()))]
+    installed = versions()
+    results = [Check("packages", True, ", ".join(f"{name} {version}" for name, version in installed.items()))]
+    results.append(Check("adapters library", True, line(installed["transformers"], installed["adapters"])))
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     results.append(
         Check("device", True, f"{device.type} x {torch.accelerator.device_count()}" if device else "CPU only")
@@ -66,6 +70,25 @@ def checks(pool: Path | None) -> list[Check]:
     if pool is not None:
         results.append(_try("pool", lambda: _verify_pool(pool)))
     return results
+
+
+def line(transformers: str, adapters: str) -> str:
+    """Which line of versions is in use, and what the extra `adapters` is for.
+
+    >>> line("4.57.6", "1.3.0")
+    'transformers 4.57.6 with adapters 1.3.0: exports can also be loaded by plain `adapters`'
+    """
+    if adapters != NOT_INSTALLED and transformers.startswith(f"{LIBRARY_TAKES}."):
+        return f"transformers {transformers} with adapters {adapters}: exports can also be loaded by plain `adapters`"
+    if adapters != NOT_INSTALLED:
+        return (
+            f"transformers {transformers}; adapters {adapters} takes transformers {LIBRARY_TAKES} and does not work beside it: every command does "
+            "without; to load an export by plain `adapters`, make an environment of its own with pip install 'scalearn[adapters]'"
+        )
+    return (
+        f"transformers {transformers} without adapters: every command works; the extra (pip install 'scalearn[adapters]', which takes "
+        f"transformers {LIBRARY_TAKES}) adds loading an export by plain `adapters`, and the comparison with it"
+    )
 
 
 def _verify_pool(folder: Path) -> str:

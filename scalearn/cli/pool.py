@@ -95,9 +95,9 @@ def add(
     origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
     rows: Rows = None, columns: Columns = NO_COLUMNS, same_base: bool = False,
 ) -> None:  # fmt: skip
-    """Add an adapter trained with plain `adapters`.
+    """Add an adapter that was trained with plain `adapters`; that library need not be installed.
 
-    ORIGIN is a folder or a hub id, owner/name or owner/name@revision. A Trainer's output is searched for its adapter; of several, --name chooses.
+    ORIGIN is a folder or a hub id, owner/name or owner/name@revision; the weights are safetensors, or a .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks

@@ -109,13 +109,19 @@ def export(
 ) -> None:
     """Write a result as one adapter that plain `adapters` loads, and print the code that does so.
 
+    `scalearn predict` and `push` take it without that library.
+
     Example: scalearn export out/rte --out out/rte-adapter
     """
     from scalearn.results.export import loading_call
     from scalearn.results.result import TransferResult
 
     folder = TransferResult.load(result, base=base).export(out_folder, seed=seed)
-    show(f"exported to {folder}; this loads it, with nothing of scalearn:\n\n{loading_call(folder)}".rstrip())
+    code = loading_call(folder)
+    way = f"; this loads it in plain `adapters`, with nothing of scalearn:\n\n{code}" if code else ""
+    show(
+        f"exported to {folder}, for `scalearn predict`{way or '; plain `adapters` has no model for its base'}".rstrip()
+    )
 
 
 def predict(

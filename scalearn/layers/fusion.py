@@ -6,7 +6,7 @@
     x token (d)   o_s a source's output without its residual (d)   Q, K, V [d, d]     trainable: L (3 d^2 + 2 d)
 
 As in the `adapters` library with its default settings (and in the authors' runs): V starts at the identity plus 1e-6, and a penalty keeps it near:
-0.01 * |V - 1|^2, added to the loss of every step. Parameters have the library's names.
+0.01 * |V - 1|^2, added to the loss of every step. Computed without that library; parameters have its names, and outputs agree within 1e-5.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tasksel.model.adapter import INIT_STD
 
 LAYER = ".adapter_fusion_layer."  # in the name of each of its parameters
 PENALTY = 0.01
+DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")  # the second is DistilBERT's
 
 
 class Fuse(nn.Module):
@@ -35,6 +36,7 @@ class Fuse(nn.Module):
     def __init__(self, sources: Sequence[nn.Module], hidden: int, dropout: float) -> None:
         super().__init__()
         self._sources = tuple(sources)
+        self.reads_branch = any(getattr(source, "reads_branch", False) for source in sources)
         self.dropout = nn.Dropout(dropout)
         self.query, self.key = self._linear(hidden, bias=True), self._linear(hidden, bias=True)
         self.value = self._linear(hidden, bias=False)
@@ -67,7 +69,7 @@ def add_fusion(model: Any, name: str, layers: dict[str, Bottlenecks], config: di
     inner = [f"{name}-source-{number}" for number in range(count)]  # the model's own names: a source's may be any
     for number, adapter in enumerate(inner):
         add_copy(model, adapter, layers, config, source=number)
-    dropout = float(getattr(model.config, "attention_probs_dropout_prob", 0.0) or 0.0)
+    dropout = next((getattr(model.config, key) for key in DROPOUTS if hasattr(model.config, key)), 0.0)
     for _, slot in model.slots():
         sources = [slot.adapters[adapter] for adapter in inner if adapter in slot.adapters]
         if sources:

@@ -19,15 +19,8 @@ from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 
-# what must be equal: the activation, the positions, and where residuals and layer norms go
-EQUAL_KEYS = (
-    "non_linearity",
-    "mh_adapter",
-    "output_adapter",
-    "residual_before_ln",
-    "original_ln_before",
-    "original_ln_after",
-)
+# what must be equal: the activation, the positions, and what is read (the layer norm's output, or the branch)
+EQUAL_KEYS = ("non_linearity", "mh_adapter", "output_adapter", "original_ln_before")
 
 
 def stack(sources: Sequence[Source]) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:

@@ -25,6 +25,6 @@ class Compacter(TransferMethod):
     def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
         """A new Compacter."""
         config, hidden = resolve_config("compacter++"), model.config.hidden_size
-        width = -(-int(hidden // config["reduction_factor"]) // config["phm_dim"]) * config["phm_dim"]
+        width = -(-max(1, int(hidden // config["reduction_factor"])) // config["phm_dim"]) * config["phm_dim"]
         model.add_adapter(name, {**config, "reduction_factor": reduction_factor(width, hidden)})
         model.set_active_adapters(name)

@@ -1,9 +1,9 @@
-"""A trained model's slot as ONE ordinary adapter of the `adapters` library, head included.
+"""A trained model's slot as ONE ordinary adapter in the format of the `adapters` library, head included.
 
     model = AutoAdapterModel.from_pretrained(base)
     model.load_adapter("out/rte-adapter", use_safetensors=True, set_active=True)
 
-needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs. The library's own code saves it. README.md is the
+needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs; `scalearn predict` needs no `adapters`. README.md is the
 model card (`scalearn.results.model_card`); `scalearn.json` is what `scalearn predict` and `scalearn push` read, with a hash of each file.
 """
 
@@ -129,8 +129,10 @@ def _model_card(
     )
 
 
-def loading_call(folder: Path) -> str:
+def loading_call(folder: Path) -> str | None:
     """Plain `adapters` code that loads an export on this machine and predicts; its model card holds the same, without paths.
+
+    None where the library has no model for the base, as for MPNet.
 
     >>> print(loading_call(Path("out/rte-adapter")))  # doctest: +SKIP
     """
@@ -143,6 +145,6 @@ def loading_call(folder: Path) -> str:
         seed=stored["seed"],
         scores=stored["scores"],
         max_length=stored["max_length"],
-        model_type="",
+        model_type=read_json(folder / CONFIGS[0])["model_type"],
     )
-    return snippet(card, here=True)
+    return snippet(card, here=True) if card.in_library else None

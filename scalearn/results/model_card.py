@@ -17,8 +17,11 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from tasksel.display.streams import CONTROLS, printable
 from tasksel.model.base import ALIASES
+from tasksel.storage.provenance import NOT_INSTALLED
 from tasksel.tasks.task import HubSource, Task
 
+# the model types with a slot here for which `adapters` 1.3 has a model too
+IN_LIBRARY = ("albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "roberta", "xlm-roberta")
 # what the hub calls our metrics; the others have no name there
 HUB_METRICS = {
     "macro_f1": "f1",
@@ -34,8 +37,9 @@ class ModelCard:
     """The contents of a model card; `str` is its text.
 
     Attributes:
-        folder: the name of the export's folder, which the snippet loads.
+        folder: the name of the export's folder, which the snippets load.
         base: alias, hub id ("owner/name", "owner/name@revision") or folder of the base model.
+        model_type: the base's, as in its config.json; it decides whether plain `adapters` has a model for the export.
         seed: the seed that was exported. scores: its scores by metric, the task's own among them.
         seed_scores: the task's metric by seed, as far as known.
         sources: mean omega by source; None without an omega. sources_note: how this adapter uses them.
@@ -53,6 +57,11 @@ class ModelCard:
     sources: Mapping[str, float | None] = field(default_factory=dict)
     sources_note: str = "The adapters it was made from"
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def in_library(self) -> bool:
+        """Whether plain `adapters` loads the export: it has no model for every type of base that has a slot here."""
+        return self.model_type in IN_LIBRARY
 
     def __str__(self) -> str:
         parts = (_what(self), _scored(self), _sources(self), _data(self), _load(self), _versions(self))
@@ -76,11 +85,12 @@ def header(card: ModelCard) -> ModelCardData:
         metric_value=round(float(card.scores[metric]), 6),
     )
     repository = _hub_id(card.base)
+    library = "adapter-transformers" if card.in_library else "scalearn"  # the hub shows that library's own call
     return ModelCardData(
         license="unknown",
         base_model=repository[0] if repository else None,
-        library_name="adapter-transformers",
-        tags=["adapter-transformers", "scalearn", _plain(card.model_type), task_type],
+        library_name=library,
+        tags=[*dict.fromkeys((library, "scalearn")), _plain(card.model_type), task_type],
         datasets=[hub.path] if hub else None,
         model_name=_plain(f"{card.task.name} by {card.method}"),
         eval_results=[scored],
@@ -119,7 +129,7 @@ def _base_name(card: ModelCard) -> str:
 
 def _what(card: ModelCard) -> str:
     kind = card.task.kind.replace("_", " ")
-    adapter = "One ordinary bottleneck adapter of the [adapters](https://github.com/adapter-hub/adapters) library, with its head"
+    adapter = "One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with its head"
     labels = (
         f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
         if card.task.labels
@@ -167,7 +177,13 @@ def _data(card: ModelCard) -> str:
 
 
 def _load(card: ModelCard) -> str:
-    return f"## How to load it\n\nWith `pip install adapters`, and nothing of scalearn:\n\n{_fenced(snippet(card), 'python')}{_pipeline(card.task)}"
+    install = ALIASES[card.base][2] if card.base in ALIASES else "pip install scalearn"
+    with_scalearn = f"`{install}`, without `adapters`:\n\n{_fenced(scalearn_snippet(card), 'python')}"
+    if not card.in_library:
+        reason = f"Plain `adapters` has no model of the type {escape(card.model_type)}, so it cannot load this one."
+        return f"## How to load it\n\nWith {with_scalearn}\n\n{reason}"
+    library = f"With `pip install adapters`, and nothing of scalearn:\n\n{_fenced(snippet(card), 'python')}{_pipeline(card.task)}"
+    return f"## How to load it\n\n{library}\n\nOr with {with_scalearn}"
 
 
 def _pipeline(task: Task) -> str:
@@ -183,6 +199,19 @@ def _fenced(code: str, language: str) -> str:
     """A block of code, whatever backticks are in it."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+
+
+def scalearn_snippet(card: ModelCard) -> str:
+    """Code that predicts with the export by scalearn, without `adapters`; it runs beside the export's folder."""
+    folder, texts = _quoted(card.folder), '["A text", "The other text"]' if len(card.task.text) == 2 else '["A text"]'
+    choices = ", ".join(f'"choice {i}"' for i in range(1, card.task.outputs + 1))
+    options = f", choices=[{choices}]" if card.task.kind == "multiple_choice" else ""
+    lines = ["import scalearn as sl", ""]
+    if card.base not in ALIASES and not _hub_id(card.base):
+        lines.append(f"base = {_quoted(Path(card.base).name)}  # the base model's folder")
+        options += ", base=base"
+    lines.append(f'print(sl.predict_text({folder}, {texts}{options})["prediction"])  # this folder')
+    return "\n".join(lines) + "\n"
 
 
 def snippet(card: ModelCard, *, here: bool = False) -> str:
@@ -244,5 +273,7 @@ def _quoted(text: str) -> str:
 
 
 def _versions(card: ModelCard) -> str:
-    versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in card.versions.items())
+    versions = ", ".join(
+        f"{escape(name)} {escape(version)}" for name, version in card.versions.items() if version != NOT_INSTALLED
+    )
     return f"## Made by\n\nVersions: {versions}." if versions else ""

@@ -21,6 +21,7 @@ from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash
 from tasksel.storage.locks import shared
+from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, need_columns, read_rows
 from tasksel.tasks.infer import Texts
@@ -32,7 +33,7 @@ from tasksel.training.predict import predict
 
 @dataclass(frozen=True)
 class Export:
-    """An exported adapter, loaded by plain `adapters`.
+    """An exported adapter with its head, on the base that it was exported for.
 
     >>> Export.load(Path("out/rte-adapter")).task.name  # doctest: +SKIP
     """
@@ -52,7 +53,7 @@ class Export:
             base: where its base lies now, if it was moved; its weights must be the same.
 
         Raises:
-            UserError: another version's export; weights that are missing (the library would look for a pickle) or altered.
+            UserError: another version's export; weights that are missing or altered.
         """
         with shared(folder.parent):  # nobody replaces it meanwhile
             return cls._load(folder, base)
@@ -89,7 +90,7 @@ class Export:
 
 
 def predict_file(
-    folder: Path, file: Path, *, seed: int | None = None, label: Texts | None = None, metric: str | None = None,
+    folder: str | Path, file: str | Path, *, seed: int | None = None, label: Texts | None = None, metric: str | None = None,
     separator: str | None = None, encoding: str | None = None, base: str | Base | None = None,
 ) -> tuple[list[dict[str, Any]], float | None]:  # fmt: skip
     """Predictions for each row of a file, and the task's metric on the rows that have a label of the task.
@@ -98,8 +99,10 @@ def predict_file(
 
     Args:
         folder: a transfer result, or an export of one.
-        label, metric: the file's label column and the metric, where they are not the task's.
-        separator, encoding: of a text file, where they are not found.
+        label: the file's label column, where it is not the task's.
+        metric: by default the task's.
+        separator: between the cells of a text file, where it is not found.
+        encoding: of a text file, where it is not found.
         base: where its base lies now, if it was moved; its weights must be the same.
 
     Returns:
@@ -109,9 +112,10 @@ def predict_file(
     Raises:
         UserError: a folder that is neither; a seed that it does not hold; a file without the task's columns.
 
-    >>> predictions, accuracy = predict_file(Path("out/reviews"), Path("new.csv"))  # doctest: +SKIP
+    >>> predictions, accuracy = predict_file("out/reviews", "new.csv")  # doctest: +SKIP
     """
     model = _model(folder, base)
+    file = user_path(file)
     # one prediction per row of this file, whatever the task's own source
     source = FileSource(files={"predict": str(file)})
     fields = {
@@ -160,14 +164,14 @@ def _score_of(task: Task, rows: list[Row], split: Split, logits: np.ndarray, *, 
 
 
 def predict_text(
-    folder: Path,
+    folder: str | Path,
     texts: Sequence[str],
     *,
     choices: Sequence[str] = (),
     seed: int | None = None,
     base: str | Base | None = None,
 ) -> dict[str, Any]:
-    """The prediction for one text (two for a pair; with the choices of a multiple-choice task).
+    """The prediction of a result or an export for one text (two for a pair; with the choices of a multiple-choice task).
 
     It has `prediction` as `predict_file` gives it, `scores`, and `names`: what each score belongs to (a label, a choice; empty for a
     number, which is its one score).
@@ -175,10 +179,10 @@ def predict_text(
     Raises:
         UserError: see `predict_file`; too few or too many texts or choices for the task, or an empty one.
 
-    >>> predict_text(Path("out/reviews"), ["A fine room."])["prediction"]  # doctest: +SKIP
+    >>> predict_text("out/reviews", ["A fine room."])["prediction"]  # doctest: +SKIP
     'positive'
     """
-    model = _model(folder, base)
+    model, texts = _model(folder, base), [texts] if isinstance(texts, str) else texts
     task = model.task
     _check_text(task, texts, choices)
     stripped = [choice.strip() for choice in choices]
@@ -225,7 +229,8 @@ def prediction_lines(predicted: dict[str, Any]) -> list[str]:
     return [prediction, *(f"  {name:<{width}}  {p:.4f}  {'█' * round(20 * p)}".rstrip() for name, p in ordered)]
 
 
-def _model(folder: Path, base: str | Base | None) -> Export | TransferResult:
+def _model(folder: str | Path, base: str | Base | None) -> Export | TransferResult:
+    folder = user_path(folder)
     if not (folder / EXPORT_FILE).is_file() and not (folder / "run.json").is_file():
         raise UserError(f"{folder}: neither a transfer result (result.json) nor an export of one ({EXPORT_FILE})")
     return (Export if (folder / EXPORT_FILE).is_file() else TransferResult).load(folder, base=base)

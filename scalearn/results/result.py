@@ -303,7 +303,9 @@ class TransferResult:
         return TransferResult.load(folder, base=self._base)
 
     def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
-        """Writes a seed's model as one ordinary adapter that plain `adapters` loads, and returns the folder.
+        """Writes a seed's model as one ordinary adapter in the format of the `adapters` library, and returns the folder.
+
+        Plain `adapters` loads it (but for an MPNet, which that library does not have); `predict_text` and `predict_file` do without.
 
         Raises:
             UserError: a method whose result is not an ordinary adapter (its `export_reason`); a folder that holds something else.

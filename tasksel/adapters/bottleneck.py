@@ -20,16 +20,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tasksel.errors import UserError
-from tasksel.model.adapter_config import resolve_config
+from tasksel.model.adapter_config import outside_the_slot, resolve_config
 
 REASONS = {
     "ln_before": "it has a layer norm before the bottleneck",
     "ln_after": "it has a layer norm after the bottleneck",
     "use_gating": "it is gated",
     "phm_layer": "its projections are PHM layers (Compacter)",
-    "is_parallel": "it is a parallel adapter",
-    "cross_adapter": "it sits in cross-attention",
-    "inv_adapter": "it has an invertible adapter beside it",
 }
 
 
@@ -54,7 +51,7 @@ class Bottlenecks:
 
 
 def read_bottlenecks(weights: Path, adapter: str, config: dict[str, Any], *, owner: str) -> dict[str, Bottlenecks]:
-    """One adapter's projections (n = 1) by the module path of their slot, from the file that the library wrote.
+    """One adapter's projections (n = 1) by the module path of their slot, from a file in the library's format.
 
     Args:
         weights: a safetensors file.
@@ -93,17 +90,11 @@ def unfoldable(config: dict[str, Any]) -> str | None:
     >>> unfoldable({"non_linearity": "relu", "reduction_factor": 16, "use_gating": True})
     'it is gated (use_gating=True)'
     """
-    if "non_linearity" not in config or "reduction_factor" not in config:
-        return f"it is not a bottleneck adapter (architecture: {config.get('architecture')})"
+    if problem := outside_the_slot(config):
+        return problem
     for key, reason in REASONS.items():
         if config.get(key):
             return f"{reason} ({key}={config[key]})"
-    if config.get("original_ln_after") is False:
-        return "the layer's own layer norm does not follow it (original_ln_after=False)"
-    if config.get("original_ln_before") and config.get("residual_before_ln", True) is not True:
-        return (
-            f"its residual is not the feed-forward block's output (residual_before_ln={config['residual_before_ln']})"
-        )
     if not isinstance(config.get("scaling", 1.0), int | float):
         return f"its scaling is '{config['scaling']}', not a number"
     if not isinstance(config["reduction_factor"], int | float):

@@ -73,12 +73,13 @@ def load_adapter(model: TaskModel, folder: Path, *, name: str | None = None, wit
     stored, config = whole["name"], resolve_config(whole["config"])
     name = stored if name is None else name
     model.add_adapter(name, config)
-    _fill(model, folder, _weights(folder, WEIGHTS, PICKLED), f"adapters.{stored}.", f"adapters.{name}.")
+    renamed = {f"{kind}.{stored}.": f"{kind}.{name}." for kind in ("adapters", "shared_parameters")}
+    _fill(model, folder, _weights(folder, WEIGHTS, PICKLED), renamed)
     model.set_active_adapters(name)
     if with_head and ((folder / HEAD).is_file() or (folder / PICKLED_HEAD).is_file()):
         head = json.loads((folder / HEAD_CONFIG).read_text(encoding="utf-8"))
         model.add_head(name, head["config"])
-        _fill(model, folder, _weights(folder, HEAD, PICKLED_HEAD), f"heads.{head['name']}.", f"heads.{name}.")
+        _fill(model, folder, _weights(folder, HEAD, PICKLED_HEAD), {f"heads.{head['name']}.": f"heads.{name}."})
     return name
 
 
@@ -86,17 +87,18 @@ def _weights(folder: Path, safe: str, pickled: str) -> dict[str, Tensor]:
     return read_tensors(folder / (safe if (folder / safe).is_file() else pickled), origin=str(folder))
 
 
-def _fill(model: TaskModel, folder: Path, weights: dict[str, Tensor], old: str, new: str) -> None:
-    """Copies what stands under the name `old` into the model's tensors under `new`; each must be there, in its shape."""
+def _fill(model: TaskModel, folder: Path, weights: dict[str, Tensor], renamed: dict[str, str]) -> None:
+    """Copies what stands under one of the names into the model's tensors under its new name; each must be there, in its shape."""
     state, prefix = model.state_dict(), f"{model.base_model_prefix}."
-    wanted = {key for key in state if f".{new}" in f".{key}"}
+    wanted = {key for key in state if any(f".{new}" in f".{key}" for new in renamed.values())}
     stored = {}
     for key, tensor in weights.items():
         for place in OLD_PLACES:
             key = key.replace(place, "adapters")
-        if f".{old}" in f".{key}":
-            key = key.replace(old, new)  # saved from a model without heads, it lacks the base's prefix
-            stored[key if key.startswith((prefix, "heads.")) else prefix + key] = tensor
+        for old, new in renamed.items():
+            if f".{old}" in f".{key}":
+                named = key.replace(old, new)  # saved from a model without heads, it lacks the base's prefix
+                stored[named if named.startswith((prefix, "heads.")) else prefix + named] = tensor
     refused = f"{folder}: the adapter cannot be loaded: "
     if stored.keys() != wanted:
         other = sorted(stored.keys() ^ wanted)[0]

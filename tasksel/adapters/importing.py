@@ -1,4 +1,4 @@
-"""Loads an adapter that somebody trained with plain `adapters`, from a folder or a hub id, and refuses what cannot be a source.
+"""Loads an adapter that somebody trained with plain `adapters`, from a folder or a hub id, without that library; refuses what cannot be a source.
 
 Nothing is built before the files are checked: a width comes from the weights, never from a number in a configuration.
 """

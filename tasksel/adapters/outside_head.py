@@ -89,6 +89,8 @@ STATIC_HEADS = {
     f"Electra{CHOICE}": StaticHead({"sequence_summary.summary": 1, "classifier": 4}, "gelu"),
 }
 """By class, as the library converts them."""
+OTHER_MODELS = {"ForTokenClassification": "tagging", "ForQuestionAnswering": "question_answering", "ForMaskedLM": "masked_lm", "ForCausalLM": "causal_lm", "LMHeadModel": "causal_lm"}  # fmt: skip
+"""The library's type of other models' heads, by what their class ends in."""
 
 
 def load_outside_head(model: TaskModel, adapter: str, folder: Path, origin: str) -> None:
@@ -144,11 +146,15 @@ def _flexible(
         if owner not in (None, f"{architecture}AdapterModel", f"{architecture}ModelWithHeads"):
             raise UserError(f"it is the head of a {owner!s:.40}, and the base is a {architecture}")
         return str(kind), config, weights
-    static = STATIC_HEADS.get(str(described.get("model_class")))
+    owner = str(described.get("model_class"))
+    for ending, kind in OTHER_MODELS.items() if config is None else ():
+        if owner.endswith(ending):
+            return kind, {}, {}
+    static = STATIC_HEADS.get(owner)
     if config is not None or static is None:
-        raise UserError(f"it is the head of a {described.get('model_class')!s:.40}, which is not read")
+        raise UserError(f"it is the head of a {owner:.40}, which is not read")
     labels = described.get("num_labels")
-    one_row = CHOICE in described["model_class"]
+    one_row = CHOICE in owner
     weights = {}
     for key, tensor in tensors.items():
         part, _, leaf = key.rpartition(".")

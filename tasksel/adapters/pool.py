@@ -102,7 +102,7 @@ class Source:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its adapter configuration, as the library wrote it."""
+        """Its adapter configuration, with the keys of the `adapters` library."""
         return read_json(self.folder / CONFIG)["config"]
 
     def bottlenecks(self) -> dict[str, Bottlenecks]:

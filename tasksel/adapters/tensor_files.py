@@ -37,6 +37,11 @@ def read_tensors(path: Path, *, origin: str) -> dict[str, Tensor]:
         raise UserError(
             f"{origin}: the adapter cannot be loaded ({path.name} holds something else than tensors by name)"
         )
+    for key, tensor in tensors.items():
+        if tensor.is_meta or tensor.layout != torch.strided or tensor.untyped_storage().nbytes() < tensor.nbytes:
+            raise UserError(
+                f"{origin}: the adapter cannot be loaded ('{key}' in {path.name} does not hold its numbers)"
+            )
     return tensors
 
 

@@ -44,14 +44,19 @@ class Adapter(nn.Module):
     """One adapter of one layer.
 
     Args:
-        hidden: d. config: the library's configuration of a bottleneck adapter. width: r; by default int(d // reduction_factor).
+        hidden: d. config: the library's configuration of a bottleneck adapter. layer: its number, where widths differ by layer.
     """
 
-    def __init__(self, hidden: int, config: Mapping[str, Any], width: int | None = None) -> None:
+    def __init__(self, hidden: int, config: Mapping[str, Any], *, layer: int = 0) -> None:
         super().__init__()
-        width = max(1, int(hidden // config["reduction_factor"]) if width is None else width)
+        factor = config["reduction_factor"]
+        if isinstance(factor, Mapping):
+            factor = factor.get(str(layer), factor.get("default"))
+        width = max(1, int(hidden // factor))
         self.reads_branch = not config.get("original_ln_before", True)
         before = [nn.LayerNorm(hidden)] if config.get("ln_before") else []
+        if before:
+            self.adapter_norm_before = before[0]  # a second name for it, as in the library's files
         self.non_linearity = Activation(config["non_linearity"])
         project = partial(PHMLinear, config=config) if config.get("phm_layer") else nn.Linear
         self.adapter_down = nn.Sequential(*before, project(hidden, width), self.non_linearity)
@@ -59,10 +64,8 @@ class Adapter(nn.Module):
         scaling = config.get("scaling", 1.0)
         sizes = {"learned": 1, "channel": hidden}
         self.scaling = nn.Parameter(torch.ones(sizes[scaling])) if isinstance(scaling, str) else float(scaling)
-        if config.get("ln_after"):
-            self.adapter_norm_after = nn.LayerNorm(hidden)
-        if config.get("use_gating"):
-            self.gate = nn.Linear(hidden, 1)
+        self.adapter_norm_after = nn.LayerNorm(hidden) if config.get("ln_after") else None
+        self.gate = nn.Linear(hidden, 1) if config.get("use_gating") else None
         self.dropout = nn.Dropout(config.get("dropout", 0.0))
         for linear in self.modules():
             if isinstance(linear, nn.Linear):
@@ -71,7 +74,10 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the slot adds [b, t, d]."""
-        output = self.dropout(self.adapter_up(self.adapter_down(x)) * self.scaling)
-        if hasattr(self, "gate"):
+        output: Tensor = self.adapter_up(self.adapter_down(x))
+        if isinstance(self.scaling, Tensor) or self.scaling != 1.0:  # times one is a pass over [b, t, d] for nothing
+            output = output * self.scaling
+        output = self.dropout(output)
+        if self.gate is not None:
             output = output * torch.sigmoid(self.gate(x)).mean(1, keepdim=True)
-        return self.adapter_norm_after(output) if hasattr(self, "adapter_norm_after") else output
+        return output if self.adapter_norm_after is None else self.adapter_norm_after(output)

@@ -73,7 +73,39 @@ OLD_NAMES = {"pfeiffer": "seq_bn", "houlsby": "double_seq_bn", "parallel": "par_
 
 OTHER_KINDS = {"prefix_tuning": "prefix_tuning", "prefix_tuning_flat": "prefix_tuning", "prompt_tuning": "prompt_tuning", "lora": "lora", "mtl_lora": "mtl_lora", "ia3": "lora", "vera": "lora", "dora": "lora", "dvora": "lora", "loreft": "reft", "noreft": "reft", "direft": "reft", "mam": "union", "unipelt": "union"}  # fmt: skip
 """The library's architecture of each named configuration that is no bottleneck."""
+OUTSIDE = {
+    "is_parallel": "it is a parallel adapter",
+    "cross_adapter": "it sits in cross-attention",
+    "inv_adapter": "it has an invertible adapter beside it",
+}
+"""Why an adapter with such a value is computed otherwise than in a slot."""
+PHM = {"factorized_phm_W": True, "shared_W_phm": False, "shared_phm_rule": True, "factorized_phm_rule": False, "phm_bias": True}  # fmt: skip
+"""The form of PHM layers that is computed: Compacter's."""
 WORD = re.compile(r"([\w+]+)(?:\[(.*)\])?")
+
+
+def outside_the_slot(config: Mapping[str, Any]) -> str | None:
+    """Why an adapter is computed otherwise than y = LN(s + o), or None if it is not.
+
+    >>> outside_the_slot(resolve_config("par_bn"))
+    'it is a parallel adapter (is_parallel=True)'
+    """
+    if "non_linearity" not in config or "reduction_factor" not in config:
+        return f"it is not a bottleneck adapter (architecture: {config.get('architecture')})"
+    for key, reason in OUTSIDE.items():
+        if config.get(key):
+            return f"{reason} ({key}={config[key]})"
+    if config.get("original_ln_after") is False:
+        return "the layer's own layer norm does not follow it (original_ln_after=False)"
+    residual = config.get("residual_before_ln", True)
+    if residual is not True and (config.get("original_ln_before") or residual):
+        return f"its residual is not the feed-forward block's output (residual_before_ln={residual})"
+    if config.get("ln_after") and config.get("adapter_residual_before_ln"):
+        return "its residual is added before its own layer norm (adapter_residual_before_ln=True)"
+    for key, value in PHM.items() if config.get("phm_layer") else ():
+        if config.get(key, value) != value:
+            return f"its PHM layers are not Compacter's ({key}={config[key]})"
+    return None
 
 
 def resolve_config(config: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +133,9 @@ def _named(word: str) -> dict[str, Any]:
         raise unknown("adapter configuration", _short(name), [*NAMED, *OLD_NAMES, *OTHER_KINDS])
     match = WORD.fullmatch(word)
     try:
-        values = ast.literal_eval("{" + re.sub(r"(\w+)=", r"'\1':", (match[2] or "") if match else "=") + "}")
+        values = dict(ast.literal_eval("{" + re.sub(r"(\w+)=", r"'\1':", (match[2] or "") if match else "=") + "}"))
+        if not all(isinstance(key, str) for key in values):
+            raise ValueError("a key without a name")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise UserError(
             f"its config '{_short(word)}' cannot be read: give values as NAME[key=value], separated by commas"

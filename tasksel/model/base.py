@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib.util
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -30,7 +31,7 @@ from tasksel.errors import UserError, one_line
 from tasksel.model.compatibility import check_architecture, check_tokenizer, drop_unused_segments
 from tasksel.model.pooling import CONFIG as POOLING_CONFIG
 from tasksel.model.pooling import Pooling, stated_pooling
-from tasksel.model.slot import check_slots
+from tasksel.model.slot_probe import check_slots
 from tasksel.model.task_model import TaskModel
 from tasksel.storage.user_path import user_path
 
@@ -133,7 +134,10 @@ class Base:
         for part in OTHER_PARTS:
             if hasattr(config, part):
                 delattr(config, part)
-        encoder, loading = self._read(AutoModel, config=config, use_safetensors=True, output_loading_info=True)
+        # taking the feed-forward block in pieces saves memory and changes no number, but a slot needs a layer's tokens together
+        config.chunk_size_feed_forward = 0
+        options = {"use_safetensors": True, "dtype": torch.float32}  # transformers 5 would keep what was stored in half
+        encoder, loading = self._read(AutoModel, config=config, output_loading_info=True, **options)
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:  # the library would draw them at random, and say so in a warning only
             first = f"{encoder.base_model_prefix}.{missing[0]}"
@@ -213,6 +217,8 @@ def _why(path: str, error: Exception) -> str:
         return f"transformers {version('transformers')} does not know the type of model that its config.json names"
     if "Unrecognized model" in text:
         return "its config.json names no model_type; give a folder that save_pretrained wrote"
+    if value := re.search(r"Field '(\w+)' expected (.+?), got .*\(value: (.*)\)", text):  # as transformers 5 says it
+        return f"{value[1]} in its config.json is {value[3][:LONGEST]}, where {value[2]} is needed"
     short = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"  # some name every weight, or every type of model
     if Path(path).is_dir():
         if "safetensors" in text and not any(Path(path).glob("*.safetensors")):
@@ -221,7 +227,13 @@ def _why(path: str, error: Exception) -> str:
     if any(sign in text for sign in ("couldn't connect", "offline mode", "Connection", "resolve", "Max retries")):
         return f"no network for the hub id '{path}'; give a folder, use 'minilm', or fill the hub's cache where there is a network"
     if any(
-        sign in text for sign in ("is not a valid model identifier", "not a local folder", "load the configuration of")
+        sign in text
+        for sign in (
+            "is not a valid model identifier",
+            "not a local folder",
+            "load the configuration of",
+            "Repo id must be",
+        )
     ):
         return f"'{path}' is neither a folder, an alias ({', '.join(ALIASES)}) nor a model on the hub"
     return short

@@ -53,7 +53,10 @@ def _reason(kind: str, config: Any) -> str:
     if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "an encoder whose slot is not known here (a post-LN one is a row of FAMILIES in tasksel/model/slot.py)"
     if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return "a decoder, a pre-LN model, in whose layers a bottleneck's slot has another formula"
+        return (
+            "a decoder, whose first token, which heads read, sees no other, and whose layers are pre-LN as a rule, "
+            "where a bottleneck's slot has another formula"
+        )
     return "not an encoder of texts"
 
 

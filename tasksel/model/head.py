@@ -19,6 +19,7 @@ from tasksel.model.adapter import Activation
 from tasksel.model.pooling import Pooling
 
 HEAD_TYPES = ("classification", "multilabel_classification", "multiple_choice")
+DROPOUTS = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "hidden_dropout_prob")
 
 
 class Head(nn.Sequential):
@@ -28,7 +29,7 @@ class Head(nn.Sequential):
         config: the "config" of the library's head_config.json. base_config: the encoder's configuration (width, dropout, initial range).
 
     Raises:
-        UserError: a head of another type, or an activation that is not known.
+        UserError: a head of another type, or without its number of labels or choices.
     """
 
     def __init__(self, config: Mapping[str, Any], base_config: Any) -> None:
@@ -38,7 +39,10 @@ class Head(nn.Sequential):
         if kind not in HEAD_TYPES:
             raise UserError(f"a head of type '{kind}' cannot be used; known: {', '.join(HEAD_TYPES)}")
         hidden, dropout = base_config.hidden_size, _dropout(config, base_config)
-        outputs, bias = config.get("num_labels", 1), config.get("bias", True)
+        counted = "num_choices" if kind == "multiple_choice" else "num_labels"
+        if not isinstance(config.get(counted), int):
+            raise UserError(f"a head of type '{kind}' needs a whole number as {counted}, not {config.get(counted)!r}")
+        outputs, bias = 1 if kind == "multiple_choice" else config["num_labels"], config.get("bias", True)
         modules: list[nn.Module] = []
         for number in range(config["layers"]):
             modules.append(nn.Dropout(dropout))
@@ -79,7 +83,6 @@ class Head(nn.Sequential):
 
 
 def _dropout(config: Mapping[str, Any], base_config: Any) -> float:
-    for value in (config.get("dropout_prob"), getattr(base_config, "classifier_dropout", None), getattr(base_config, "hidden_dropout_prob", None)):  # fmt: skip
-        if value is not None:
-            return float(value)
-    return 0.0
+    """The head's own, or that of the base, which ALBERT and DistilBERT call otherwise."""
+    values = [config.get("dropout_prob"), *(getattr(base_config, name, None) for name in DROPOUTS)]
+    return float(next((value for value in values if value is not None), 0.0))

@@ -31,16 +31,16 @@ class PHMLinear(nn.Module):
         for left, right in zip(self.W_left.data, self.W_right.data, strict=True):
             nn.init.xavier_normal_(left)
             nn.init.xavier_normal_(right)
-        self._rule: tuple[Tensor, ...] = ()
+        self._shared: tuple[nn.ParameterDict, ...] = ()
 
-    def share(self, rule: Tensor) -> None:
-        """Sets the A_i [n, n, n], which are registered elsewhere."""
-        self._rule = (rule,)
+    def share(self, shared: nn.ParameterDict) -> None:
+        """Sets what holds the A_i [n, n, n] (`phm_rule`), registered elsewhere."""
+        self._shared = (shared,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Projects x [b, t, in] to [b, t, out]."""
         low_rank = torch.bmm(self.W_left, self.W_right)  # [n, in/n, out/n]
-        weight = torch.einsum("ipq,ijk->pjqk", self._rule[0], low_rank).reshape(x.shape[-1], -1)
+        weight = torch.einsum("ipq,ijk->pjqk", self._shared[0]["phm_rule"], low_rank).reshape(x.shape[-1], -1)
         return x @ weight + self.b
 
 

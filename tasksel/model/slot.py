@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tasksel.errors import UserError
@@ -29,12 +28,14 @@ class Place:
 
     Attributes:
         norm: the LayerNorm that is wrapped. holder: the module that the library registers `adapters` in (added if there is none).
-        branch: the module whose output is the branch that the LayerNorm adds to its input.
+        branch: the module whose output is the branch that the LayerNorm adds to a.
+        reads_a: the module whose input is a, where the library gives adapters a in place of the branch (after ALBERT's attention).
     """
 
     norm: str
     holder: str
     branch: str
+    reads_a: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,65 +66,101 @@ FAMILIES: dict[str, Family] = {
     "albert": Family(
         r"encoder\.albert_layer_groups\.\d+\.albert_layers\.\d+",
         Place("full_layer_layer_norm", "output_adapters", "ffn_output"),
-        Place("attention.LayerNorm", "attention.attention_adapters", "attention.output_dropout"),
+        Place("attention.LayerNorm", "attention.attention_adapters", "attention.output_dropout", "attention"),
     ),
 }
 """Post-LN encoders by model type; a new row needs the paths of its layers and LayerNorms alone."""
 
 
-class Slot(nn.LayerNorm):
+class Slot(nn.Module):
     """The LayerNorm of a layer with room for adapters by name; without an active one it is that LayerNorm.
 
     Args:
-        norm: the LayerNorm, whose parameters are kept.
+        norm: the LayerNorm, whose parameters are the slot's.
         holder: the module in which `adapters` and `adapter_fusion_layer` are registered; what can be active, by name.
     """
 
-    def __init__(self, norm: Any, holder: nn.Module) -> None:
-        nn.Module.__init__(self)
-        self.weight, self.bias = norm.weight, norm.bias
-        self.normalized_shape, self.elementwise_affine = tuple(norm.weight.shape), True
-        self.eps = norm.eps if isinstance(norm, nn.LayerNorm) else norm.variance_epsilon  # DeBERTa's own class
+    def __init__(self, norm: nn.Module, holder: nn.Module) -> None:
+        super().__init__()
+        self._parameters = norm._parameters  # the same mapping: what is loaded or moved here is so there
         self.training = norm.training
-        self._norm = (norm,)
-        self._holder = (holder,)  # in tuples, so that they are not registered twice
+        self._norm = (norm,)  # in tuples, so that they are not registered twice
+        self._contents: tuple[Any, Any] = (holder.adapters, holder.adapter_fusion_layer)
         self.active: str | None = None
-        self.branch: Tensor | None = None
+        self._branch: Tensor | None = None
+        self._hook: Any = None
+
+    @property
+    def norm(self) -> nn.Module:
+        """The base's own LayerNorm."""
+        return self._norm[0]
 
     @property
     def adapters(self) -> Any:
         """Adapters and mixes by name, an `nn.ModuleDict`."""
-        return self._holder[0].adapters
+        return self._contents[0]
 
     @property
     def fusions(self) -> Any:
         """Fusions over several of the adapters, by name, an `nn.ModuleDict`."""
-        return self._holder[0].adapter_fusion_layer
+        return self._contents[1]
 
     def content(self) -> nn.Module | None:
         """What is active in this layer."""
-        for kind in (self.adapters, self.fusions):
-            if self.active is not None and self.active in kind:
-                return kind[self.active]
+        name = self.active
+        for kind in self._contents if name is not None else ():
+            if name in kind:
+                module: nn.Module = kind[name]
+                return module
         return None
 
     def forward(self, s: Tensor) -> Tensor:
         """The layer's output [b, t, d] from its branch plus input [b, t, d]."""
         content = self.content()
-        if content is None:
-            return super().forward(s)
-        x = self.branch if getattr(content, "reads_branch", False) else super().forward(s)
-        return super().forward(s + content(x))
+        if content is not None:
+            x = self._branch if _reads_branch(content) else self.norm(s)
+            self._branch = None  # nothing of a batch is kept
+            s = s + content(x)
+        output: Tensor = self.norm(s)
+        return output
+
+    def follow(self, layer: nn.Module, place: Place) -> None:
+        """Keeps the branch of each pass for a content that reads it."""
+        if self._hook is None and place.reads_a is None:
+            self._hook = layer.get_submodule(place.branch).register_forward_hook(self._keep_output)
+        elif self._hook is None:
+            module = layer.get_submodule(str(place.reads_a))
+            self._hook = module.register_forward_pre_hook(self._keep_input, with_kwargs=True)
+
+    def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if _reads_branch(self.content()):
+            self._branch = first_of(output)
+
+    def _keep_input(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
+        if _reads_branch(self.content()):
+            self._branch = input_of(inputs, named)
 
     def plain(self) -> nn.Module:
-        """The base's own LayerNorm, with the same parameters."""
-        norm = self._norm[0]
-        norm.weight, norm.bias = self.weight, self.bias
-        return norm.train(self.training)
+        """The base's own LayerNorm, in the slot's mode; the slot follows the branch no longer."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+        return self.norm.train(self.training)
 
-    def keep_branch(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        """A forward hook of the module that gives the branch."""
-        self.branch = output[0] if isinstance(output, tuple) else output
+
+def _reads_branch(content: nn.Module | None) -> bool:
+    return bool(getattr(content, "reads_branch", False))
+
+
+def first_of(output: Any) -> Any:
+    """A module's output without attention weights, which some give beside it."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def input_of(inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+    """The hidden states that a layer or its attention is called with."""
+    hidden: Tensor = inputs[0] if inputs else named["hidden_states"]
+    return hidden
 
 
 def family_of(config: Any) -> Family:
@@ -168,41 +205,12 @@ def open_slot(layer: nn.Module, place: Place) -> Slot:
     return slot
 
 
-def check_slots(encoder: Any) -> None:
-    """Looks whether each layer's last step is the LayerNorm that the table names, on one row of random tokens.
-
-    Raises:
-        UserError: a LayerNorm that is not where the table says, or that is not what the layer ends with.
-    """
-    family, kind = family_of(encoder.config), encoder.config.model_type
-    seen: dict[str, Tensor] = {}
-    handles, layers = [], list(layers_of(encoder))
-    if not layers:
-        raise UserError(_moved(kind, f"layers {family.layers}"))
-
-    def keep(key: str) -> Any:
-        return lambda module, inputs, output: seen.__setitem__(key, output[0] if isinstance(output, tuple) else output)
-
-    for path, layer in layers:
-        try:
-            norm = layer.get_submodule(family.output_adapter.norm)
-            layer.get_submodule(family.output_adapter.branch)
-        except AttributeError as error:
-            raise UserError(_moved(kind, f"{path}.{family.output_adapter.norm}")) from error
-        handles += [norm.register_forward_hook(keep(f"{path} norm")), layer.register_forward_hook(keep(path))]
-    try:
-        ids = torch.arange(4, 12).remainder(encoder.config.vocab_size)[None].to(next(encoder.parameters()).device)
-        with torch.no_grad():
-            encoder(input_ids=ids)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for path, _ in layers:
-        if f"{path} norm" not in seen or not torch.equal(seen[path], seen[f"{path} norm"]):
-            raise UserError(_moved(kind, f"{path}.{family.output_adapter.norm} as the layer's last step"))
-
-
-def _moved(kind: str, what: str) -> str:
-    import transformers
-
-    return f"transformers {transformers.__version__} has no {what} in a {kind}: its modules moved; a row of tasksel/model/slot.py must follow"
+def close_slot(layer: nn.Module, place: Place, slot: Slot) -> None:
+    """Puts the base's LayerNorm back and takes away what was added."""
+    parent, _, name = place.norm.rpartition(".")
+    setattr(layer.get_submodule(parent), name, slot.plain())
+    holder = layer.get_submodule(place.holder)
+    del holder.adapters, holder.adapter_fusion_layer
+    if not list(holder.children()):
+        parent, _, name = place.holder.rpartition(".")
+        delattr(layer.get_submodule(parent), name)

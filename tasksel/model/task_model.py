@@ -17,11 +17,11 @@ from transformers.utils import ModelOutput
 
 from tasksel.errors import UserError
 from tasksel.model.adapter import Adapter
-from tasksel.model.adapter_config import resolve_config
+from tasksel.model.adapter_config import outside_the_slot, resolve_config
 from tasksel.model.head import Head
 from tasksel.model.phm import PHMLinear, new_rule
 from tasksel.model.pooling import pool
-from tasksel.model.slot import Place, Slot, family_of, layers_of, open_slot
+from tasksel.model.slot import Place, Slot, close_slot, family_of, layers_of, open_slot
 
 
 class TaskModel(nn.Module):
@@ -46,7 +46,6 @@ class TaskModel(nn.Module):
         self.active_head: str | None = None
         self.active_adapter: str | None = None
         self._takes = frozenset(inspect.signature(encoder.forward).parameters)  # DistilBERT knows no token types
-        self._hooks: list[Any] = []
         self.train(encoder.training)
 
     @property
@@ -73,17 +72,22 @@ class TaskModel(nn.Module):
 
         Args:
             config: the library's configuration of a bottleneck adapter, or its name.
+
+        Raises:
+            UserError: an unknown name, or an adapter that is computed otherwise, by name.
         """
         config = resolve_config(config)
+        if problem := outside_the_slot(config):
+            raise UserError(f"adapter '{name}' cannot be added: {problem}")
         left_out = set(config.get("leave_out") or ())
         self.adapter_configs[name] = config
         for number, (_, layer) in enumerate(layers_of(self.base_model)):
             for place in self._places(config) if number not in left_out else ():
                 slot = open_slot(layer, place)
-                module = Adapter(self.config.hidden_size, config)
+                module = Adapter(self.config.hidden_size, config, layer=number)
                 slot.adapters[name] = module.train(self.training)
                 if module.reads_branch:
-                    self._hooks.append(layer.get_submodule(place.branch).register_forward_hook(slot.keep_branch))
+                    slot.follow(layer, place)
         if config.get("phm_layer"):
             self._share_rule(name, config)
 
@@ -94,7 +98,7 @@ class TaskModel(nn.Module):
         for _, slot in self.slots():
             for module in slot.adapters[name].modules() if name in slot.adapters else ():
                 if isinstance(module, PHMLinear):
-                    module.share(self.base_model.shared_parameters[name].phm_rule)
+                    module.share(self.base_model.shared_parameters[name])
 
     def slots(self) -> Iterator[tuple[str, Slot]]:
         """The slots in use, with the path of what holds their adapters, from the first layer to the last."""
@@ -126,7 +130,12 @@ class TaskModel(nn.Module):
                 if isinstance(slot, Slot) and name in slot.adapters:
                     del slot.adapters[name]
                     if not slot.adapters and not slot.fusions:
-                        _close(layer, place, slot)
+                        close_slot(layer, place, slot)
+        shared = getattr(self.base_model, "shared_parameters", {})
+        if name in shared:
+            del shared[name]
+            if not shared:
+                del self.base_model.shared_parameters
 
     def add_head(self, name: str, config: Mapping[str, Any]) -> None:
         """Adds a head and makes it the active one.
@@ -167,14 +176,3 @@ class TaskModel(nn.Module):
         else:
             pooled = pool(output.last_hidden_state, flat.get("attention_mask"), head.pooling)
         return SequenceClassifierOutput(logits=head(pooled), hidden_states=output.hidden_states)
-
-
-def _close(layer: nn.Module, place: Place, slot: Slot) -> None:
-    """Puts the base's LayerNorm back and takes away what was added."""
-    parent, _, name = place.norm.rpartition(".")
-    setattr(layer.get_submodule(parent), name, slot.plain())
-    holder = layer.get_submodule(place.holder)
-    del holder.adapters, holder.adapter_fusion_layer
-    if not list(holder.children()):
-        parent, _, name = place.holder.rpartition(".")
-        delattr(layer.get_submodule(parent), name)

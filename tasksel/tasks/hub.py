@@ -78,6 +78,7 @@ def load_hub(source: HubSource, name: str) -> DatasetDict:
         UserError: see `hub_rows`.
     """
     import datasets
+    from huggingface_hub.errors import HTTPError
 
     listing = _find(source, name)
     revision = listing.commit if listing else source.revision
@@ -85,7 +86,7 @@ def load_hub(source: HubSource, name: str) -> DatasetDict:
     with _quiet(), _offline(listing is None):
         try:
             loaded = datasets.load_dataset(source.path, source.config, revision=revision, **subset)
-        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, RuntimeError, HTTPError, datasets.exceptions.DatasetsError) as error:
             raise _explained(error, source, name) from error
     cached = held_commit(loaded)
     # With no network the library serves any commit it has. A cache that `datasets` 2 wrote is named after no commit.
@@ -105,7 +106,13 @@ def _find(source: HubSource, name: str) -> _Listing | None:
     and after an error uses whatever the cache holds.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     where = f"task '{name}': hub id '{source.path}'"
     try:
@@ -118,7 +125,7 @@ def _find(source: HubSource, name: str) -> _Listing | None:
         raise UserError(f"{where} is not on the hub, or not open to you; check the id") from error
     except RevisionNotFoundError as error:
         raise UserError(f"{where} has no revision '{source.revision}'; give a branch, a tag or a commit") from error
-    except OSError:
+    except (OSError, HTTPError):  # newer clients' own is no OSError
         return None
     files = [file.rfilename for file in info.siblings or ()]
     if f"{source.path.split('/')[-1]}.py" in files:

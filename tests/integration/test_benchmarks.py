@@ -1,5 +1,6 @@
 """The benchmark at tiny sizes: it runs, its contenders compute what they claim to, and its documents follow from numbers. No time is judged."""
 
+import io
 import json
 import math
 import re
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import scale, startup, step
-from benchmarks.contenders import CONTENDERS, TASK, UNTRAINED, Setting
+from benchmarks import contenders, environments, scale, startup, step
+from benchmarks.contenders import AVAILABLE, CONTENDERS, HAS_LIBRARY, LIBRARY, TASK, UNTRAINED, Setting
 from scalearn.layers.mix import bottleneck_layers
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def one_thread():
 @pytest.fixture
 def runners() -> dict[str, step.Runner]:
     """Each contender, new for each test: some train them, one changes an omega."""
-    return {name: step.Runner(name, TINY) for name in CONTENDERS}
+    return {name: step.Runner(name, TINY) for name in CONTENDERS if name not in LIBRARY}
 
 
 def test_the_command_prints_every_contender_with_finite_ratios():
@@ -44,12 +45,13 @@ def test_the_command_prints_every_contender_with_finite_ratios():
     rows = {
         line.split()[0]: line for line in printed.splitlines() if line.split()[:1] and line.split()[0] in CONTENDERS
     }
-    assert list(rows) == list(CONTENDERS)
+    assert list(rows) == list(AVAILABLE)
     for name, row in rows.items():
         numbers = [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\.\d+", row)]
         assert len(numbers) == (4 if name in UNTRAINED else 8)  # time, ratio, least, greatest; trained and inferred
         assert all(math.isfinite(number) and number > 0 for number in numbers)
-    assert len(re.findall(r"wanted [<>]= \d\.\d\d +(met|NOT MET)", printed)) == 3
+    assert len(re.findall(r"wanted [<>]= \d\.\d\d +(met|NOT MET)", printed)) == (5 if HAS_LIBRARY else 3)
+    assert ("adapters is not installed" in printed) is not HAS_LIBRARY
 
 
 def test_memory_of_one_contender_is_printed_as_json():
@@ -77,16 +79,58 @@ def test_loop_and_mix_stay_equal_when_omega_changes(runners):
     assert (changed - runners["exported"].infer()).abs().max() > 1e-4  # which still holds the first omega
 
 
-@pytest.mark.parametrize("name", ["head", "floor", "loop", "fusion"])
+@pytest.mark.parametrize(("name", "ours"), [("library-single", "single"), ("library-fusion", "fusion")])
+def test_a_contender_of_the_library_computes_and_trains_what_ours_does(library, name, ours):
+    theirs, here = step.Runner(name, TINY), step.Runner(ours, TINY)
+    assert type(theirs.model).__module__.startswith("adapters.")
+    assert len(theirs.trained) == len(here.trained)
+    for runner in (theirs, here):  # a step without dropout, so that both take the same
+        runner.model.eval()
+    before = [runner.infer() for runner in (theirs, here)]
+    torch.testing.assert_close(*before, atol=1e-6, rtol=0)
+    for runner in (theirs, here):
+        runner.train()
+    after = [runner.infer() for runner in (theirs, here)]
+    torch.testing.assert_close(*after, atol=1e-5, rtol=0)
+    assert (after[0] - before[0]).abs().max() > 1e-4
+
+
+def test_fusion_over_adapters_of_the_unnormed_branch_is_the_library_s_too(library, monkeypatch):
+    monkeypatch.setitem(contenders.CONFIG, "original_ln_before", False)
+    theirs, ours = (step.Runner(name, TINY) for name in ("library-fusion", "fusion"))
+    for runner in (theirs, ours):
+        runner.model.eval()
+    torch.testing.assert_close(theirs.infer(), ours.infer(), atol=1e-6, rtol=0)
+
+
+def test_what_needs_the_library_is_left_out_in_one_line_where_it_is_absent(monkeypatch, capsys):
+    ours = tuple(name for name in CONTENDERS if name not in LIBRARY)
+    monkeypatch.setattr(step, "HAS_LIBRARY", False)
+    monkeypatch.setattr(step, "AVAILABLE", ours)
+    names = []
+    monkeypatch.setattr(step, "compare", lambda chosen, *rest, **options: names.extend(chosen))
+    step.main(OPTIONS)
+    assert capsys.readouterr().out.startswith(
+        "without library-fusion and library-single: the package adapters is not installed"
+    )
+    assert tuple(names) == ours
+    with pytest.raises(SystemExit) as refused:
+        step.main(["--contenders", "library-single"])
+    assert refused.value.code == 2
+    assert "adapters is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["head", "floor", "loop", "soup", "fusion", "compacter"])
 def test_a_step_trains_what_it_should_and_nothing_else(name):
     runner = step.Runner(name, TINY)
-    part = {"head": "heads.", "fusion": ".adapter_fusion_layer."}.get(name, ".adapters.")
+    part = {"head": "heads.", "soup": "heads.", "fusion": ".adapter_fusion_layer."}.get(name, ".adapters.")
     before = {key: value.detach().clone() for key, value in runner.model.named_parameters()}
     runner.model.train()
     runner.train()
     changed = {key for key, value in runner.model.named_parameters() if not torch.equal(value, before[key])}
     assert any(part in key for key in changed)
-    assert all(part in key or key.startswith("heads.") for key in changed)
+    shared = ".shared_parameters." if name == "compacter" else part
+    assert all(part in key or shared in key or key.startswith("heads.") for key in changed)
 
 
 def test_rounds_interleave_and_the_first_does_not_count():
@@ -114,7 +158,7 @@ def test_a_broken_promise_is_said():
 
 
 def test_scale_writes_a_table_and_a_picture(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(step, "measure_memory", lambda name, setting, threads: 100.0 * setting.sources)
+    monkeypatch.setattr(step, "measure_memory", lambda name, setting, threads: {"peak": 100.0 * setting.sources})
     step.main([*OPTIONS, "--rounds", "1", "--scale", "--counts", "1", "2", "--out", str(tmp_path)])
     lines = (tmp_path / "step.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == ["1", "2"]
@@ -139,6 +183,71 @@ def test_the_published_picture_is_drawn_again_from_the_published_table(tmp_path)
     assert (tmp_path / "step.svg").read_bytes() == (published / "step.svg").read_bytes()
 
 
+STANDS_FOR_AN_INTERPRETER = """#!/bin/sh
+case "$*" in *--memory-of*) echo '{"built": 100, "peak": @MIB@}'; exit;; esac
+echo '{"name": "transformers @VERSION@", "packages": "torch 2, @VERSION@", "contenders": [@CONTENDERS@]}'
+while read -r line; do echo @SECONDS@; done
+"""
+
+
+@pytest.fixture
+def interpreter(tmp_path):
+    """Writes a program that answers as an environment's process does, with made-up numbers."""
+
+    def write(version, seconds, mib, contenders):
+        path = tmp_path / f"python{len(list(tmp_path.iterdir()))}"
+        names = ", ".join(f'"{name}"' for name in contenders)
+        text = STANDS_FOR_AN_INTERPRETER.replace("@VERSION@", version).replace("@SECONDS@", str(seconds))
+        path.write_text(text.replace("@MIB@", str(mib)).replace("@CONTENDERS@", names))
+        path.chmod(0o755)
+        return str(path)
+
+    return write
+
+
+def test_environments_stand_side_by_side(interpreter, tmp_path, capsys):
+    pythons = [
+        interpreter("4.57.6", 0.5, 300, ["single", "exported", "library-single"]),
+        interpreter("5.24.0", 0.25, 200, ["single", "exported"]),
+        interpreter("5.24.0", 1.0, 200, ["single", "exported"]),
+    ]
+    environments.main([*pythons, "--rounds", "2", "--out", str(tmp_path / "page")])
+    text = (tmp_path / "page/environments.md").read_text()
+    assert text == capsys.readouterr().out[:-1]
+    assert (
+        "- transformers 4.57.6: torch 2, 4.57.6\n- transformers 5.24.0: torch 2, 5.24.0\n- transformers 5.24.0 (2): "
+        in text
+    )
+    half_and_double = "0.50 (0.50–0.50) | 2.00 (2.00–2.00)"
+    row = f"500.0 (1.00) | 250.0 (1.00) | 1,000.0 (1.00) | {half_and_double} |"
+    assert text.count(f"| single | {row}") == 2  # training and inference
+    assert text.count(f"| exported | {row}") == 1  # it is not trained
+    assert "| library-single | 500.0 (1.00) | – | – | – | – |" in text
+    assert "| single | 300 (1.00) | 200 (1.00) | 200 (1.00) | 100 (1.00) | 200 (1.00) | 100 (1.00) |" in text
+    assert "| library-single | 300 (1.00) | 200 (1.00) | – | – | – | – |" in text
+
+
+def test_an_environment_answers_by_the_seconds_of_each_act():
+    work = {"setting": step.asdict(TINY), "threads": 1, "contenders": ["single"]}
+    lines, answers = [json.dumps(["single", act]) for act in ("train", "infer")], io.StringIO()
+    environments.serve(work, lines, answers)
+    about, *seconds = map(json.loads, answers.getvalue().splitlines())
+    assert about["contenders"] == ["single"]
+    assert re.fullmatch(r"transformers \d+\.\S+", about["name"])
+    assert len(seconds) == 2
+    assert all(0 < value < 60 for value in seconds)
+
+
+def test_an_environment_that_ends_early_is_named(interpreter, tmp_path):
+    dead = tmp_path / "dead"
+    dead.write_text("#!/bin/sh\nexit 3\n")
+    dead.chmod(0o755)
+    with pytest.raises(RuntimeError, match=r"dead ended with exit code 3"):
+        environments.main([str(dead), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="there is no interpreter nowhere/python"):
+        environments.main(["nowhere/python"])
+
+
 def test_an_unknown_contender_is_refused(capsys):
     with pytest.raises(SystemExit) as refused:
         step.main(["--contenders", "lora"])
@@ -147,12 +256,13 @@ def test_an_unknown_contender_is_refused(capsys):
 
 
 def test_the_commands_in_the_document_are_valid():
-    commands = re.findall(
-        r"^ +python -m benchmarks\.step(.*)$", (ROOT / "docs/results/costs/README.md").read_text(), re.MULTILINE
-    )
-    assert len(commands) >= 2
-    for command in commands:
-        step.parse(command.split("#")[0].split())
+    text = (ROOT / "docs/results/costs/README.md").read_text()
+    for module in (step, environments):
+        name = module.__name__.replace(".", r"\.")
+        commands = re.findall(rf"^ +(?:\S+/)?python -m {name}(.*)$", text, re.MULTILINE)
+        assert commands
+        for command in commands:
+            module.parse(command.split("#")[0].split())
 
 
 def test_the_start_up_benchmark_has_a_row_for_every_command(monkeypatch):

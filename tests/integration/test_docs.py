@@ -116,7 +116,7 @@ def test_every_page_is_in_the_navigation():
     by_link = {
         path
         for path in DOCS.rglob("*.md")
-        if path.parent.name == "report" or path.name in ("judge.md", "benefit.md", "step.md")
+        if path.parent.name == "report" or path.name in ("judge.md", "benefit.md", "step.md", "environments.md")
     }
     assert shown - GENERATED == set(DOCS.rglob("*.md")) - by_link - GENERATED
 
@@ -182,3 +182,14 @@ def test_a_broken_link_of_the_site_is_named(html, complaint, tmp_path):
     (line,) = load_script("check_links").complaints(tmp_path)
     assert line.startswith("index.html: ")
     assert line.endswith(complaint)
+
+
+def test_the_page_of_versions_has_those_of_the_constraint_files():
+    page = (DOCS / "reference" / "compatibility.md").read_text()
+    columns = [
+        dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / name).read_text(), flags=re.MULTILINE))
+        for name in ("constraints.txt", "constraints-next.txt")
+    ]
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+|–) \| ([\d.]+|–) \|$", page, flags=re.MULTILINE)
+    assert len(rows) == 6
+    assert rows == [(name, *(versions.get(name, "–") for versions in columns)) for name, *_ in rows]

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from safetensors.torch import load_file
 
 from scalearn import METHODS
 from scalearn.cli.main import main as scalearn
@@ -17,7 +18,7 @@ from scalearn.cli.main import main as scalearn
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ["--rows", "40", "--epochs", "1"]
 RUNS = {  # arguments beside the base, and what is printed
-    "own_csv_to_adapter": (SMALL, "parameters with base and head"),
+    "own_csv_to_adapter": (SMALL, "plain adapters"),
     "pool_of_my_adapters": (["--epochs", "1"], "sentiment_phones by scalearn over entail_travel, sentiment_films"),
     "compare_methods": ([*SMALL, "--seeds", "0"], "single-adapter"),
     "add_an_embedder": (["--rows", "40"], "sources for sentiment_films by word-lengths"),
@@ -41,6 +42,19 @@ def test_an_example_runs(name, tiny, tmp_path, monkeypatch, capsys, methods_as_b
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--base", tiny, *arguments])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert printed in capsys.readouterr().out
+
+
+def test_the_pool_example_writes_the_library_s_files_without_it(library, tiny, tmp_path, monkeypatch):
+    example = runpy.run_path(str(EXAMPLES / "pool_of_my_adapters.py"))
+    example["with_plain_adapters"](tiny, tmp_path / "library")
+    monkeypatch.setitem(sys.modules, "adapters", None)  # importing it fails
+    example["with_plain_adapters"](tiny, tmp_path / "ours")
+    ours, expected = (
+        json.loads((tmp_path / folder / "adapter_config.json").read_text()) for folder in ("ours", "library")
+    )
+    assert ours == expected
+    ours, expected = (load_file(tmp_path / folder / "adapter.safetensors") for folder in ("ours", "library"))
+    assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in expected.items()}
 
 
 def test_the_notebook_runs_and_is_stored_without_outputs(tiny, tmp_path):

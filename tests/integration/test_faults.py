@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from benchmarks.faults.table import write_table
 from benchmarks.faults.trial import Ended
 from benchmarks.faults.verdict import VERDICTS, Row, judge
+from benchmarks.faults.world import write_base, write_outside
 
 ROOT = Path(__file__).parents[2]
 SUITE = """
@@ -55,6 +57,24 @@ def test_the_table_holds_every_row_with_its_numbers(rows, short_form):
         numbers = [row.tried, *(row.counts[verdict] for verdict in VERDICTS)]
         assert f"| {row.kind} | " + " | ".join(f"{number:,}" for number in numbers) + " |" in text
     assert sum(row.tried for row in rows) == int(re.search(r"short form: ([\d,]+) trials", text)[1].replace(",", ""))
+
+
+def test_the_outside_adapter_is_stored_as_the_library_stores_it(library, tmp_path):
+    """Names, shapes and settings are equal; the weights are drawn anew."""
+    write_base(tmp_path / "base")
+    write_outside(tmp_path / "ours", tmp_path / "base")
+    model = library.AutoAdapterModel.from_pretrained(str(tmp_path / "base"))
+    model.add_adapter("plain", config=library.SeqBnConfig(reduction_factor=4))
+    model.add_classification_head("plain", num_labels=2)
+    model.save_adapter(str(tmp_path / "library"), "plain", with_head=True, use_safetensors=True)
+    for name in ("adapter_config.json", "head_config.json"):
+        ours, expected = (json.loads((tmp_path / folder / name).read_text()) for folder in ("ours", "library"))
+        assert ours == expected
+    for name in ("adapter.safetensors", "model_head.safetensors"):
+        ours, expected = (load_file(tmp_path / folder / name) for folder in ("ours", "library"))
+        assert {key: value.shape for key, value in ours.items()} == {
+            key: value.shape for key, value in expected.items()
+        }
 
 
 ERROR = "reading\nerror: run.json: broken JSON; restore the file\n"

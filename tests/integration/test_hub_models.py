@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory, tiny, pool_folder):
-    """A hub with a base, an adapter with safetensors, and one that is only pickled; a cache filled by one `pool add`."""
+    """A hub with a base, an adapter with safetensors, and one whose `.bin` names code; a cache filled by one `pool add`."""
     place = tmp_path_factory.mktemp("hub")
     with HubStandin(place / "served") as served:
         adapter = {
@@ -53,7 +54,7 @@ def hub(tmp_path_factory, tiny, pool_folder):
         served.repositories.write("models", "some/adapter", "main", adapter)
         pickled = {
             **{name: data for name, data in adapter.items() if name.endswith(".json")},
-            "pytorch_adapter.bin": b"\x80\x04.",
+            "pytorch_adapter.bin": pickle.dumps(os.system),
         }
         served.repositories.write("models", "some/pickle", "main", pickled)
         add = (
@@ -68,7 +69,7 @@ def hub(tmp_path_factory, tiny, pool_folder):
             "--name",
             "theirs",
         )
-        bad = ("pool", "add", "some/pickle", "--pool", place / "pool", "--name", "bad")
+        bad = ("pool", "add", "some/pickle", "--same-base", "--pool", place / "pool", "--name", "bad")
         first, second = run(place / "home", served.url, add, bad)
     return {"place": place, "url": served.url, "first": first, "bad": second}
 
@@ -81,11 +82,11 @@ def test_a_base_and_an_adapter_come_by_hub_id(hub, tiny):
     assert (there / "adapter.safetensors").is_file()
 
 
-def test_a_pickled_adapter_of_the_hub_is_not_even_fetched(hub):
+def test_a_file_of_the_hub_that_names_code_is_refused(hub):
     code, complaint = hub["bad"]
     assert code == 2
-    assert "pickled weights are never read" in complaint
-    assert not list((hub["place"] / "home").rglob("pytorch_adapter.bin"))
+    assert "(pytorch_adapter.bin: it holds more than tensors, which is never read)" in complaint.splitlines()[-1]
+    assert AdapterPool(hub["place"] / "pool").names == ["theirs"]
 
 
 def test_with_no_network_the_cache_serves_the_base_and_one_line_says_what_it_lacks(hub, tmp_path, tiny):

@@ -38,12 +38,13 @@ from tasksel.tasks.registry import resolve_task
 
 STORED = Path(__file__).parents[1] / "support" / "stored_by_0_1"
 EXPECTED = json.loads((STORED / "expected.json").read_text())
+OF_SOURCES = json.loads((STORED / "source_logits.json").read_text())
 BASE, TARGET, ROWS = "tiny_base", "entail_kitchen", 24
 RECIPE = Recipe(lr=1e-2, epochs=1, batch=8, max_length=32)
 SOURCE_RECIPE = RECIPE.model_copy(update={"epochs": 2})
 SIMILARITIES = (0.5, 0.2, 0.1)
 HASHED = ("adapter_config.json", "head_config.json")  # stand in their cards by a hash of their bytes
-NOT_STORED = ("make.py", "expect.py", "README.md", "expected.json", "__pycache__")
+NOT_STORED = ("make.py", "expect.py", "README.md", "expected.json", "source_logits.json", "__pycache__")
 TIMED = {"seconds", "peak_memory", "versions", "base"}
 
 
@@ -192,6 +193,29 @@ def test_a_stored_pool_is_read_and_each_key_of_it_is_computed_again(stored):
     assert actual == EXPECTED["pool"]
 
 
+def encoded_texts(task):
+    texts = [row if isinstance(row, list) else [row] for row in EXPECTED["texts"][task]]
+    return AutoTokenizer.from_pretrained(BASE)(*zip(*texts, strict=True), padding=True, return_tensors="pt")
+
+
+def test_a_stored_source_with_its_head_gives_what_it_gave(stored):
+    pool = AdapterPool("pool")
+    assert set(pool.names) == set(OF_SOURCES)
+    for source in pool:
+        expected = OF_SOURCES[source.name]
+        with torch.no_grad():
+            actual = source.trained.model(pool.base)(**encoded_texts(expected["texts"])).logits
+        assert_close(actual.tolist(), expected["logits"])
+
+
+def test_a_stored_source_with_its_head_gives_the_same_in_plain_adapters(stored, library):
+    for name, expected in OF_SOURCES.items():
+        model = library_model(BASE)
+        model.set_active_adapters(model.load_adapter(f"pool/{name}", use_safetensors=True))
+        with torch.no_grad():
+            assert_close(model.eval()(**encoded_texts(expected["texts"])).logits.tolist(), expected["logits"])
+
+
 def test_a_source_that_is_stored_is_not_trained_again(own, no_step):
     pool, before = AdapterPool("pool"), files_of(own)
     for name in ("sentiment_films", "entail_travel"):
@@ -265,14 +289,11 @@ def test_a_stored_joint_training_serves_another_result(own, no_step):
     assert files_of("joint") == before
 
 
-def stored_texts(task):
-    return [row if isinstance(row, list) else [row] for row in EXPECTED["texts"][task.name]]
-
-
 def test_a_stored_export_predicts_what_it_predicted(stored):
     for folder in Path("exported").iterdir():
         export = Export.load(folder)
-        expected, texts = EXPECTED["exported"][export.task.name], stored_texts(export.task)
+        expected = EXPECTED["exported"][export.task.name]
+        texts = [row if isinstance(row, list) else [row] for row in EXPECTED["texts"][export.task.name]]
         assert_close(logits(export, export.task), expected)
         best = [export.task.labels[line.index(max(line))] for line in expected]
         if export.task.kind != "multi_label":
@@ -284,10 +305,9 @@ def test_a_stored_export_predicts_without_this_package(stored, library):
     for folder in Path("exported").iterdir():
         task, model = Export.load(folder).task, library_model(BASE)
         model.set_active_adapters(model.load_adapter(str(folder), use_safetensors=True))
-        texts = zip(*stored_texts(task), strict=True)
-        encoded = AutoTokenizer.from_pretrained(BASE)(*texts, padding=True, return_tensors="pt")
         with torch.no_grad():
-            assert_close(model.eval()(**encoded).logits.tolist(), EXPECTED["exported"][task.name])
+            actual = model.eval()(**encoded_texts(task.name)).logits
+        assert_close(actual.tolist(), EXPECTED["exported"][task.name])
 
 
 # a comparison

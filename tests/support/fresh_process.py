@@ -2,6 +2,7 @@
 
 What a test shows in "another process" is shown just as well by one that was forked from an interpreter in which only torch,
 transformers and, where it is installed, adapters were imported and used: no module, no cache and no object of the test's own process is there.
+In each of them either the packages of this checkout can be imported or the library `adapters`, never both.
 """
 
 import json
@@ -56,19 +57,26 @@ def server(python):
         process.stdin.close()
 
 
+def blocking(*packages):
+    """A script's beginning: whoever imports one of these packages fails, also where it was imported before."""
+    imported = f"[name for name in sys.modules if name.partition('.')[0] in {packages}]"
+    return f"import sys\nfor name in {imported}:\n    del sys.modules[name]\nsys.modules.update(dict.fromkeys({packages}))\n"
+
+
 @pytest.fixture(scope="session")
 def fresh_process(server, tmp_path_factory):
     """Runs a script in a process of its own, with a text as its input, and gives what it printed; a failure shows its errors.
 
-    With `ours`, the packages of this checkout can be imported there; otherwise importing them fails.
+    With `ours`, the packages of this checkout can be imported there, and the library `adapters` cannot; otherwise it is the other way round.
+    A test whose script imports the library takes the fixture `library` too.
     """
 
     def run(script, text="", *, ours=False, cwd=None):
         folder = tmp_path_factory.mktemp("process")
         files = [str(folder / name) for name in ("in", "out", "err")]
         (folder / "in").write_text(text)
-        blocked = "import sys\nsys.modules['scalearn'] = sys.modules['tasksel'] = None\n"  # whoever imports them fails
-        asked = {"script": script if ours else blocked + script, "cwd": str(cwd or folder), "files": files}
+        blocked = blocking("adapters") if ours else blocking("scalearn", "tasksel")
+        asked = {"script": blocked + script, "cwd": str(cwd or folder), "files": files}
         server.stdin.write(json.dumps({**asked, "path": sys.path if ours else []}) + "\n")
         server.stdin.flush()
         code = int(server.stdout.readline())

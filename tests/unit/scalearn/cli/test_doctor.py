@@ -1,8 +1,10 @@
 """The doctor finds what is there, and names a pool that is broken."""
 
+import importlib.metadata
 import shutil
 from collections import namedtuple
 
+import pytest
 import torch
 
 from scalearn.cli.doctor import NEEDED_GB, checks
@@ -18,6 +20,31 @@ def test_a_sound_machine_and_pool_are_well(pool):
     assert torch.__version__.split("+")[0] in found["packages"].result
     assert "6 layers, 384 wide" in found["packaged encoder"].result
     assert all(name in found["pool"].result for name in pool.names)
+
+
+@pytest.mark.parametrize(
+    ("transformers", "adapters", "said"),
+    [
+        ("4.57.6", "1.3.0", "with adapters 1.3.0: exports can also be loaded by plain `adapters`"),
+        ("5.24.0", None, "without adapters: every command works; the extra (pip install 'scalearn[adapters]', which takes transformers 4.57) adds"),
+        ("4.57.6", None, "without adapters: every command works"),
+        ("5.24.0", "1.3.0", "adapters 1.3.0 takes transformers 4.57 and does not work beside it"),
+    ],
+)  # fmt: skip
+def test_the_line_in_use_is_named_with_what_the_extra_adds(monkeypatch, transformers, adapters, said):
+    real = importlib.metadata.version
+
+    def version(package):
+        if package == "adapters" and adapters is None:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return {"transformers": transformers, "adapters": adapters}.get(package) or real(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = by_name()
+    assert f"transformers {transformers}" in found["adapters library"].result
+    assert said in found["adapters library"].result
+    assert found["adapters library"].ok
+    assert f"adapters {adapters or 'not installed'}" in found["packages"].result
 
 
 def test_without_a_pool_none_is_looked_at():

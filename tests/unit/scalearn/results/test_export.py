@@ -53,6 +53,34 @@ READER = """
 """
 
 
+OUR_READER = """
+    import json, sys
+    from pathlib import Path
+
+    try:
+        import adapters
+    except ImportError:
+        pass
+    else:
+        raise SystemExit("the block does not hold")
+
+    import torch
+    from tasksel.adapters.folder import load_adapter
+    from tasksel.model.base import load_base
+
+    path, texts, folders = json.load(sys.stdin)
+    base, logits = load_base(path), {}
+    for method, folder in folders.items():
+        model = base.model()
+        load_adapter(model, Path(folder))
+        inputs = base.tokenizer([a for a, _ in texts], [b for _, b in texts], padding=True, return_tensors="pt")
+        with torch.no_grad():
+            logits[method] = model.eval()(**inputs).logits.tolist()
+    assert sys.modules["adapters"] is None
+    print(json.dumps(logits))
+"""
+
+
 @pytest.fixture(scope="module")
 def exported(results, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
@@ -65,6 +93,13 @@ def test_plain_adapters_in_another_process_gives_the_same_logits(results, export
     for method in METHODS:
         np.testing.assert_allclose(found[method], results[method].predict(TEXTS), atol=1e-5, rtol=0)
     assert np.abs(np.subtract(found["scalearn"], found["single-adapter"])).max() > 1e-3
+
+
+def test_scalearn_without_adapters_in_another_process_gives_the_same_logits(results, exported, fresh_process):
+    asked = json.dumps([results["scalearn"].base.path, TEXTS, {m: str(f) for m, f in exported.items()}])
+    logits = json.loads(fresh_process(textwrap.dedent(OUR_READER), asked, ours=True))
+    for method in METHODS:
+        np.testing.assert_allclose(logits[method], results[method].predict(TEXTS), atol=1e-5, rtol=0)
 
 
 def test_no_pickle_is_in_an_export(exported):
@@ -179,7 +214,9 @@ def test_the_printed_call_runs_and_a_pipeline_shows_the_names_of_labels(kinds, l
         result, folder = kinds[kind], tmp_path / kind
         assert main(["export", str(result.folder), "--out", str(folder)]) == 0
         said, _, code = capsys.readouterr().out.partition("\n\n")
-        assert said == f"exported to {folder}; this loads it, with nothing of scalearn:"
+        assert said == (
+            f"exported to {folder}, for `scalearn predict`; this loads it in plain `adapters`, with nothing of scalearn:"
+        )
         names: dict = {}
         exec(code, names)
         assert capsys.readouterr().out

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from stored_edits import edit
 
-from scalearn.results.predict import predict_file
+from scalearn.results.predict import predict_file, predict_text
 from tasksel import UserError, load_data
 from tasksel.storage.hashed import read_hashed
 from tasksel.tasks.builtin import builtin_rows
@@ -203,3 +203,9 @@ def test_a_file_with_ids_gives_them_back(kinds, tmp_path):
     bare = [{key: value for key, value in row.items() if key != "idx"} for row in rows]
     said, _ = predict_file(kinds["pair"].folder, write(tmp_path / "bare.jsonl", bare))
     assert [row["id"] for row in said] == [1, 2, 3]
+
+
+def test_paths_and_one_text_may_be_plain_strings(kinds, exported, tmp_path):
+    folder, file = exported["single"], write(tmp_path / "rows.jsonl", rows_of(kinds["single"]))
+    assert predict_text(str(folder), "A fine room") == predict_text(folder, ["A fine room"])
+    assert predict_file(str(folder), str(file)) == predict_file(folder, file)

@@ -164,7 +164,9 @@ def test_offline_and_without_a_token_nothing_is_tried(export, online, monkeypatc
     assert hub.asked == []
 
 
-@pytest.mark.parametrize("kind", [HfHubHTTPError, HTTPError, ConnectionError, ValueError, RuntimeError, XetDownloadError])
+@pytest.mark.parametrize(
+    "kind", [HfHubHTTPError, HTTPError, ConnectionError, ValueError, RuntimeError, XetDownloadError]
+)
 def test_what_the_hub_says_is_one_line_without_the_token(export, online, kind):
     options = {"response": SimpleNamespace(headers={}, request=None)} if kind is HfHubHTTPError else {}
     online(Hub(error=kind(f"403 Forbidden:\n you may not write, {TOKEN}", **options)))

@@ -1,10 +1,12 @@
 """Tests of the base: one name for the same weights, five architectures with five heads, and nothing but safetensors."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from tasksel.errors import UserError
@@ -166,6 +168,34 @@ def test_a_model_is_fresh_each_time(tiny):
     with torch.no_grad():
         next(first.parameters()).zero_()
     assert next(base.model().parameters()).abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_computed_with_in_float32(tiny, tmp_path, dtype):
+    folder = copied(tiny, tmp_path / "half")
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": str(dtype).removeprefix("torch.")}))
+    model = Base(str(folder)).model()
+    assert {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()} == {torch.float32}
+    key = "bert.encoder.layer.1.output.dense.weight"
+    stored = next(tensor for name, tensor in weights.items() if name in (key, key.removeprefix("bert.")))
+    assert torch.equal(model.state_dict()[key], stored.float())
+
+
+def test_loading_shows_no_bar_and_no_warning_and_changes_no_setting(tiny, tmp_path, monkeypatch, capfd):
+    folder = copied(tiny, tmp_path / "no-pooler")
+    weights = {name: w for name, w in load_file(folder / "model.safetensors").items() if "pooler" not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    transformers.utils.logging.enable_progress_bar()
+    level = transformers.utils.logging.get_verbosity()
+    base = Base(str(folder))
+    assert base.tokenizer
+    assert base.model()
+    assert capfd.readouterr() == ("", "")
+    assert transformers.utils.logging.is_progress_bar_enabled()
+    assert transformers.utils.logging.get_verbosity() == level
 
 
 def test_minilm_needs_no_network():

@@ -15,6 +15,7 @@ from tasksel.model.base import Base, base_at_hand
 from tasksel.model.compatibility import check_length, most_tokens
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
+from tasksel.model.slot import FAMILIES
 from tasksel.tasks.examples import Split
 from tasksel.training.predict import logits_of
 
@@ -33,6 +34,7 @@ POSITIONS = [  # model type, settings, and the most tokens of a base with 20 pos
     ("deberta", RELATIVE, None),
     ("deberta-v2", {"position_biased_input": True}, 20),
     ("deberta-v2", RELATIVE, None),
+    ("mpnet", {"pad_token_id": 1}, 18),
 ]
 SIZES = {"vocab_size": 30, "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 20, "n_layers": 1, "dim": 16, "n_heads": 2, "hidden_dim": 32, "embedding_size": 16, "pad_token_id": 0}  # fmt: skip
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c"]
@@ -138,14 +140,16 @@ class TestTokenizer:
 
 
 OUTSIDE = {
-    "gpt2": "a decoder, whose first token",
+    "gpt2": "a decoder, whose first token, which heads read, sees no other, and whose layers are pre-LN as a rule",
     "llama": "a decoder, whose first token",
+    "xlnet": "where a bottleneck's slot has another formula",
     "t5": "an encoder-decoder",
     "bart": "an encoder-decoder",
-    "mpnet": "has no adapters",
-    "modernbert": "has no adapters",
-    "funnel": "has no adapters",
-    "xmod": "computes otherwise",
+    "roberta-prelayernorm": "a pre-LN encoder, whose layers do not end in their LayerNorm, so a bottleneck's slot has another formula",
+    "modernbert": "a pre-LN encoder",
+    "xmod": "a pre-LN encoder",
+    "funnel": "an encoder whose slot is not known here (a post-LN one is a row of FAMILIES in tasksel/model/slot.py)",
+    "camembert": "a post-LN one is a row of FAMILIES in tasksel/model/slot.py",
     "clip": "not an encoder of texts",
     "vit": "not an encoder of texts",
     "whisper": "an encoder-decoder",
@@ -167,7 +171,7 @@ class TestArchitecture:
         said = refused_line(Base, str(tmp_path))
         assert said.startswith(f"base '{tmp_path}' is a {kind}: ")
         assert reason in said
-        assert "choose one of these: bert, roberta, " in said
+        assert f"choose one of these: {', '.join(sorted(FAMILIES))}" in said
 
     @pytest.mark.parametrize(
         ("content", "reason"),
