@@ -163,6 +163,8 @@ def _be_child(
         tempfile.tempdir = str(place / "tmp")
         count = fault() if fault else None
         code, value = _outcome(call)
+    except KeyboardInterrupt:  # between the call's end and the line after which signals are ignored
+        code = 130
     except BaseException as error:  # noqa: BLE001  a fault of the suite itself
         os.write(2, f"Traceback: the trial could not begin: {error!r}\n".encode())
     finally:

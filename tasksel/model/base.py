@@ -118,15 +118,10 @@ class Base:
         for part in OTHER_PARTS:
             if hasattr(config, part):
                 delattr(config, part)
-        config.chunk_size_feed_forward = (
-            0  # saves memory, changes no number; an adapter's slot needs a layer's tokens together
-        )
-        whole = {
-            "use_safetensors": True,
-            "dtype": torch.float32,
-            "output_loading_info": True,
-        }  # transformers 5 would keep half
-        encoder, loading = self._read(AutoModel, config=config, **whole)
+        # taking the feed-forward block in pieces saves memory and changes no number, but a slot needs a layer's tokens together
+        config.chunk_size_feed_forward = 0
+        options = {"use_safetensors": True, "dtype": torch.float32}  # transformers 5 would keep what was stored in half
+        encoder, loading = self._read(AutoModel, config=config, output_loading_info=True, **options)
         missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
         if missing:  # the library would draw them at random, and say so in a warning only
             first = f"{encoder.base_model_prefix}.{missing[0]}"

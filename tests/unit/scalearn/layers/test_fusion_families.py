@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from encoders import IDS, KINDS, MASK, last_hidden, library_twin, loud, stacked, tiny_encoder, tiny_model
+from encoders import IDS, KINDS, MASK, last_hidden, library_twin, loud, stacked, tiny_encoder, tiny_model, with_adapter
 
 from scalearn.layers.fusion import add_fusion
 from tasksel.model.adapter_config import resolve_config
@@ -33,3 +33,10 @@ def test_a_fusion_is_the_librarys(library, family, kind, tmp_path):
     rates = [[module.dropout.p for module in part.modules() if hasattr(module, "query") and hasattr(module, "dropout") and hasattr(module, "value") and module.value.bias is None] for part in (twin, model)]  # fmt: skip
     assert rates[0] == rates[1]
     assert rates[0]
+
+
+@pytest.mark.parametrize(("family", "setting"), [("distilbert", "attention_dropout"), ("bert", "attention_probs_dropout_prob"), ("mpnet", "attention_probs_dropout_prob")])  # fmt: skip
+def test_its_attention_drops_out_as_the_bases_does(family, setting):
+    model = with_adapter(tiny_model(family, **{setting: 0.3}), "one", CONFIGS["seq_bn"])
+    add_fusion(model, "rte", stacked(model, "one", "one"), CONFIGS["seq_bn"])
+    assert {slot.fusions["rte"].dropout.p for _, slot in model.slots()} == {0.3}
