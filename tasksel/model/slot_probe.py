@@ -73,7 +73,8 @@ class _Probe:
         self.slots: list[Slot] = []
         for place in places:
             slot, branch = open_slot(layer, place), layer.get_submodule(place.branch)
-            stack.callback(close_slot, layer, place, slot)
+            if slot not in self.slots:  # a wrong row may name one LayerNorm twice
+                stack.callback(close_slot, layer, place, slot)
             slot.adapters[NAME], slot.active = Turned(reads_branch=place is places[0]), NAME
             slot.follow(layer, place)
             self.slots.append(slot)
