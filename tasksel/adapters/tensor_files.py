@@ -6,6 +6,7 @@ pytorch_adapter.bin, pytorch_model_head.bin     read by `torch.load(weights_only
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 
 import torch
@@ -25,7 +26,9 @@ def read_tensors(path: Path, *, origin: str) -> dict[str, Tensor]:
     >>> read_tensors(Path("mine/adapter.safetensors"), origin="mine")  # doctest: +SKIP
     """
     try:
-        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of a pickle's protocol: what it cannot read it refuses
+            tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (OSError, SafetensorError, ValueError, LookupError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         said = one_line(error)[:200]
         if isinstance(error, pickle.UnpicklingError):
