@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tasksel.adapters.tensor_files import read_tensors
-from tasksel.errors import UserError
+from tasksel.errors import UserError, one_line
 from tasksel.model.adapter_config import resolve_config
 from tasksel.model.task_model import TaskModel
 
@@ -69,6 +69,21 @@ def load_adapter(model: TaskModel, folder: Path, *, name: str | None = None, wit
     Raises:
         UserError: files that are missing, broken, or do not fit the model, by name.
     """
+    try:
+        return _load(model, folder, name, with_head)
+    except UserError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:  # what a broken configuration ends in
+        raise UserError(f"{folder}: the adapter cannot be loaded ({one_line(error)})") from error
+
+
+def _load(model: TaskModel, folder: Path, name: str | None, with_head: bool) -> str:
     whole = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     stored, config = whole["name"], resolve_config(whole["config"])
     name = stored if name is None else name

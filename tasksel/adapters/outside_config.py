@@ -16,9 +16,9 @@ from transformers.activations import ACT2FN
 
 from tasksel.adapters.bottleneck import unfoldable
 from tasksel.errors import UserError, one_line, unknown
-from tasksel.model.adapter_config import resolve_config
+from tasksel.model.adapter import ACTIVATIONS, LEAKY
+from tasksel.model.adapter_config import resolve_config, shortened
 
-LEAKY = "leakyrelu"  # an activation that the `adapters` library adds to those of `transformers`
 OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}  # in files that name no version of the library
 
 
@@ -29,8 +29,8 @@ def _activation(name: Any) -> Any:
     small = name.lower()
     if small == LEAKY:
         return small
-    if small not in ACT2FN:
-        raise unknown("activation", name, [LEAKY, *ACT2FN])
+    if small not in ACTIVATIONS:
+        raise unknown("activation", name, ACTIVATIONS)
     layer = ACT2FN[small]
     if isinstance(layer, nn.Module) and any(True for _ in layer.parameters()):
         raise UserError(f"the activation '{name}' has weights of its own, so it cannot be mixed with others")
@@ -140,7 +140,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"names the key '{_short(twice)}' twice")
+        raise UserError(f"names the key '{shortened(twice)}' twice")
     return content
 
 
@@ -160,12 +160,8 @@ def _wrong(origin: str, error: ValidationError, prefix: str = "") -> UserError:
     """The first wrong value, as one line."""
     first = error.errors()[0]
     said = one_line(ValueError(first["msg"].removeprefix("Value error, ")))
-    value = "" if first["type"] in ("missing", "value_error") else f", given {_short(repr(first['input']))}"
+    value = "" if first["type"] in ("missing", "value_error") else f", given {shortened(repr(first['input']))}"
     return UserError(f"{origin}: adapter_config.json: {prefix}{'.'.join(map(str, first['loc']))}: {said}{value}")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _kind(value: Any) -> str:

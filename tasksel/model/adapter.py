@@ -21,6 +21,8 @@ from tasksel.errors import unknown
 from tasksel.model.phm import PHMLinear
 
 INIT_STD = 0.02
+LEAKY = "leakyrelu"  # an activation that the `adapters` library adds to those of `transformers`
+ACTIVATIONS = (LEAKY, *ACT2FN)
 
 
 class Activation(nn.Module):
@@ -32,9 +34,9 @@ class Activation(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        if name.lower() not in ("leakyrelu", *ACT2FN):
-            raise unknown("activation", name, ["leakyrelu", *ACT2FN])
-        self.f = F.leaky_relu if name.lower() == "leakyrelu" else ACT2FN[name.lower()]
+        if name.lower() not in ACTIVATIONS:
+            raise unknown("activation", name, ACTIVATIONS)
+        self.f = F.leaky_relu if name.lower() == LEAKY else ACT2FN[name.lower()]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.f(x)

@@ -130,7 +130,7 @@ def _named(word: str) -> dict[str, Any]:
     name = word.partition("[")[0].strip()
     name = OLD_NAMES.get(name, name)
     if name not in NAMED and name not in OTHER_KINDS:
-        raise unknown("adapter configuration", _short(name), [*NAMED, *OLD_NAMES, *OTHER_KINDS])
+        raise unknown("adapter configuration", shortened(name), [*NAMED, *OLD_NAMES, *OTHER_KINDS])
     match = WORD.fullmatch(word)
     try:
         values = dict(ast.literal_eval("{" + re.sub(r"(\w+)=", r"'\1':", (match[2] or "") if match else "=") + "}"))
@@ -138,12 +138,17 @@ def _named(word: str) -> dict[str, Any]:
             raise ValueError("a key without a name")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise UserError(
-            f"its config '{_short(word)}' cannot be read: give values as NAME[key=value], separated by commas"
+            f"its config '{shortened(word)}' cannot be read: give values as NAME[key=value], separated by commas"
         ) from error
     if name in NAMED and (strange := sorted(values.keys() - SEQ_BN.keys())):
-        raise unknown("adapter setting", _short(strange[0]), list(SEQ_BN))
+        raise unknown("adapter setting", shortened(strange[0]), list(SEQ_BN))
     return {"architecture": OTHER_KINDS[name]} if name in OTHER_KINDS else {**SEQ_BN, **NAMED[name], **values}
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """At most 40 letters of what a file holds, for a message.
+
+    >>> shortened("seq_bn")
+    'seq_bn'
+    """
     return text if len(text) <= 40 else text[:40] + "…"

@@ -2,7 +2,7 @@
 
     s = branch + a                       [b, t, d]   what the LayerNorm gets: the FFN's (or the attention's) output plus its input a
     y = LN( s + o(LN(s)) )               with `original_ln_before`, the library's default (`seq_bn`)
-    y = LN( s + o(branch) )              without (Houlsby's and Compacter's); the branch is carried by a hook, only then
+    y = LN( s + o(branch) )              without (`double_seq_bn`, `compacter`); the branch is carried by a hook, only then
 
     o   what sits in the slot: an adapter without its residual, or a mix of several         LN   the base's own, frozen
 

@@ -24,17 +24,22 @@ TEXTS = [
     ("a", "b"),
 ]
 
-READER = """
+BLOCKED = """
     import json, sys
+    from pathlib import Path
 
     try:
-        import scalearn
+        import {package}
     except ImportError:
         pass
     else:
         raise SystemExit("the block does not hold")
 
     import torch
+"""
+READER = (
+    BLOCKED.format(package="scalearn")
+    + """
     from adapters import AutoAdapterModel
     from transformers import AutoTokenizer
 
@@ -51,20 +56,12 @@ READER = """
     assert not any(name.startswith(("scalearn.", "tasksel.")) for name in sys.modules)
     print(json.dumps(found))
 """
+)
 
 
-OUR_READER = """
-    import json, sys
-    from pathlib import Path
-
-    try:
-        import adapters
-    except ImportError:
-        pass
-    else:
-        raise SystemExit("the block does not hold")
-
-    import torch
+OUR_READER = (
+    BLOCKED.format(package="adapters")
+    + """
     from tasksel.adapters.folder import load_adapter
     from tasksel.model.base import load_base
 
@@ -79,6 +76,7 @@ OUR_READER = """
     assert sys.modules["adapters"] is None
     print(json.dumps(logits))
 """
+)
 
 
 @pytest.fixture(scope="module")

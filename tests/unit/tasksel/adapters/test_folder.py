@@ -214,6 +214,16 @@ class TestRefusals:
             files
         )
 
+    @pytest.mark.parametrize("file", ["adapter_config.json", "head_config.json"])
+    @pytest.mark.parametrize(
+        "content", [None, "", "{", "[]", "null", "{}", '{"name": "plain"}', '{"name": "plain", "config": null}']
+    )
+    def test_a_configuration_that_is_broken_or_lost(self, files, file, content):
+        (files / file).unlink()
+        if content is not None:
+            (files / file).write_text(content)
+        assert "the adapter cannot be loaded (" in self.refused(files)
+
     def test_one_shape_that_would_be_spread_to_fit(self, files):
         change_weights(files / "adapter.safetensors", lambda key, tensor: (key, tensor[:1]))
         assert "the adapter cannot be loaded" in self.refused(files)

@@ -34,17 +34,14 @@ class Plain:
 
 
 def write(path, content):
-    torch.save(content, path)
+    """Writes content by the library that a file's name belongs to."""
+    (save_file if path.suffix == ".safetensors" else torch.save)(content, path)
     return path
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.bin"])
 def test_both_kinds_of_file_give_the_same(tmp_path, name):
-    path = tmp_path / name
-    if name.endswith("safetensors"):
-        save_file(TENSORS, path)
-    else:
-        write(path, TENSORS)
+    path = write(tmp_path / name, TENSORS)
     read = read_tensors(path, origin="mine")
     assert read.keys() == TENSORS.keys()
     assert all(torch.equal(read[key], TENSORS[key]) for key in TENSORS)
@@ -112,11 +109,7 @@ def test_a_file_of_another_format_is_refused(tmp_path, name, content):
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.bin"])
 def test_a_file_cut_short_at_any_place_is_refused(tmp_path, name):
-    path = tmp_path / name
-    if name.endswith("safetensors"):
-        save_file(TENSORS, path)
-    else:
-        write(path, TENSORS)
+    path = write(tmp_path / name, TENSORS)
     whole = path.read_bytes()
     for size in range(0, len(whole) - 1, max(1, len(whole) // 40)):
         path.write_bytes(whole[:size])
