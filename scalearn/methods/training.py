@@ -16,9 +16,11 @@ from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.model.base import Base
 from tasksel.model.encoding import Encoded, encode_split, say_cut
+from tasksel.model.pooling import Pooling
 from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
+from tasksel.training.base_pooling import pooling_of
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
 from tasksel.training.recipe import Recipe
@@ -75,6 +77,12 @@ class SeedTraining:
         )
         say_cut(train, self.target.name, length)
         return train, dev
+
+    @cached_property
+    def pooling(self) -> Pooling:
+        """How the head reads a text's tokens."""
+        train, dev = self.encoded
+        return pooling_of(self.recipe, self.base, self.target, train.joined(dev), seed=self.seed)
 
     def fit(self, model: Any, **options: Any) -> FitResult:
         """Trains the model on the target's rows, and leaves it with its best checkpoint on dev.

@@ -305,5 +305,6 @@ def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel,
             bytes=state.stat().st_size + merged,
             peak_memory=trained.peak_memory,
             grid=trained.grid,
+            pooling=trained.model.heads[trained.model.active_head].pooling,
         )
         write_hashed(partial / "seed.json", entry.model_dump(mode="json"))

@@ -17,6 +17,7 @@ from tasksel.storage.frozen import Frozen
 TRAINING_VERSION = 1
 Select = Literal["metric", "loss", "metric-loss"]
 Start = Literal["random", "solved"]
+RecipePooling = Pooling | Literal["base"]
 # fields that are no part of the identity while they have these values, as all recipes of version 0.1 do
 UNTIL_CHANGED: dict[str, Any] = {"pooling": "first", "start": "random", "head_lr": None}
 
@@ -41,7 +42,8 @@ class Recipe(Frozen):
             processes have work.
         select: how checkpoints are compared on dev: by the task's "metric" (of equal ones the first is kept), by "loss", or by the metric
             and then the loss ("metric-loss": a few dev rows give many equal scores).
-        pooling: what the head reads of a text's tokens, the "first" or their "mean".
+        pooling: what the head reads of a text's tokens, the "first" or their "mean"; or as the "base" was trained
+            (`tasksel.training.base_pooling`).
         start: the head's, "random" or "solved": the closed form on the training rows, which is then the first checkpoint that is compared.
         head_lr: the head's own peak learning rate; by default `lr`.
         log_with: an accelerate tracker ("tensorboard", "wandb", …), which must be installed.
@@ -58,7 +60,7 @@ class Recipe(Frozen):
     max_steps: Count | None = None
     micro_batch: Count = 16
     select: Select = "metric"
-    pooling: Pooling = "first"
+    pooling: RecipePooling = "first"
     start: Start = "random"
     head_lr: Positive | None = None
     log_with: str | None = None
