@@ -18,8 +18,9 @@ from typing import Any
 
 import tyro
 
-from scalearn import AdapterPool, rank, transfer
+from scalearn import AdapterPool, transfer
 from scalearn.methods.registry import get_method
+from tasksel import rank
 from tasksel.display.tables import markdown_table
 from tasksel.selection.own import without_own
 from tasksel.tasks.registry import get_task
