@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, get_args
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from scalearn.comparison.own_file import files_beside
-from tasksel.bounds import Count, Positive, Rows, Seed, Tokens, Wait, requirement
+from tasksel.bounds import Count, NotNegative, Positive, Rows, Seed, Tokens, Wait, requirement
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.user_files import read_fields
@@ -47,7 +47,7 @@ class Configuration(Frozen):
         return read_config(configuration_file(str(path)), cls)
 
 
-FIRST_VERSION = {"pooling": "first", "start": "random", "head_lr": None}
+FIRST_VERSION = {"pooling": "first", "start": "random", "head_lr": None, "budget": None}
 Config = TypeVar("Config", bound=Configuration)
 
 
@@ -64,6 +64,7 @@ class RecipeChange(Frozen):
     pooling: RecipePooling | None = None
     start: Start | None = None
     head_lr: Positive | None = None
+    budget: NotNegative | None = None
     log_with: str | None = None
 
     def of(self, recipe: Recipe) -> Recipe:

@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.comparison.config import check_lists
+from scalearn.comparison.config import check_lists, of_any_version
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
-from scalearn.comparison.config import of_any_version
 from scalearn.comparison.own_tasks import check_own_rows, configured_tasks
 from scalearn.comparison.workers import workers
 from scalearn.methods.identity import method_identity

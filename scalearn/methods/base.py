@@ -33,7 +33,10 @@ from tasksel.storage.identity import identity as value_identity
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
-SOLVED: dict[str, Any] = {"start": "solved", "pooling": "base"}  # ours: the authors' heads start at random, on the first token
+SOLVED: dict[str, Any] = {
+    "start": "solved",
+    "pooling": "base",
+}  # ours: the authors' heads start at random, on the first token
 HEAD_RECIPE = Recipe(lr=3e-3, **SOLVED)  # ours: where only the head trains
 ADAPTER = (".adapters.", ".shared_parameters.")  # in the names of an adapter's parameters; the latter are Compacter's
 

@@ -16,6 +16,7 @@ earlier than another (the authors give ScaLearn none, adapters and AdapterFusion
 from __future__ import annotations
 
 from scalearn.layers.scaling import SCALINGS
+from scalearn.methods.auto import AUTO_RECIPE, Auto
 from scalearn.methods.average import Average
 from scalearn.methods.base import HEAD_RECIPE, SOLVED, TransferMethod
 from scalearn.methods.closed_form import SOLVED_RECIPE, ClosedForm, ClosedFormBase, Majority
@@ -37,6 +38,7 @@ from tasksel.training.recipe import Recipe
 ADAPTER_RECIPE = SOURCE_RECIPE.model_copy(update=SOLVED)
 
 _METHODS: tuple[TransferMethod, ...] = (
+    Auto(name="auto", recipe=AUTO_RECIPE),
     Majority(name="majority", recipe=SOLVED_RECIPE),
     ClosedFormBase(name="closed-form-base", recipe=SOLVED_RECIPE),
     ClosedForm(name="closed-form", recipe=SOLVED_RECIPE),

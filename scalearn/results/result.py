@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from scalearn.methods.base import TransferMethod
+from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
@@ -86,6 +87,7 @@ class SeedRecord(Frozen):
             sources' projections do not count: the pool holds them once for all targets. None in an older record.
         peak_memory: bytes, the most held while training (`tasksel.training.memory`); None if it cannot be measured, or in an older record.
         grid: every cell of a method that evaluates a grid, with its dev score.
+        candidates: those that `auto` compared, with their cross-validated scores.
         pooling: what the head reads of a text's tokens; in an older record that of the recipe.
     """
 
@@ -102,6 +104,7 @@ class SeedRecord(Frozen):
     peak_memory: int | None = None
     grid: tuple[dict[str, float], ...] | None = None
     pooling: Pooling | None = None
+    candidates: tuple[Candidate, ...] | None = None
 
 
 Record = TypeVar("Record", bound=Frozen)

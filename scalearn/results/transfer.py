@@ -305,6 +305,7 @@ def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel,
             bytes=state.stat().st_size + merged,
             peak_memory=trained.peak_memory,
             grid=trained.grid,
+            candidates=trained.candidates,
             pooling=trained.model.heads[trained.model.active_head].pooling,
         )
         write_hashed(partial / "seed.json", entry.model_dump(mode="json"))
