@@ -2,7 +2,7 @@
 
     closed form on the base       omega = 0            y = residual
     closed form on the best       omega = (1, 0)       y = residual + o_1
-    closed form on the mix        omega = (1, 1)       y = residual + o_1 + o_2
+    closed form on the mix        omega = (a, a)       y = residual + a o_1 + a o_2        a = 1/sqrt(2): the sum keeps its size
     trained                       omega_ls, a scalar per layer and source, and the head, by gradient steps from the best of these
 
     score     the task's metric over all rows, each by a head (and omega) that was fitted without its fold

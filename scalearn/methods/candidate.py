@@ -40,12 +40,13 @@ class Candidate:
         return -math.inf if self.score is None or math.isnan(self.score) else self.score
 
     def omega(self, sources: int) -> tuple[float, ...]:
-        """The weights at which it starts, for this many sources in the slot.
+        """The weights at which it starts, for this many sources in the slot: 1/sqrt(n) of those n that it adds up, and 0.
 
         >>> Candidate("closed form", ("mnli",)).omega(2)
         (1.0, 0.0)
         """
-        return tuple(float(number < len(self.sources)) for number in range(sources))
+        used = len(self.sources)
+        return (used**-0.5,) * used + (0.0,) * (sources - used) if used else (0.0,) * sources
 
 
 def in_words(task: Task, candidates: Sequence[Candidate]) -> list[str]:

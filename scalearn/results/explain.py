@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
+from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
@@ -62,7 +63,7 @@ class Explanation:
         score: the full score by `metric` on `rows` rows of the public validation set. dev_rows: how many the shares are measured on.
         slots: module paths, from the first layer to the last. sources: in the order of omega's rows.
         omega: mean |omega| [L or 1 if shared, n]. shares: [L, n], which sum to 1 over n.
-        left_out: one per source. provenance: the transfer's key, base, sources, data, settings and versions.
+        left_out: one per source. candidates: those that `auto` compared. provenance: the transfer's key, base, sources, data, settings and versions.
 
     >>> explanation = explain(TransferResult.load("out/rte"))  # doctest: +SKIP
     >>> explanation.mean_shares  # doctest: +SKIP
@@ -80,6 +81,7 @@ class Explanation:
     omega: tuple[tuple[float, ...], ...]
     shares: tuple[tuple[float, ...], ...]
     left_out: tuple[LeftOut, ...]
+    candidates: tuple[Candidate, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,6 +94,8 @@ class Explanation:
         values = asdict(self)
         values["left_out"] = [{**asdict(left), "verdict": left.verdict} for left in self.left_out]
         values["made"] = values.pop("provenance")
+        if not self.candidates:
+            del values["candidates"]
         return values
 
     def __repr__(self) -> str:
@@ -146,6 +150,7 @@ def explain(
         omega=_rows(omega[:1] if get_method(result.run.method).shares_omega else omega),
         shares=_rows(shares(model, name, _encoded(result, dev))),
         left_out=left_out,
+        candidates=result.seeds[chosen].candidates or (),
         provenance=_provenance(result, data, draws),
     )
 

@@ -7,7 +7,7 @@ The choice reads the target's training rows, train and dev; of equal scores the 
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def pooling_of(recipe: Recipe, base: Base, task: Task, encoded: Encoded, *, seed
         return base.pooling
     model, rows = base.model(), most_rows(encoded, seed=seed)
     add_head(model, task, name=module_name(task.name))
-    head = model.heads[model.active_head]
+    head: Any = model.heads[module_name(task.name)]
     ways: tuple[Pooling, ...] = get_args(Pooling)
     features, _ = pooled_by(model, rows, ways)
     scores = [solve_on(head, features[how], task, rows, seed=seed).score or 0.0 for how in ways]
