@@ -80,7 +80,7 @@ def rank(
     target: Task,
     sources: Iterable[Candidate | Task],
     *,
-    by: str | Embedder | Selector = "connectivity",
+    by: str | Embedder | Selector = "auto",
     base: str | Base | None = None,
     rows: int | None = None,
     seed: int = 0,
