@@ -12,8 +12,8 @@ Nothing is lost without a word: a source that connectivity cannot embed (it was 
 known to it) passes the shortlist beside the others; tasks without adapters, and targets whose labels are all alike, are ranked by connectivity alone.
 
 Stage 2 is one pass per source over at most `rows` rows, tokenized once, and kept by content beside the target. The sources' layers are not shared: adapters
-sit in every layer, so that the embedding layer's output alone is the same, which is 0.7 % of a pass (MiniLM, 160 rows: 9 ms of 1.3 s; loading an
-adapter into a model 45 ms). Two stages: as in information retrieval, with LogME for the second (You et al. 2021). Ours.
+sit in every layer, so that the embedding layer's output alone is the same, which is 0.7 % of a pass (MiniLM, 200 rows: 9 ms of 1.3 s; a new
+model 45 ms). Two stages: as in information retrieval, with LogME for the second (You et al. 2021). Ours.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 
 from tasksel.bounds import Count, Tokens, check_fields
 from tasksel.display.progress import bar, say
-from tasksel.embeddings.base import Needs, TaskEmbedding
-from tasksel.embeddings.connectivity import Connectivity
+from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding
+from tasksel.embeddings.embedders import get_embedder
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
@@ -38,8 +38,6 @@ from tasksel.storage.atomic import value_hash
 from tasksel.tasks.kinds import CLASSES
 from tasksel.tasks.task import Task
 
-RETRIEVER = Connectivity()
-
 
 @dataclass(frozen=True)
 class Auto(Selector):
@@ -47,6 +45,7 @@ class Auto(Selector):
 
     Attributes:
         shortlist: how many sources are re-ranked.
+        retriever: the embedder that shortlists, one that needs no adapters.
         pooling: a row's features for that: as the "base" says (its "first" token where it says nothing), "first", or "mean".
         rows: at most so many of the target's training rows for that, a stratified draw by its seed.
         max_length: tokens per text for that.
@@ -60,6 +59,7 @@ class Auto(Selector):
     name: ClassVar[str] = "auto"
     needs: ClassVar[Needs] = "adapter"  # of the sources that have one; the target needs none
     shortlist: Count = 16
+    retriever: str = "connectivity"
     pooling: PoolingChoice = "base"
     rows: Count = 500
     max_length: Tokens = 64
@@ -68,11 +68,15 @@ class Auto(Selector):
         if self.pooling not in get_args(PoolingChoice):
             raise unknown("pooling", self.pooling, get_args(PoolingChoice))
         check_fields(self.name, self)
+        if self._retriever.needs == "adapter" or self._retriever.inputs == "target":
+            raise UserError(
+                f"retriever '{self.retriever}' needs adapters or passes of the sources: choose connectivity or text"
+            )
 
     @property
     def key(self) -> str:
         """Its settings."""
-        return f"auto-{value_hash([self.shortlist, self.pooling, self.rows, self.max_length])[:8]}"
+        return f"auto-{value_hash([self.shortlist, self.retriever, self.pooling, self.rows, self.max_length])[:8]}"
 
     def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
         """Refuses a base that cannot take `max_length` tokens."""
@@ -98,7 +102,7 @@ class Auto(Selector):
     def prepare(self, sources: Sequence[TaskOnBase]) -> None:
         """Computes the embeddings that a shortlist takes: they are not the target's cost."""
         for place in self._to_embed(sources):
-            _embedding_or_reason(sources[place])
+            _embedding_or_reason(sources[place], self._retriever)
 
     def cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase], seconds: float) -> SelectionCost:
         """At least the seconds of the shortlist's passes and of the target's embedding, whenever they were computed; a source costs its own
@@ -106,13 +110,18 @@ class Auto(Selector):
         first = self._first_stage(target, sources)
         chosen = [sources[place] for place in first.chosen]
         spent = self._reranker(target.task).run_seconds(target, chosen) if chosen else 0.0
-        found = [_embedding_or_reason(sources[place]) for place in first.similarities]
+        found = [_embedding_or_reason(sources[place], self._retriever) for place in first.similarities]
         embeddings = [one for one in found if isinstance(one, TaskEmbedding)]
         if embeddings:
-            spent += target.embedding(RETRIEVER).provenance["seconds"]
+            spent += target.embedding(self._retriever).provenance["seconds"]
         kept = sum(one.nbytes for one in embeddings) + sum(one.trained.nbytes for one in sources if _has_adapter(one))
         per_source = sum(one.provenance["seconds"] for one in embeddings) / len(sources)
         return SelectionCost(max(seconds, spent), per_source, round(kept / len(sources)))
+
+    @property
+    def _retriever(self) -> Embedder:
+        """The first stage's embedder."""
+        return get_embedder(self.retriever)
 
     def _reranker(self, task: Task) -> FeatureSelector:
         """The second stage's selector for a target."""
@@ -130,10 +139,10 @@ class Auto(Selector):
         alike = _labels_alike(target)
         trained = [] if alike else [place for place, source in enumerate(sources) if _has_adapter(source)]
         to_embed = list(range(len(sources))) if alike else self._to_embed(sources)
-        similarities, reasons = _similarities(target, sources, to_embed)
+        similarities, reasons = _similarities(self._retriever, target, sources, to_embed)
         for place, reason in reasons.items():
             if place not in trained:
-                raise UserError(f"auto ranks '{sources[place].name}' by connectivity, which cannot: {reason}")
+                raise UserError(f"auto ranks '{sources[place].name}' by {self.retriever}, which cannot: {reason}")
         retrieved = [place for place in trained if place in similarities]
         retrieved.sort(key=lambda place: (-similarities[place], sources[place].name))
         passed = [place for place in trained if place not in similarities]
@@ -141,7 +150,8 @@ class Auto(Selector):
         if retrieved:  # a pool that passes whole without being embedded is no shortlist
             names |= {sources[place].name: NO_TASK for place in passed if sources[place].candidate.task is None}
         bare = len(sources) - len(trained)
-        return _FirstStage(len(sources), bare, retrieved[: self.shortlist], passed, similarities, names, alike)
+        retrieved = retrieved[: self.shortlist]
+        return _FirstStage(self.retriever, len(sources), bare, retrieved, passed, similarities, names, alike)
 
 
 @dataclass(frozen=True)
@@ -149,10 +159,11 @@ class _FirstStage:
     """What the first stage gives the second.
 
     Attributes:
-        sources, bare: how many there are, and how many of them have no adapter. retrieved, passed: places of those that go on, by their similarity and without one.
+        retriever: its embedder's name. sources, bare: how many there are, and how many of them have no adapter. retrieved, passed: places of those that go on, by their similarity and without one.
         similarities: by place. not_embedded: why, by name. alike: what makes the target's labels useless, if anything does.
     """
 
+    retriever: str
     sources: int
     bare: int
     retrieved: list[int]
@@ -169,19 +180,19 @@ class _FirstStage:
     def summary(self, by: str) -> str:
         """What is done, in one line."""
         if self.alike:
-            return f"{_count(self.sources)} ranked by connectivity alone: {self.alike}"
+            return f"{_count(self.sources)} ranked by {self.retriever} alone: {self.alike}"
         if not self.chosen:
-            return f"{_count(self.sources)} without adapters, ranked by connectivity alone"
+            return f"{_count(self.sources)} without adapters, ranked by {self.retriever} alone"
         parts = [_count(self.sources)]
         if self.retrieved:
-            parts.append(f"{len(self.retrieved)} shortlisted by connectivity")
+            parts.append(f"{len(self.retrieved)} shortlisted by {self.retriever}")
         if self.not_embedded:
             name, reason = next(iter(self.not_embedded.items()))
             parts.append(f"{len(self.not_embedded)} kept that it cannot embed ('{name}': {reason})")
         whole = len(self.chosen) == self.sources
         parts.append(f"{'all ' if whole and self.sources > 1 else ''}ranked by {by}")
         if self.bare:
-            parts.append(f"{self.bare} without adapters after them by connectivity")
+            parts.append(f"{self.bare} without adapters after them by {self.retriever}")
         return ", ".join(parts)
 
 
@@ -204,33 +215,33 @@ def _labels_alike(target: TaskOnBase) -> str | None:
     return f"all {len(labels)} labels of '{target.name}' are alike"
 
 
-def _embedding_or_reason(source: TaskOnBase) -> TaskEmbedding | str:
-    """A task's embedding by connectivity, or why it has none."""
+def _embedding_or_reason(source: TaskOnBase, embedder: Embedder) -> TaskEmbedding | str:
+    """A task's embedding, or why it has none."""
     if source.candidate.task is None:
         return NO_TASK
     try:
-        return source.embedding(RETRIEVER)
+        return source.embedding(embedder)
     except UserError as error:
         return str(error)
 
 
 def _similarities(
-    target: TaskOnBase, sources: Sequence[TaskOnBase], places: Sequence[int]
+    embedder: Embedder, target: TaskOnBase, sources: Sequence[TaskOnBase], places: Sequence[int]
 ) -> tuple[dict[int, float], dict[int, str]]:
     """The similarity of each of these sources to the target, by place, and why others have none."""
     similarities: dict[int, float] = {}
     if not places:
         return similarities, {}
-    own = _embedding_or_reason(target)
+    own = _embedding_or_reason(target, embedder)
     if isinstance(own, str):
         return similarities, dict.fromkeys(places, own)
     reasons = {}
     with bar("embed sources", len(places)) as advance:
         for place in places:
-            embedding = _embedding_or_reason(sources[place])
+            embedding = _embedding_or_reason(sources[place], embedder)
             if isinstance(embedding, str):
                 reasons[place] = embedding
             else:
-                similarities[place] = RETRIEVER.similarity(embedding, own)
+                similarities[place] = embedder.similarity(embedding, own)
             advance(sources[place].name)
     return similarities, reasons

@@ -93,7 +93,7 @@ def rank(
 
     Args:
         sources: a pool, or any tasks; only selectors that read the sources' adapters need trained ones.
-        by: a selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
+        by: "auto" (a shortlist by connectivity, re-ranked by what the sources' models make of the target's rows), another selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
         base: the base model; by default the pool's own.
         rows: at most so many training rows of the target and of bare tasks.
         seed: of their draw, and of their embeddings.

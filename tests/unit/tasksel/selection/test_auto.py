@@ -46,7 +46,7 @@ def sources(base, pool):
 @pytest.fixture
 def quick(monkeypatch):
     """Connectivity of one step."""
-    monkeypatch.setattr(auto, "RETRIEVER", QUICK)
+    monkeypatch.setattr(auto, "get_embedder", lambda name: QUICK)
 
 
 class StandIn:
@@ -71,7 +71,8 @@ def ranked(target, monkeypatch, capsys):
         seen = []
         monkeypatch.setattr(auto, "_embedding_or_reason", real_or_known(auto._embedding_or_reason))
         monkeypatch.setattr(auto, "TaskEmbedding", float)
-        monkeypatch.setattr(auto, "RETRIEVER", SimpleNamespace(similarity=lambda source, own: source))
+        known = SimpleNamespace(similarity=lambda source, own: source, needs="data", inputs="own")
+        monkeypatch.setattr(auto, "get_embedder", lambda name: known)
         monkeypatch.setattr(
             FeatureSelector,
             "scores",
@@ -83,7 +84,7 @@ def ranked(target, monkeypatch, capsys):
         return SimpleNamespace(order=order, scores=by_name, seen=seen, said=capsys.readouterr().err)
 
     def real_or_known(real):
-        return lambda one: real(one) if isinstance(one, StandIn) else 1.0
+        return lambda one, embedder: real(one, embedder) if isinstance(one, StandIn) else 1.0
 
     return run
 
@@ -195,7 +196,7 @@ class TestRanking:
         self, target, sources, monkeypatch, capsys
     ):
         monkeypatch.setattr("tasksel.embeddings.connectivity.PROJECTIONS", ())
-        monkeypatch.setattr(auto, "RETRIEVER", Connectivity(max_steps=3))
+        monkeypatch.setattr(auto, "get_embedder", lambda name: Connectivity(max_steps=3))
         scores = Auto(shortlist=1).scores(target(), sources)
         assert scores == FeatureSelector("logme").scores(target(), sources)
         assert "3 kept that it cannot embed" in capsys.readouterr().err
@@ -207,11 +208,17 @@ class TestRanking:
         said = capsys.readouterr().err
         assert "auto: 3 sources ranked by connectivity alone: all 6 labels of 'mine' are alike\n" in said
 
-    @pytest.mark.parametrize("labels", ["ab", "aab", "aaab"])
+    @pytest.mark.parametrize("labels", ["aab", "aaab"])
     def test_a_few_rows_and_a_class_of_one_row_are_enough(self, pool, tmp_path, labels):
         rows = [{"text": f"a text of number {number}", "label": label} for number, label in enumerate(labels)]
         task = Task.from_dicts(rows, text="text", name="mine", kind="classification", folder=tmp_path)
         assert sorted(rank(task, pool).names) == pool.names
+
+    def test_another_embedder_may_shortlist(self, pool, tmp_path, capsys):
+        settings = {"rows": 32, "cache_dir": tmp_path / "kept"}
+        ranking = rank(get_task(CLASSES), pool, by=Auto(shortlist=2, retriever="vocabulary"), **settings)
+        assert ranking.names[2] == rank(get_task(CLASSES), pool, by="vocabulary", **settings).names[2]
+        assert "3 sources, 2 shortlisted by vocabulary" in capsys.readouterr().err
 
     def test_what_it_costs_is_the_passes_and_the_embeddings(self, quick, bench):
         target, sources = bench.target("sentiment_phones", 0), bench.sources_for("sentiment_phones")
@@ -227,6 +234,11 @@ class TestRefusals:
     def test_settings_outside_their_range(self):
         with pytest.raises(UserError, match="shortlist=0"):
             get_selector("auto", shortlist=0)
+        with pytest.raises(UserError, match="no embedder 'txt'; did you mean 'text'"):
+            get_selector("auto", retriever="txt")
+        for needs_adapters in ("fisher", "conductance-target"):
+            with pytest.raises(UserError, match=f"retriever '{needs_adapters}' needs adapters"):
+                get_selector("auto", retriever=needs_adapters)
         with pytest.raises(UserError, match="no pooling 'men'; did you mean 'mean'"):
             get_selector("auto", pooling="men")
         with pytest.raises(UserError, match="no pooling 'men'; did you mean 'mean'"):
@@ -246,7 +258,14 @@ class TestRefusals:
 
 
 def test_the_key_names_its_settings():
-    selectors = [Auto(), Auto(shortlist=3), Auto(pooling="first"), Auto(rows=9), Auto(max_length=9)]
-    assert len({selector.key for selector in selectors}) == 5
+    selectors = [
+        Auto(),
+        Auto(shortlist=3),
+        Auto(retriever="text"),
+        Auto(pooling="first"),
+        Auto(rows=9),
+        Auto(max_length=9),
+    ]
+    assert len({selector.key for selector in selectors}) == 6
     assert {selector.name for selector in selectors} == {"auto"}
     assert source_features.pooling_on(SimpleNamespace(pooling=None), "base") == "first"

@@ -69,7 +69,9 @@ def test_a_choice_that_a_row_lacks_counts_for_nothing():
     mask = np.ones((40, 3), dtype=bool)
     mask[:, 2] = False
     found = solve(x, y, "multiple_choice", outputs=3, strength=0.5, mask=mask)
-    np.testing.assert_allclose(found.weight, solve(x[:, :2], y, "multiple_choice", outputs=2, strength=0.5).weight, atol=1e-5)
+    np.testing.assert_allclose(
+        found.weight, solve(x[:, :2], y, "multiple_choice", outputs=2, strength=0.5).weight, atol=1e-5
+    )
 
 
 def test_separable_rows_have_a_finite_solution():
