@@ -1,6 +1,6 @@
 """What a source's model makes of a target's rows, kept in the target's folder, so that ranking the same rows again runs no model.
 
-    <target's folder>/features/<key>.safetensors        key: of adapter, head, base, token ids, pooling and the version that computed them
+    <target's folder>/features/<key>.safetensors        key: of adapter, head, base, token ids, pooling and version
 
 Stored as embeddings are: one file, written whole, with a hash of all it holds (`tasksel.embeddings.base`).
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
-from tasksel.adapters.folder import HEAD
+from tasksel.adapters.folder import CONFIG, HEAD, HEAD_CONFIG
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.errors import UserError
 from tasksel.model.base import Base
@@ -44,8 +44,9 @@ def output_key(trained: AdapterCheckpoint, base: Base, encoded: Encoded, pooling
     >>> output_key(source.trained, base, encoded, "mean")  # doctest: +SKIP
     '0f6e5a4c1d2b3a49'
     """
-    head = file_hash(trained.folder / HEAD) if trained.has_head else None
-    made_of = [trained.fingerprint, head, base.fingerprint, encoded.ids, encoded.types, encoded.width, pooling]
+    files = [trained.folder / name for name in (CONFIG, HEAD_CONFIG, HEAD)]
+    others = [file_hash(path) if path.is_file() else None for path in files]
+    made_of = [trained.fingerprint, others, base.fingerprint, encoded.ids, encoded.types, encoded.width, pooling]
     return value_hash([*made_of, version("scalearn")])
 
 
@@ -60,7 +61,8 @@ def read_output(path: Path) -> SourceOutput:
         arrays = [stored.arrays[name] for name in ("features", "probabilities", "classes")]
     except (UserError, KeyError) as error:
         raise UserError(f"{path} is cut short or altered: delete it and run again") from error
-    return SourceOutput(*arrays, stored.provenance["seconds"])
+    features, probabilities, classes = arrays
+    return SourceOutput(features, probabilities, classes, stored.provenance["seconds"])
 
 
 def write_output(path: Path, output: SourceOutput, *, source: str, base: Base) -> None:
