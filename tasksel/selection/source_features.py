@@ -132,9 +132,11 @@ class FeatureSelector(Selector):
         return split, encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
 
     def _run(self, source: TaskOnBase, target: TaskOnBase, encoded: Encoded) -> SourceOutput:
-        """A source's output on the target's rows, kept in the target's folder where it has one."""
-        pooling = pooling_on(target.base, self.pooling)
-        return run_source(source.trained, target.base, encoded, pooling=pooling, folder=target.folder)
+        """A source's output on the target's rows, kept beside the target's embeddings where it has a folder."""
+        pooling, folders = pooling_on(target.base, self.pooling), target.kept_in("features")
+        return run_source(
+            source.trained, target.base, encoded, pooling=pooling, folder=folders[-1] if folders else None
+        )
 
     def _scoring(self, target: TaskOnBase, split: Split, encoded: Encoded) -> Callable[[SourceOutput], float]:
         """The measure as a function of a source's output on the target's rows."""
@@ -228,14 +230,14 @@ def run_source(
     An adapter without a head has no classes of its own (`source_classes`).
 
     Args:
-        folder: keeps them for the next process, in `features`.
+        folder: keeps them for the next process.
 
     Raises:
         UserError: files that do not fit the base.
     """
     few = len(encoded) <= CACHED_ROWS
     key = output_key(trained, base, encoded, pooling)
-    path = folder / "features" / f"{key}.safetensors" if folder and few else None
+    path = folder / f"{key}.safetensors" if folder and few else None
     request = _ForwardPass(key, trained, base, encoded, pooling, path)
     return _forward(request) if few else _forward.__wrapped__(request)
 

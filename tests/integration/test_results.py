@@ -68,6 +68,14 @@ def test_the_recall_of_shortlists_is_made_again_from_the_scores_beside_it():
     assert script.order_of({"b": 1.0, "a": 1.0, "c": 2.0}, ["b", "a", "c"]) == [2, 1, 0]
 
 
+def test_the_recall_on_the_page_is_that_of_the_whole_table():
+    whole = (RESULTS / "matrix" / "shortlist.md").read_text().splitlines()
+    six = [[cell.strip() for cell in line.split("|")[2:-1]] for line in whole if line.startswith("| 6 ")]
+    (shown,) = re.findall(r"\| k = 6 \|.*?\n\n", page(RESULTS / "matrix"), flags=re.DOTALL)
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in shown.splitlines()[2:] if line]
+    assert rows == [[six[number][column] for column in (0, 1, 3)] for number in (0, 2, 3)]
+
+
 def page(folder):
     """The page beside a published comparison's data."""
     return (folder / "README.md").read_text()

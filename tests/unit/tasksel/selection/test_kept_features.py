@@ -1,6 +1,7 @@
 """Tests of features on the disk: named by all that decides them, read back as they were, refused where they were altered."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -74,6 +75,28 @@ def test_the_same_rows_run_no_model_a_second_time_in_another_process(base, pool,
     monkeypatch.setattr(AdapterCheckpoint, "model", lambda *args, **options: pytest.fail("a model was run again"))
     assert FeatureSelector("logme", pooling="mean").scores(target, sources) == found
     assert FeatureSelector("closed-form", pooling="mean").scores(target, sources)
+
+
+def test_of_a_target_whose_folder_may_not_be_written_to_they_are_kept_elsewhere(base, pool, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasksel.selection.candidate.is_writable", lambda folder: False)
+    target = TaskOnBase(candidate("entail_kitchen", folder=tmp_path / "target"), base, cache_dir=tmp_path / "elsewhere")
+    source_features._forward.cache_clear()
+    FeatureSelector("logme").scores(target, [TaskOnBase(source, base) for source in pool])
+    assert len(list((tmp_path / "elsewhere").rglob("features/*.safetensors"))) == 3
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_source_that_computes_otherwise_from_the_same_weights_has_another_key(base, pool, rows, tmp_path):
+    trained = pool.select(["sentiment_films"])[0].trained
+    shutil.copytree(trained.folder, tmp_path / "copy")
+    copy = AdapterCheckpoint(tmp_path / "copy", trained.adapter)
+    keys = [output_key(copy, base, rows, "first")]
+    assert keys == [output_key(trained, base, rows, "first")]
+    for name in ("adapter_config.json", "head_config.json", "model_head.safetensors"):
+        with (copy.folder / name).open("ab") as file:
+            file.write(b" ")
+        keys.append(output_key(copy, base, rows, "first"))
+    assert len(set(keys)) == 4
 
 
 def test_without_a_folder_and_of_many_rows_nothing_is_kept(base, pool, rows, tmp_path, monkeypatch):
