@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:  # a recipe names poolings, and commands that only print read recipes
+    from torch import Tensor
 
 Pooling = Literal["first", "mean"]
 CONFIG = "1_Pooling/config.json"
