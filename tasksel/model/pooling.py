@@ -15,6 +15,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 Pooling = Literal["first", "mean"]
+Reads = Literal["first", "mean", "pooler"]  # of a head: the pooler is the base's own layer on the first token
 CONFIG = "1_Pooling/config.json"
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from tasksel.display.progress import say_once
 from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded
 from tasksel.tasks.load import stratified
 from tasksel.tasks.task import Task
 from tasksel.training.cross_validation import CrossValidated, cross_validated
 from tasksel.training.features import pooled
-from tasksel.training.solved_head import last_inputs, set_last, standardise
+from tasksel.training.solved_head import has_bias, last_inputs, set_last, standardise
 
 MOST_ROWS = 4000
 
@@ -32,13 +33,15 @@ def solve_head(model: Any, task: Task, encoded: Encoded, *, seed: int) -> CrossV
     0.71
     """
     if len(encoded) > MOST_ROWS:
+        say_once(f"{task.name}: the head is solved on {MOST_ROWS:,} of {len(encoded):,} rows, drawn by the seed")
         encoded = encoded.take(sorted(stratified(encoded.labels, MOST_ROWS, seed=seed)))
     head = model.heads[model.active_head]
-    features, _ = pooled(model, encoded, pooling=head.pooling)
+    features, _ = pooled(model, encoded, pooling=head.reads)
     if not np.isfinite(features).all():
         raise UserError(f"'{task.name}': the model's features are NaN or infinite; a source's adapter may be broken")
     standardise(head, features)
-    solution = cross_validated(last_inputs(head, features), encoded.labels, task, mask=choice_mask(encoded), seed=seed)
+    options: dict[str, Any] = {"mask": choice_mask(encoded), "seed": seed, "intercept": has_bias(head)}
+    solution = cross_validated(last_inputs(head, features), encoded.labels, task, **options)
     set_last(head, solution.layer)
     return solution
 

@@ -14,6 +14,8 @@ from tasksel.model.adapter_config import SEQ_BN
 
 REFUSED = {
     "head-only": "learns no adapter",
+    "closed-form-base": "learns no adapter",
+    "majority": "reads no text",
     "full": "changes the base itself",
     "fusion": "weighs its sources anew for every token",
 }
