@@ -114,11 +114,14 @@ def _say_few(labels: np.ndarray, kind: Kind, count: int, most: int) -> None:
         )
     elif count < most:
         say_once(f"{len(labels)} rows: cross-validated in {count} folds instead of {most}")
-    counts = np.bincount(labels.astype(int)) if kind in CLASSES else np.zeros(0, dtype=int)
-    rare = counts[(counts > 0) & (counts < count)]
-    if len(rare):
-        many = f"{len(rare)} of {(counts > 0).sum()} classes have" if len(rare) > 1 else "a class has"
-        say_once(f"{many} fewer rows than the {count} folds (the rarest {rare.min()}): some folds are without")
+    elif kind in CLASSES:
+        counts = np.unique(labels, return_counts=True)[1]
+        rare = counts[counts < count]
+        if len(rare) == 1:
+            say_once(f"a class has {rare[0]} of {len(labels)} rows, fewer than the {count} folds: some are without it")
+        elif len(rare):
+            many = f"{len(rare)} of {len(counts)} classes"
+            say_once(f"{many} have fewer rows than the {count} folds: some are without them")
 
 
 def out_of_fold(
