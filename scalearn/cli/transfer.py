@@ -117,19 +117,15 @@ def export(
 ) -> None:
     """Write a result as one adapter that plain `adapters` loads, and print the code that does so.
 
-    `scalearn predict` and `push` take it without that library.
+    `scalearn predict` and `push` take it without that library. A head on the mean of the tokens is applied by the printed code.
 
     Example: scalearn export out/rte --out out/rte-adapter
     """
-    from scalearn.results.export import loading_call
+    from scalearn.results.export import how_to_load
     from scalearn.results.result import TransferResult
 
     folder = TransferResult.load(result, base=base).export(out_folder, seed=seed)
-    code = loading_call(folder)
-    way = f"; this loads it in plain `adapters`, with nothing of scalearn:\n\n{code}" if code else ""
-    show(
-        f"exported to {folder}, for `scalearn predict`{way or '; plain `adapters` has no model for its base'}".rstrip()
-    )
+    show(f"exported to {folder}, for `scalearn predict`; {how_to_load(folder)}".rstrip())
 
 
 def predict(

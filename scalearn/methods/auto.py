@@ -74,7 +74,7 @@ class _Trial:
     def __init__(self, training: SeedTraining) -> None:
         self.training, self.task = training, training.target
         train, dev = training.encoded
-        self.rows: Encoded = most_rows(train.joined(dev), seed=training.seed)
+        self.rows: Encoded = most_rows(train.joined(dev), self.task, seed=training.seed)
         self.parts: Folds = folds(self.rows.labels, self.task.kind, seed=training.seed)
         self.steps = 0
         self.head: dict[str, Tensor] = {}
@@ -101,7 +101,7 @@ class _Trial:
         """Sets omega and solves the head on all rows; the cross-validated score."""
         _set_omega(model, omega)
         head = model.heads[model.active_head]
-        features, _ = pooled(model, self.rows, pooling=head.pooling)
+        features, _ = pooled(model, self.rows, pooling=head.reads)
         return solve_on(head, features, self.task, self.rows, seed=self.training.seed, parts=self.parts).score
 
     def _trained(self, model: Any, start: Candidate, steps: int, advance: Any) -> Iterator[Candidate]:

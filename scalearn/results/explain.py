@@ -27,7 +27,7 @@ from tasksel.model.names import module_name
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, load_data, stratified
-from tasksel.tasks.metrics import score
+from tasksel.tasks.metrics import score, within
 from tasksel.training.predict import predict
 
 DEV_ROWS, DRAWS, LEVEL = 200, 1000, 0.95  # ours
@@ -136,7 +136,7 @@ def explain(
     test = _capped(data.test, rows)
     model = result.model(seed=chosen)
     omega = np.abs(effective_omega(model, name)).mean(axis=-1)
-    full, left_out = _left_out(result, model, test, draws)
+    full, left_out = _left_out(result, chosen, test, draws)
     return Explanation(
         target=name,
         method=result.run.method,
@@ -185,15 +185,15 @@ def paired_intervals(
     return list(zip(low, high, strict=True))
 
 
-def _left_out(result: TransferResult, model: Any, test: Split, draws: int) -> tuple[float, tuple[LeftOut, ...]]:
+def _left_out(result: TransferResult, seed: int, test: Split, draws: int) -> tuple[float, tuple[LeftOut, ...]]:
     """The full score, and the score without each source."""
     metric, encoded, names = result.task.metric, _encoded(result, test), tuple(result.run.sources)
-    others = []
+    model, limits, others = result.model(seed=seed), result.range(seed=seed), []
     with bar(f"{result.task.name} without each source", len(names)) as advance:
-        full = predict(model, encoded)
+        full = within(predict(model, encoded), limits)
         for number, source in enumerate(names):
             with without(model, module_name(result.task.name), number):
-                others.append(predict(model, encoded))
+                others.append(within(predict(model, encoded), limits))
             advance(source)
     full_score = score(metric, full, test.labels)
     scores = [score(metric, other, test.labels) for other in others]

@@ -39,6 +39,7 @@ from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_hashed
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
+from tasksel.tasks.metrics import Limits
 from tasksel.tasks.task import Task
 from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
@@ -89,6 +90,7 @@ class SeedRecord(Frozen):
         grid: every cell of a method that evaluates a grid, with its dev score.
         candidates: those that `auto` compared, with their cross-validated scores.
         pooling: what the head reads of a text's tokens; in an older record that of the recipe.
+        range: of the numbers that a solved head was trained on, which its predictions (not its logits) are kept in; else None.
     """
 
     seed: int
@@ -105,6 +107,7 @@ class SeedRecord(Frozen):
     grid: tuple[dict[str, float], ...] | None = None
     pooling: Pooling | None = None
     candidates: tuple[Candidate, ...] | None = None
+    range: Limits | None = None
 
 
 Record = TypeVar("Record", bound=Frozen)
@@ -283,8 +286,15 @@ class TransferResult:
             encode_split(split, self.task, self.base.tokenizer, max_length=self.run.recipe.max_length),
         )
 
+    def range(self, *, seed: int | None = None) -> Limits | None:
+        """What predicted numbers are kept in, as `scalearn.predict_file` gives them and as they are scored; None where they are as they come."""
+        return self.seeds[self.seed(seed)].range
+
     def predict(self, texts: list[Any], *, seed: int | None = None) -> np.ndarray:
-        """Logits [rows, outputs] of raw texts: strings, or pairs of strings. Multiple choice: (text, [choice, …])."""
+        """Logits [rows, outputs] of raw texts: strings, or pairs of strings. Multiple choice: (text, [choice, …]).
+
+        Numbers are as the head gives them, beyond `range` too.
+        """
         rows: list[tuple[str, ...]]
         choices: list[list[str]] | None = None
         if self.task.kind == "multiple_choice":
@@ -316,7 +326,8 @@ class TransferResult:
     def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
         """Writes a seed's model as one ordinary adapter in the format of the `adapters` library, and returns the folder.
 
-        Plain `adapters` loads it (but for an MPNet, which that library does not have); `predict_text` and `predict_file` do without.
+        Plain `adapters` loads it (but for an MPNet, which that library does not have, and for a head on the mean of the tokens, which the
+        model card applies by hand); `predict_text` and `predict_file` do without.
 
         Raises:
             UserError: a method whose result is not an ordinary adapter (its `export_reason`); a folder that holds something else.
@@ -325,6 +336,8 @@ class TransferResult:
         description = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
         description |= {"seed_scores": self.scores, "versions": self.run.versions}
         description |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
+        if limits := self.range(seed=chosen):
+            description["range"] = limits
         method, config = self.method, self.run.adapter_config
         return write_adapter(
             self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description

@@ -36,7 +36,7 @@ def pooling_of(recipe: Recipe, base: Base, task: Task, encoded: Encoded, *, seed
         return recipe.pooling
     if base.pooling is not None:
         return base.pooling
-    model, rows = base.model(), most_rows(encoded, seed=seed)
+    model, rows = base.model(), most_rows(encoded, task, seed=seed)
     add_head(model, task, name=module_name(task.name))
     head: Any = model.heads[module_name(task.name)]
     ways: tuple[Pooling, ...] = get_args(Pooling)

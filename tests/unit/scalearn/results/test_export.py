@@ -14,9 +14,14 @@ from tasksel.model.adapter_config import SEQ_BN
 
 REFUSED = {
     "head-only": "learns no adapter",
+    "closed-form-base": "learns no adapter",
+    "majority": "reads no text",
     "full": "changes the base itself",
     "fusion": "weighs its sources anew for every token",
 }
+ROUNDED = {
+    "closed-form": 2e-4
+}  # the first tokens of a random base hardly differ: standardising them magnifies rounding
 METHODS = tuple(name for name in ALL if name not in REFUSED)
 TEXTS = [
     ("The pan is hot and clean", "The pan is clean"),
@@ -89,7 +94,9 @@ def test_plain_adapters_in_another_process_gives_the_same_logits(results, export
     asked = json.dumps([results["scalearn"].base.path, TEXTS, {m: str(f) for m, f in exported.items()}])
     found = json.loads(fresh_process(textwrap.dedent(READER), asked))
     for method in METHODS:
-        np.testing.assert_allclose(found[method], results[method].predict(TEXTS), atol=1e-5, rtol=0)
+        np.testing.assert_allclose(
+            found[method], results[method].predict(TEXTS), atol=ROUNDED.get(method, 1e-5), rtol=0
+        )
     assert np.abs(np.subtract(found["scalearn"], found["single-adapter"])).max() > 1e-3
 
 
