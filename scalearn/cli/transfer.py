@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from tasksel.errors import UserError
 from tasksel.processes import is_main
 
 if TYPE_CHECKING:
+    from scalearn.results.result import TransferResult
     from tasksel.adapters.pool import AdapterPool, Source
     from tasksel.tasks.task import Task
 
@@ -45,6 +47,7 @@ def transfer(
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
 
+    begun = time.perf_counter()
     task = columns.task(target, data=data)
     transfer_method = get_method(method)
     pool = AdapterPool(pool_folder, base=base)
@@ -55,11 +58,28 @@ def transfer(
         selected, similarities = _sources(
             pool, task, sources, top=top, by=by, include_target=include_target, rows=rows, seed=seed
         )
+    selecting = time.perf_counter() - begun
     result = run_transfer(
         task, selected, method=method, rows=rows, recipe=recipe.of(transfer_method.recipe), seeds=seeds, base=pool.base,
         similarities=similarities, out=out_folder,
     )  # fmt: skip
-    show(f"{result}\nstored in {result.folder}")
+    _show_answer(result, begun, selecting)
+
+
+def _show_answer(result: TransferResult, begun: float, selecting: float) -> None:
+    """What the result comes to, the time and the next commands.
+
+    Args:
+        begun: when the command began, by `time.perf_counter`. selecting: seconds until the sources were chosen.
+    """
+    from scalearn.results.answer import answer
+    from scalearn.results.answer_table import answer_tables, next_commands, time_line
+
+    show(f"{result}\nstored in {result.folder}\n")
+    found = answer(result)
+    show(answer_tables(found))
+    seconds = time.perf_counter() - begun
+    show(f"\n{time_line(found, seconds, selecting)}\n{next_commands(found, result.folder)}")
 
 
 def _sources(
