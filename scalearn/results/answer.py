@@ -11,7 +11,6 @@ It is computed after the transfer, by two passes over the rows, and kept beside 
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +55,15 @@ class Gain(Frozen):
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", or "no difference" if the interval contains 0 or there is none.
+        """ "better", "worse", or "no difference" if the interval, in tenths of a percent, contains 0 or there is none.
 
         >>> Gain(score=0.5, gain=0.1, interval=(0.02, 0.2)).verdict
         'better'
         """
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+        low, high = (round(value, 3) for value in self.interval or (0.0, 0.0))
+        if low <= 0 <= high:
             return "no difference"
-        return "better" if self.interval[0] > 0 else "worse"
+        return "better" if low > 0 else "worse"
 
 
 class Answer(Frozen):
@@ -162,10 +162,10 @@ def _computed(result: TransferResult, key: str, most: int) -> Answer:
     test = capped(data.test, most)
     with bar(f"{task.name}: score and gain", 2) as advance:
         logits, without = result.logits(test, seed=seed), None
-        advance()
+        advance("")
         if not isinstance(result.method, ClosedFormBase | Majority):
             without = _without_sources(result, data, test, seed)
-        advance()
+        advance("")
     labels = np.concatenate([data.train.labels, data.dev.labels])
     guess = np.tile(best_constant(task, labels)[0], (len(test), 1))
     models = [logits, guess, *([] if without is None else [without])]
@@ -216,13 +216,14 @@ def _gain(metric: str, models: list[np.ndarray], number: int, draws: np.ndarray,
     return Gain(score=value, gain=score(metric, models[0], labels) - value, interval=certain)
 
 
-def _sources(result: TransferResult, seed: int) -> Mapping[str, float | None]:
+def _sources(result: TransferResult, seed: int) -> dict[str, float | None]:
     """The sources, the largest mean weight first; without weights in the order in which they were passed, best first."""
     names = tuple(result.run.sources)
     weights = result.method.source_weights(result.model(seed=seed), module_name(result.task.name))
     if not weights or len(weights) != len(names):
         return dict.fromkeys(names)
-    return dict(sorted(zip(names, weights, strict=True), key=lambda item: -abs(item[1])))
+    order = sorted(range(len(names)), key=lambda number: -abs(weights[number]))
+    return {names[number]: weights[number] for number in order}
 
 
 def _parts(result: TransferResult) -> list[str]:

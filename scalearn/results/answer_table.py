@@ -8,6 +8,7 @@ constant guess                    52.5                 +27.5  +7.5 to +47.5
 
 from __future__ import annotations
 
+import math
 import shlex
 import statistics
 from pathlib import Path
@@ -114,6 +115,10 @@ def _words(answer: Answer) -> list[str]:
     lines = [_gained(answer.without)] if answer.without else [f"'{answer.method}' has no sources to gain from."]
     if answer.without and not answer.sources:
         lines = [f"'{answer.method}' has no sources: the gain is that of its training."]
+    if answer.constant.verdict == "worse":
+        lines.append("A constant guess scores more.")
+    elif answer.constant.verdict == "no difference" and answer.method != "majority":
+        lines.append("It is not clearly above a constant guess.")
     scores = list(answer.seed_scores.values())
     if len(scores) > 1:
         spread = f"{100 * statistics.fmean(scores):.1f} ± {100 * statistics.stdev(scores):.1f}"
@@ -200,12 +205,14 @@ def _residuals(errors: Residuals) -> list[Text | Table]:
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("text", overflow="fold")
     for one in errors.largest:
-        numbers = f"{one.label:.4g}", f"{one.predicted:.4g}", f"{one.predicted - one.label:+.4g}"
+        numbers = _number(one.label), _number(one.predicted), _number(one.predicted - one.label, "+")
         shown.add_row(str(one.row), *numbers, Text(printable(one.text)))
-    error = f"mean absolute error {errors.mean_absolute:.4g} (constant guess: {errors.constant:.4g})"
+    error = f"mean absolute error {_number(errors.mean_absolute)} (constant guess: {_number(errors.constant)})"
     way = "" if not errors.bias else ", too high" if errors.bias > 0 else ", too low"
     return [
-        Text(f"{error}; mean residual {errors.bias:+.4g}{way}\nthe validation rows with the largest residuals"),
+        Text(
+            f"{error}; mean residual {_number(errors.bias, '+')}{way}\nthe validation rows with the largest residuals"
+        ),
         shown,
     ]
 
@@ -226,14 +233,16 @@ def _sources(answer: Answer) -> list[Text | Table]:
     names = list(answer.sources.items())
     if not names:
         return []
-    weighed = names[0][1] is not None
-    most = f", the first {HELPFUL} of {len(names)}" if len(names) > HELPFUL else ""
-    title = f"the most helpful sources, by {'mean weight' if weighed else 'their order'}{most}"
+    weights = [weight for _, weight in names if weight is not None]
+    title = "the most helpful sources, by mean weight" if weights else "the sources, in their order"
+    if weights and max(weights) - min(weights) < 5e-4:
+        title = "the sources, in their order (their weights are alike)"
+    title += f", the first {HELPFUL} of {len(names)}" if len(names) > HELPFUL else ""
     shown = _table("source")
-    if weighed:
+    if weights:
         shown.add_column("mean weight", justify="right", no_wrap=True)
     for name, weight in names[:HELPFUL]:
-        shown.add_row(Text(name_of(name, 2 * NAME)), *([] if weight is None else [f"{weight:.3f}"]))
+        shown.add_row(Text(name_of(name, 2 * NAME)), *([f"{weight:.3f}"] if weight is not None else []))
     return [Text(f"\n{title}" if len(names) > 1 else "\nthe source"), shown]
 
 
@@ -266,6 +275,15 @@ def _percent(value: float) -> str:
 
 def _change(value: float) -> str:
     return f"{100 * value:+.1f}"
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Four digits, and all of those before the point."""
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e9:
+        return f"{value:{sign}.3e}"
+    places = 3 - math.floor(math.log10(size)) if size else 0
+    return f"{value:{sign},.{max(places, 0)}f}"
 
 
 def _range(interval: tuple[float, float] | None, *, change: bool = False) -> str:

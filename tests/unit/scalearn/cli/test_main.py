@@ -282,7 +282,9 @@ def test_transfer_ends_with_a_whole_answer_and_shows_it_again(say, pool, reviews
     call = ["transfer", reviews, *columns, "--method", "closed-form", "--recipe.max-length", "24"]
     first = say(*call)
     wanted = ("stored in", "95 % interval", "no sources, closed form", "constant guess", "true  bad  good  right")
-    assert all(words in first for words in (*wanted, "the most helpful sources", "8 validation rows are few", "time: "))
+    assert all(
+        words in first for words in (*wanted, "the sources, in their order", "8 validation rows are few", "time: ")
+    )
     *_, predict, explain, export = (shlex.split(line)[1:] for line in first.splitlines())
     monkeypatch.chdir(tmp_path)
     shutil.copy(reviews, "new.csv")

@@ -147,9 +147,9 @@ def test_what_errs_adds_up_to_the_rows(pool, tmp_path, name):
 
 
 def test_a_gain_is_one_only_where_its_interval_lies_above_0():
-    gains = [(0.1, (0.01, 0.2)), (0.1, (-0.01, 0.2)), (-0.1, (-0.2, -0.01)), (0.0, None)]
+    gains = [(0.1, (0.01, 0.2)), (0.1, (-0.01, 0.2)), (-0.1, (-0.2, -0.01)), (0.0, None), (0.1, (0.0004, 0.2))]
     verdicts = [Gain(score=0.5, gain=gain, interval=between).verdict for gain, between in gains]
-    assert verdicts == ["better", "no difference", "worse", "no difference"]
+    assert verdicts == ["better", "no difference", "worse", "no difference", "no difference"]
 
 
 # --- few rows

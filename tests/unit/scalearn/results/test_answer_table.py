@@ -72,7 +72,7 @@ def test_only_three_sources_are_listed_and_the_others_counted():
         ["b", "0.600"],
         ["c", "0.500"],
     ]
-    assert "by their order" in shown(made_up(sources={"a": None, "b": None}))
+    assert "the sources, in their order" in shown(made_up(sources={"a": None, "b": None}))
 
 
 @pytest.mark.parametrize("labels", [LONG, WIDE, ["no", "yes"], [*"abcdefgh"], [*LONG, *WIDE]], ids=len)
@@ -116,14 +116,36 @@ def test_many_labels_show_the_worst_that_are_there():
 
 def test_residuals_and_places_are_listed():
     largest = (Residual(row=7, text="a\tlong [bold]text", label=4.0, predicted=1.25),)
-    text = shown(made_up(Residuals(mean_absolute=0.5, constant=1.0, bias=-0.25, largest=largest)))
-    assert "mean absolute error 0.5 (constant guess: 1); mean residual -0.25, too low" in text
-    assert "-2.75" in text
+    text = shown(made_up(Residuals(mean_absolute=0.5, constant=1.0, bias=-0.25, largest=largest)), 100)
+    assert "mean absolute error 0.5000 (constant guess: 1.000); mean residual -0.2500, too low" in text
+    assert "4.000      1.250      -2.750" in text
     assert "[bold]text" in text
     places = (Place(place=1, rows=4, predicted=8, right=4), Place(place=2, rows=0, predicted=0, right=0))
     text = shown(made_up(Places(places=places)))
     assert "number 1         4          8  100 %" in text
     assert "number 2         0          0      –" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (1234.5, "1,234"), (998912.3, "998,912"), (-0.00012, "-0.0001200"), (1e-9, "1.000e-09"), (3e12, "3.000e+12")],
+)  # fmt: skip
+def test_numbers_of_any_size_can_be_read(value, text):
+    errors = Residuals(mean_absolute=abs(value), constant=1.0, bias=value, largest=())
+    assert f"mean absolute error {text.removeprefix('-')} " in shown(made_up(errors))
+
+
+def test_what_does_not_beat_a_constant_guess_says_so():
+    assert shown(made_up()).count("constant guess") == 1
+    below = made_up(constant=Gain(score=0.9, gain=-0.1, interval=(-0.2, -0.05)))
+    assert "A constant guess scores more." in shown(below)
+    near = made_up(constant=Gain(score=0.8, gain=0.0))
+    assert "It is not clearly above a constant guess." in shown(near)
+    assert "clearly" not in shown(made_up(method="majority", without=None, constant=Gain(score=0.8, gain=0.0)))
+
+
+def test_equal_weights_give_no_order():
+    assert "the sources, in their order (their weights are alike)" in shown(made_up(sources={"a": 1.0, "b": 1.0}))
 
 
 def test_the_next_commands_are_understood(tmp_path):
