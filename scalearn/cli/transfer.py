@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,9 +18,11 @@ from tasksel.processes import is_main
 from tasksel.training.recipe import Start
 
 if TYPE_CHECKING:
+    from scalearn.results.result import TransferResult
     from tasksel.adapters.pool import AdapterPool, Source
     from tasksel.tasks.task import Task
 
+DEFAULT_TOP = 2  # of which `auto` uses one, two or none
 OneText = tyro.conf.UseAppendAction[tuple[str, ...]]
 METHOD = "auto tries several and keeps the best by cross-validation; or one of docs/reference/transfer_methods.md: closed-form, scalearn, fusion, …"
 BUDGET = "seconds (of a nominal machine) that gradient steps may take: auto's in all, another method's training; auto has 60, 0 trains nothing"
@@ -30,7 +33,7 @@ def transfer(
     target: Name, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the result's folder")], pool_folder: PoolFolder = DEFAULT_POOL,
     method: Annotated[str, tyro.conf.arg(help=METHOD)] = "auto",
     sources: Annotated[tuple[str, ...], tyro.conf.arg(help="sources by name, or 'all'; without it, the top k of a ranking")] = (),
-    top: Annotated[int, tyro.conf.arg(help="how many sources the ranking gives")] = 2, by: By = "connectivity",
+    top: Annotated[int | None, tyro.conf.arg(help="how many sources the ranking gives; by default 2")] = None, by: By = "auto",
     include_target: Annotated[bool, tyro.conf.arg(help="the target adapter may be among the sources")] = False,
     data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), columns: Columns = NO_COLUMNS,
     start: Annotated[Start | None, tyro.conf.arg(help="of the head: at the closed form (the default), or at random")] = None,
@@ -51,6 +54,7 @@ def transfer(
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
 
+    begun = time.perf_counter()
     task = columns.task(target, data=data)
     transfer_method = get_method(method)
     pool = AdapterPool(pool_folder, base=base)
@@ -63,15 +67,32 @@ def transfer(
         )
     asked = {"start": start, "budget": budget, "pooling": "first" if portable else None}
     changed = recipe.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    selecting = time.perf_counter() - begun
     result = run_transfer(
         task, selected, method=method, rows=rows, recipe=changed.of(transfer_method.recipe), seeds=seeds, base=pool.base,
         similarities=similarities, out=out_folder,
     )  # fmt: skip
-    show(f"{result}\nstored in {result.folder}")
+    _show_answer(result, begun, selecting)
+
+
+def _show_answer(result: TransferResult, begun: float, selecting: float) -> None:
+    """What the result comes to, the time and the next commands.
+
+    Args:
+        begun: when the command began, by `time.perf_counter`. selecting: seconds until the sources were chosen.
+    """
+    from scalearn.results.answer import answer
+    from scalearn.results.answer_table import answer_tables, next_commands, time_line
+
+    show(f"{result}\nstored in {result.folder}\n")
+    found = answer(result)
+    show(answer_tables(found))
+    seconds = time.perf_counter() - begun
+    show(f"\n{time_line(found, seconds, selecting)}\n{next_commands(found, result.folder)}")
 
 
 def _sources(
-    pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int, by: str, include_target: bool, rows: int | None, seed: int
+    pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int | None, by: str, include_target: bool, rows: int | None, seed: int
 ) -> tuple[list[Source], tuple[float, ...] | None]:  # fmt: skip
     """Sources by name, all of them, or the best of a ranking with their scores."""
     from tasksel.selection.candidate import is_writable, say_read_only
@@ -87,9 +108,11 @@ def _sources(
     allowed = list(pool) if include_target else without_own(task, list(pool))
     if names:
         return allowed, None
-    if not 1 <= top <= len(allowed):
+    top = min(DEFAULT_TOP, len(allowed)) if top is None and allowed else top
+    if top is None or not 1 <= top <= len(allowed):
+        asked = "" if top is None else f"--top {top}, but "
         raise UserError(
-            f"--top {top}, but the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
+            f"{asked}the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
         )
     cache_dir = pool.folder / ".targets"
     if not is_writable(cache_dir):

@@ -131,9 +131,9 @@ def explain(
     """
     _check(result, rows=rows, dev_rows=dev_rows, draws=draws)
     chosen, name = result.seed(seed), module_name(result.task.name)
-    data = _data(result, chosen)
+    data = trained_data(result, chosen)
     dev = data.dev.take(range(min(dev_rows, len(data.dev))))
-    test = _capped(data.test, rows)
+    test = capped(data.test, rows)
     model = result.model(seed=chosen)
     omega = np.abs(effective_omega(model, name)).mean(axis=-1)
     full, left_out = _left_out(result, chosen, test, draws)
@@ -202,8 +202,15 @@ def _left_out(result: TransferResult, seed: int, test: Split, draws: int) -> tup
     return full_score, tuple(LeftOut(name, value, value - full_score, *interval) for name, value, interval in by_source)
 
 
-def _data(result: TransferResult, seed: int) -> Data:
-    """The rows that a seed was trained on and scored by."""
+def trained_data(result: TransferResult, seed: int) -> Data:
+    """The rows that a seed was trained on and scored by.
+
+    Raises:
+        UserError: data that is missing or has changed.
+
+    >>> len(trained_data(result, seed=0).test)  # doctest: +SKIP
+    200
+    """
     data = load_data(result.task, rows=result.run.rows, seed=seed)
     if data.fingerprint != result.seeds[seed].data:
         raise UserError(
@@ -227,8 +234,12 @@ def _rows(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in row) for row in table)
 
 
-def _capped(test: Split, rows: int | None) -> Split:
-    """At most so many rows: the same ones for every result."""
+def capped(test: Split, rows: int | None) -> Split:
+    """At most so many rows, by a stratified draw: the same ones for every result.
+
+    >>> len(capped(data.test, 50))  # doctest: +SKIP
+    50
+    """
     if rows is None or rows >= len(test):
         return test
     return test.take(sorted(stratified(test.labels, rows, seed=0)))

@@ -118,7 +118,15 @@ class TestMethod:
     def test_only_methods_of_several_or_no_adapters_are_not_measured_in_a_matrix(self):
         refused = {name for name, method in METHODS.items() if method.pairwise_reason}
         without = {name for name, method in METHODS.items() if not method.takes_sources}
-        assert refused == without | {"auto", "closed-form", "joint", "fixed-grid", "search", "soup-similarity", "fusion"}
+        assert refused == without | {
+            "auto",
+            "closed-form",
+            "joint",
+            "fixed-grid",
+            "search",
+            "soup-similarity",
+            "fusion",
+        }
 
     def test_a_procedure_of_its_own_is_not_measured_by_another(self):
         @dataclass(frozen=True, kw_only=True)

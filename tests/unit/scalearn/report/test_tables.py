@@ -123,7 +123,9 @@ def test_blocks_follow_what_a_method_is():
     assert {name: block_of(Condition(name)) for name in METHODS if name != "joint"} == {
         **dict.fromkeys(("majority", "closed-form-base", "head-only", "full", "single-adapter", "compacter++"), 0),
         "auto": 2,
-        **dict.fromkeys(("closed-form", "sequential", "average", "fixed-grid", "search", "soup", "soup-similarity", "fusion"), 1),
+        **dict.fromkeys(
+            ("closed-form", "sequential", "average", "fixed-grid", "search", "soup", "soup-similarity", "fusion"), 1
+        ),
         **dict.fromkeys(("scalearn", "scalearn-uniform", "scalearn++", "scalearn-uniform++"), 2),
         **dict.fromkeys(("scalearn-mean", "scalearn-softmax"), 2),
     }
