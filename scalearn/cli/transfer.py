@@ -108,11 +108,12 @@ def _sources(
     allowed = list(pool) if include_target else without_own(task, list(pool))
     if names:
         return allowed, None
-    top = min(DEFAULT_TOP, len(allowed)) if top is None and allowed else top
-    if top is None or not 1 <= top <= len(allowed):
-        asked = "" if top is None else f"--top {top}, but "
+    if not allowed:
+        raise UserError(f"the pool {pool.folder} has no sources for '{task.name}': train some, or add some")
+    top = min(DEFAULT_TOP, len(allowed)) if top is None else top
+    if not 1 <= top <= len(allowed):
         raise UserError(
-            f"{asked}the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
+            f"--top {top}, but the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
         )
     cache_dir = pool.folder / ".targets"
     if not is_writable(cache_dir):
