@@ -76,10 +76,8 @@ def solve(
     if kind == "regression":
         return LastLayer(*_ridge(features, labels.astype(np.float64), strength))
     if kind == "multi_label":
-        rows, basis = _spanned(features)  # once, and not for each label
-        columns = [_logistic(rows, labels[:, label].astype(int), 2, strength) for label in range(outputs)]
-        weight = np.stack([w[1] - w[0] for w, _ in columns]) @ basis
-        return LastLayer(weight, np.array([b[1] - b[0] for _, b in columns]))
+        columns = [_logistic(features, labels[:, label].astype(int), 2, strength) for label in range(outputs)]
+        return LastLayer(np.stack([w[1] - w[0] for w, _ in columns]), np.array([b[1] - b[0] for _, b in columns]))
     return LastLayer(*_logistic(features, labels.astype(int), outputs, strength))
 
 
