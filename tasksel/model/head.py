@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tasksel.errors import UserError
 from tasksel.model.adapter import Activation
-from tasksel.model.pooling import Pooling
+from tasksel.model.pooling import Pooling, Reads
 
 HEAD_TYPES = ("classification", "multilabel_classification", "multiple_choice")
 DROPOUTS = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "hidden_dropout_prob")
@@ -75,6 +75,11 @@ class Head(nn.Sequential):
         """What it reads of the tokens."""
         how: Pooling = self.config.get("pooling", "first")
         return how
+
+    @property
+    def reads(self) -> Reads:
+        """What it gets: tokens by its pooling, or the base's pooler's output."""
+        return "pooler" if self.use_pooler else self.pooling
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Logits [b, outputs] or [b, choices] from pooled tokens [b, d] or [b * choices, d]."""

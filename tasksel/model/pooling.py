@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a recipe names poolings, and commands that only print read 
     from torch import Tensor
 
 Pooling = Literal["first", "mean"]
+Reads = Literal["first", "mean", "pooler"]  # of a head: the pooler is the base's own layer on the first token
 CONFIG = "1_Pooling/config.json"
 
 

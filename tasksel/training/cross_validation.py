@@ -10,13 +10,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from tasksel.display.progress import say_once
 from tasksel.tasks.kinds import CLASSES, Kind
-from tasksel.tasks.metrics import score
+from tasksel.tasks.metrics import label_range, score, within
 from tasksel.tasks.task import Task
-from tasksel.training.closed_form import LastLayer, solve
+from tasksel.training.closed_form import LastLayer, check_rows, solve
 from tasksel.training.thresholds import candidates
 
 STRENGTHS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
@@ -32,7 +34,7 @@ class CrossValidated:
     Attributes:
         layer: solved on all rows. strength: its C.
         score: the task's metric over all rows, each by a head that was solved without it; None with too few rows for folds.
-        logits: those rows' [n, outputs]; empty without folds.
+        logits: those rows' [n, outputs], numbers within the labels' range; empty without folds.
     """
 
     layer: LastLayer
@@ -49,30 +51,36 @@ def cross_validated(
     mask: np.ndarray | None = None,
     seed: int = 0,
     parts: Folds | None = None,
+    intercept: bool = True,
 ) -> CrossValidated:
     """Solves a task's last layer, its strength (and F1's bias) chosen by cross-validation.
 
     Args:
-        features, labels, mask: as in `tasksel.training.closed_form.solve`.
+        features, labels, mask, intercept: as in `tasksel.training.closed_form.solve`.
         seed: of the folds.
         parts: the folds, where several candidates are to be compared on the same ones.
+
+    Raises:
+        UserError: see `tasksel.training.closed_form.check_rows`.
 
     >>> cross_validated(features, labels, task).score  # doctest: +SKIP
     0.71
     """
+    check_rows(features, labels)  # all of them, so that a row is named by its number here and not in a fold
     parts = folds(labels, task.kind, seed=seed) if parts is None else parts
+    options: dict[str, Any] = {"outputs": task.outputs, "mask": mask, "intercept": intercept}
     best: tuple[float, float, np.ndarray, np.ndarray] | None = None
     for strength in STRENGTHS if parts else ():
-        logits = out_of_fold(features, labels, task, parts, strength=strength, mask=mask)
-        for bias in candidates(task.metric, task.kind, logits, labels):
+        logits = out_of_fold(features, labels, task, parts, strength=strength, mask=mask, intercept=intercept)
+        for bias in candidates(task.metric, task.kind, logits, labels) if intercept else [np.zeros(logits.shape[1])]:
             value = score(task.metric, logits - bias, labels)
             if best is None or value > best[0] + 1e-12:
                 best = value, strength, bias, logits - bias
     if best is None:
-        layer = solve(features, labels, task.kind, outputs=task.outputs, strength=WITHOUT_FOLDS, mask=mask)
+        layer = solve(features, labels, task.kind, strength=WITHOUT_FOLDS, **options)
         return CrossValidated(layer, WITHOUT_FOLDS, None, np.zeros((0, task.outputs)))
     value, strength, bias, logits = best
-    layer = solve(features, labels, task.kind, outputs=task.outputs, strength=strength, mask=mask)
+    layer = solve(features, labels, task.kind, strength=strength, **options)
     shifted = layer.bias if task.kind == "multiple_choice" else layer.bias - bias
     return CrossValidated(LastLayer(layer.weight, shifted), strength, value, logits)
 
@@ -80,7 +88,7 @@ def cross_validated(
 def folds(labels: np.ndarray, kind: Kind, *, most: int = FOLDS, seed: int = 0) -> Folds:
     """Rows to solve on and rows to score, for each fold; classes are spread over the folds.
 
-    Fewer rows than folds give as many folds as rows; a single row gives none.
+    Fewer rows than folds give as many folds as rows; a single row gives none. Both are said, and classes with fewer rows than there are folds.
 
     >>> [len(scored) for _, scored in folds(np.array([0, 1, 0, 1, 0, 1]), "single_sentence_classification", most=3)]
     [2, 2, 2]
@@ -88,6 +96,7 @@ def folds(labels: np.ndarray, kind: Kind, *, most: int = FOLDS, seed: int = 0) -
     from sklearn.model_selection import KFold, StratifiedKFold
 
     count = min(most, len(labels))
+    _say_few(labels, kind, count, most)
     if count < 2:
         return []
     if kind not in CLASSES or np.bincount(labels.astype(int)).max() < count:
@@ -95,6 +104,24 @@ def folds(labels: np.ndarray, kind: Kind, *, most: int = FOLDS, seed: int = 0) -
     with warnings.catch_warnings():  # a class rarer than the folds lies in some of them only, as it must
         warnings.filterwarnings("ignore", message="The least populated class")
         return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels.astype(int)))
+
+
+def _say_few(labels: np.ndarray, kind: Kind, count: int, most: int) -> None:
+    """Says what is too rare for the folds."""
+    if count < 2:
+        say_once(
+            f"{len(labels)} row{'s' * (len(labels) != 1)}: too few for cross-validation, so the head's strength is not chosen"
+        )
+    elif count < most:
+        say_once(f"{len(labels)} rows: cross-validated in {count} folds instead of {most}")
+    elif kind in CLASSES:
+        counts = np.unique(labels, return_counts=True)[1]
+        rare = counts[counts < count]
+        if len(rare) == 1:
+            say_once(f"a class has {rare[0]} of {len(labels)} rows, fewer than the {count} folds: some are without it")
+        elif len(rare):
+            many = f"{len(rare)} of {len(counts)} classes"
+            say_once(f"{many} have fewer rows than the {count} folds: some are without them")
 
 
 def out_of_fold(
@@ -105,15 +132,19 @@ def out_of_fold(
     *,
     strength: float,
     mask: np.ndarray | None = None,
+    intercept: bool = True,
 ) -> np.ndarray:
     """Each row's logits by the head that was solved without it: [n, outputs], of multiple choice [n, choices].
+
+    Numbers are kept within the range of those that the head was solved on, as predictions are.
 
     >>> out_of_fold(features, labels, task, folds(labels, task.kind), strength=0.01).shape  # doctest: +SKIP
     (200, 3)
     """
     logits = np.zeros((len(labels), task.outputs))
+    options: dict[str, Any] = {"outputs": task.outputs, "strength": strength, "intercept": intercept}
     for train, held in parts:
         part = None if mask is None else mask[train]
-        layer = solve(features[train], labels[train], task.kind, outputs=task.outputs, strength=strength, mask=part)
-        logits[held] = layer.logits(features[held])
+        layer = solve(features[train], labels[train], task.kind, mask=part, **options)
+        logits[held] = within(layer.logits(features[held]), label_range(task.kind, labels[train]))
     return logits if mask is None else np.where(mask, logits, -np.inf)

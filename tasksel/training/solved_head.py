@@ -24,6 +24,7 @@ from tasksel.training.closed_form import LastLayer
 
 BOUNDED = ("tanh", "sigmoid")
 CONSTANT = 1e-4  # a feature with less than this share of the usual spread is constant: it says nothing
+ROUNDING = 1e-6  # and one that spreads by less than this share of its mean: float32's noise
 
 
 def standardise(head: Head, features: np.ndarray) -> None:
@@ -37,8 +38,9 @@ def standardise(head: Head, features: np.ndarray) -> None:
     slope, shift, centre = _form(head)
     rows = features.reshape(-1, features.shape[-1]).astype(np.float64)
     mean, scale = rows.mean(0), rows.std(0)
-    usual = float(np.median(scale))
-    scale = np.where(scale > CONSTANT * usual, scale, np.inf) if usual else np.full_like(scale, np.inf)
+    varied = scale > ROUNDING * abs(mean)
+    usual = float(np.median(scale[varied])) if varied.any() else 0.0
+    scale = np.where(varied & (scale > CONSTANT * usual), scale, np.inf)
     with torch.no_grad():
         for number, linear in enumerate(_linears(head)[:-1]):
             if number == 0:
@@ -56,7 +58,7 @@ def last_inputs(head: Head, features: np.ndarray) -> np.ndarray:
     >>> last_inputs(model.heads["rte"], features).shape  # doctest: +SKIP
     (200, 384)
     """
-    slope, _, centre = _form(head)
+    slope, centre = _of_last(head)
     device = next(head.parameters()).device
     hidden = torch.as_tensor(features, dtype=torch.float32, device=device)
     last = _linears(head)[-1]
@@ -65,8 +67,6 @@ def last_inputs(head: Head, features: np.ndarray) -> np.ndarray:
     for module in list(head.children())[: list(head.children()).index(last)]:
         hidden = module(hidden)
     head.train(training)
-    if len(_linears(head)) == 1:
-        return hidden.double().cpu().numpy()
     values: np.ndarray = (hidden.double().cpu().numpy() - centre) / slope
     return values
 
@@ -77,14 +77,27 @@ def set_last(head: Head, layer: LastLayer) -> None:
 
     >>> set_last(model.heads["rte"], cross_validated(inputs, labels, task).layer)  # doctest: +SKIP
     """
-    slope, _, centre = _form(head)
+    slope, centre = _of_last(head)
     last = _linears(head)[-1]
-    if len(_linears(head)) == 1:
-        slope, centre = 1.0, 0.0
     weight = layer.weight / slope
     last.weight.copy_(torch.from_numpy(weight))
     if last.bias is not None:
         last.bias.copy_(torch.from_numpy(layer.bias - weight.sum(1) * centre))
+
+
+def has_bias(head: Head) -> bool:
+    """Whether the last layer has a bias, and so is solved with an intercept.
+
+    >>> has_bias(model.heads["rte"])  # doctest: +SKIP
+    True
+    """
+    return _linears(head)[-1].bias is not None
+
+
+def _of_last(head: Head) -> tuple[float, float]:
+    """What the last layer's inputs are divided by, and what is taken off them before; nothing is where no bias can give it back."""
+    slope, _, centre = _form(head)
+    return slope, centre if has_bias(head) else 0.0
 
 
 def _linears(head: Head) -> list[Any]:

@@ -101,6 +101,65 @@ def test_features_that_are_not_finite_are_refused_with_their_row():
         solve(x, (value > 0).astype(int), CLASSES, outputs=2, strength=1.0)
 
 
+def test_labels_that_are_not_finite_are_refused_with_their_row():
+    x, value = rows()
+    value[3] = np.inf
+    with pytest.raises(UserError, match=r"1 of 60 labels are NaN or infinite, the first in row 3"):
+        solve(x, value, "regression", outputs=1, strength=1.0)
+
+
+@pytest.mark.parametrize("kind", [CLASSES, "regression", "multi_label"])
+def test_without_an_intercept_it_is_scikit_learns_too(kind):
+    x, value = rows()
+    y = {CLASSES: (value > 0).astype(int), "regression": value, "multi_label": (value > 0).astype(int)[:, None]}[kind]
+    found = solve(x, y, kind, outputs=2 if kind == CLASSES else 1, strength=0.1, intercept=False)
+    weight = found.weight[1] - found.weight[0] if kind == CLASSES else found.weight[0]
+    plain = Ridge(alpha=10, fit_intercept=False) if kind == "regression" else LogisticRegression(C=0.1, tol=1e-12, max_iter=10_000, fit_intercept=False)  # fmt: skip
+    np.testing.assert_allclose(weight, plain.fit(x, y.ravel()).coef_.ravel(), atol=1e-6)
+    assert not found.bias.any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_many_classes_of_one_row_each_are_solved_without_a_warning():
+    x, _ = rows(20, 30)
+    found = solve(x, np.arange(20), CLASSES, outputs=77, strength=1.0)
+    assert found.logits(x).argmax(1).tolist() == list(range(20))
+
+
+def test_a_label_that_all_rows_have_or_none_is_a_constant():
+    x, value = rows()
+    y = np.stack([np.ones(60), np.zeros(60), value > 0], 1).astype(int)
+    found = solve(x, y, "multi_label", outputs=3, strength=1.0)
+    assert not found.weight[:2].any()
+    assert (found.bias[0], found.bias[1]) == pytest.approx((np.log(120), -np.log(120)))
+
+
+def test_labels_that_are_one_number_are_predicted():
+    x, _ = rows()
+    found = solve(x, np.full(60, 3.0), "regression", outputs=1, strength=1.0)
+    np.testing.assert_allclose(found.logits(x), 3.0)
+
+
+def test_a_solution_takes_one_thread_and_gives_the_others_back():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    import tasksel.training.closed_form as module
+
+    seen, solver = [], module._solve
+    threads = lambda: [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]  # noqa: E731
+
+    def spy(*arguments):
+        seen.append(threads())
+        return solver(*arguments)
+
+    x, value = rows()
+    with threadpool_limits(2, user_api="blas"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_solve", spy)
+        solve(x, value, "regression", outputs=1, strength=1.0)
+        assert set(seen[0]) == {1}
+        assert set(threads()) == {2}
+
+
 def test_other_numbers_of_rows_and_labels_are_refused():
     with pytest.raises(UserError, match="3 rows of features, 2 of labels"):
         solve(np.ones((3, 2)), np.zeros(2, dtype=int), CLASSES, outputs=2, strength=1.0)

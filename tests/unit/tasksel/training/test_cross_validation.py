@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasksel import get_task
+from tasksel import UserError, get_task
 from tasksel.tasks.metrics import score
 from tasksel.training.closed_form import solve
 from tasksel.training.cross_validation import STRENGTHS, WITHOUT_FOLDS, cross_validated, folds, out_of_fold
@@ -69,6 +69,52 @@ def test_a_single_row_is_solved_without_folds(two_classes):
     found = cross_validated(np.ones((1, 3)), np.array([1]), two_classes)
     assert (found.score, found.strength) == (None, WITHOUT_FOLDS)
     assert found.layer.logits(np.ones((1, 3))).argmax() == 1
+
+
+SAID = {
+    "a single row": ([0], "1 row: too few for cross-validation, so the head's strength is not chosen"),
+    "fewer rows than folds": ([0, 1, 0], "3 rows: cross-validated in 3 folds instead of 5"),
+    "a class of one row": ([0] * 9 + [1], "a class has 1 of 10 rows, fewer than the 5 folds: some are without it"),
+    "rare classes": ([0] * 9 + [1, 2, 2], "2 of 3 classes have fewer rows than the 5 folds: some are without them"),
+    "enough of each": ([0, 1] * 5, ""),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_is_too_rare_for_the_folds_is_said_in_one_line(case, capsys):
+    labels, line = SAID[case]
+    folds(np.array(labels), CLASSES)
+    assert capsys.readouterr().err.strip() == line
+
+
+def test_numbers_and_labels_have_no_classes_to_be_rare(capsys):
+    folds(np.arange(10) / 10, "regression")
+    folds(np.eye(10, dtype=int), "multi_label")
+    assert not capsys.readouterr().err
+
+
+def test_a_row_that_is_not_finite_is_named_by_its_own_number(two_classes):
+    x, y = noisy(30)
+    x[17, 2] = np.inf
+    with pytest.raises(UserError, match="1 of 1200 features are NaN or infinite, the first in row 17"):
+        cross_validated(x, y, two_classes)
+
+
+def test_numbers_are_scored_within_the_range_they_were_solved_on():
+    task = get_task("rating_hotels")
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(40, 5))
+    y = np.clip(3 * x[:, 0], -1, 1)
+    found = cross_validated(x, y, task)
+    assert abs(found.layer.logits(x)).max() > 1  # the layer's own are left as they are
+    assert abs(found.logits).max() == 1
+    assert found.score == score(task.metric, found.logits, y)
+
+
+def test_a_layer_without_a_bias_is_chosen_without_one():
+    x, y = noisy()
+    task = get_task("sentiment_films").model_copy(update={"metric": "f1"})
+    assert not cross_validated(x, y, task, intercept=False).layer.bias.any()
 
 
 def test_a_choice_that_a_row_lacks_is_never_chosen():

@@ -7,7 +7,7 @@ from transformers import BertConfig
 
 from tasksel.model.head import Head
 from tasksel.training.closed_form import solve
-from tasksel.training.solved_head import last_inputs, set_last, standardise
+from tasksel.training.solved_head import has_bias, last_inputs, set_last, standardise
 
 CONFIG = BertConfig(hidden_size=24, hidden_dropout_prob=0.3)
 
@@ -35,6 +35,35 @@ def test_logits_are_the_closed_forms_for_every_form_of_head(features, layers, ac
     with torch.no_grad():
         found = head.eval()(torch.from_numpy(features)).numpy()
     np.testing.assert_allclose(found, layer.logits(inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+@pytest.mark.parametrize("labels", ["classes", "numbers"])
+def test_a_last_layer_without_a_bias_is_solved_without_one(features, layers, activation, labels):
+    head = head_of(layers, activation, num_labels=3 if labels == "classes" else 1, bias=False)
+    kind, y = (
+        ("single_sentence_classification", np.arange(60) % 3) if labels == "classes" else ("regression", features[:, 0])
+    )
+    standardise(head, features)
+    inputs = last_inputs(head, features)
+    layer = solve(inputs, y, kind, outputs=head[-1].out_features, strength=0.1, intercept=has_bias(head))
+    set_last(head, layer)
+    with torch.no_grad():
+        logits = head.eval()(torch.from_numpy(features)).numpy()
+    assert not has_bias(head)
+    assert not layer.bias.any()
+    np.testing.assert_allclose(logits, layer.logits(inputs), atol=1e-5)
+
+
+def test_most_features_may_be_constant(features):
+    features[:, 2:] = np.float32(0.1)  # whose standard deviation is not quite 0
+    features[:, 20:] = 0
+    head = head_of(2, "tanh", num_labels=2)
+    standardise(head, features)
+    inputs = last_inputs(head, features)
+    np.testing.assert_allclose(inputs[:, :2].std(0), 1, atol=0.2)
+    assert not inputs[:, 2:].any()
 
 
 def test_choices_are_scored_one_by_one(features):
