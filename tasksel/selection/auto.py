@@ -5,7 +5,7 @@
     2. classes       LogME of the source's features, pooled as the base is
        other kinds   the closed form's cross-validated score on them
 
-    score            of re-ranked sources that of stage 2; of the others  (the lowest of those) - 2 + similarity,  similarity in [0, 1],
+    score            of re-ranked sources that of stage 2; of the others  (the lowest of those) - 2 + similarity,  similarity at most 1,
                      so that they follow in the order of stage 1; without a re-ranked source the similarity itself
 
 Nothing is lost without a word: a source that connectivity cannot embed (it was added without its task; the base is of an architecture that is not
@@ -13,7 +13,7 @@ known to it) passes the shortlist beside the others; tasks without adapters, and
 
 Stage 2 is one pass per source over at most `rows` rows, tokenized once, and kept by content beside the target. The sources' layers are not shared: adapters
 sit in every layer, so that the embedding layer's output alone is the same, which is 0.7 % of a pass (MiniLM, 200 rows: 9 ms of 1.3 s; a new
-model 45 ms). Two stages: as in information retrieval, with LogME for the second (You et al. 2021). Ours.
+model 45 ms); those that leave out the lowest layers are rare, and no architecture's pass begins in its middle. Two stages: as in information retrieval, with LogME for the second (You et al. 2021). Ours.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Auto(Selector):
     @property
     def key(self) -> str:
         """Its settings."""
-        return f"auto-{value_hash([self.shortlist, self.retriever, self.pooling, self.rows, self.max_length])[:8]}"
+        return f"auto-{value_hash([self.shortlist, self._retriever.key, self.pooling, self.rows, self.max_length])[:8]}"
 
     def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
         """Refuses a base that cannot take `max_length` tokens."""
@@ -159,8 +159,9 @@ class _FirstStage:
     """What the first stage gives the second.
 
     Attributes:
-        retriever: its embedder's name. sources, bare: how many there are, and how many of them have no adapter. retrieved, passed: places of those that go on, by their similarity and without one.
-        similarities: by place. not_embedded: why, by name. alike: what makes the target's labels useless, if anything does.
+        retriever: its embedder's name. sources, bare: how many there are, and how many of them have no adapter.
+        retrieved, passed: places of those that go on, by their similarity and without one. similarities: by place.
+        not_embedded: why, by name. alike: what makes the target's labels useless, if anything does.
     """
 
     retriever: str
@@ -188,7 +189,7 @@ class _FirstStage:
             parts.append(f"{len(self.retrieved)} shortlisted by {self.retriever}")
         if self.not_embedded:
             name, reason = next(iter(self.not_embedded.items()))
-            parts.append(f"{len(self.not_embedded)} kept that it cannot embed ('{name}': {reason})")
+            parts.append(f"{len(self.not_embedded)} kept that {self.retriever} cannot embed ('{name}': {reason})")
         whole = len(self.chosen) == self.sources
         parts.append(f"{'all ' if whole and self.sources > 1 else ''}ranked by {by}")
         if self.bare:

@@ -119,7 +119,8 @@ class TestStages:
         assert found.order == ["added", "b", "a"]
         assert sorted(found.seen) == ["added", "b"]
         assert (
-            f"1 shortlisted by connectivity, 1 kept that it cannot embed ('added': {NO_TASK}), ranked by" in found.said
+            f"1 shortlisted by connectivity, 1 kept that connectivity cannot embed ('added': {NO_TASK}), ranked by"
+            in found.said
         )
 
     def test_sources_that_cannot_be_embedded_pass_with_the_reason(self, ranked):
@@ -130,7 +131,7 @@ class TestStages:
             shortlist=1,
         )
         assert found.order == ["c", "b", "a"]
-        assert "1 kept that it cannot embed ('c': no file rows.csv)" in found.said
+        assert "1 kept that connectivity cannot embed ('c': no file rows.csv)" in found.said
 
     def test_tasks_without_adapters_are_ranked_by_connectivity_alone(self, ranked):
         found = ranked(StandIn("a", 0.1, None), StandIn("b", 0.9, None))
@@ -199,7 +200,7 @@ class TestRanking:
         monkeypatch.setattr(auto, "get_embedder", lambda name: Connectivity(max_steps=3))
         scores = Auto(shortlist=1).scores(target(), sources)
         assert scores == FeatureSelector("logme").scores(target(), sources)
-        assert "3 kept that it cannot embed" in capsys.readouterr().err
+        assert "3 kept that connectivity cannot embed" in capsys.readouterr().err
 
     def test_labels_that_are_all_alike_leave_connectivity(self, quick, pool, tmp_path, capsys):
         rows = [{"text": f"a text of number {number}", "score": 2.5} for number in range(6)]
