@@ -11,6 +11,7 @@ from pydantic import SerializerFunctionWrapHandler, ValidationError, model_seria
 
 from scalearn.comparison.own_file import files_beside
 from tasksel.bounds import Count, NotNegative, Positive, Rows, Seed, Tokens, Wait, requirement
+from tasksel.display.progress import say
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.user_files import read_fields
@@ -89,6 +90,19 @@ def of_any_version(stored: Mapping[str, Any]) -> dict[str, Any]:
         left = dict.fromkeys(FIRST_VERSION)
         fields["sources"] = {**stored["sources"], "recipe": {**left, **stored["sources"]["recipe"]}}
     return fields
+
+
+def as_begun(config: Config, stored: Mapping[str, Any]) -> Config:
+    """A configuration as the run that holds it began: one of version 0.1 goes on as it was, unless the configuration says otherwise.
+
+    >>> as_begun(experiment, read_provenance(folder)["experiment"]).recipe.start  # doctest: +SKIP
+    'random'
+    """
+    recipe: RecipeChange = config.recipe  # type: ignore[attr-defined]
+    if "start" in stored["recipe"] or recipe.start or recipe.pooling:
+        return config
+    say("begun by version 0.1: it goes on with heads that start at random, on the first token")
+    return config.model_copy(update={"recipe": recipe.model_copy(update=FIRST_VERSION)})
 
 
 class Sources(Frozen):

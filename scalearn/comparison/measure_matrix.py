@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.comparison.config import check_lists, of_any_version
+from scalearn.comparison.config import as_begun, check_lists, of_any_version
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.own_tasks import check_own_rows, configured_tasks
 from scalearn.comparison.workers import workers
@@ -94,7 +94,9 @@ class MatrixMeasurement:
     """
 
     def __init__(self, config: MatrixConfig, out: Path) -> None:
-        self.config, self.out = config, out
+        self.out = out
+        begun = (out / "provenance.json").is_file()
+        self.config = config = as_begun(config, self._stored.config) if begun else config
         check_lists(config, "sources.tasks", "targets.tasks", "targets.seeds", "methods")
         for name in (*config.methods, *config.lr):
             get_method(name)

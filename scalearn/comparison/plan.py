@@ -22,7 +22,7 @@ import torch
 from pydantic import ValidationError
 
 from scalearn.comparison.condition import FULL
-from scalearn.comparison.config import of_any_version
+from scalearn.comparison.config import as_begun, of_any_version
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
 from scalearn.comparison.own_tasks import configured_tasks
 from scalearn.comparison.records import (
@@ -102,7 +102,10 @@ class Plan:
     """
 
     def __init__(self, experiment: ExperimentConfig, out: str | Path, *, store: str | Path | None = None) -> None:
-        self.experiment, self.out = experiment, user_path(out)
+        self.out = user_path(out)
+        begun = (self.out / EXPERIMENT_FILE).is_file()
+        self.experiment = as_begun(experiment, read_provenance(self.out)["experiment"]) if begun else experiment
+        experiment = self.experiment
         self.store = user_path(store) if store else self.out / "store"
         tasks = configured_tasks(experiment)
         check_experiment(

@@ -39,7 +39,7 @@ from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
 from tasksel.training.solved_start import most_rows, solve_on
 
-AUTO_RECIPE = Recipe(lr=3e-2, head_lr=1e-3, budget=60.0, epochs=1000, patience=None, **SOLVED)
+AUTO_RECIPE = Recipe(lr=3e-2, head_lr=1e-3, budget=60.0, epochs=1000, **SOLVED)
 FEWEST_STEPS = 6  # fewer move nothing
 CHECKPOINTS = 3  # numbers of steps that are compared
 
@@ -127,7 +127,8 @@ class _Trial:
         """Gradient steps on some rows from the candidate's omega and the head that is solved on them."""
         training = self.training
         _set_omega(model, start.omega(len(training.sources)))
-        recipe = training.recipe.model_copy(update={"max_steps": steps, "patience": None, "epochs": max(1, steps)})
+        changes = {"max_steps": steps, "patience": None, "epochs": steps, "start": "solved"}
+        recipe = training.recipe.model_copy(update=changes)
         label = f"{training.label}: omega"
         done = fit(model, self.task, rows, None, recipe, seed=training.seed, label=label, on_step=on_step)
         self.steps += done.steps

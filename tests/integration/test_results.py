@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scalearn.comparison.config import read_config
+from scalearn.comparison.config import of_any_version, read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.experiment_config import units
 from scalearn.comparison.records import RunFolder
@@ -26,7 +26,7 @@ def test_there_are_published_comparisons():
 @FOLDERS
 def test_a_published_run_is_of_its_configuration_and_has_every_unit(folder):
     told, run = read_config(ROOT / "scripts" / f"{folder.name}.yaml", Experiment), RunFolder(folder)
-    assert Experiment.model_validate(run.config) == told.model_copy(update={"data": "tasks"})
+    assert Experiment.model_validate(of_any_version(run.config)) == told.model_copy(update={"data": "tasks"})
     assert run.planned == [str(unit) for unit in units(told)]
     assert not run.missing
 
