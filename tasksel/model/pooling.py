@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor  # recipes name a pooling, and commands read them before they load torch
 
 Pooling = Literal["first", "mean"]
 Reads = Literal["first", "mean", "pooler"]  # of a head: the pooler is the base's own layer on the first token
