@@ -77,6 +77,7 @@ SCALINGS = {
 # ours: one scalar per source, 1/n until another is set or searched
 SET = Scaling("scalar", True, 0.0, learned_by="nothing")
 SEARCHED = Scaling("scalar", True, 0.0, learned_by="search")
+LEARNED_FROM_ONE = Scaling("scalar", False, 0.0, start=1.0)  # ours: from each source as it is, a scalar per layer
 ADDED = Scaling("scalar", True, 0.0, learned_by="nothing", start=1.0)  # ours: each source as it is
 
 

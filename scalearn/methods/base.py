@@ -33,7 +33,11 @@ from tasksel.storage.identity import identity as value_identity
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
-HEAD_RECIPE = Recipe(lr=3e-3)  # ours: where only the head trains
+SOLVED: dict[str, Any] = {
+    "start": "solved",
+    "pooling": "base",
+}  # ours: the authors' heads start at random, on the first token
+HEAD_RECIPE = Recipe(lr=3e-3, **SOLVED)  # ours: where only the head trains
 ADAPTER = (".adapters.", ".shared_parameters.")  # in the names of an adapter's parameters; the latter are Compacter's
 
 
@@ -269,7 +273,7 @@ class TransferMethod:
             training.layers,
             training.adapter_config,
             seed=training.seed,
-            pooling=training.recipe.pooling,
+            pooling=training.pooling,
         )
 
     # outcome

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from scalearn.layers.scaling import ADDED, Scaling
+from scalearn.methods.base import SOLVED
 from scalearn.methods.head_only import HeadOnly
 from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel
@@ -27,7 +28,7 @@ from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult
 from tasksel.training.recipe import Recipe
 
-SOLVED_RECIPE = Recipe(start="solved")  # of which length and pooling count alone
+SOLVED_RECIPE = Recipe(**SOLVED)  # of which length and pooling count alone
 
 
 @dataclass(frozen=True, kw_only=True)

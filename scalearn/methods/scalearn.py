@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scalearn.layers.mix import add_mix, bottleneck_layers, fold_into
 from scalearn.layers.scaling import Scaling, normalised
-from scalearn.methods.base import TransferMethod
+from scalearn.methods.base import SOLVED, TransferMethod
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.model.base import Base
 from tasksel.model.heads import add_head
@@ -25,7 +25,7 @@ from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
 # 6e-3: the authors' scripts; ours: the patience of all methods, 5, where they give ScaLearn none
-OMEGA_RECIPE = Recipe(lr=6e-3)
+OMEGA_RECIPE = Recipe(lr=6e-3, **SOLVED)
 
 
 @dataclass(frozen=True, kw_only=True)

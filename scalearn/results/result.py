@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from scalearn.methods.base import TransferMethod
+from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
@@ -30,6 +31,7 @@ from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
+from tasksel.model.pooling import Pooling
 from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, whole_folder
@@ -86,6 +88,8 @@ class SeedRecord(Frozen):
             sources' projections do not count: the pool holds them once for all targets. None in an older record.
         peak_memory: bytes, the most held while training (`tasksel.training.memory`); None if it cannot be measured, or in an older record.
         grid: every cell of a method that evaluates a grid, with its dev score.
+        candidates: those that `auto` compared, with their cross-validated scores.
+        pooling: what the head reads of a text's tokens; in an older record that of the recipe.
         range: of the numbers that a solved head was trained on, which its predictions (not its logits) are kept in; else None.
     """
 
@@ -101,6 +105,8 @@ class SeedRecord(Frozen):
     bytes: int | None = None
     peak_memory: int | None = None
     grid: tuple[dict[str, float], ...] | None = None
+    pooling: Pooling | None = None
+    candidates: tuple[Candidate, ...] | None = None
     range: Limits | None = None
 
 
@@ -250,7 +256,7 @@ class TransferResult:
         if chosen not in self._models:
             method, config = self.method, self.run.adapter_config
             model = method.build(
-                self.base, self.task, self.bottlenecks(), config, seed=chosen, pooling=self.run.recipe.pooling
+                self.base, self.task, self.bottlenecks(), config, seed=chosen, pooling=self.pooling(chosen)
             )
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
@@ -259,6 +265,11 @@ class TransferResult:
                 raise UserError(f"{path}: not the state of this model ({error})") from error
             self._models[chosen] = model.requires_grad_(False).eval().to(accelerator().device)
         return self._models[chosen]
+
+    def pooling(self, seed: int) -> Pooling:
+        """How the head of a seed reads a text's tokens."""
+        stored = self.seeds[seed].pooling or self.run.recipe.pooling
+        return "first" if stored == "base" else stored
 
     def bottlenecks(self) -> dict[str, Bottlenecks]:
         """The frozen sources by slot path; empty without sources."""

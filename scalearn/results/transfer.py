@@ -83,7 +83,7 @@ def transfer(
     target: Task,
     sources: Sequence[Source],
     *,
-    method: str = "scalearn",
+    method: str = "auto",
     seeds: Sequence[int] = (0,),
     rows: int | None = None,
     recipe: Recipe | None = None,
@@ -95,9 +95,8 @@ def transfer(
     """Trains a transfer method on a target and scores it on the public validation set.
 
     Args:
-        sources: from `AdapterPool.select`, best first; of more than the method takes ("sequential" one, "fixed-grid" two) the rest is
-            left out.
-        method: a name in `scalearn.methods.registry.METHODS`.
+        sources: from `AdapterPool.select`, best first; of more than the method takes ("sequential" one, "auto" two) the rest is left out.
+        method: a name in `scalearn.methods.registry.METHODS`; "auto" tries several ways and keeps the one that cross-validates best.
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
         recipe: by default the method's own.
@@ -317,6 +316,8 @@ def _store_seed(
             bytes=state.stat().st_size + merged,
             peak_memory=trained.peak_memory,
             grid=trained.grid,
+            candidates=trained.candidates,
+            pooling=trained.model.heads[trained.model.active_head].pooling,
             range=limits,
         )
         write_hashed(partial / "seed.json", entry.model_dump(mode="json"))

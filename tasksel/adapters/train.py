@@ -33,6 +33,7 @@ from tasksel.storage.identity import versioned
 from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.base_pooling import pooling_of
 from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
@@ -108,11 +109,12 @@ def fit_adapter(
 
     >>> model, fitted = fit_adapter(task, load_data(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
     """
-    model = adapter_model(base, [task], module_name(task.name), seed=seed, pooling=recipe.pooling)
     train, dev = (
         encode_split(split, task, base.tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
     )
     say_cut(train, task.name, recipe.max_length)
+    pooling = pooling_of(recipe, base, task, train.joined(dev), seed=seed)
+    model = adapter_model(base, [task], module_name(task.name), seed=seed, pooling=pooling)
     return model, fit(model, task, train, dev, recipe, seed=seed, label=label, rescue=rescue)
 
 

@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    from torch import Tensor  # recipes name a pooling, and commands read them before they load torch
+if TYPE_CHECKING:  # a recipe names poolings, and commands that only print read recipes
+    from torch import Tensor
 
 Pooling = Literal["first", "mean"]
 Reads = Literal["first", "mean", "pooler"]  # of a head: the pooler is the base's own layer on the first token

@@ -69,6 +69,8 @@ def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 def _matthews(logits: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import matthews_corrcoef
 
+    if (labels == labels[0]).all():  # 0 to scikit-learn too, which would warn
+        return 0.0
     return float(matthews_corrcoef(labels, decide(logits, labels)))
 
 

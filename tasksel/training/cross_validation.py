@@ -114,14 +114,8 @@ def _say_few(labels: np.ndarray, kind: Kind, count: int, most: int) -> None:
         )
     elif count < most:
         say_once(f"{len(labels)} rows: cross-validated in {count} folds instead of {most}")
-    elif kind in CLASSES:
-        counts = np.unique(labels, return_counts=True)[1]
-        rare = counts[counts < count]
-        if len(rare) == 1:
-            say_once(f"a class has {rare[0]} of {len(labels)} rows, fewer than the {count} folds: some are without it")
-        elif len(rare):
-            many = f"{len(rare)} of {len(counts)} classes"
-            say_once(f"{many} have fewer rows than the {count} folds: some are without them")
+    elif kind in CLASSES and np.unique(labels, return_counts=True)[1].min() < count:
+        say_once(f"a class with fewer rows than the {count} folds of cross-validation is missing from some of them")
 
 
 def out_of_fold(

@@ -17,8 +17,9 @@ from tasksel.storage.frozen import Frozen
 TRAINING_VERSION = 1
 Select = Literal["metric", "loss", "metric-loss"]
 Start = Literal["random", "solved"]
+RecipePooling = Pooling | Literal["base"]
 # fields that are no part of the identity while they have these values, as all recipes of version 0.1 do
-UNTIL_CHANGED: dict[str, Any] = {"pooling": "first", "start": "random", "head_lr": None}
+UNTIL_CHANGED: dict[str, Any] = {"pooling": "first", "start": "random", "head_lr": None, "budget": None}
 
 
 class Recipe(Frozen):
@@ -41,9 +42,12 @@ class Recipe(Frozen):
             processes have work.
         select: how checkpoints are compared on dev: by the task's "metric" (of equal ones the first is kept), by "loss", or by the metric
             and then the loss ("metric-loss": a few dev rows give many equal scores).
-        pooling: what the head reads of a text's tokens, the "first" or their "mean".
+        pooling: what the head reads of a text's tokens, the "first" or their "mean"; or as the "base" was trained
+            (`tasksel.training.base_pooling`).
         start: the head's, "random" or "solved": the closed form on the training rows, which is then the first checkpoint that is compared.
         head_lr: the head's own peak learning rate; by default `lr`.
+        budget: seconds on a nominal machine that a method's gradient steps may take together (`scalearn.methods.budget`); None does not
+            bound them.
         log_with: an accelerate tracker ("tensorboard", "wandb", …), which must be installed.
     """
 
@@ -58,9 +62,10 @@ class Recipe(Frozen):
     max_steps: Count | None = None
     micro_batch: Count = 16
     select: Select = "metric"
-    pooling: Pooling = "first"
+    pooling: RecipePooling = "first"
     start: Start = "random"
     head_lr: Positive | None = None
+    budget: NotNegative | None = None
     log_with: str | None = None
 
     def identity(self) -> dict[str, Any]:
@@ -68,7 +73,7 @@ class Recipe(Frozen):
         `TRAINING_VERSION` from 2 on. Fields that version 0.1 did not have count once they are changed.
 
         >>> sorted(Recipe().identity().keys() ^ Recipe.model_fields.keys())
-        ['head_lr', 'log_with', 'pooling', 'start']
+        ['budget', 'head_lr', 'log_with', 'pooling', 'start']
         """
         decisive = self.model_dump(mode="json", exclude={"log_with"})
         decisive = {name: value for name, value in decisive.items() if UNTIL_CHANGED.get(name, ...) != value}

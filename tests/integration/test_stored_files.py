@@ -258,9 +258,11 @@ def test_both_kinds_of_index_answer_as_they_did(stored):
 
 # results
 
+LATER_METHODS = {"auto", "majority", "closed-form-base", "closed-form"}  # than 0.1
+
 
 def test_a_stored_result_of_every_method_gives_what_it_gave(stored):
-    assert METHODS.keys() == EXPECTED["results"].keys()
+    assert METHODS.keys() - LATER_METHODS == EXPECTED["results"].keys()
     for method, expected in EXPECTED["results"].items():
         assert_close(summary(TransferResult.load(f"results/{method}")), expected)
 
@@ -272,13 +274,13 @@ def test_a_stored_result_of_every_kind_of_task_gives_what_it_gave(stored):
 
 def test_a_stored_transfer_is_not_trained_again_whatever_its_method_and_task(own, no_step):
     pool, before = AdapterPool("pool"), files_of(own)
-    for method in METHODS:
+    for method in EXPECTED["results"]:
         options = {"method": method, "seeds": [0, 1] if method == "scalearn" else [0], "similarities": SIMILARITIES}
         transfer(
             get_task(TARGET), list(pool), rows=ROWS, recipe=RECIPE, base=pool.base, out=f"results/{method}", **options
         )
     for name, task in own_tasks().items():
-        transfer(task, list(pool), rows=ROWS, recipe=RECIPE, out=f"results_by_kind/{name}")
+        transfer(task, list(pool), method="scalearn", rows=ROWS, recipe=RECIPE, out=f"results_by_kind/{name}")
     assert files_of(own) == before
 
 

@@ -187,7 +187,7 @@ def test_sources_with_a_scale_of_their_own_are_exported_with_it(fill, tiny, targ
 
     config = {**SEQ_BN, "reduction_factor": 16, "scaling": 3.0}
     sources = fill(tmp_path / "pool", tiny, "one", "two", config=config)
-    result = transfer(target, sources, rows=16, recipe=recipe, out=tmp_path / "result")
+    result = transfer(target, sources, method="scalearn", rows=16, recipe=recipe, out=tmp_path / "result")
     result.export(tmp_path / "out")
     rows = [dict(zip(target.text, texts, strict=True)) for texts in TEXTS]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,5 +1,7 @@
 """Tests of scores by a source's features: each is its formula on what a direct run of the model gives, and the target is never trained."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -173,6 +175,18 @@ class TestRun:
         assert other.trained.fingerprint == source().trained.fingerprint
         assert FeatureSelector("leep").scores(target(), [other]) != plain
 
+    def test_of_a_source_whose_own_head_reads_the_mean(self, source, target, base, broken):
+        first = source().trained
+        mean = broken(WEIGHTS, lambda tensor: tensor)
+        told = json.loads((mean.folder / "head_config.json").read_text())
+        told["config"]["pooling"] = "mean"
+        (mean.folder / "head_config.json").write_text(json.dumps(told))
+        encoded = encode_split(training_rows(target().data), target().task, base.tokenizer, max_length=64)
+        ours, other = (run_source(trained, base, encoded, pooling="mean") for trained in (first, mean))
+        np.testing.assert_array_equal(ours.features, other.features)
+        assert np.abs(ours.probabilities - other.probabilities).max() > 1e-4
+        assert np.abs(ours.features - run_source(first, base, encoded).features).max() > 1e-3
+
     def test_of_many_rows_is_not_kept(self, source, target, base, monkeypatch):
         monkeypatch.setattr(features, "CACHED_ROWS", 39)
         features._forward.cache_clear()
@@ -322,3 +336,5 @@ def test_the_key_names_measure_and_settings():
     assert len({selector.key for selector in selectors}) == 4
     assert [selector.name for selector in selectors] == ["logme", "knn", "logme", "logme"]
     assert {selector.needs for selector in selectors} == {"adapter"}
+    assert len({FeatureSelector("logme", pooling=how).key for how in ("first", "mean", "base")}) == 3
+    assert FeatureSelector("logme", pooling="first").key == FeatureSelector("logme").key == "logme-29540d3b"

@@ -71,11 +71,12 @@ def test_a_single_row_is_solved_without_folds(two_classes):
     assert found.layer.logits(np.ones((1, 3))).argmax() == 1
 
 
+RARE = "a class with fewer rows than the 5 folds of cross-validation is missing from some of them"
 SAID = {
     "a single row": ([0], "1 row: too few for cross-validation, so the head's strength is not chosen"),
     "fewer rows than folds": ([0, 1, 0], "3 rows: cross-validated in 3 folds instead of 5"),
-    "a class of one row": ([0] * 9 + [1], "a class has 1 of 10 rows, fewer than the 5 folds: some are without it"),
-    "rare classes": ([0] * 9 + [1, 2, 2], "2 of 3 classes have fewer rows than the 5 folds: some are without them"),
+    "a class of one row": ([0] * 9 + [1], RARE),
+    "rare classes": ([0] * 9 + [1, 2, 2], RARE),
     "enough of each": ([0, 1] * 5, ""),
 }
 
