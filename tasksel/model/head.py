@@ -10,7 +10,7 @@ tokens has one key more, `pooling`, at which the library, whose heads read the f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -29,7 +29,7 @@ class Head(nn.Sequential):
         config: the "config" of the library's head_config.json. base_config: the encoder's configuration (width, dropout, initial range).
 
     Raises:
-        UserError: a head of another type, or without its number of labels or choices.
+        UserError: a head of another type, or without its number of labels or choices; a pooling that is not known, or beside the pooler.
     """
 
     def __init__(self, config: Mapping[str, Any], base_config: Any) -> None:
@@ -38,6 +38,7 @@ class Head(nn.Sequential):
         kind = config.get("head_type")
         if kind not in HEAD_TYPES:
             raise UserError(f"a head of type '{kind}' cannot be used; known: {', '.join(HEAD_TYPES)}")
+        _check_pooling(config)
         hidden, dropout = base_config.hidden_size, _dropout(config, base_config)
         counted = "num_choices" if kind == "multiple_choice" else "num_labels"
         if not isinstance(config.get(counted), int):
@@ -85,6 +86,18 @@ class Head(nn.Sequential):
         """Logits [b, outputs] or [b, choices] from pooled tokens [b, d] or [b * choices, d]."""
         logits: Tensor = super().forward(pooled)
         return logits if self.choices is None else logits.view(-1, self.choices)
+
+
+def _check_pooling(config: Mapping[str, Any]) -> None:
+    pooling, known = config.get("pooling", "first"), get_args(Pooling)
+    if pooling not in known:
+        raise UserError(
+            f"a head that reads '{pooling}' of the tokens (pooling) cannot be used; known: {', '.join(known)}"
+        )
+    if config.get("use_pooler") and pooling != "first":
+        raise UserError(
+            f"a head reads the base's pooler (use_pooler=true) or the {pooling} of the tokens (pooling), not both"
+        )
 
 
 def _dropout(config: Mapping[str, Any], base_config: Any) -> float:

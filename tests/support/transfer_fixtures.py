@@ -85,7 +85,8 @@ def kinds(pool_folder, results, shared):
     """One scalearn result per kind of task."""
 
     def train(name, folder):
-        transfer(get_task(name), list(AdapterPool(pool_folder)), rows=24, recipe=RECIPE, out=folder / "result")
+        sources, out = list(AdapterPool(pool_folder)), folder / "result"
+        transfer(get_task(name), sources, method="scalearn", rows=24, recipe=RECIPE, out=out)
 
     others = {kind: name for kind, name in KINDS.items() if kind != "pair"}
     folders = shared.fill_all({f"result-of-{name}": partial(train, name) for name in others.values()})

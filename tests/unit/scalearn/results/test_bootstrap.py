@@ -113,3 +113,11 @@ def test_a_thousand_rows_take_no_time_to_speak_of(kind, metric):
     begun = time.process_time()
     resampled(metric, models, labels)
     assert time.process_time() - begun < 4  # about 0.5 s
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman", "pearson_spearman"])
+def test_a_constant_prediction_correlates_with_nothing(metric):
+    labels, good, _ = rows_of("numbers", 23)
+    found = resampled(metric, [np.full((23, 1), 0.1 + value) for value in (0.0, 0.2, 1e8)] + [good], labels)
+    assert (found[:, :3] == 0).all()
+    assert found[:, 3].mean() > 0.5

@@ -21,8 +21,9 @@ def means(pool_folder, shared):
     """One result per kind of task whose head reads the mean."""
 
     def train(folder):
+        options = {"method": "scalearn", "rows": 24, "recipe": MEAN}
         for kind, name in KINDS.items():
-            transfer(get_task(name), list(AdapterPool(pool_folder))[:2], rows=24, recipe=MEAN, out=folder / kind)
+            transfer(get_task(name), list(AdapterPool(pool_folder))[:2], out=folder / kind, **options)
 
     folder = shared.fill("results-of-mean", train)
     return {kind: TransferResult.load(folder / kind) for kind in KINDS}

@@ -26,7 +26,7 @@ def solved(pool_folder, shared):
 
     def train(folder):
         sources = list(AdapterPool(pool_folder))[:2]
-        transfer(get_task(NUMBER), sources, rows=24, recipe=SOLVED, out=folder / "result")
+        transfer(get_task(NUMBER), sources, method="scalearn", rows=24, recipe=SOLVED, out=folder / "result")
 
     return TransferResult.load(shared.fill("result-of-solved-numbers", train) / "result")
 
@@ -64,7 +64,7 @@ def test_scores_count_numbers_within_the_range(solved, monkeypatch, tmp_path, po
     wanted = score(solved.task.metric, solved.logits(test).clip(*solved.range()), test.labels)
     assert solved.mean == pytest.approx(wanted, abs=1e-9)
     monkeypatch.setattr("scalearn.results.transfer.label_range", lambda kind, labels: (3.0, 3.01))
-    held = transfer(solved.task, list(pool)[:2], rows=24, recipe=SOLVED, out=tmp_path / "held")
+    held = transfer(solved.task, list(pool)[:2], method="scalearn", rows=24, recipe=SOLVED, out=tmp_path / "held")
     assert held.mean == pytest.approx(score(held.task.metric, held.logits(test).clip(3.0, 3.01), test.labels), abs=1e-9)
     assert held.mean != pytest.approx(solved.mean, abs=1e-6)
 
