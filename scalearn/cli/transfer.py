@@ -11,17 +11,23 @@ import tyro
 from scalearn.cli.pool import DEFAULT_POOL, PoolFolder
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show
-from tasksel.cli.arguments import NO_COLUMNS, By, Columns, Data, Folder, Name, Rows, StoredBase
+from tasksel.cli.arguments import NO_COLUMNS, Columns, Data, Folder, Name, Rows, StoredBase
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
 from tasksel.training.recipe import Start
 
 if TYPE_CHECKING:
+    from scalearn.methods.registry import TransferMethod
     from scalearn.results.result import TransferResult
     from tasksel.adapters.pool import AdapterPool, Source
+    from tasksel.selection.base import Selector
     from tasksel.tasks.task import Task
 
+Ranked = Annotated[
+    str | None,
+    tyro.conf.arg(help="a selector, by default auto (docs/reference/selectors.md lists them); a+b fuses two"),
+]
 DEFAULT_TOP = 2  # of which `auto` uses one, two or none
 OneText = tyro.conf.UseAppendAction[tuple[str, ...]]
 METHOD = "auto tries several and keeps the best by cross-validation; or one of docs/reference/transfer_methods.md: closed-form, scalearn, fusion, …"
@@ -33,7 +39,7 @@ def transfer(
     target: Name, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the result's folder")], pool_folder: PoolFolder = DEFAULT_POOL,
     method: Annotated[str, tyro.conf.arg(help=METHOD)] = "auto",
     sources: Annotated[tuple[str, ...], tyro.conf.arg(help="sources by name, or 'all'; without it, the top k of a ranking")] = (),
-    top: Annotated[int | None, tyro.conf.arg(help="how many sources the ranking gives; by default 2")] = None, by: By = "auto",
+    top: Annotated[int | None, tyro.conf.arg(help="how many sources the ranking gives; by default 2")] = None, by: Ranked = None,
     include_target: Annotated[bool, tyro.conf.arg(help="the target adapter may be among the sources")] = False,
     data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), columns: Columns = NO_COLUMNS,
     start: Annotated[Start | None, tyro.conf.arg(help="of the head: at the closed form (the default), or at random")] = None,
@@ -60,19 +66,29 @@ def transfer(
     pool = AdapterPool(pool_folder, base=base)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
-    if transfer_method.takes_sources:
-        seed = seeds[0] if seeds else 0
-        selected, similarities = _sources(
-            pool, task, sources, top=top, by=by, include_target=include_target, rows=rows, seed=seed
-        )
     asked = {"start": start, "budget": budget, "pooling": "first" if portable else None}
     changed = recipe.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    if transfer_method.takes_sources:
+        selector = by or _default_selector(transfer_method, changed)
+        seed = seeds[0] if seeds else 0
+        selected, similarities = _sources(
+            pool, task, sources, top=top, by=selector, include_target=include_target, rows=rows, seed=seed
+        )
     selecting = time.perf_counter() - begun
     result = run_transfer(
         task, selected, method=method, rows=rows, recipe=changed.of(transfer_method.recipe), seeds=seeds, base=pool.base,
         similarities=similarities, out=out_folder,
     )  # fmt: skip
     _show_answer(result, begun, selecting)
+
+
+def _default_selector(method: TransferMethod, recipe: RecipeChange) -> str | Selector:
+    """`auto`, on tokens pooled as the head will read them; connectivity for a method that weighs by similarity, which has none below 0."""
+    from tasksel.selection.selectors import get_selector
+
+    if method.needs_similarities:
+        return "connectivity"
+    return get_selector("auto", pooling=recipe.pooling or "base")
 
 
 def _show_answer(result: TransferResult, begun: float, selecting: float) -> None:
@@ -92,7 +108,7 @@ def _show_answer(result: TransferResult, begun: float, selecting: float) -> None
 
 
 def _sources(
-    pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int | None, by: str, include_target: bool, rows: int | None, seed: int
+    pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int | None, by: str | Selector, include_target: bool, rows: int | None, seed: int
 ) -> tuple[list[Source], tuple[float, ...] | None]:  # fmt: skip
     """Sources by name, all of them, or the best of a ranking with their scores."""
     from tasksel.selection.candidate import is_writable, say_read_only

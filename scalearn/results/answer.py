@@ -34,7 +34,7 @@ from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data
-from tasksel.tasks.metrics import score
+from tasksel.tasks.metrics import label_range, score, within
 from tasksel.tasks.task import FileSource, Task
 from tasksel.training.predict import predict
 from tasksel.training.solved_start import solve_head
@@ -161,7 +161,7 @@ def _computed(result: TransferResult, key: str, most: int) -> Answer:
     data = trained_data(result, seed)
     test = capped(data.test, most)
     with bar(f"{task.name}: score and gain", 2) as advance:
-        logits, without = result.logits(test, seed=seed), None
+        logits, without = within(result.logits(test, seed=seed), result.range(seed=seed)), None
         advance("")
         if not isinstance(result.method, ClosedFormBase | Majority):
             without = _without_sources(result, data, test, seed)
@@ -205,8 +205,9 @@ def _without_sources(result: TransferResult, data: Data, test: Split, seed: int)
     train, dev, scored = (
         encode_split(split, task, base.tokenizer, max_length=length) for split in (data.train, data.dev, test)
     )
-    solve_head(bare, task, train.joined(dev), seed=seed)
-    return predict(bare, scored)
+    rows = train.joined(dev)
+    solve_head(bare, task, rows, seed=seed)
+    return within(predict(bare, scored), label_range(task.kind, rows.labels))
 
 
 def _gain(metric: str, models: list[np.ndarray], number: int, draws: np.ndarray, labels: np.ndarray) -> Gain:
@@ -222,7 +223,8 @@ def _sources(result: TransferResult, seed: int) -> dict[str, float | None]:
     weights = result.method.source_weights(result.model(seed=seed), module_name(result.task.name))
     if not weights or len(weights) != len(names):
         return dict.fromkeys(names)
-    order = sorted(range(len(names)), key=lambda number: -abs(weights[number]))
+    used = [number for number in range(len(names)) if weights[number]]  # `auto` may leave one out, or all
+    order = sorted(used, key=lambda number: -abs(weights[number]))
     return {names[number]: weights[number] for number in order}
 
 

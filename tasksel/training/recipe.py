@@ -10,14 +10,13 @@ from pydantic import ValidationError
 
 from tasksel.bounds import Count, NotNegative, Positive, Share, Tokens, Wait, requirement
 from tasksel.errors import UserError, unknown
-from tasksel.model.pooling import Pooling
 from tasksel.storage.frozen import Frozen
 
 # of the training loop, heads, token ids and metrics: raised when the same rows and recipe give other numbers
 TRAINING_VERSION = 1
 Select = Literal["metric", "loss", "metric-loss"]
 Start = Literal["random", "solved"]
-RecipePooling = Pooling | Literal["base"]
+RecipePooling = Literal["first", "mean", "base"]
 # fields that are no part of the identity while they have these values, as all recipes of version 0.1 do
 UNTIL_CHANGED: dict[str, Any] = {"pooling": "first", "start": "random", "head_lr": None, "budget": None}
 

@@ -55,7 +55,7 @@ def test_the_python_script_runs_as_written(workplace, tiny, capsys):
     assert len([line for line in script.splitlines() if line.strip()]) <= 12
     exec(compile(script, "README.md", "exec"), {})
     printed = capsys.readouterr().out
-    assert "sources for reviews by logme" in printed
+    assert "reviews by auto over " in printed
     assert "accuracy" in printed
     assert (workplace / "out/reviews-adapter/adapter.safetensors").is_file()
 

@@ -54,7 +54,7 @@ RUN_FIELDS = {
 }  # fmt: skip
 SEED_FIELDS = {
     "seed", "scores", "dev", "epoch", "steps", "seconds", "parameters", "data", "state_file", "bytes", "peak_memory",
-    "grid", "pooling", "candidates", "format", "hash",
+    "grid", "pooling", "candidates", "range", "format", "hash",
 }  # fmt: skip
 
 
@@ -166,9 +166,11 @@ def guide(registry, pool_folder, tmp_path, monkeypatch):
 
 class TestGuide:
     def test_its_export_answers_alike_in_plain_adapters(self, guide, library, tmp_path):
-        result, pair = guide["result"], ("The pan is hot and clean", "The pan is clean")
-        model = library_model(result.base)
-        model.set_active_adapters(model.load_adapter(str(tmp_path / "out" / "ties-adapter"), use_safetensors=True))
+        portable, pair = HEAD_RECIPE.model_copy(update={"pooling": "first"}), ("The pan is hot", "The pan is clean")
+        out = {"rows": 32, "recipe": portable, "out": tmp_path / "portable"}
+        result = transfer(guide["target"], list(guide["pool"]), method="ties", **out)
+        model, folder = library_model(result.base), result.export(tmp_path / "portable-adapter")
+        model.set_active_adapters(model.load_adapter(str(folder), use_safetensors=True))
         inputs = result.base.tokenizer(*pair, return_tensors="pt")
         np.testing.assert_allclose(model.eval()(**inputs).logits.detach(), result.predict([pair]), atol=1e-5)
 

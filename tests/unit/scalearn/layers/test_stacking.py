@@ -112,9 +112,9 @@ def test_every_method_mixes_unequal_widths_or_says_why_not(unequal, target, reci
             UserError,
             match=rf"'{method}' merges weights unit by unit: .*'narrow' and 'wide' differ in width \(2, 4 units\)",
         ):
-            transfer(target, unequal, method="scalearn", **options)
+            transfer(target, unequal, **options)
         return
-    result = transfer(target, unequal, method="scalearn", **options)
+    result = transfer(target, unequal, **options)
     texts = [("Two cooks peel carrots", "Nobody cooks"), ("It rains", "It is dry")]
     again = TransferResult.load(result.folder)
     assert again.predict(texts).tolist() == result.predict(texts).tolist()

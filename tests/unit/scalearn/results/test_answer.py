@@ -13,7 +13,7 @@ from scalearn.results.answer import FILE, Answer, Gain
 from scalearn.results.mistakes import Confusion, Labels, Places, Residuals
 from tasksel import Task, UserError, get_task, load_data
 from tasksel.storage.hashed import read_hashed
-from tasksel.tasks.metrics import decide, score
+from tasksel.tasks.metrics import decide, score, within
 
 MEAN = Recipe(start="solved", pooling="mean", max_length=32)
 FORMS = {
@@ -139,7 +139,7 @@ def test_what_errs_adds_up_to_the_rows(pool, tmp_path, name):
         assert sum(place.right for place in found.places) == (decided == test.labels).sum()
         assert sum(place.predicted for place in found.places) == len(test)
     else:
-        gaps = logits[:, 0] - test.labels
+        gaps = within(logits, result.range())[:, 0] - test.labels
         assert (found.mean_absolute, found.bias) == pytest.approx((np.abs(gaps).mean(), gaps.mean()), abs=1e-5)
         worst = found.largest[0]
         assert abs(worst.predicted - worst.label) == pytest.approx(np.abs(gaps).max())

@@ -41,7 +41,8 @@ def test_every_method_reloads_to_the_same_logits_here_and_in_a_fresh_process(res
 
 def test_the_methods_do_not_all_say_the_same(results):
     seen = {method: result.predict(TEXTS).tobytes() for method, result in results.items()}
-    assert len(set(seen.values())) == len(METHODS)
+    del seen["auto"]  # which is one of the closed forms, or trained from it
+    assert len(set(seen.values())) == len(METHODS) - 1
 
 
 def test_the_stored_score_is_what_the_reloaded_model_scores(kinds):
