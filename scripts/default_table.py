@@ -6,8 +6,7 @@
     over A      the same of the difference seed by seed, with p of the paired t test; wins / ties / losses over targets: of a target's mean difference,
                 beyond one point
 
-A folder's name says what its runs have alike: `solved` (the default's start), `random` (0.1's), `version_0_1` (its whole default). A target of `HELD_OUT` had no part in any
-decision before these runs.
+A target of `HELD_OUT` had no part in any decision before these runs.
 """
 
 from __future__ import annotations
@@ -22,20 +21,25 @@ from scalearn.report.statistics import Cell, paired
 from tasksel.display.tables import markdown_table
 
 HELD_OUT = ("snli", "imdb", "emotion", "disaster_response", "commonsenseqa")
-BASE, DEFAULT = "closed-form-base, solved", "auto, solved"
+BASE, DEFAULT = "closed-form-base", "auto"
+WITHOUT_STEPS = ("majority", "closed-form-base", "closed-form", "auto")
 Scores = dict[str, dict[str, dict[int, float]]]  # way -> target -> seed -> score
 
 
-def way_of(row: UnitRecord, folder: str) -> str:
+def way_of(row: UnitRecord) -> str:
     """How a row was made, as the tables call it."""
-    chosen = f" over {row.k}" if row.k else ""
-    return f"{row.method}{chosen if row.method != 'auto' else ''}, {folder.replace('_', ' ')}"
+    if row.method in WITHOUT_STEPS:
+        return row.method + (f" over {row.k}" if row.method == "closed-form" else "")
+    chosen = f" over {row.k} by {row.by}" if row.k else ""
+    recipe = row.recipe
+    length = f"{recipe['budget']:g} s" if recipe["budget"] else f"{recipe['max_steps']} steps"
+    return f"{row.method}{chosen}, lr {recipe['lr']:g}, {recipe['start']} start, {length}"
 
 
 def read(folder: Path) -> list[tuple[str, UnitRecord]]:
     """Every finished row of the runs in a folder, with its way."""
     found = sorted(folder.glob("*/rows.jsonl"))
-    return [(way_of(row, path.parent.name), row) for path in found for row in read_lines(path, UnitRecord)]
+    return [(way_of(row), row) for path in found for row in read_lines(path, UnitRecord)]
 
 
 def by_seed(scores: dict[str, dict[int, float]], targets: list[str]) -> dict[int, float]:
