@@ -61,7 +61,7 @@ class ExperimentConfig(Configuration):
     sources: Sources
     targets: SizedTargets
     rank: Choice = Choice()
-    methods: tuple[str, ...] = ("scalearn", "head-only", "single-adapter")
+    methods: tuple[str, ...] = ("auto", "scalearn", "closed-form-base", "majority", "single-adapter")
     recipe: RecipeChange = RecipeChange()
     few_shot: RecipeChange = RecipeChange()
     lr: dict[str, Positive] = Field(default_factory=dict)
