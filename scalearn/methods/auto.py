@@ -39,7 +39,7 @@ from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
 from tasksel.training.solved_start import most_rows, solve_on
 
-AUTO_RECIPE = Recipe(lr=3e-2, head_lr=1e-3, budget=60.0, epochs=1000, **SOLVED)
+AUTO_RECIPE = Recipe(lr=3e-2, head_lr=3e-4, budget=60.0, epochs=1000, **SOLVED)
 FEWEST_STEPS = 6  # fewer move nothing
 CHECKPOINTS = 3  # numbers of steps that are compared
 
