@@ -32,7 +32,7 @@ class Candidate:
 
     def __str__(self) -> str:
         where = " + ".join(self.sources) if self.sources else "the base alone"
-        return f"{self.name} on {where}" + (f", {self.steps} steps" if self.steps else "")
+        return f"trained from {where}, {self.steps} steps" if self.steps else f"{self.name} on {where}"
 
     @property
     def rank(self) -> float:

@@ -261,7 +261,7 @@ class TransferResult:
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
                 load_learned(model, load_file(path))
-            except (KeyError, RuntimeError, SafetensorError) as error:
+            except (AttributeError, KeyError, RuntimeError, SafetensorError) as error:
                 raise UserError(f"{path}: not the state of this model ({error})") from error
             self._models[chosen] = model.requires_grad_(False).eval().to(accelerator().device)
         return self._models[chosen]

@@ -10,8 +10,10 @@ from scalearn.methods import auto
 from scalearn.methods.auto import AUTO_RECIPE
 from scalearn.methods.budget import affordable_steps
 from scalearn.methods.candidate import Candidate, in_words
+from scalearn.results.predict import Export
 from tasksel import get_task, load_data
 from tasksel.model.encoding import encode_split
+from tasksel.tasks.examples import Split
 from tasksel.training.recipe import Recipe
 
 KINDS = ["entail_kitchen", "question_type", "similarity_market", "complaints_orders", "endings_daily"]
@@ -65,11 +67,23 @@ def test_training_that_cannot_help_leaves_step_0(pool):
     assert (chosen.name, chosen.steps) == ("closed form", 0)
 
 
-def test_training_that_helps_moves_omega_and_its_steps_are_the_ones_compared(pool, monkeypatch):
+def test_training_that_helps_moves_omega_and_copies_of_the_sources(pool, tmp_path, monkeypatch):
     monkeypatch.setattr(auto._Trial, "_solve", lambda self, model, omega: 0.0)
-    result = run(pool, recipe=TRAINED)
+    result = run(pool, recipe=TRAINED, out=tmp_path / "out")
     [chosen] = [one for one in result.seeds[0].candidates if one.chosen]
     assert chosen.name == "trained"
+    again = TransferResult.load(tmp_path / "out").model()
+    kept = dict(bottleneck_layers(result.model(), "entail_kitchen"))
+    frozen, moved = result.bottlenecks(), []
+    for path, slot in bottleneck_layers(again, "entail_kitchen"):
+        up = slot.adapters["entail_kitchen"].up
+        assert torch.equal(up, kept[path].adapters["entail_kitchen"].up)
+        moved.append(not torch.equal(up.cpu(), frozen[path].up))
+    assert any(moved)
+    texts = [("Two cooks peel carrots", "Nobody cooks"), ("It rains", "It is dry")]
+    split = Split(texts, None, np.zeros(2, dtype=np.int64))
+    exported = Export.load(result.export(tmp_path / "export"))
+    np.testing.assert_allclose(exported.logits(split), result.logits(split), atol=1e-4)
     omega = result.omega()
     start = np.array(chosen.omega(2), dtype=np.float32)[:, None]
     assert not np.allclose(omega, start, atol=1e-3)
