@@ -31,7 +31,7 @@ Ranked = Annotated[
 DEFAULT_TOP = 2  # of which `auto` uses one, two or none
 OneText = tyro.conf.UseAppendAction[tuple[str, ...]]
 METHOD = "auto tries several and keeps the best by cross-validation; or one of docs/reference/transfer_methods.md: closed-form, scalearn, fusion, …"
-BUDGET = "seconds (of a nominal machine) that gradient steps may take: auto's in all, another method's training; auto has 60, 0 trains nothing"
+BUDGET = "seconds (of a nominal machine) that gradient steps may take: auto's in all, another method's training; auto has 120, 0 trains nothing"
 PORTABLE = "the head reads the first token, as the heads of plain `adapters` do, whatever the base was trained with"
 
 
