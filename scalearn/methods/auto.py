@@ -31,10 +31,10 @@ from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.display.progress import bar, say
 from tasksel.model.encoding import Encoded
-from tasksel.tasks.metrics import score
+from tasksel.tasks.metrics import label_range, score, within
 from tasksel.training.cross_validation import Folds, folds
 from tasksel.training.features import pooled
-from tasksel.training.loop import FitResult, fit
+from tasksel.training.loop import Diverged, FitResult, fit
 from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
 from tasksel.training.solved_start import most_rows, solve_on
@@ -96,7 +96,11 @@ class _Trial:
                 return closed
             mixes = closed[1:]
             start = max(mixes, key=lambda candidate: candidate.rank)
-            return [*closed, *self._trained(replace(start, name="trained"), steps, advance)]
+            try:
+                return [*closed, *self._trained(replace(start, name="trained"), steps, advance)]
+            except Diverged as error:
+                say(f"{error}; auto goes on without training")
+                return closed
 
     def _solve(self, model: Any, omega: tuple[float, ...]) -> float | None:
         """Sets omega and solves the head on all rows; the cross-validated score."""
@@ -121,7 +125,8 @@ class _Trial:
             advance("")
         seconds = time.perf_counter() - begun
         for stop in stops:
-            value = score(self.task.metric, logits[stop], self.rows.labels)
+            numbers = within(logits[stop], label_range(self.task.kind, self.rows.labels))
+            value = score(self.task.metric, numbers, self.rows.labels)
             yield replace(start, score=value, steps=stop, of_steps=steps, seconds=seconds / len(stops))
 
     def _thawed(self, start: Candidate) -> Any:

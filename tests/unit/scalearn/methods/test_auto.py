@@ -14,6 +14,7 @@ from scalearn.results.predict import Export
 from tasksel import get_task, load_data
 from tasksel.model.encoding import encode_split
 from tasksel.tasks.examples import Split
+from tasksel.training.loop import Diverged
 from tasksel.training.recipe import Recipe
 
 KINDS = ["entail_kitchen", "question_type", "similarity_market", "complaints_orders", "endings_daily"]
@@ -65,6 +66,15 @@ def test_training_that_cannot_help_leaves_step_0(pool):
     result = run(pool, recipe=TRAINED.model_copy(update={"lr": 1e4, "head_lr": 1e4, "clip": 1e6}))
     [chosen] = [one for one in result.seeds[0].candidates if one.chosen]
     assert (chosen.name, chosen.steps) == ("closed form", 0)
+
+
+def test_training_that_diverges_leaves_the_closed_forms(pool, monkeypatch, capsys):
+    def diverge(*_, **__):
+        raise Diverged("the loss became NaN")
+
+    monkeypatch.setattr(auto, "fit", diverge)
+    assert [one.name for one in run(pool, recipe=TRAINED).seeds[0].candidates] == ["closed form"] * 3
+    assert "the loss became NaN; auto goes on without training" in capsys.readouterr().err
 
 
 def test_training_that_helps_moves_omega_and_copies_of_the_sources(pool, tmp_path, monkeypatch):
