@@ -217,7 +217,7 @@ def test_transfer_ranks_chooses_and_stores(say, ranked_pool, tmp_path):
     assert list(result.run.sources) == ranked
     assert str(result) in shown
     assert list(result.scores) == [0, 1]
-    assert (result.run.rows, result.run.recipe.batch, result.run.recipe.lr) == (24, 8, 3e-2)
+    assert (result.run.rows, result.run.recipe.batch, result.run.recipe.lr) == (24, 8, 1e-3)
 
 
 def test_transfer_takes_sources_by_name_or_all(say, pool, tmp_path):
