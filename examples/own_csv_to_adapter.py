@@ -38,17 +38,18 @@ def main(
     csv: Path | None = None, text: str = "body", label: str = "stars", base: str = "minilm",
     epochs: int = 5, rows: int = 600, out: Path = Path("out/own_csv"),
 ):  # fmt: skip
-    """Trains sources, chooses two of them for the CSV, learns a weight for each, and exports."""
+    """Trains sources, ranks them for the CSV, lets cross-validation choose how to use the best two, and exports."""
     recipe = sl.Recipe(lr=1e-3, batch=8, epochs=epochs, max_length=64)
     pool = sl.AdapterPool(out / "pool", base=base)
     for name in SOURCES:
         sl.train_source(ts.get_task(name), pool, rows=rows, recipe=recipe)
     out.mkdir(parents=True, exist_ok=True)
     target = ts.Task.from_csv(csv or example_csv(out / "reviews.csv"), text=text, label=label)
-    ranking = ts.rank(target, pool, by="logme")
+    ranking = ts.rank(target, pool)
     print(ranking)
-    few = sl.METHODS["scalearn-uniform"].recipe.model_copy(update={"epochs": epochs, "batch": 8, "max_length": 64})
-    result = sl.transfer(target, pool.select(ranking.top(2)), method="scalearn-uniform", recipe=few, out=out / "result")
+    # "first": on the first token, as the heads of plain adapters are; by default as the base was trained
+    portable = sl.METHODS["auto"].recipe.model_copy(update={"pooling": "first", "max_length": 64})
+    result = sl.transfer(target, pool.select(ranking.top(2)), recipe=portable, out=out / "result")
     print(result)
     adapter = result.export(out / "adapter")
     for row in ("would buy again", "not worth the money"):

@@ -13,6 +13,8 @@ from scalearn.methods.registry import METHODS as METHODS
 from scalearn.methods.registry import get_method as get_method
 from scalearn.methods.registry import register_method as register_method
 from scalearn.report import write_report as write_report
+from scalearn.results.answer import Answer as Answer
+from scalearn.results.answer import answer as answer
 from scalearn.results.explain import Explanation as Explanation
 from scalearn.results.explain import explain as explain
 from scalearn.results.predict import predict_file as predict_file

@@ -71,13 +71,14 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     record = pool.base_record
     table = Table(title=f"base {record.get('name')}, weights {record.get('fingerprint')}", title_justify="left")
     table.add_column("source", no_wrap=True)  # a name is copied whole
-    for column in ("kind", "rows", "scores", "seconds", "origin"):
+    for column in ("kind", "head", "rows", "scores", "seconds", "origin"):
         table.add_column(column)
     for source in pool:
         card = source.card
         scores = ", ".join(f"{metric} {value:.3f}" for metric, value in card.scores.items())
         kind = card.task.kind.replace("_", " ") if card.task else "not known"
-        table.add_row(source.name, kind, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
+        head = {"first": "first token", "mean": "mean of tokens", None: "none"}[source.pooling]
+        table.add_row(source.name, kind, head, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
     show_result(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,26 +11,40 @@ import tyro
 from scalearn.cli.pool import DEFAULT_POOL, PoolFolder
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show
-from tasksel.cli.arguments import NO_COLUMNS, By, Columns, Data, Folder, Name, Rows, StoredBase
+from tasksel.cli.arguments import NO_COLUMNS, Columns, Data, Folder, Name, Rows, StoredBase
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
+from tasksel.training.recipe import Start
 
 if TYPE_CHECKING:
+    from scalearn.methods.registry import TransferMethod
+    from scalearn.results.result import TransferResult
     from tasksel.adapters.pool import AdapterPool, Source
+    from tasksel.selection.base import Selector
     from tasksel.tasks.task import Task
 
+Ranked = Annotated[
+    str | None,
+    tyro.conf.arg(help="a selector, by default auto (docs/reference/selectors.md lists them); a+b fuses two"),
+]
+DEFAULT_TOP = 2  # of which `auto` uses one, two or none
 OneText = tyro.conf.UseAppendAction[tuple[str, ...]]
-METHOD = "a transfer method: scalearn, scalearn-uniform, fusion, … (docs/reference/transfer_methods.md lists them)"
+METHOD = "auto tries several and keeps the best by cross-validation; or one of docs/reference/transfer_methods.md: closed-form, scalearn, fusion, …"
+BUDGET = "seconds (of a nominal machine) that gradient steps may take: auto's in all, another method's training; auto has 120, 0 trains nothing"
+PORTABLE = "the head reads the first token, as the heads of plain `adapters` do, whatever the base was trained with"
 
 
 def transfer(
     target: Name, out_folder: Annotated[Path, tyro.conf.arg(name="out", help="the result's folder")], pool_folder: PoolFolder = DEFAULT_POOL,
-    method: Annotated[str, tyro.conf.arg(help=METHOD)] = "scalearn",
+    method: Annotated[str, tyro.conf.arg(help=METHOD)] = "auto",
     sources: Annotated[tuple[str, ...], tyro.conf.arg(help="sources by name, or 'all'; without it, the top k of a ranking")] = (),
-    top: Annotated[int, tyro.conf.arg(help="how many sources the ranking gives")] = 4, by: By = "connectivity",
+    top: Annotated[int | None, tyro.conf.arg(help="how many sources the ranking gives; by default 2")] = None, by: Ranked = None,
     include_target: Annotated[bool, tyro.conf.arg(help="the target adapter may be among the sources")] = False,
     data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), columns: Columns = NO_COLUMNS,
+    start: Annotated[Start | None, tyro.conf.arg(help="of the head: at the closed form (the default), or at random")] = None,
+    budget: Annotated[float | None, tyro.conf.arg(help=BUDGET)] = None,
+    portable: Annotated[bool, tyro.conf.arg(help=PORTABLE)] = False,
     recipe: RecipeChange = RecipeChange(), base: StoredBase = None,
 ) -> None:  # fmt: skip
     """Combine sources of a pool for a target; store the result.
@@ -37,33 +52,63 @@ def transfer(
     Sources are ranked for the target unless --sources names them; the result is scored on the validation set.
 
     For example:
-      scalearn transfer entail_kitchen --pool pools/mine --top 4 --out out/entail
-      scalearn transfer reviews.csv --text body --label stars --pool pools/mine --method scalearn-uniform --seeds 0 1 2 --out out/reviews
-      scalearn transfer rte --data path/to/tasks --sources mrpc qnli --out out/rte
+      scalearn transfer reviews.csv --text body --label stars --pool pools/mine --out out/reviews
+      scalearn transfer rte --data path/to/tasks --sources mrpc qnli --seeds 0 1 2 --out out/rte
+      scalearn transfer entail_kitchen --pool pools/mine --method scalearn --top 4 --out out/entail
     """
     from scalearn.methods.registry import get_method
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
 
+    begun = time.perf_counter()
     task = columns.task(target, data=data)
     transfer_method = get_method(method)
     pool = AdapterPool(pool_folder, base=base)
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
+    asked = {"start": start, "budget": budget, "pooling": "first" if portable else None}
+    changed = recipe.model_copy(update={name: value for name, value in asked.items() if value is not None})
     if transfer_method.takes_sources:
+        selector = by or _default_selector(transfer_method, changed)
         seed = seeds[0] if seeds else 0
         selected, similarities = _sources(
-            pool, task, sources, top=top, by=by, include_target=include_target, rows=rows, seed=seed
+            pool, task, sources, top=top, by=selector, include_target=include_target, rows=rows, seed=seed
         )
+    selecting = time.perf_counter() - begun
     result = run_transfer(
-        task, selected, method=method, rows=rows, recipe=recipe.of(transfer_method.recipe), seeds=seeds, base=pool.base,
+        task, selected, method=method, rows=rows, recipe=changed.of(transfer_method.recipe), seeds=seeds, base=pool.base,
         similarities=similarities, out=out_folder,
     )  # fmt: skip
-    show(f"{result}\nstored in {result.folder}")
+    _show_answer(result, begun, selecting)
+
+
+def _default_selector(method: TransferMethod, recipe: RecipeChange) -> str | Selector:
+    """`auto`, on tokens pooled as the head will read them; connectivity for a method that weighs by similarity, which has none below 0."""
+    from tasksel.selection.selectors import get_selector
+
+    if method.needs_similarities:
+        return "connectivity"
+    return get_selector("auto", pooling=recipe.pooling or "base")
+
+
+def _show_answer(result: TransferResult, begun: float, selecting: float) -> None:
+    """What the result comes to, the time and the next commands.
+
+    Args:
+        begun: when the command began, by `time.perf_counter`. selecting: seconds until the sources were chosen.
+    """
+    from scalearn.results.answer import answer
+    from scalearn.results.answer_table import answer_tables, next_commands, time_line
+
+    show(f"{result}\nstored in {result.folder}\n")
+    found = answer(result)
+    show(answer_tables(found))
+    seconds = time.perf_counter() - begun
+    show(f"\n{time_line(found, seconds, selecting)}\n{next_commands(found, result.folder)}")
 
 
 def _sources(
-    pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int, by: str, include_target: bool, rows: int | None, seed: int
+    pool: AdapterPool, task: Task, names: tuple[str, ...], *, top: int | None, by: str | Selector, include_target: bool, rows: int | None, seed: int
 ) -> tuple[list[Source], tuple[float, ...] | None]:  # fmt: skip
     """Sources by name, all of them, or the best of a ranking with their scores."""
     from tasksel.selection.candidate import is_writable, say_read_only
@@ -79,6 +124,9 @@ def _sources(
     allowed = list(pool) if include_target else without_own(task, list(pool))
     if names:
         return allowed, None
+    if not allowed:
+        raise UserError(f"the pool {pool.folder} has no sources for '{task.name}': train some, or add some")
+    top = min(DEFAULT_TOP, len(allowed)) if top is None else top
     if not 1 <= top <= len(allowed):
         raise UserError(
             f"--top {top}, but the pool {pool.folder} has {len(allowed)} sources for '{task.name}': choose 1 to {len(allowed)}"
@@ -109,19 +157,15 @@ def export(
 ) -> None:
     """Write a result as one adapter that plain `adapters` loads, and print the code that does so.
 
-    `scalearn predict` and `push` take it without that library.
+    `scalearn predict` and `push` take it without that library. A head on the mean of the tokens is applied by the printed code.
 
     Example: scalearn export out/rte --out out/rte-adapter
     """
-    from scalearn.results.export import loading_call
+    from scalearn.results.export import how_to_load
     from scalearn.results.result import TransferResult
 
     folder = TransferResult.load(result, base=base).export(out_folder, seed=seed)
-    code = loading_call(folder)
-    way = f"; this loads it in plain `adapters`, with nothing of scalearn:\n\n{code}" if code else ""
-    show(
-        f"exported to {folder}, for `scalearn predict`{way or '; plain `adapters` has no model for its base'}".rstrip()
-    )
+    show(f"exported to {folder}, for `scalearn predict`; {how_to_load(folder)}".rstrip())
 
 
 def predict(

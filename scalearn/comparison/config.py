@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
@@ -9,12 +10,13 @@ from typing import Any, Self, TypeVar, get_args
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from scalearn.comparison.own_file import files_beside
-from tasksel.bounds import Count, Positive, Rows, Seed, Tokens, Wait, requirement
+from tasksel.bounds import Count, NotNegative, Positive, Rows, Seed, Tokens, Wait, requirement
+from tasksel.display.progress import say
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.user_files import read_fields
 from tasksel.storage.user_path import user_path
-from tasksel.training.recipe import Recipe
+from tasksel.training.recipe import Recipe, RecipePooling, Start
 
 
 class Configuration(Frozen):
@@ -46,6 +48,7 @@ class Configuration(Frozen):
         return read_config(configuration_file(str(path)), cls)
 
 
+FIRST_VERSION = {"pooling": "first", "start": "random", "head_lr": None, "budget": None}
 Config = TypeVar("Config", bound=Configuration)
 
 
@@ -59,6 +62,10 @@ class RecipeChange(Frozen):
     patience: Wait | None = None
     max_steps: Count | None = None
     micro_batch: Count | None = None
+    pooling: RecipePooling | None = None
+    start: Start | None = None
+    head_lr: Positive | None = None
+    budget: NotNegative | None = None
     log_with: str | None = None
 
     def of(self, recipe: Recipe) -> Recipe:
@@ -68,6 +75,34 @@ class RecipeChange(Frozen):
         3
         """
         return recipe.model_copy(update={name: value for name, value in self if value is not None})
+
+
+def of_any_version(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stored configuration as this version stores them.
+
+    One of version 0.1 says nothing of a head's start: all heads began at random, on the first token.
+
+    >>> of_any_version({"recipe": {"lr": 0.1}})["recipe"]["start"]
+    'random'
+    """
+    fields = {**stored, "recipe": {**FIRST_VERSION, **stored["recipe"]}}
+    if "sources" in stored:
+        left = dict.fromkeys(FIRST_VERSION)
+        fields["sources"] = {**stored["sources"], "recipe": {**left, **stored["sources"]["recipe"]}}
+    return fields
+
+
+def as_begun(config: Config, stored: Mapping[str, Any]) -> Config:
+    """A configuration as the run that holds it began: one of version 0.1 goes on as it was, unless the configuration says otherwise.
+
+    >>> as_begun(experiment, read_provenance(folder)["experiment"]).recipe.start  # doctest: +SKIP
+    'random'
+    """
+    recipe: RecipeChange = config.recipe  # type: ignore[attr-defined]
+    if "start" in stored["recipe"] or recipe.start or recipe.pooling:
+        return config
+    say("begun by version 0.1: it goes on with heads that start at random, on the first token")
+    return config.model_copy(update={"recipe": recipe.model_copy(update=FIRST_VERSION)})
 
 
 class Sources(Frozen):

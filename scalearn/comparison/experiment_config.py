@@ -61,7 +61,7 @@ class ExperimentConfig(Configuration):
     sources: Sources
     targets: SizedTargets
     rank: Choice = Choice()
-    methods: tuple[str, ...] = ("scalearn", "head-only", "single-adapter")
+    methods: tuple[str, ...] = ("auto", "scalearn", "closed-form-base", "majority", "single-adapter")
     recipe: RecipeChange = RecipeChange()
     few_shot: RecipeChange = RecipeChange()
     lr: dict[str, Positive] = Field(default_factory=dict)
@@ -83,9 +83,7 @@ class ExperimentConfig(Configuration):
     @property
     def source_recipe(self) -> Recipe:
         """The recipe of stage 1, which trains the sources."""
-        from scalearn.methods.registry import get_method
-
-        return self.sources.recipe.of(self.rules.recipe(get_method("single-adapter"), few=False))
+        return self.sources.recipe.of(self.rules.source_recipe)
 
     def source_seed(self, seed: int) -> int:
         """The stage-1 seed that belongs to a seed of the targets."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scalearn.comparison.config import check_lists
+from scalearn.comparison.config import as_begun, check_lists, of_any_version
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.own_tasks import check_own_rows, configured_tasks
 from scalearn.comparison.workers import workers
@@ -44,6 +44,7 @@ from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
+from tasksel.training.base_pooling import pooling_of
 from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import evaluate
@@ -93,7 +94,9 @@ class MatrixMeasurement:
     """
 
     def __init__(self, config: MatrixConfig, out: Path) -> None:
-        self.config, self.out = config, out
+        self.out = out
+        begun = (out / "provenance.json").is_file()
+        self.config = config = as_begun(config, self._stored.config) if begun else config
         check_lists(config, "sources.tasks", "targets.tasks", "targets.seeds", "methods")
         for name in (*config.methods, *config.lr):
             get_method(name)
@@ -122,7 +125,8 @@ class MatrixMeasurement:
         path = self.out / "provenance.json"
         if path.is_file():
             stored, identity, methods = self._stored, self._identity, self._methods
-            differing = [key for key in identity if stored.identity.get(key) != identity[key]]
+            before = of_any_version(stored.identity)
+            differing = [key for key in identity if before.get(key) != identity[key]]
             if not differing and stored.methods is not None:
                 differing = [f"the values of {key}" for key in methods if stored.methods.get(key) != methods[key]]
             if differing:
@@ -284,9 +288,10 @@ class _UnitTrainer:
         start = time.perf_counter()
         task, method = self.tasks[unit.target], METHODS[unit.method]
         layers, adapter_config = method.prepare([self.pool[unit.source]] if unit.source else [])
-        model = method.build(self.base, task, layers, adapter_config, seed=unit.seed)
         recipe = self.config.recipe_of(unit.method)
         train, dev = self.rows(unit.target, unit.seed)
+        pooling = pooling_of(recipe, self.base, task, train.joined(dev), seed=unit.seed)
+        model = method.build(self.base, task, layers, adapter_config, seed=unit.seed, pooling=pooling)
         score, dev_score, steps = None, None, 0
         try:
             done = fit(model, task, train, dev, recipe, seed=unit.seed, label=str(unit))

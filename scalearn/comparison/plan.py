@@ -22,6 +22,7 @@ import torch
 from pydantic import ValidationError
 
 from scalearn.comparison.condition import FULL
+from scalearn.comparison.config import as_begun, of_any_version
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
 from scalearn.comparison.own_tasks import configured_tasks
 from scalearn.comparison.records import (
@@ -101,7 +102,10 @@ class Plan:
     """
 
     def __init__(self, experiment: ExperimentConfig, out: str | Path, *, store: str | Path | None = None) -> None:
-        self.experiment, self.out = experiment, user_path(out)
+        self.out = user_path(out)
+        begun = (self.out / EXPERIMENT_FILE).is_file()
+        self.experiment = as_begun(experiment, read_provenance(self.out)["experiment"]) if begun else experiment
+        experiment = self.experiment
         self.store = user_path(store) if store else self.out / "store"
         tasks = configured_tasks(experiment)
         check_experiment(
@@ -138,7 +142,7 @@ class Plan:
         path = self.out / EXPERIMENT_FILE
         if path.is_file():
             try:
-                old = ExperimentConfig.model_validate(read_provenance(self.out)["experiment"])
+                old = ExperimentConfig.model_validate(of_any_version(read_provenance(self.out)["experiment"]))
             except ValidationError as error:
                 raise UserError(f"{path} is not of this version: choose another --out") from error
             differing = [key for key, value in self.experiment if getattr(old, key) != value]

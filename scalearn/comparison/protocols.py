@@ -6,6 +6,7 @@
     patience, full      5; ScaLearn's own layers none, 30 epochs        5 for every method
     rows drawn          the same for every seed (42)                    anew for each seed, stratified
     few-shot dev rows   up to 5,000                                     as many as it trains on
+    head                random, on the first token                      the method's own: solved, pooled as the base was
     few-shot            at most 1,000 steps, patience 20                the same; of equal dev metrics the one with less dev loss
 
 Learning rates, batch and length are the methods' own (`scalearn.methods`) in both. Unknown of the authors' few-shot runs: how a checkpoint is
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scalearn.methods.registry import TransferMethod
 
 FEW = {"epochs": 1000, "max_steps": 1000, "patience": 20}
+AUTHORS_HEAD = {"start": "random", "pooling": "first"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,13 @@ class Protocol:
         changed = self.few if few else {**self.full, **(self.mix if method.learns_omega else {})}
         return method.recipe.model_copy(update=dict(changed))
 
+    @property
+    def source_recipe(self) -> Recipe:
+        """The recipe of stage 1, which trains the sources on full data."""
+        from tasksel.adapters.train import SOURCE_RECIPE
+
+        return SOURCE_RECIPE.model_copy(update=dict(self.full))
+
     def drawn(self, task: Task, *, shots: int | None, test_rows: int | None) -> Task:
         """The task with the rows that this protocol draws from it; `shots` None is full data."""
         dev = None if shots is None else self.dev
@@ -70,8 +79,8 @@ _PROTOCOLS = (
         source_seed=0,
         draw_seed=42,
         dev=5000,
-        full={"patience": 5, "select": "loss"},
-        few={**FEW, "select": "metric"},
+        full={"patience": 5, "select": "loss", **AUTHORS_HEAD},
+        few={**FEW, "select": "metric", **AUTHORS_HEAD},
         mix={"patience": None},
     ),
 )

@@ -1,7 +1,8 @@
 """The mix in ONE adapter slot.
 
 `add_mix` adds a plain `seq_bn` adapter of the summed width, then puts the mix in each slot in its place. It holds the sources' projections as
-frozen buffers and omega as its only parameter (or a buffer too, where no gradient learns it). Residual and layer norm are the slot's.
+frozen buffers and omega as its only parameter (or a buffer too, where no gradient learns it). Residual and layer norm are the slot's. `thaw_mix`
+lets copies of the projections train too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from scalearn.layers.scaling import Omega, Scaling, fold, hidden_state, mix
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.model.adapter import Adapter
 from tasksel.model.slot import Slot
+
+PROJECTIONS = ("down", "down_bias", "up", "up_bias")
 
 
 class ScaledMix(nn.Module):
@@ -43,9 +46,21 @@ class ScaledMix(nn.Module):
         self.register_buffer("up_bias", sources.up_bias.contiguous(), persistent=False)
         self._kept: tuple[int, Tensor, Tensor, Tensor] | None = None
 
+    def thaw(self) -> None:
+        """Makes the projections trainable: copies of the sources' own, which stay as they are."""
+        for name in PROJECTIONS:
+            values = getattr(self, name)
+            delattr(self, name)
+            self.register_parameter(name, nn.Parameter(values.clone()))
+
+    @property
+    def thawed(self) -> bool:
+        """Whether the projections train."""
+        return isinstance(self.up, nn.Parameter)
+
     def folded(self) -> tuple[Tensor, Tensor]:
         """The up-projection [n*r, d] and bias [d] under the current omega."""
-        if self.training or (torch.is_grad_enabled() and self.omega.weight.requires_grad):
+        if self.training or self.thawed or (torch.is_grad_enabled() and self.omega.weight.requires_grad):
             return fold(self.up, self.up_bias, self.omega())
         omega = self.omega.weight
         if omega.is_inference():  # such a tensor counts no changes
@@ -91,6 +106,15 @@ def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scal
             slot.adapters[name], layers[path], shared or Omega(scaling, sources=n, width=hidden)
         )
     model.set_active_adapters(name)
+
+
+def thaw_mix(model: Any, name: str) -> None:
+    """Makes the projections of a mix trainable, in all layers.
+
+    >>> thaw_mix(model, "rte")  # doctest: +SKIP
+    """
+    for _, slot in bottleneck_layers(model, name):
+        slot.adapters[name].thaw()
 
 
 def set_omega(model: nn.Module, values: Sequence[float]) -> None:

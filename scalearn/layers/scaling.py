@@ -17,12 +17,14 @@ Differs from the authors' code: the n outputs [n, b, t, d] are never stored; ome
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tasksel.storage.identity import LATER
 
 INIT_STD = 0.001  # the authors' setting `scalearn_2_avg_d03`: omega ~ Normal(2/n, 0.001)
 Normalise = Literal["none", "mean", "softmax"]
@@ -38,6 +40,7 @@ class Scaling:
         dropout: on omega itself; a dropped entry is dropped for the whole batch and the rest rescaled by 1/(1-p).
         normalise: "none"; "mean" divides omega by its sum over sources; "softmax" takes a softmax over sources.
         learned_by: "gradient"; "search", which evaluates values of a buffer; "nothing": the buffer stays as it is set.
+        start: what each omega_s starts at; None starts a learned omega at 2/n, as the authors do, and any other at 1/n.
 
     >>> SCALINGS["scalearn-uniform++"].per, SCALINGS["scalearn-uniform++"].shared
     ('scalar', True)
@@ -48,6 +51,7 @@ class Scaling:
     dropout: float
     normalise: Normalise = "none"
     learned_by: Literal["gradient", "search", "nothing"] = "gradient"
+    start: float | None = field(default=None, metadata={LATER: True})
 
     def parameters(self, *, sources: int, layers: int, width: int) -> int:
         """The number of trainable parameters: L n d, L n, n d or n; 0 if omega is only set.
@@ -73,6 +77,8 @@ SCALINGS = {
 # ours: one scalar per source, 1/n until another is set or searched
 SET = Scaling("scalar", True, 0.0, learned_by="nothing")
 SEARCHED = Scaling("scalar", True, 0.0, learned_by="search")
+LEARNED_FROM_ONE = Scaling("scalar", False, 0.0, start=1.0)  # ours: from each source as it is, a scalar per layer
+ADDED = Scaling("scalar", True, 0.0, learned_by="nothing", start=1.0)  # ours: each source as it is
 
 
 def normalised(omega: Tensor, how: Normalise) -> Tensor:
@@ -102,9 +108,10 @@ class Omega(nn.Module):
         self.scaling = scaling
         weight = torch.empty(sources, width if scaling.per == "vector" else 1)
         if scaling.learned_by == "gradient":
-            self.weight = nn.Parameter(weight.normal_(2.0 / sources, INIT_STD))
+            start = 2.0 / sources if scaling.start is None else scaling.start
+            self.weight = nn.Parameter(weight.normal_(start, INIT_STD))
         else:
-            self.register_buffer("weight", weight.fill_(1.0 / sources))
+            self.register_buffer("weight", weight.fill_(1.0 / sources if scaling.start is None else scaling.start))
 
     def forward(self) -> Tensor:
         """The weights that scale this step: with dropout while training, then normalised if the scaling says so.

@@ -28,11 +28,16 @@ from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
+from tasksel.model.pooling import Pooling
 from tasksel.storage.identity import identity as value_identity
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
-HEAD_RECIPE = Recipe(lr=3e-3)  # ours: where only the head trains
+SOLVED: dict[str, Any] = {
+    "start": "solved",
+    "pooling": "base",
+}  # ours: the authors' heads start at random, on the first token
+HEAD_RECIPE = Recipe(lr=3e-3, **SOLVED)  # ours: where only the head trains
 ADAPTER = (".adapters.", ".shared_parameters.")  # in the names of an adapter's parameters; the latter are Compacter's
 
 
@@ -203,7 +208,14 @@ class TransferMethod:
     # the model
 
     def build(
-        self, base: Base, task: Task, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any], *, seed: int
+        self,
+        base: Base,
+        task: Task,
+        layers: dict[str, Bottlenecks],
+        adapter_config: dict[str, Any],
+        *,
+        seed: int,
+        pooling: Pooling = "first",
     ) -> Any:
         """A model for the target: base, a head, and the method's slot, all under the task's name.
 
@@ -214,6 +226,7 @@ class TransferMethod:
         Args:
             layers: the sources' projections, from `prepare`.
             adapter_config: theirs, from `prepare`.
+            pooling: what the head reads of a text's tokens.
 
         Raises:
             UserError: fewer sources than the method needs.
@@ -222,7 +235,7 @@ class TransferMethod:
         torch.manual_seed(seed)
         model = base.model()
         name = module_name(task.name)
-        add_head(model, task, name=name)
+        add_head(model, task, name=name, pooling=pooling)
         self.fill_slot(model, name, layers, adapter_config)
         model.active_head = name
         for path, parameter in model.named_parameters():
@@ -254,7 +267,14 @@ class TransferMethod:
 
     def new_model(self, training: SeedTraining) -> Any:
         """The model of a seed before it is trained."""
-        return self.build(training.base, training.target, training.layers, training.adapter_config, seed=training.seed)
+        return self.build(
+            training.base,
+            training.target,
+            training.layers,
+            training.adapter_config,
+            seed=training.seed,
+            pooling=training.pooling,
+        )
 
     # outcome
 

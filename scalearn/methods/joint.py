@@ -31,6 +31,7 @@ from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.names import module_name
+from tasksel.model.pooling import Pooling
 from tasksel.processes import accelerator, main_writes
 from tasksel.selection.own import own_names
 from tasksel.storage.atomic import file_hash, value_hash, whole_folder
@@ -236,7 +237,7 @@ def _train(
 ) -> JointTraining:
     """Builds the model and trains it; `tasks` come in the order of their names."""
     peak, seed = PeakMemory(accelerator().device), decisive["seed"]
-    model = adapter_model(base, [task for task, _ in tasks], SHARED, seed=seed)
+    model = adapter_model(base, [task for task, _ in tasks], SHARED, seed=seed, pooling=_pooling(recipe, base))
     parts = []
     for task, data in tasks:
         train, dev = (
@@ -254,6 +255,11 @@ def _train(
         peak_memory=peak.bytes(),
     )
     return JointTraining(record, trained_state(model))
+
+
+def _pooling(recipe: Recipe, base: Base) -> Pooling:
+    """The one pooling of all tasks' heads: a base that does not say how it was trained gives the first token."""
+    return recipe.pooling if recipe.pooling != "base" else base.pooling or "first"
 
 
 def _write(folder: Path, training: JointTraining) -> None:

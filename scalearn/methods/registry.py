@@ -16,8 +16,10 @@ earlier than another (the authors give ScaLearn none, adapters and AdapterFusion
 from __future__ import annotations
 
 from scalearn.layers.scaling import SCALINGS
+from scalearn.methods.auto import AUTO_RECIPE, Auto
 from scalearn.methods.average import Average
-from scalearn.methods.base import HEAD_RECIPE, TransferMethod
+from scalearn.methods.base import HEAD_RECIPE, SOLVED, TransferMethod
+from scalearn.methods.closed_form import SOLVED_RECIPE, ClosedForm, ClosedFormBase, Majority
 from scalearn.methods.compacter import Compacter
 from scalearn.methods.fixed_grid import FixedGrid
 from scalearn.methods.full import FullFineTuning
@@ -33,20 +35,26 @@ from tasksel.adapters.train import SOURCE_RECIPE
 from tasksel.errors import UserError, unknown
 from tasksel.training.recipe import Recipe
 
+ADAPTER_RECIPE = SOURCE_RECIPE.model_copy(update=SOLVED)
+
 _METHODS: tuple[TransferMethod, ...] = (
+    Auto(name="auto", recipe=AUTO_RECIPE),
+    Majority(name="majority", recipe=SOLVED_RECIPE),
+    ClosedFormBase(name="closed-form-base", recipe=SOLVED_RECIPE),
+    ClosedForm(name="closed-form", recipe=SOLVED_RECIPE),
     HeadOnly(name="head-only", recipe=HEAD_RECIPE),
-    FullFineTuning(name="full", recipe=Recipe(lr=2e-5)),
-    SingleAdapter(name="single-adapter", recipe=SOURCE_RECIPE),
-    Joint(name="joint", recipe=SOURCE_RECIPE),
-    Compacter(name="compacter++", recipe=Recipe(lr=3e-3)),
-    Sequential(name="sequential", recipe=SOURCE_RECIPE),
+    FullFineTuning(name="full", recipe=Recipe(lr=2e-5, **SOLVED)),
+    SingleAdapter(name="single-adapter", recipe=ADAPTER_RECIPE),
+    Joint(name="joint", recipe=ADAPTER_RECIPE),
+    Compacter(name="compacter++", recipe=Recipe(lr=3e-3, **SOLVED)),
+    Sequential(name="sequential", recipe=ADAPTER_RECIPE),
     *(ScaledSources(name=name, recipe=OMEGA_RECIPE, scaling=scaling) for name, scaling in SCALINGS.items()),
     Average(name="average", recipe=HEAD_RECIPE),
     FixedGrid(name="fixed-grid", recipe=HEAD_RECIPE),
     Search(name="search", recipe=HEAD_RECIPE),
     Soup(name="soup", recipe=HEAD_RECIPE),
     SimilaritySoup(name="soup-similarity", recipe=HEAD_RECIPE),
-    Fusion(name="fusion", recipe=Recipe(lr=5e-5)),
+    Fusion(name="fusion", recipe=Recipe(lr=5e-5, **SOLVED)),
 )
 METHODS: dict[str, TransferMethod] = {method.name: method for method in _METHODS}
 """Every transfer method by its name; `register_method` adds others."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scalearn.layers.mix import add_mix, bottleneck_layers, fold_into
 from scalearn.layers.scaling import Scaling, normalised
-from scalearn.methods.base import TransferMethod
+from scalearn.methods.base import SOLVED, TransferMethod
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.model.base import Base
 from tasksel.model.heads import add_head
@@ -25,7 +25,7 @@ from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
 # 6e-3: the authors' scripts; ours: the patience of all methods, 5, where they give ScaLearn none
-OMEGA_RECIPE = Recipe(lr=6e-3)
+OMEGA_RECIPE = Recipe(lr=6e-3, **SOLVED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class ScaledSources(TransferMethod):
     def export(self, trained: Any, base: Base, task: Task, adapter_config: dict[str, Any]) -> Any:
         """A new model with the mix folded into one adapter of the summed width, and the head."""
         model, name = base.model(), module_name(task.name)
-        add_head(model, task, name=name)
+        add_head(model, task, name=name, pooling=trained.heads[name].pooling)
         width = next(bottleneck_layers(trained, name))[1].adapters[name].down.shape[0]
         model.add_adapter(name, slot_config(width, model.config.hidden_size, adapter_config))
         model.set_active_adapters(name)

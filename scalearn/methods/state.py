@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalearn.layers.mix import omega_buffers
+from scalearn.layers.mix import ScaledMix, omega_buffers
 from scalearn.layers.scaling import Omega
 from tasksel.adapters.train import trainable_parameters
 from tasksel.training.state import load_trained, trained_state
@@ -40,9 +40,14 @@ def load_learned(model: Any, state: dict[str, Tensor]) -> None:
 
     Raises:
         KeyError: a name that is not in the model, or an omega that is not in the state.
+        AttributeError: a module that is not in the model.
 
     >>> load_learned(model, load_file("state.safetensors"))  # doctest: +SKIP
     """
+    for name in state:
+        module = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(module, ScaledMix) and name.endswith(".up"):
+            module.thaw()
     omegas = omega_buffers(model)
     with torch.no_grad():
         for name, omega in omegas.items():

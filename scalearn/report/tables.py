@@ -20,7 +20,7 @@ from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Conditio
 from tasksel.display.tables import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
 
 BLOCKS = ("without sources", "with sources", "ScaLearn")
-AGAINST = ("single-adapter", "fusion")
+AGAINST = ("closed-form-base", "single-adapter", "fusion")
 SAME = 1e-12  # means closer than this are the same
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from scalearn.layers.attribution import effective_omega, mix_slots, shares, without
+from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import TransferResult
 from tasksel.display.progress import bar
@@ -26,7 +27,7 @@ from tasksel.model.names import module_name
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, load_data, stratified
-from tasksel.tasks.metrics import score
+from tasksel.tasks.metrics import score, within
 from tasksel.training.predict import predict
 
 DEV_ROWS, DRAWS, LEVEL = 200, 1000, 0.95  # ours
@@ -62,7 +63,7 @@ class Explanation:
         score: the full score by `metric` on `rows` rows of the public validation set. dev_rows: how many the shares are measured on.
         slots: module paths, from the first layer to the last. sources: in the order of omega's rows.
         omega: mean |omega| [L or 1 if shared, n]. shares: [L, n], which sum to 1 over n.
-        left_out: one per source. provenance: the transfer's key, base, sources, data, settings and versions.
+        left_out: one per source. candidates: those that `auto` compared. provenance: the transfer's key, base, sources, data, settings and versions.
 
     >>> explanation = explain(TransferResult.load("out/rte"))  # doctest: +SKIP
     >>> explanation.mean_shares  # doctest: +SKIP
@@ -80,6 +81,7 @@ class Explanation:
     omega: tuple[tuple[float, ...], ...]
     shares: tuple[tuple[float, ...], ...]
     left_out: tuple[LeftOut, ...]
+    candidates: tuple[Candidate, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,6 +94,8 @@ class Explanation:
         values = asdict(self)
         values["left_out"] = [{**asdict(left), "verdict": left.verdict} for left in self.left_out]
         values["made"] = values.pop("provenance")
+        if not self.candidates:
+            del values["candidates"]
         return values
 
     def __repr__(self) -> str:
@@ -127,12 +131,12 @@ def explain(
     """
     _check(result, rows=rows, dev_rows=dev_rows, draws=draws)
     chosen, name = result.seed(seed), module_name(result.task.name)
-    data = _data(result, chosen)
+    data = trained_data(result, chosen)
     dev = data.dev.take(range(min(dev_rows, len(data.dev))))
-    test = _capped(data.test, rows)
+    test = capped(data.test, rows)
     model = result.model(seed=chosen)
     omega = np.abs(effective_omega(model, name)).mean(axis=-1)
-    full, left_out = _left_out(result, model, test, draws)
+    full, left_out = _left_out(result, chosen, test, draws)
     return Explanation(
         target=name,
         method=result.run.method,
@@ -146,6 +150,7 @@ def explain(
         omega=_rows(omega[:1] if get_method(result.run.method).shares_omega else omega),
         shares=_rows(shares(model, name, _encoded(result, dev))),
         left_out=left_out,
+        candidates=result.seeds[chosen].candidates or (),
         provenance=_provenance(result, data, draws),
     )
 
@@ -180,15 +185,15 @@ def paired_intervals(
     return list(zip(low, high, strict=True))
 
 
-def _left_out(result: TransferResult, model: Any, test: Split, draws: int) -> tuple[float, tuple[LeftOut, ...]]:
+def _left_out(result: TransferResult, seed: int, test: Split, draws: int) -> tuple[float, tuple[LeftOut, ...]]:
     """The full score, and the score without each source."""
     metric, encoded, names = result.task.metric, _encoded(result, test), tuple(result.run.sources)
-    others = []
+    model, limits, others = result.model(seed=seed), result.range(seed=seed), []
     with bar(f"{result.task.name} without each source", len(names)) as advance:
-        full = predict(model, encoded)
+        full = within(predict(model, encoded), limits)
         for number, source in enumerate(names):
             with without(model, module_name(result.task.name), number):
-                others.append(predict(model, encoded))
+                others.append(within(predict(model, encoded), limits))
             advance(source)
     full_score = score(metric, full, test.labels)
     scores = [score(metric, other, test.labels) for other in others]
@@ -197,8 +202,15 @@ def _left_out(result: TransferResult, model: Any, test: Split, draws: int) -> tu
     return full_score, tuple(LeftOut(name, value, value - full_score, *interval) for name, value, interval in by_source)
 
 
-def _data(result: TransferResult, seed: int) -> Data:
-    """The rows that a seed was trained on and scored by."""
+def trained_data(result: TransferResult, seed: int) -> Data:
+    """The rows that a seed was trained on and scored by.
+
+    Raises:
+        UserError: data that is missing or has changed.
+
+    >>> len(trained_data(result, seed=0).test)  # doctest: +SKIP
+    200
+    """
     data = load_data(result.task, rows=result.run.rows, seed=seed)
     if data.fingerprint != result.seeds[seed].data:
         raise UserError(
@@ -222,8 +234,12 @@ def _rows(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in row) for row in table)
 
 
-def _capped(test: Split, rows: int | None) -> Split:
-    """At most so many rows: the same ones for every result."""
+def capped(test: Split, rows: int | None) -> Split:
+    """At most so many rows, by a stratified draw: the same ones for every result.
+
+    >>> len(capped(data.test, 50))  # doctest: +SKIP
+    50
+    """
     if rows is None or rows >= len(test):
         return test
     return test.take(sorted(stratified(test.labels, rows, seed=0)))

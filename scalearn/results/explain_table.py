@@ -50,6 +50,7 @@ def explanation_tables(explanation: Explanation) -> Group:
         *_by_layer(explanation.sources, percent, "{:.0f}"),
         Text(f"\n{weights}"),
         *_by_layer(explanation.sources, explanation.omega, "{:.2f}"),
+        *_candidates(explanation),
     )
 
 
@@ -73,6 +74,24 @@ def _by_source(explanation: Explanation) -> Table:
             Text(left.verdict.replace("no difference", "-"), style=STYLES[left.verdict]),
         )
     return shown
+
+
+def _candidates(explanation: Explanation) -> list[Text | Table]:
+    """The candidates that `auto` compared, from cheap to dear; the chosen one in bold."""
+    if not explanation.candidates:
+        return []
+    shown, base = _table(), explanation.candidates[0].score
+    shown.add_column("candidate", overflow="fold")
+    for column in (explanation.metric, "over the base", "seconds"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("", no_wrap=True)
+    for one in explanation.candidates:
+        scores = ("-", "-")
+        if one.score is not None and base is not None:
+            scores = f"{100 * one.score:.1f}", f"{100 * (one.score - base):+.1f}"
+        mark = ("bold", "chosen") if one.chosen else ("", "")
+        shown.add_row(Text(str(one), style=mark[0]), *scores, f"{one.seconds:.1f}", mark[1])
+    return [Text("\ncandidates: the cross-validated score on train and dev, in %"), shown]
 
 
 def _by_layer(sources: Sequence[str], rows: Sequence[Sequence[float]], form: str) -> list[Table]:

@@ -3,8 +3,9 @@
     model = AutoAdapterModel.from_pretrained(base)
     model.load_adapter("out/rte-adapter", use_safetensors=True, set_active=True)
 
-needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs; `scalearn predict` needs no `adapters`. README.md is the
-model card (`scalearn.results.model_card`); `scalearn.json` is what `scalearn predict` and `scalearn push` read, with a hash of each file.
+needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs; `scalearn predict` needs no `adapters`. A head on the mean
+of the tokens is the exception: the library's read the first token alone, so it loads the adapter without the head, and the card shows how the head's
+layers are applied to the same logits. README.md is the model card (`scalearn.results.model_card`); `scalearn.json` is what `scalearn predict` and `scalearn push` read, with a hash of each file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from scalearn.methods.registry import METHODS, TransferMethod
 from scalearn.results.model_card import ModelCard, snippet
-from tasksel.adapters.folder import save_adapter
+from tasksel.adapters.folder import HEAD_CONFIG, save_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
 from tasksel.model.names import module_name
@@ -24,6 +25,7 @@ from tasksel.storage.atomic import file_hash, is_unused, read_json, whole_folder
 from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.storage.provenance import versions
+from tasksel.tasks.metrics import Limits
 from tasksel.tasks.task import Task
 
 EXPORT_FILE = "scalearn.json"  # what `scalearn predict` reads beside the library's files
@@ -37,6 +39,7 @@ class ExportRecord(Frozen):
     Attributes:
         base: name and fingerprint. files: sha256 by file name. method, sources, seed: what was exported.
         scores: of that seed, by metric. seed_scores: the task's metric by seed. versions: those that trained it.
+        range: that predicted numbers are kept in; None where they are as they come.
     """
 
     task: Task
@@ -49,6 +52,7 @@ class ExportRecord(Frozen):
     scores: dict[str, Score] = Field(default_factory=dict)
     seed_scores: dict[str, Score] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+    range: Limits | None = None
 
 
 def read_export(folder: Path) -> ExportRecord:
@@ -75,8 +79,8 @@ def write_adapter(
 
     Args:
         trained: a trained model of the method's `build`. config: the sources' adapter configuration (empty without sources).
-        description: method, sources, seed, max_length, scores; optionally seed_scores (the task's metric by seed) and versions (those
-            that trained it).
+        description: method, sources, seed, max_length, scores; optionally seed_scores (the task's metric by seed), versions (those
+            that trained it) and range (of regression).
 
     Raises:
         UserError: a method whose result is not an adapter, and why; a folder that holds something else.
@@ -113,6 +117,7 @@ def _model_card(
     sources: dict[str, float | None] = dict.fromkeys(description["sources"])
     if means := method.source_weights(trained, module_name(task.name)):
         sources = dict(zip(sources, means, strict=True))
+    head: Any = trained.heads[module_name(task.name)]
     return ModelCard(
         folder=folder.resolve().name,
         task=task,
@@ -126,15 +131,19 @@ def _model_card(
         sources=sources,
         sources_note=method.sources_note,
         versions=description.get("versions") or versions(),
+        pooling=head.pooling,
+        range=description.get("range"),
     )
 
 
-def loading_call(folder: Path) -> str | None:
-    """Plain `adapters` code that loads an export on this machine and predicts; its model card holds the same, without paths.
+def how_to_load(folder: Path) -> str:
+    """How plain `adapters` loads an export on this machine and predicts, with the code; its model card holds the same, without paths.
 
-    None where the library has no model for the base, as for MPNet.
-
-    >>> print(loading_call(Path("out/rte-adapter")))  # doctest: +SKIP
+    >>> print(how_to_load(Path("out/rte-adapter")))  # doctest: +SKIP
+    this loads it in plain `adapters`, with nothing of scalearn:
+    <BLANKLINE>
+    import torch
+    …
     """
     stored = read_json(folder / EXPORT_FILE)
     card = ModelCard(
@@ -146,5 +155,14 @@ def loading_call(folder: Path) -> str | None:
         scores=stored["scores"],
         max_length=stored["max_length"],
         model_type=read_json(folder / CONFIGS[0])["model_type"],
+        pooling=read_json(folder / HEAD_CONFIG)["config"].get("pooling", "first"),
+        range=stored.get("range"),
     )
-    return snippet(card, here=True) if card.in_library else None
+    if not card.in_library:
+        return "plain `adapters` has no model for its base"
+    if card.whole_in_library:
+        return f"this loads it in plain `adapters`, with nothing of scalearn:\n\n{snippet(card, here=True)}"
+    return (
+        "its head reads the mean of the tokens, and the heads of plain `adapters` the first token alone: transfer again with --portable for one that "
+        f"it loads whole; this gives the same logits there, with nothing of scalearn:\n\n{snippet(card, here=True)}"
+    )

@@ -15,13 +15,17 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from tasksel.adapters.folder import HEAD
 from tasksel.display.streams import CONTROLS, printable
 from tasksel.model.base import ALIASES
+from tasksel.model.pooling import Pooling
 from tasksel.storage.provenance import NOT_INSTALLED
+from tasksel.tasks.metrics import Limits
 from tasksel.tasks.task import HubSource, Task
 
 # the model types with a slot here for which `adapters` 1.3 has a model too
 IN_LIBRARY = ("albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "roberta", "xlm-roberta")
+PORTABLE = "scalearn transfer --portable"  # trains for the first token
 # what the hub calls our metrics; the others have no name there
 HUB_METRICS = {
     "macro_f1": "f1",
@@ -43,6 +47,7 @@ class ModelCard:
         seed: the seed that was exported. scores: its scores by metric, the task's own among them.
         seed_scores: the task's metric by seed, as far as known.
         sources: mean omega by source; None without an omega. sources_note: how this adapter uses them.
+        pooling: what the head reads of a text's tokens. range: that its predicted numbers are kept in; None where they are as they come.
     """
 
     folder: str
@@ -57,11 +62,18 @@ class ModelCard:
     sources: Mapping[str, float | None] = field(default_factory=dict)
     sources_note: str = "The adapters it was made from"
     versions: Mapping[str, str] = field(default_factory=dict)
+    pooling: Pooling = "first"
+    range: Limits | None = None
 
     @property
     def in_library(self) -> bool:
-        """Whether plain `adapters` loads the export: it has no model for every type of base that has a slot here."""
+        """Whether plain `adapters` loads the adapter: it has no model for every type of base that has a slot here."""
         return self.model_type in IN_LIBRARY
+
+    @property
+    def whole_in_library(self) -> bool:
+        """Whether plain `adapters` loads the head too: its heads read the first token alone."""
+        return self.in_library and self.pooling == "first"
 
     def __str__(self) -> str:
         parts = (_what(self), _scored(self), _sources(self), _data(self), _load(self), _versions(self))
@@ -85,7 +97,7 @@ def header(card: ModelCard) -> ModelCardData:
         metric_value=round(float(card.scores[metric]), 6),
     )
     repository = _hub_id(card.base)
-    library = "adapter-transformers" if card.in_library else "scalearn"  # the hub shows that library's own call
+    library = "adapter-transformers" if card.whole_in_library else "scalearn"  # the hub shows that library's own call
     return ModelCardData(
         license="unknown",
         base_model=repository[0] if repository else None,
@@ -129,7 +141,8 @@ def _base_name(card: ModelCard) -> str:
 
 def _what(card: ModelCard) -> str:
     kind = card.task.kind.replace("_", " ")
-    adapter = "One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with its head"
+    head = "its head" if card.pooling == "first" else "a head on the mean of the tokens"
+    adapter = f"One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with {head}"
     labels = (
         f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
         if card.task.labels
@@ -182,17 +195,28 @@ def _load(card: ModelCard) -> str:
     if not card.in_library:
         reason = f"Plain `adapters` has no model of the type {escape(card.model_type)}, so it cannot load this one."
         return f"## How to load it\n\nWith {with_scalearn}\n\n{reason}"
-    library = f"With `pip install adapters`, and nothing of scalearn:\n\n{_fenced(snippet(card), 'python')}{_pipeline(card.task)}"
+    library = f"With `pip install adapters`, and nothing of scalearn{_head_apart(card)}:\n\n{_fenced(snippet(card), 'python')}{_pipeline(card)}"
     return f"## How to load it\n\n{library}\n\nOr with {with_scalearn}"
 
 
-def _pipeline(task: Task) -> str:
-    """How a pipeline of transformers is made of the loaded model; it has none for multiple choice."""
-    if task.kind == "multiple_choice":
+def _head_apart(card: ModelCard) -> str:
+    """Why the head is applied by hand, where plain `adapters` does not load it."""
+    if card.whole_in_library:
         return ""
-    function = {"regression": "none", "multi_label": "sigmoid"}.get(task.kind, "softmax")
+    return (
+        ". Its head reads the mean of the tokens, and the heads of plain `adapters` the first token alone, so that library loads the adapter "
+        f"without the head, which these lines apply to the same logits (`{PORTABLE}` makes an export that it loads whole)"
+    )
+
+
+def _pipeline(card: ModelCard) -> str:
+    """How a pipeline of transformers is made of the loaded model; it has none for multiple choice, nor for a head that is not in the model."""
+    if card.task.kind == "multiple_choice" or not card.whole_in_library:
+        return ""
+    function = {"regression": "none", "multi_label": "sigmoid"}.get(card.task.kind, "softmax")
     call = f'pipeline("text-classification", model=model, tokenizer=tokenizer, function_to_apply="{function}")'
-    return f"\n\nThe same model in `transformers`, with the names of its labels: `{call}`."
+    outside = "; its numbers may lie outside that range" if card.range else ""
+    return f"\n\nThe same model in `transformers`, with the names of its labels: `{call}`{outside}."
 
 
 def _fenced(code: str, language: str) -> str:
@@ -220,7 +244,7 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
     Args:
         here: on this machine, so a base in a local folder goes by its whole path.
     """
-    folder, lines = _quoted(card.folder), ["import torch"]
+    lines = ["import torch"]
     hub_id = _hub_id(card.base)
     if card.base in ALIASES:
         package, inside, _ = ALIASES[card.base]
@@ -230,21 +254,47 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
         name = hub_id[0] if hub_id else card.base if here else Path(card.base).name
         base = f"base = {_quoted(name)}" + ("" if hub_id else "  # the base model's folder")
     revision = f", revision={_quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
+    whole = card.whole_in_library
     lines += [
         "from adapters import AutoAdapterModel",
+        *([] if whole else ["from safetensors.torch import load_file"]),
         "from transformers import AutoTokenizer",
         "",
         base,
         f"tokenizer = AutoTokenizer.from_pretrained(base{revision})",
         f"model = AutoAdapterModel.from_pretrained(base{revision})",
-        f"model.load_adapter({folder}, use_safetensors=True, set_active=True)  # this folder, or its id on the hub",
+        *(_loaded(card) if whole else _loaded_apart(card)),
         "",
         f'inputs = tokenizer({_texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
-        "    logits = model.eval()(**inputs).logits[0]",
-        *_answer(card.task),
+        *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task)),
+        *_answer(card),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _loaded(card: ModelCard) -> list[str]:
+    folder = _quoted(card.folder)
+    return [f"model.load_adapter({folder}, use_safetensors=True, set_active=True)  # this folder, or its id on the hub"]
+
+
+def _loaded_apart(card: ModelCard) -> list[str]:
+    """The adapter, and the weights of the head by layer: `heads.NAME.1.weight` and the like."""
+    folder, head = _quoted(card.folder), _quoted(f"{card.folder}/{HEAD}")
+    return [
+        f"model.load_adapter({folder}, with_head=False, use_safetensors=True, set_active=True)  # this folder",
+        f'head = {{key.split(".", 2)[2]: tensor for key, tensor in load_file({head}).items()}}',
+    ]
+
+
+def _applied_apart(task: Task) -> list[str]:
+    """The layers of `tasksel.model.heads.add_head` on the mean of the tokens."""
+    linear, row = "torch.nn.functional.linear", "[:, 0]" if task.kind == "multiple_choice" else "[0]"
+    return [
+        '    tokens, mask = model.eval().base_model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]',
+        f'    hidden = {linear}((tokens * mask).sum(1) / mask.sum(1), head["1.weight"], head["1.bias"]).tanh()',
+        f'    logits = {linear}(hidden, head["4.weight"], head["4.bias"]){row}',
+    ]
 
 
 def _texts(task: Task) -> str:
@@ -255,7 +305,11 @@ def _texts(task: Task) -> str:
     return '["A text"], ["The other text"]' if len(task.text) == 2 else '["A text"]'
 
 
-def _answer(task: Task) -> list[str]:
+def _answer(card: ModelCard) -> list[str]:
+    task = card.task
+    if task.kind == "regression" and card.range:
+        low, high = card.range
+        return [f"print(float(logits[0].clamp({low}, {high})))  # the range of the numbers it was trained on"]
     if task.kind == "regression":
         return ["print(float(logits[0]))"]
     if task.kind == "multiple_choice":

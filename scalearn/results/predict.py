@@ -26,7 +26,7 @@ from tasksel.tasks.examples import Split, to_split
 from tasksel.tasks.files import Row, need_columns, read_rows
 from tasksel.tasks.infer import Texts
 from tasksel.tasks.labels import are_multi_hot, label_array, labelled_rows
-from tasksel.tasks.metrics import score
+from tasksel.tasks.metrics import Limits, score, within
 from tasksel.tasks.task import FileSource, Task
 from tasksel.training.predict import predict
 
@@ -43,6 +43,7 @@ class Export:
     base: dict[str, str]
     max_length: int
     only_seed: int
+    limits: Limits | None = None
     chosen_base: str | Base | None = None
 
     @classmethod
@@ -64,7 +65,11 @@ class Export:
         for name, digest in record.files.items():
             if not (folder / name).is_file() or file_hash(folder / name) != digest:
                 raise UserError(f"{folder / name}: missing, cut short or altered; export the result again")
-        return cls(folder, record.task, record.base, record.max_length, record.seed, base)
+        return cls(folder, record.task, record.base, record.max_length, record.seed, record.range, base)
+
+    def range(self, *, seed: int | None = None) -> Limits | None:
+        """What predicted numbers are kept in; see `TransferResult.range`."""
+        return self.limits
 
     def load_base(self) -> Base:
         """The base that it was exported for.
@@ -127,7 +132,7 @@ def predict_file(
     task = Task(**model.task.model_dump() | fields)
     rows = read_rows(file, separator=separator, encoding=encoding)
     split = to_split(task, rows, labelled=False)
-    logits = model.logits(split, seed=seed)
+    logits = within(model.logits(split, seed=seed), model.range(seed=seed))
     names = score_names(task)
     predictions = [
         {"id": name, "prediction": _decision(task, row), "scores": dict(zip(names, _scores(task, row), strict=False))}
@@ -187,7 +192,7 @@ def predict_text(
     _check_text(task, texts, choices)
     stripped = [choice.strip() for choice in choices]
     split = Split([tuple(text.strip() for text in texts)], [stripped] if choices else None, np.zeros(1, dtype=np.int64))
-    (logits,) = model.logits(split, seed=seed)
+    (logits,) = within(model.logits(split, seed=seed), model.range(seed=seed))
     names = stripped or list(task.labels)
     scores = _scores(task, logits)
     return {"prediction": _decision(task, logits), "scores": scores[: len(names)] if names else scores, "names": names}

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from scalearn.methods.base import TransferMethod
+from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
@@ -30,6 +31,7 @@ from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
+from tasksel.model.pooling import Pooling
 from tasksel.model.stored_base import stored_base
 from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash, whole_folder
@@ -37,6 +39,7 @@ from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_hashed
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
+from tasksel.tasks.metrics import Limits
 from tasksel.tasks.task import Task
 from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
@@ -85,6 +88,9 @@ class SeedRecord(Frozen):
             sources' projections do not count: the pool holds them once for all targets. None in an older record.
         peak_memory: bytes, the most held while training (`tasksel.training.memory`); None if it cannot be measured, or in an older record.
         grid: every cell of a method that evaluates a grid, with its dev score.
+        candidates: those that `auto` compared, with their cross-validated scores.
+        pooling: what the head reads of a text's tokens; in an older record that of the recipe.
+        range: of the numbers that a solved head was trained on, which its predictions (not its logits) are kept in; else None.
     """
 
     seed: int
@@ -99,6 +105,9 @@ class SeedRecord(Frozen):
     bytes: int | None = None
     peak_memory: int | None = None
     grid: tuple[dict[str, float], ...] | None = None
+    pooling: Pooling | None = None
+    candidates: tuple[Candidate, ...] | None = None
+    range: Limits | None = None
 
 
 Record = TypeVar("Record", bound=Frozen)
@@ -246,14 +255,21 @@ class TransferResult:
         chosen = self.seed(seed)
         if chosen not in self._models:
             method, config = self.method, self.run.adapter_config
-            model = method.build(self.base, self.task, self.bottlenecks(), config, seed=chosen)
+            model = method.build(
+                self.base, self.task, self.bottlenecks(), config, seed=chosen, pooling=self.pooling(chosen)
+            )
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
                 load_learned(model, load_file(path))
-            except (KeyError, RuntimeError, SafetensorError) as error:
+            except (AttributeError, KeyError, RuntimeError, SafetensorError) as error:
                 raise UserError(f"{path}: not the state of this model ({error})") from error
             self._models[chosen] = model.requires_grad_(False).eval().to(accelerator().device)
         return self._models[chosen]
+
+    def pooling(self, seed: int) -> Pooling:
+        """How the head of a seed reads a text's tokens."""
+        stored = self.seeds[seed].pooling or self.run.recipe.pooling
+        return "first" if stored == "base" else stored
 
     def bottlenecks(self) -> dict[str, Bottlenecks]:
         """The frozen sources by slot path; empty without sources."""
@@ -270,8 +286,15 @@ class TransferResult:
             encode_split(split, self.task, self.base.tokenizer, max_length=self.run.recipe.max_length),
         )
 
+    def range(self, *, seed: int | None = None) -> Limits | None:
+        """What predicted numbers are kept in, as `scalearn.predict_file` gives them and as they are scored; None where they are as they come."""
+        return self.seeds[self.seed(seed)].range
+
     def predict(self, texts: list[Any], *, seed: int | None = None) -> np.ndarray:
-        """Logits [rows, outputs] of raw texts: strings, or pairs of strings. Multiple choice: (text, [choice, …])."""
+        """Logits [rows, outputs] of raw texts: strings, or pairs of strings. Multiple choice: (text, [choice, …]).
+
+        Numbers are as the head gives them, beyond `range` too.
+        """
         rows: list[tuple[str, ...]]
         choices: list[list[str]] | None = None
         if self.task.kind == "multiple_choice":
@@ -303,7 +326,8 @@ class TransferResult:
     def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
         """Writes a seed's model as one ordinary adapter in the format of the `adapters` library, and returns the folder.
 
-        Plain `adapters` loads it (but for an MPNet, which that library does not have); `predict_text` and `predict_file` do without.
+        Plain `adapters` loads it (but for an MPNet, which that library does not have, and for a head on the mean of the tokens, which the
+        model card applies by hand); `predict_text` and `predict_file` do without.
 
         Raises:
             UserError: a method whose result is not an ordinary adapter (its `export_reason`); a folder that holds something else.
@@ -312,6 +336,8 @@ class TransferResult:
         description = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
         description |= {"seed_scores": self.scores, "versions": self.run.versions}
         description |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
+        if limits := self.range(seed=chosen):
+            description["range"] = limits
         method, config = self.method, self.run.adapter_config
         return write_adapter(
             self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import save_file
 
 from scalearn.methods.identity import method_identity
@@ -36,7 +37,8 @@ from tasksel.storage.atomic import file_hash, is_unused, temporary_folder, value
 from tasksel.storage.hashed import write_hashed
 from tasksel.storage.provenance import versions
 from tasksel.storage.user_path import user_path
-from tasksel.tasks.load import load_data
+from tasksel.tasks.load import Data, load_data
+from tasksel.tasks.metrics import Limits, label_range
 from tasksel.tasks.task import Task
 from tasksel.training.exclusive import exclusive
 from tasksel.training.predict import evaluate_all
@@ -81,7 +83,7 @@ def transfer(
     target: Task,
     sources: Sequence[Source],
     *,
-    method: str = "scalearn",
+    method: str = "auto",
     seeds: Sequence[int] = (0,),
     rows: int | None = None,
     recipe: Recipe | None = None,
@@ -93,9 +95,8 @@ def transfer(
     """Trains a transfer method on a target and scores it on the public validation set.
 
     Args:
-        sources: from `AdapterPool.select`, best first; of more than the method takes ("sequential" one, "fixed-grid" two) the rest is
-            left out.
-        method: a name in `scalearn.methods.registry.METHODS`.
+        sources: from `AdapterPool.select`, best first; of more than the method takes ("sequential" one, "auto" two) the rest is left out.
+        method: a name in `scalearn.methods.registry.METHODS`; "auto" tries several ways and keeps the one that cross-validates best.
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
         recipe: by default the method's own.
@@ -281,11 +282,21 @@ def _train_seed(spec: TransferSpec, seed: int) -> None:
         store=spec.store,
     )
     trained = spec.method.train(training)
-    scores = evaluate_all(trained.model, spec.target, data, spec.base.tokenizer, max_length=spec.recipe.max_length)
-    main_writes(_store_seed, spec, seed, data.fingerprint, trained, scores)
+    limits, length = _limits(spec, data, trained), spec.recipe.max_length
+    scores = evaluate_all(trained.model, spec.target, data, spec.base.tokenizer, max_length=length, limits=limits)
+    main_writes(_store_seed, spec, seed, data.fingerprint, trained, scores, limits)
 
 
-def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel, scores: dict[str, float]) -> None:
+def _limits(spec: TransferSpec, data: Data, trained: TrainedModel) -> Limits | None:
+    """The range of a regression's labels, where the head was solved: ridge regression may leave it. Other heads give what they give."""
+    if spec.recipe.start != "solved" and trained.fit.steps:  # a closed form takes no step, whatever its recipe says
+        return None
+    return label_range(spec.target.kind, np.concatenate([data.train.labels, data.dev.labels]))
+
+
+def _store_seed(
+    spec: TransferSpec, seed: int, data: str, trained: TrainedModel, scores: dict[str, float], limits: Limits | None
+) -> None:
     """Stores a seed's trained state, scores and costs, whole or not at all."""
     merged = (spec.folder / SOURCES).stat().st_size if spec.method.merges else 0
     done = trained.fit
@@ -305,5 +316,8 @@ def _store_seed(spec: TransferSpec, seed: int, data: str, trained: TrainedModel,
             bytes=state.stat().st_size + merged,
             peak_memory=trained.peak_memory,
             grid=trained.grid,
+            candidates=trained.candidates,
+            pooling=trained.model.heads[trained.model.active_head].pooling,
+            range=limits,
         )
         write_hashed(partial / "seed.json", entry.model_dump(mode="json"))

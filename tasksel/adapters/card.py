@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tasksel.model.pooling import Pooling
 from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record
 from tasksel.tasks.task import Task
@@ -24,6 +25,7 @@ class Card(Frozen):
         epoch: of the checkpoint that was kept. seconds, steps: of training.
         peak_memory: bytes, the most held while training (`tasksel.training.memory`).
         parameters: trainable parameters of the "transfer" (the adapter) and of the "head".
+        pooling: what its head reads of a text's tokens; None without a head, and in a card of version 0.1 (`Source.pooling`).
     """
 
     adapter: str
@@ -41,6 +43,7 @@ class Card(Frozen):
     epoch: int | None = None
     peak_memory: int | None = None
     parameters: dict[str, int] = Field(default_factory=dict)
+    pooling: Pooling | None = None
     origin: str = "trained here"
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str]

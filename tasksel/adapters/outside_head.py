@@ -20,6 +20,7 @@ from tasksel.adapters.tensor_files import finite_weights
 from tasksel.display.progress import say
 from tasksel.errors import UserError, one_line
 from tasksel.model.head import HEAD_TYPES
+from tasksel.model.pooling import Pooling
 from tasksel.model.task_model import TaskModel
 
 OTHER_TYPES = (
@@ -51,6 +52,7 @@ class FlexibleHead(BaseModel):
     use_pooler: bool = False
     bias: bool = True
     dropout_prob: float | None = Field(None, ge=0, le=1)
+    pooling: Pooling | None = None  # ours, where it is not the first token
 
 
 @dataclass(frozen=True)

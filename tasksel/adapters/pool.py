@@ -20,11 +20,12 @@ from typing import Any
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
 from tasksel.adapters.checkpoint import AdapterCheckpoint
-from tasksel.adapters.folder import CONFIG, WEIGHTS, save_adapter
+from tasksel.adapters.folder import CONFIG, HEAD, WEIGHTS, save_adapter
 from tasksel.adapters.importing import load_outside_adapter
 from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
+from tasksel.model.pooling import Pooling
 from tasksel.model.stored_base import is_gone, stored_base
 from tasksel.storage.atomic import PARTIAL, file_hash, read_json, whole_folder
 from tasksel.storage.hashed import write_hashed
@@ -92,6 +93,11 @@ class Source:
     def fingerprint(self) -> str:
         """The hash of its weights."""
         return self.card.files[WEIGHTS][:16]
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """What its head reads of a text's tokens; None without a head."""
+        return self.card.pooling or ("first" if HEAD in self.card.files else None)
 
     @cached_property
     def trained(self) -> AdapterCheckpoint:
@@ -315,6 +321,7 @@ class AdapterPool:
         with whole_folder(self.folder / name) as partial:
             save_adapter(model, partial, adapter)
             files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+            card["pooling"] = model.heads[adapter].pooling if adapter in model.heads else None
             stored_card = Card(base=describe(self.base), adapter=adapter, versions=versions(), files=files, **card)
             write_hashed(partial / FILE, stored_card.model_dump(mode="json"))
         self._read()  # in name order, as every other process of a launch reads it

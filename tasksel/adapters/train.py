@@ -25,6 +25,7 @@ from tasksel.model.compatibility import check_length
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
+from tasksel.model.pooling import Pooling
 from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import file_hash, value_hash, whole_folder
 from tasksel.storage.hashed import write_hashed
@@ -32,6 +33,7 @@ from tasksel.storage.identity import versioned
 from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.base_pooling import pooling_of
 from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
@@ -63,15 +65,18 @@ def freeze_base(model: Any) -> None:
         parameter.requires_grad_(name.startswith("heads.") or ".adapters." in name)
 
 
-def adapter_model(base: Base, tasks: Sequence[Task], name: str, *, seed: int) -> Any:
+def adapter_model(base: Base, tasks: Sequence[Task], name: str, *, seed: int, pooling: Pooling = "first") -> Any:
     """The frozen base with a head for each task, in this order, and one new adapter `name`; the last task's head is active.
+
+    Args:
+        pooling: what the heads read of a text's tokens.
 
     >>> adapter_model(load_base("minilm"), [task], task.name, seed=0)  # doctest: +SKIP
     """
     torch.manual_seed(seed)
     model = base.model()
     for task in tasks:
-        add_head(model, task, name=module_name(task.name))
+        add_head(model, task, name=module_name(task.name), pooling=pooling)
     add_new_adapter(model, name)
     freeze_base(model)
     return model
@@ -104,11 +109,12 @@ def fit_adapter(
 
     >>> model, fitted = fit_adapter(task, load_data(task), base, SOURCE_RECIPE, seed=0, label="rte")  # doctest: +SKIP
     """
-    model = adapter_model(base, [task], module_name(task.name), seed=seed)
     train, dev = (
         encode_split(split, task, base.tokenizer, max_length=recipe.max_length) for split in (data.train, data.dev)
     )
     say_cut(train, task.name, recipe.max_length)
+    pooling = pooling_of(recipe, base, task, train.joined(dev), seed=seed)
+    model = adapter_model(base, [task], module_name(task.name), seed=seed, pooling=pooling)
     return model, fit(model, task, train, dev, recipe, seed=seed, label=label, rescue=rescue)
 
 

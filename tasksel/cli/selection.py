@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def rank(
-    target: Name, sources: Names = (), data: Data = None, by: By = "connectivity", settings: Settings = (), base: BaseName = None, rows: Rows = None, seed: int = 0,
+    target: Name, sources: Names = (), data: Data = None, by: By = "auto", settings: Settings = (), base: BaseName = None, rows: Rows = None, seed: int = 0,
     pool: PoolFolder = None, matrix: Annotated[Path | None, tyro.conf.arg(help="for --by oracle: the measured transfer matrix")] = None,
     cache_dir: CacheDir = CACHE_DIR, columns: Columns = NO_COLUMNS,
 ) -> None:  # fmt: skip

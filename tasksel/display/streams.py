@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import os
 import re
 import sys
@@ -105,6 +106,17 @@ class Screen(Console):
         """Writes to nowhere from here on: the reader wants no more, and the work goes on."""
         del self._buffer[:]
         _mute(self.file)
+
+
+def as_text(shown: Any) -> str:
+    """What a screen without a width shows of a table, without colour.
+
+    >>> as_text(Text("score  80.0"))
+    'score  80.0'
+    """
+    lines = io.StringIO()
+    Screen(file=lines, no_color=True).print(shown)
+    return "\n".join(line.rstrip() for line in lines.getvalue().splitlines())
 
 
 def _unwritable(error: OSError) -> UserError:

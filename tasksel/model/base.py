@@ -24,10 +24,13 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from tasksel.errors import UserError, one_line
 from tasksel.model.compatibility import check_architecture, check_tokenizer, drop_unused_segments
+from tasksel.model.pooling import CONFIG as POOLING_CONFIG
+from tasksel.model.pooling import Pooling, stated_pooling
 from tasksel.model.slot_probe import check_slots
 from tasksel.model.task_model import TaskModel
 from tasksel.storage.user_path import user_path
@@ -105,6 +108,19 @@ class Base:
         check_tokenizer(self.name, tokenizer, self.config)
         drop_unused_segments(tokenizer, self.config)
         return tokenizer
+
+    @cached_property
+    def pooling(self) -> Pooling | None:
+        """What its sentence-transformers configuration says of its tokens; None where it has none."""
+        file = cached_file(  # of a folder, or of the hub, where most models have no such file
+            self.path,
+            POOLING_CONFIG,
+            revision=self.revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            _raise_exceptions_for_gated_repo=False,
+        )
+        return stated_pooling(Path(file)) if file else None
 
     def model(self) -> TaskModel:
         """A new model with every parameter frozen, in eval mode, with no adapter and no head.

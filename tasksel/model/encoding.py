@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +47,17 @@ class Encoded:
     def lengths(self) -> list[int]:
         """Tokens of each row's longest sequence."""
         return [max(map(len, row)) for row in self.ids]
+
+    def take(self, indices: Sequence[int]) -> Encoded:
+        """These rows alone, in this order."""
+        types = None if self.types is None else [self.types[i] for i in indices]
+        return replace(self, ids=[self.ids[i] for i in indices], types=types, labels=self.labels[list(indices)])
+
+    def joined(self, other: Encoded) -> Encoded:
+        """The rows of both, of the same task."""
+        types = None if self.types is None or other.types is None else [*self.types, *other.types]
+        labels = np.concatenate([self.labels, other.labels])
+        return replace(self, ids=[*self.ids, *other.ids], types=types, labels=labels, cut=self.cut + other.cut)
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Padded tensors: input_ids, attention_mask (and token_type_ids) [rows * width, tokens], labels, choice_mask [rows, width]."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasksel.model.pooling import Pooling
 from tasksel.tasks.task import Kind, Task
 
 
@@ -38,10 +39,13 @@ def loss_sum(kind: Kind, logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
-def add_head(model: Any, task: Task, *, name: str) -> None:
+def add_head(model: Any, task: Task, *, name: str, pooling: Pooling = "first") -> None:
     """Gives the model a trainable head for the task's kind and makes it the active one.
 
-    Two layers (dense, tanh, output) on the first token: the default of the `adapters` library, as in the authors' runs.
+    Two layers (dense, tanh, output), the default of the `adapters` library, as in the authors' runs.
+
+    Args:
+        pooling: what it reads of the tokens.
     """
     config: dict[str, Any] = {"layers": 2, "activation_function": "tanh", "use_pooler": False, "dropout_prob": None}
     if task.kind == "multiple_choice":
@@ -50,4 +54,4 @@ def add_head(model: Any, task: Task, *, name: str) -> None:
         label2id = {label: number for number, label in enumerate(task.labels)} if task.labels else None
         kind = "multilabel_classification" if task.kind == "multi_label" else "classification"
         config |= {"head_type": kind, "num_labels": task.outputs, "label2id": label2id, "bias": True}
-    model.add_head(name, config)
+    model.add_head(name, config if pooling == "first" else {**config, "pooling": pooling})

@@ -1,4 +1,4 @@
-"""A frozen encoder with adapters in its slots and heads on its first token; adapters and heads have the library's names.
+"""A frozen encoder with adapters in its slots and heads on its pooled tokens; adapters and heads have the library's names.
 
     input_ids [b, t] or [b, choices, t]  ->  encoder with the active adapter  ->  last hidden state [b, t, d]  ->  active head  ->  logits
 
@@ -20,6 +20,7 @@ from tasksel.model.adapter import Adapter
 from tasksel.model.adapter_config import outside_the_slot, resolve_config
 from tasksel.model.head import Head
 from tasksel.model.phm import PHMLinear, new_rule
+from tasksel.model.pooling import pool
 from tasksel.model.slot import Place, Slot, close_slot, family_of, layers_of, open_slot
 
 
@@ -169,6 +170,9 @@ class TaskModel(nn.Module):
         output: Any = self.base_model(**flat, output_hidden_states=output_hidden_states, return_dict=True)
         if self.active_head is None:
             return output
-        head = self.heads[self.active_head]
-        first = output.pooler_output if head.use_pooler else output.last_hidden_state[:, 0]
-        return SequenceClassifierOutput(logits=head(first), hidden_states=output.hidden_states)
+        head: Any = self.heads[self.active_head]
+        if head.use_pooler:
+            pooled = output.pooler_output
+        else:
+            pooled = pool(output.last_hidden_state, flat.get("attention_mask"), head.pooling)
+        return SequenceClassifierOutput(logits=head(pooled), hidden_states=output.hidden_states)

@@ -124,7 +124,7 @@ class TaskOnBase:
         rows_of = target if target is not None and embedder.inputs == "target" else self
         trained = self.trained if embedder.needs == "adapter" else None
         file = f"{embedder.key}-seed{self.seed}-{rows_of.fingerprint}.safetensors"
-        paths = [folder / file for folder in self._embedding_folders()]
+        paths = [folder / file for folder in self.kept_in("embeddings")]
         for path in filter(Path.is_file, paths):
             stored = TaskEmbedding.load(path)
             computed_from = [stored.provenance.get(what) for what in ("base_fingerprint", "adapter", "version")]
@@ -135,16 +135,16 @@ class TaskOnBase:
             main_writes(embedding.save, paths[-1])
         return embedding
 
-    def _embedding_folders(self) -> list[Path]:
-        """Where its embeddings are read, and, the last of them, where they are kept; none where it has no folder."""
+    def kept_in(self, name: str) -> list[Path]:
+        """The folders of that name where what is computed of it is read, and, the last of them, kept; none where it has no folder."""
         if self.folder is None:
             return []
-        own = self.folder / "embeddings"
+        own = self.folder / name
         if is_writable(own):
             return [own]
         elsewhere = self._cache_dir or cache_root() / "embeddings"
         say_read_only(self.folder.parent, elsewhere)
-        return [own, elsewhere / f"{self.name}-{value_hash(str(self.folder.resolve()))}" / "embeddings"]
+        return [own, elsewhere / f"{self.name}-{value_hash(str(self.folder.resolve()))}" / name]
 
 
 def is_writable(folder: Path) -> bool:

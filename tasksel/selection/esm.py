@@ -28,10 +28,12 @@ from tasksel.display.progress import bar
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.errors import UserError, unknown
 from tasksel.model.encoding import Encoded, encode_split, say_cut
+from tasksel.model.pooling import Pooling
 from tasksel.selection.base import NO_TASK, SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
-from tasksel.selection.source_features import Pooling, all_finite, labels_of, one_text, pooled, training_rows
+from tasksel.selection.source_features import all_finite, labels_of, one_text, training_rows
 from tasksel.selection.transferability import logme
+from tasksel.training.features import pooled
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,9 @@ class Esm(Embedder, Selector):
         say_cut(rows, task_input.task.name, self.max_length)
         encoded = _sequences(rows)
         model = task_input.trained.model(task_input.base, head=False)
-        tuned, _ = pooled(model, encoded, pool=self.pool)
+        tuned, _ = pooled(model, encoded, pooling=self.pool)
         model.set_active_adapters(None)  # the base again, without loading it twice
-        plain, _ = pooled(model, encoded, pool=self.pool)
+        plain, _ = pooled(model, encoded, pooling=self.pool)
         all_finite(tuned, of=f"the adapter of '{task_input.task.name}'")
         weight, bias = fit_map(plain, tuned, ridge=self.ridge)
         task_input.record(rows=len(encoded))
@@ -91,7 +93,7 @@ class Esm(Embedder, Selector):
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
         say_cut(encoded, target.name, self.max_length)
-        features, _ = pooled(target.base.model(), encoded, pool=self.pool)
+        features, _ = pooled(target.base.model(), encoded, pooling=self.pool)
         labels, _ = labels_of(target.task, split)
         task_input = TaskInput(target.task, target.data, target.base, target.seed)
         task_input.record(rows=len(encoded))

@@ -80,7 +80,7 @@ def rank(
     target: Task,
     sources: Iterable[Candidate | Task],
     *,
-    by: str | Embedder | Selector = "connectivity",
+    by: str | Embedder | Selector = "auto",
     base: str | Base | None = None,
     rows: int | None = None,
     seed: int = 0,
@@ -93,7 +93,8 @@ def rank(
 
     Args:
         sources: a pool, or any tasks; only selectors that read the sources' adapters need trained ones.
-        by: a selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector.
+        by: a selector's name (`SELECTORS`), several joined by "+" to fuse them, an embedder or a selector. "auto" shortlists by connectivity
+            and re-ranks by what the sources' models make of the target's rows.
         base: the base model; by default the pool's own.
         rows: at most so many training rows of the target and of bare tasks.
         seed: of their draw, and of their embeddings.

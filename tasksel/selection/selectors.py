@@ -2,6 +2,7 @@
 
 embeddings      similarity of the source's embedding to the target's        (tasksel.embeddings)
 features        how well the source's model explains the target's labels    (tasksel.selection.source_features, tasksel.selection.esm)
+auto            a shortlist by embeddings, re-ranked by features            (tasksel.selection.auto)
 baselines       random, size, kind, oracle                                  (tasksel.selection.baselines)
 a+b             the reciprocal-rank fusion of any of them:  sum over selectors of 1 / (60 + rank)
 """
@@ -20,6 +21,7 @@ from tasksel.embeddings.embedders import EMBEDDERS, check_settings
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
+from tasksel.selection.auto import Auto
 from tasksel.selection.base import NO_HEAD, NO_TASK, GroundTruth, ScoreName, SelectionCost, Selector
 from tasksel.selection.baselines import Oracle, Random, TaskBaseline, same_kind, source_size
 from tasksel.selection.candidate import TaskOnBase
@@ -27,6 +29,7 @@ from tasksel.selection.esm import Esm
 from tasksel.selection.source_features import FeatureSelector
 from tasksel.storage.user_files import parse_yaml
 from tasksel.tasks.task import Task
+from tasksel.training.solved_start import MOST_ROWS
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,9 @@ def _embedding_selector(name: str, make: Callable[..., Embedder]) -> Callable[..
 SELECTORS: Mapping[str, Callable[..., Selector]] = {
     **{name: _embedding_selector(name, make) for name, make in EMBEDDERS.items()},
     **{name: partial(FeatureSelector, name) for name in ("logme", "leep", "nce", "knn", "probe")},
+    "closed-form": partial(FeatureSelector, "closed-form", rows=MOST_ROWS, pooling="base"),
     "esm": Esm,
+    "auto": Auto,
     "random": Random,
     "size": partial(TaskBaseline, "size", source_size),
     "kind": partial(TaskBaseline, "kind", same_kind),
@@ -185,7 +190,7 @@ def get_selector(name: str, **settings: Any) -> Selector:
         UserError: unknown name or setting (with the nearest one).
 
     >>> get_selector("logme", rows=200)
-    FeatureSelector(measure='logme', rows=200, max_length=64)
+    FeatureSelector(measure='logme', rows=200, max_length=64, pooling='first')
     >>> get_selector("vocabulary+text").name
     'text+vocabulary'
     """

@@ -1,8 +1,9 @@
 """Selectors that run each source's model on the target's rows and score how well its outputs explain the target's labels.
 
-    features        [n, d]  the last hidden state of each row's first token, which is what the heads see
+    features        [n, d]  the last hidden states of each row, pooled: its first token, or the mean over its tokens
     probabilities   [n, Z]  the source's own head over its own classes (`source_classes`)
-    score           a measure of `tasksel.selection.transferability` on either; one run of a source's model serves all five
+    score           a measure of `tasksel.selection.transferability` on either, or the closed form's cross-validated score
+                    (`tasksel.selection.closed_form_score`); one run of a source's model serves all six
 
 n are the target's training rows, train and dev together. As in the code of Schulte et al. (EMNLP 2024): softmax of the source's logits, the largest one as its
 label. Ours: the first token for every architecture (the code takes the pooler's output of a BERT, which no adapter trains), and what heads
@@ -12,15 +13,14 @@ without classes count as, which the code leaves out. Needs adapters of the sourc
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-import torch
 from scipy.special import expit, softmax
-from torch import Tensor
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.bounds import Count, Tokens, check_fields
@@ -30,18 +30,22 @@ from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
 from tasksel.model.encoding import Encoded, encode_split, say_cut
-from tasksel.processes import accelerator
+from tasksel.model.pooling import Pooling
+from tasksel.processes import main_writes
 from tasksel.selection.base import SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
+from tasksel.selection.closed_form_score import ClosedFormScore
+from tasksel.selection.kept_features import SourceOutput, output_key, read_output, write_output
 from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
 from tasksel.storage.atomic import value_hash
+from tasksel.storage.identity import LATER
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, stratified
 from tasksel.tasks.task import Task
+from tasksel.training.features import pooled
 
-Measure = Literal["logme", "leep", "nce", "knn", "probe"]
-Pooling = Literal["first", "mean"]
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+Measure = Literal["logme", "leep", "nce", "knn", "probe", "closed-form"]
+PoolingChoice = Literal["first", "mean", "base"]  # "base": as the base's own configuration says, else the first token
 HEADS = ("classification", "multilabel_classification")  # heads that give each text its own logits
 CACHED_PASSES, CACHED_ROWS = 64, 2000  # 64 x 2,000 x 768 numbers are 400 MB
 
@@ -51,11 +55,13 @@ class FeatureSelector(Selector):
     """Ranks sources by how well what their models compute explains the target's labels.
 
     Attributes:
-        measure: "logme", "knn" and "probe" of the features, "leep" and "nce" of the source's own class probabilities.
+        measure: "logme", "knn", "probe" and "closed-form" of the features, "leep" and "nce" of the source's own class probabilities.
         rows: at most so many of the target's training rows, a stratified draw by its seed; None takes all.
         max_length: tokens per text.
+        pooling: a row's features: its "first" token, the "mean" over its tokens, or what the "base" was trained with. A source's own head reads
+            what it was trained on.
 
-    Use it where the sources are trained and the target has labels: of the target nothing is trained.
+    Use it where the sources are trained and the target has labels: of the target nothing is trained. "closed-form" alone takes multiple choice.
 
     >>> FeatureSelector("logme", rows=200).needs, FeatureSelector("logme").target_needs
     ('adapter', 'data')
@@ -64,11 +70,14 @@ class FeatureSelector(Selector):
     measure: Measure
     rows: Count | None = None
     max_length: Tokens = 64
+    pooling: PoolingChoice = field(default="first", metadata={LATER: True})
     needs: ClassVar[Needs] = "adapter"  # of the sources; the target needs none
 
     def __post_init__(self) -> None:
         if self.measure not in get_args(Measure):
             raise unknown("measure", self.measure, get_args(Measure))
+        if self.pooling not in get_args(PoolingChoice):
+            raise unknown("pooling", self.pooling, get_args(PoolingChoice))
         check_fields(self.measure, self)
 
     @property
@@ -78,26 +87,27 @@ class FeatureSelector(Selector):
 
     @property
     def key(self) -> str:
-        """The measure and the settings."""
-        return f"{self.measure}-{value_hash([self.rows, self.max_length])[:8]}"
+        """The measure and the settings; the pooling where it is not the first token, which version 0.1 knew alone."""
+        pooled_by = [] if self.pooling == "first" else [self.pooling]
+        return f"{self.measure}-{value_hash([self.rows, self.max_length, *pooled_by])[:8]}"
 
     def scores(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> list[float]:
         """The measure of each source, from one run of its model over the target's rows.
 
         Raises:
-            UserError: a multiple choice target, a regression target for "leep" and "nce", a source with NaN in its adapter, labels that the
-                measure cannot use (named).
+            UserError: a multiple choice target (but for "closed-form"), a regression target for "leep" and "nce", a source with NaN in its
+                adapter, labels that the measure cannot use (named).
         """
         self._check(target)
         split, encoded = self._training_rows(target)
         say_cut(encoded, target.name, self.max_length)
-        scores = []
+        score, scores = self._scoring(target, split, encoded), []
         with bar(f"run sources on {target.name}", len(sources)) as advance:
             for source in sources:
-                output = run_source(source.trained, target.base, encoded)
+                output = self._run(source, target, encoded)
                 all_finite(output.features, output.probabilities, of=f"source '{source.name}' on '{target.name}'")
                 try:
-                    scores.append(self._score(output, *labels_of(target.task, split), seed=target.seed))
+                    scores.append(score(output))
                 except UserError as error:
                     raise UserError(f"{self.measure} of source '{source.name}' for '{target.name}': {error}") from error
                 advance(source.name)
@@ -106,7 +116,7 @@ class FeatureSelector(Selector):
     def run_seconds(self, target: TaskOnBase, sources: Sequence[TaskOnBase]) -> float:
         """The seconds of the sources' runs on the target's rows, which all measures share."""
         _, encoded = self._training_rows(target)
-        return sum(run_source(source.trained, target.base, encoded).seconds for source in sources)
+        return sum(self._run(source, target, encoded).seconds for source in sources)
 
     def cost(self, target: TaskOnBase, sources: Sequence[TaskOnBase], seconds: float) -> SelectionCost:
         """At least the seconds of the sources' forward passes, even if another measure has computed them; the sources' adapters are kept."""
@@ -121,6 +131,21 @@ class FeatureSelector(Selector):
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         return split, encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
 
+    def _run(self, source: TaskOnBase, target: TaskOnBase, encoded: Encoded) -> SourceOutput:
+        """A source's output on the target's rows, kept beside the target's embeddings where it has a folder."""
+        pooling, folders = pooling_on(target.base, self.pooling), target.kept_in("features")
+        return run_source(
+            source.trained, target.base, encoded, pooling=pooling, folder=folders[-1] if folders else None
+        )
+
+    def _scoring(self, target: TaskOnBase, split: Split, encoded: Encoded) -> Callable[[SourceOutput], float]:
+        """The measure as a function of a source's output on the target's rows."""
+        if self.measure == "closed-form":
+            closed_form = ClosedFormScore.of(target.task, encoded, seed=target.seed)
+            return lambda output: closed_form(output.features)
+        labels, regression = labels_of(target.task, split)
+        return lambda output: self._score(output, labels, regression, seed=target.seed)
+
     def _check(self, target: TaskOnBase) -> None:
         """Refuses a target that the measure cannot score."""
         if target.task.kind == "regression" and self.measure in ("leep", "nce"):
@@ -128,7 +153,8 @@ class FeatureSelector(Selector):
                 f"{self.measure} compares classes, and target '{target.name}' is a regression: choose logme, knn or probe"
             )
         self.check_base(target.base, [target.task])
-        one_text(target, self.measure)
+        if self.measure != "closed-form":
+            one_text(target, self.measure)
 
     def _score(self, output: SourceOutput, labels: np.ndarray, regression: bool, *, seed: int) -> float:
         match self.measure:
@@ -142,6 +168,7 @@ class FeatureSelector(Selector):
                 return leep(output.probabilities, labels)
             case "nce":
                 return nce(output.classes, labels)
+        raise ValueError(f"{self.measure} is no measure of labels and one output")  # closed-form: see `_scoring`
 
 
 def one_text(target: TaskOnBase, measure: str) -> None:
@@ -181,52 +208,67 @@ def all_finite(*arrays: np.ndarray, of: str) -> None:
         raise UserError(f"{of} gives NaN or infinite numbers: its adapter is broken; train it again or leave it out")
 
 
-@dataclass(frozen=True)
-class SourceOutput:
-    """What a source's model computes of a target's rows.
+def pooling_on(base: Base, choice: PoolingChoice) -> Pooling:
+    """How features are pooled on a base.
 
-    Attributes:
-        features: [n, d]. probabilities: [n, Z], of the source's own classes. classes: [n], the likeliest one. seconds: of the forward pass.
+    >>> pooling_on(load_base("minilm"), "base")  # a sentence encoder, which says so  # doctest: +SKIP
+    'mean'
     """
-
-    features: np.ndarray
-    probabilities: np.ndarray
-    classes: np.ndarray
-    seconds: float
+    return (base.pooling or "first") if choice == "base" else choice
 
 
-def run_source(trained: AdapterCheckpoint, base: Base, encoded: Encoded) -> SourceOutput:
+def run_source(
+    trained: AdapterCheckpoint,
+    base: Base,
+    encoded: Encoded,
+    *,
+    pooling: Pooling = "first",
+    folder: Path | None = None,
+) -> SourceOutput:
     """Features and class probabilities of encoded rows by a trained adapter and its head; the last ones are cached in the process.
 
     An adapter without a head has no classes of its own (`source_classes`).
 
+    Args:
+        folder: keeps them for the next process.
+
     Raises:
         UserError: files that do not fit the base.
     """
-    key = value_hash([str(trained.folder), trained.fingerprint, base.fingerprint, encoded.ids, encoded.types])
-    request = _ForwardPass(key, trained, base, encoded)
-    return _forward(request) if len(encoded) <= CACHED_ROWS else _forward.__wrapped__(request)
+    few = len(encoded) <= CACHED_ROWS
+    key = output_key(trained, base, encoded, pooling)
+    path = folder / f"{key}.safetensors" if folder and few else None
+    request = _ForwardPass(key, trained, base, encoded, pooling, path)
+    return _forward(request) if few else _forward.__wrapped__(request)
 
 
 @dataclass(frozen=True)
 class _ForwardPass:
-    """A forward pass to compute, equal to every other one of the same adapter, base and token ids."""
+    """A forward pass to compute, equal to every other one of the same key."""
 
     key: str
     trained: AdapterCheckpoint = field(compare=False)
     base: Base = field(compare=False)
     encoded: Encoded = field(compare=False)
+    pooling: Pooling = field(compare=False)
+    path: Path | None = field(compare=False)
 
 
 @lru_cache(maxsize=CACHED_PASSES)
 def _forward(request: _ForwardPass) -> SourceOutput:
+    """The output, read where it is stored, computed (and stored) otherwise."""
+    if request.path and request.path.is_file():
+        return read_output(request.path)
     start = time.perf_counter()
     model = request.trained.model(request.base, head=request.trained.has_head)
     head = model.heads[model.active_head].config if request.trained.has_head else {"head_type": None}
-    if head["head_type"] not in HEADS:  # one that needs several texts per row, or answers token by token
-        model.active_head = None
-    features, logits = first_token(model, request.encoded)
-    return SourceOutput(features, *source_classes(head, logits), time.perf_counter() - start)
+    if head["head_type"] not in HEADS or request.encoded.width > 1:  # several texts per row, or answers token by token
+        model.active_head, head = None, {"head_type": None}
+    features, logits = pooled(model, request.encoded, pooling=request.pooling)
+    output = SourceOutput(features, *source_classes(head, logits), time.perf_counter() - start)
+    if request.path:
+        main_writes(write_output, request.path, output, source=request.trained.adapter, base=request.base)
+    return output
 
 
 def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -252,47 +294,3 @@ def source_classes(head: dict[str, Any], logits: np.ndarray) -> tuple[np.ndarray
     if head["head_type"] == "classification" and head["num_labels"] > 1:
         return softmax(logits, axis=1), logits.argmax(1)
     return np.ones((len(logits), 1)), np.zeros(len(logits), dtype=int)
-
-
-def first_token(model: Any, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
-    """The last hidden state of each sequence's first token [n, d], and the active head's logits [n, Z]; see `pooled`."""
-    return pooled(model, encoded, pool="first")
-
-
-@torch.no_grad()
-def pooled(model: Any, encoded: Encoded, *, pool: Pooling, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """The last hidden states, pooled over tokens, and the active head's logits; float32, in the order of the rows.
-
-    Args:
-        model: runs with its active adapter and head; without a head Z is 0.
-        encoded: one sequence per row.
-        pool: the first token, or the mean over a sequence's tokens.
-
-    Returns:
-        hidden [n, d], logits [n, Z]
-    """
-    device = accelerator().device
-    model.to(device).eval()
-    order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])  # little padding
-    states: list[Tensor] = []
-    hook = model.base_model.register_forward_hook(lambda module, inputs, output: states.append(output[0]))
-    hidden, logits = [], []
-    try:
-        for start in range(0, len(order), batch):
-            tensors = encoded.batch(order[start : start + batch])
-            inputs = {name: tensors[name].to(device) for name in INPUTS if name in tensors}
-            output, state = model(**inputs), states.pop()
-            hidden.append(_pool(state, inputs["attention_mask"], pool).float().cpu().numpy())
-            logits.append(output.logits.float().cpu().numpy() if model.active_head else np.empty((len(state), 0)))
-    finally:
-        hook.remove()
-    back = np.argsort(order)
-    return np.concatenate(hidden)[back], np.concatenate(logits).astype(np.float32)[back]
-
-
-def _pool(state: Tensor, mask: Tensor, pool: Pooling) -> Tensor:
-    """[b, t, d] -> [b, d]"""
-    if pool == "first":
-        return state[:, 0]
-    weight = mask[..., None].to(state.dtype)
-    return (state * weight).sum(1) / weight.sum(1)

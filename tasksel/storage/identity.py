@@ -3,7 +3,8 @@
     Scaling("vector", False, 0.3)  ->  {"class": "Scaling", "per": "vector", "shared": false, "dropout": 0.3, ...}
 
 Whoever changes the numbers that a class gives from the same fields raises its `version`. Version 1 is that of release 0.1, whose keys hold no
-version: `versioned` leaves it out, so that what 0.1 stored keeps its key.
+version: `versioned` leaves it out, so that what 0.1 stored keeps its key. For the same reason a field that was added later, which its metadata says,
+counts only where it is not its default.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasksel.errors import UserError
+
+LATER = "later than 0.1"  # in the metadata of a dataclass's field
 
 
 def identity(value: Any, *, of: str = "a value") -> Any:
@@ -34,7 +37,10 @@ def identity(value: Any, *, of: str = "a value") -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value.value if isinstance(value, Enum) else value
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {part.name: identity(getattr(value, part.name), of=f"{part.name} of {of}") for part in fields(value)}
+        counted = [
+            part for part in fields(value) if not (LATER in part.metadata and getattr(value, part.name) == part.default)
+        ]
+        parts = {part.name: identity(getattr(value, part.name), of=f"{part.name} of {of}") for part in counted}
         version = getattr(value, "version", None)
         return {"class": type(value).__name__} | ({"version": version} if isinstance(version, int) else {}) | parts
     if isinstance(value, BaseModel):

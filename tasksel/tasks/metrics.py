@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Metric = Callable[[np.ndarray, np.ndarray], float]
 
+Limits = tuple[float, float]
+
 
 def decide(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The predicted labels of logits: argmax for classes, logit > 0 (probability over one half) for each of several labels.
@@ -25,6 +27,28 @@ def decide(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     (array([1]), array([[1, 0]]))
     """
     return (logits > 0).astype(int) if labels.ndim == 2 else logits.argmax(-1)
+
+
+def label_range(kind: str, labels: np.ndarray) -> Limits | None:
+    """The lowest and highest of a regression's labels; None of other kinds of tasks.
+
+    >>> import numpy as np
+    >>> label_range("regression", np.array([1.0, 4.5, 2.0]))
+    (1.0, 4.5)
+    """
+    if kind != "regression":
+        return None
+    return float(str(labels.min())), float(str(labels.max()))  # 0.1 of float32 stays 0.1
+
+
+def within(logits: np.ndarray, limits: Limits | None) -> np.ndarray:
+    """Predicted numbers, those beyond the limits set to them; all as they are without limits.
+
+    >>> import numpy as np
+    >>> within(np.array([[-0.5], [3.2], [7.0]]), (0.0, 5.0)).tolist()
+    [[0.0], [3.2], [5.0]]
+    """
+    return logits if limits is None else logits.clip(*limits)
 
 
 def _f1(average: str) -> Metric:
@@ -45,6 +69,8 @@ def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 def _matthews(logits: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import matthews_corrcoef
 
+    if (labels == labels[0]).all():  # 0 to scikit-learn too, which would warn
+        return 0.0
     return float(matthews_corrcoef(labels, decide(logits, labels)))
 
 

@@ -37,6 +37,7 @@ from tasksel.storage.disk import need_space
 from tasksel.tasks.task import Task
 from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
+from tasksel.training.solved_start import solve_head
 from tasksel.training.state import load_trained, trained_state
 
 TEMPERATURE = 10.0  # HyperFormer's joint runs (Mahabadi et al. 2021, arXiv:2106.04489)
@@ -64,7 +65,7 @@ class FitResult:
 
     Attributes:
         score: the best dev score, a mean over the parts that have dev rows; None without any.
-        epoch: the epoch of that checkpoint, from 1.
+        epoch: the epoch of that checkpoint, from 1; 0 is a solved start.
         steps, seconds: of the whole run.
         history: one row per epoch: its number, steps, loss and dev score.
         scores: the parts' own dev scores at that epoch, by task.
@@ -211,11 +212,27 @@ class _Loop:
         self.best: _Checkpoint | None = None
         self.world = accelerator(recipe.log_with, unused=len(parts) > 1)  # a step uses one of the heads
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        groups = options.get("groups") or self.trained
+        if recipe.start == "solved":
+            self._solve(seed)
+        groups = options.get("groups") or self._groups()
         optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * self.total), self.total)
         self.model, self.optimizer = self.world.prepare(model, optimizer)
         self._announce(options.get("label", ""))
+
+    def _solve(self, seed: int) -> None:
+        """Sets each part's head to the closed form on its training rows."""
+        for part in self.parts:
+            self._turn_to(part)
+            solve_head(self.bare, part.task, part.train, seed=seed)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Heads, and what else trains, each with its own rate."""
+        heads = {id(parameter) for parameter in self.bare.heads.parameters()} if self.recipe.head_lr else set()
+        rest = [parameter for parameter in self.trained if id(parameter) not in heads]
+        own = [parameter for parameter in self.trained if id(parameter) in heads]
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": own, "lr": self.recipe.head_lr}]
+        return [group for group in groups if group["params"]]
 
     def _announce(self, label: str) -> None:
         """Says when some processes have no work, and begins a tracker's record."""
@@ -245,7 +262,9 @@ class _Loop:
         self.world.free_memory()
 
     def run(self, advance: Callable[[str], None]) -> None:
-        """Epochs until the recipe's last; its steps, `on_step` or its patience may end them earlier."""
+        """Epochs until the recipe's last; its steps, `on_step` or its patience may end them earlier. A solved start is the first checkpoint."""
+        if self.recipe.start == "solved":
+            self._compare(0)
         for epoch in range(1, self.recipe.epochs + 1):
             ended = self._train_epoch(epoch, advance)
             self._compare(epoch)

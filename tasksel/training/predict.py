@@ -13,7 +13,7 @@ from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import loss_sum, masked
 from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
-from tasksel.tasks.metrics import score
+from tasksel.tasks.metrics import Limits, score, within
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Select
 
@@ -42,9 +42,9 @@ def predict(model: Any, encoded: Encoded, *, batch: int = 64) -> np.ndarray:
     return np.concatenate([logits for _, logits in outputs])[np.argsort(rows)]
 
 
-def evaluate(model: Any, task: Task, encoded: Encoded) -> float:
-    """The task's metric of the model on encoded rows."""
-    return score(task.metric, predict(model, encoded), encoded.labels)
+def evaluate(model: Any, task: Task, encoded: Encoded, *, limits: Limits | None = None) -> float:
+    """The task's metric of the model on encoded rows, of regression with its numbers kept within limits."""
+    return score(task.metric, within(predict(model, encoded), limits), encoded.labels)
 
 
 def dev_score(model: Any, task: Task, dev: Encoded, select: Select) -> tuple[float, tuple[float, ...]]:
@@ -58,14 +58,19 @@ def dev_score(model: Any, task: Task, dev: Encoded, select: Select) -> tuple[flo
     return value, (-loss,) if select == "loss" else (value, -loss)
 
 
-def evaluate_all(model: Any, task: Task, data: Data, tokenizer: Any, *, max_length: int) -> dict[str, float]:
+def evaluate_all(
+    model: Any, task: Task, data: Data, tokenizer: Any, *, max_length: int, limits: Limits | None = None
+) -> dict[str, float]:
     """The task's metric on the public validation set, and as `metric/split` on every other split that is scored.
+
+    Args:
+        limits: that predicted numbers of regression are kept in.
 
     >>> evaluate_all(model, task, data, tokenizer, max_length=128)  # doctest: +SKIP
     {'accuracy': 0.84, 'accuracy/validation_mismatched': 0.85}
     """
     parts = {task.metric: data.test, **{f"{task.metric}/{name}": split for name, split in data.more.items()}}
     return {
-        name: evaluate(model, task, encode_split(split, task, tokenizer, max_length=max_length))
+        name: evaluate(model, task, encode_split(split, task, tokenizer, max_length=max_length), limits=limits)
         for name, split in parts.items()
     }

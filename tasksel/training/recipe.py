@@ -15,6 +15,10 @@ from tasksel.storage.frozen import Frozen
 # of the training loop, heads, token ids and metrics: raised when the same rows and recipe give other numbers
 TRAINING_VERSION = 1
 Select = Literal["metric", "loss", "metric-loss"]
+Start = Literal["random", "solved"]
+RecipePooling = Literal["first", "mean", "base"]
+# fields that are no part of the identity while they have these values, as all recipes of version 0.1 do
+UNTIL_CHANGED: dict[str, Any] = {"pooling": "first", "start": "random", "head_lr": None, "budget": None}
 
 
 class Recipe(Frozen):
@@ -37,6 +41,12 @@ class Recipe(Frozen):
             processes have work.
         select: how checkpoints are compared on dev: by the task's "metric" (of equal ones the first is kept), by "loss", or by the metric
             and then the loss ("metric-loss": a few dev rows give many equal scores).
+        pooling: what the head reads of a text's tokens, the "first" or their "mean"; or as the "base" was trained
+            (`tasksel.training.base_pooling`).
+        start: the head's, "random" or "solved": the closed form on the training rows, which is then the first checkpoint that is compared.
+        head_lr: the head's own peak learning rate; by default `lr`.
+        budget: seconds on a nominal machine that a method's gradient steps may take together (`scalearn.methods.budget`); None does not
+            bound them.
         log_with: an accelerate tracker ("tensorboard", "wandb", …), which must be installed.
     """
 
@@ -51,16 +61,21 @@ class Recipe(Frozen):
     max_steps: Count | None = None
     micro_batch: Count = 16
     select: Select = "metric"
+    pooling: RecipePooling = "first"
+    start: Start = "random"
+    head_lr: Positive | None = None
+    budget: NotNegative | None = None
     log_with: str | None = None
 
     def identity(self) -> dict[str, Any]:
         """What of a training's settings decides its numbers, for keys: all but `log_with`; the launch's precision where it is not full, and
-        `TRAINING_VERSION` from 2 on.
+        `TRAINING_VERSION` from 2 on. Fields that version 0.1 did not have count once they are changed.
 
         >>> sorted(Recipe().identity().keys() ^ Recipe.model_fields.keys())
-        ['log_with']
+        ['budget', 'head_lr', 'log_with', 'pooling', 'start']
         """
         decisive = self.model_dump(mode="json", exclude={"log_with"})
+        decisive = {name: value for name, value in decisive.items() if UNTIL_CHANGED.get(name, ...) != value}
         precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         decisive |= {} if precision == "no" else {"mixed_precision": precision}
         return decisive if TRAINING_VERSION == 1 else {**decisive, "version": TRAINING_VERSION}

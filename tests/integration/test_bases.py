@@ -96,7 +96,7 @@ class TestMaskedLanguageModels:
         pool = AdapterPool(tmp_path / "pool", base=str(tmp_path / "base"))
         for source in ("first", "second"):
             train_source(task, pool, name=source, rows=24, recipe=QUICK)
-        result = transfer(task, list(pool), rows=24, recipe=QUICK, out=tmp_path / "out")
+        result = transfer(task, list(pool), method="scalearn", rows=24, recipe=QUICK, out=tmp_path / "out")
         result.export(tmp_path / "export")
         said = [
             predict_text(folder, ["The kettle leaks", "It was liked"])

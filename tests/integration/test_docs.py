@@ -116,7 +116,8 @@ def test_every_page_is_in_the_navigation():
     by_link = {
         path
         for path in DOCS.rglob("*.md")
-        if path.parent.name == "report" or path.name in ("judge.md", "benefit.md", "step.md", "environments.md")
+        if path.parent.name == "report"
+        or path.name in ("judge.md", "benefit.md", "shortlist.md", "step.md", "environments.md")
     }
     assert shown - GENERATED == set(DOCS.rglob("*.md")) - by_link - GENERATED
 

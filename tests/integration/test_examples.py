@@ -39,6 +39,7 @@ def methods_as_before():
 def test_an_example_runs(name, tiny, tmp_path, monkeypatch, capsys, methods_as_before):
     arguments, printed = RUNS[name]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scalearn.methods.auto.affordable_steps", lambda *_, **__: 6)  # a tiny model affords thousands
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--base", tiny, *arguments])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert printed in capsys.readouterr().out

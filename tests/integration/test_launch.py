@@ -17,7 +17,18 @@ from scalearn.comparison.records import RunFolder
 
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
 LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-METHODS = ["scalearn", "head-only", "single-adapter", "full", "fusion", "search", "fixed-grid", "compacter++"]
+METHODS = [
+    "auto",
+    "closed-form",
+    "scalearn",
+    "head-only",
+    "single-adapter",
+    "full",
+    "fusion",
+    "search",
+    "fixed-grid",
+    "compacter++",
+]
 JOINT = ("entail_kitchen", "question_type")
 WORK = """
 import gc

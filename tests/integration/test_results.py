@@ -1,11 +1,12 @@
 """The published comparisons: whole, of the configurations in `scripts/`, and their tables made again from the rows that are committed."""
 
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
-from scalearn.comparison.config import read_config
+from scalearn.comparison.config import of_any_version, read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.experiment_config import units
 from scalearn.comparison.records import RunFolder
@@ -25,7 +26,7 @@ def test_there_are_published_comparisons():
 @FOLDERS
 def test_a_published_run_is_of_its_configuration_and_has_every_unit(folder):
     told, run = read_config(ROOT / "scripts" / f"{folder.name}.yaml", Experiment), RunFolder(folder)
-    assert Experiment.model_validate(run.config) == told.model_copy(update={"data": "tasks"})
+    assert Experiment.model_validate(of_any_version(run.config)) == told.model_copy(update={"data": "tasks"})
     assert run.planned == [str(unit) for unit in units(told)]
     assert not run.missing
 
@@ -57,6 +58,22 @@ def test_the_commands_of_a_published_comparison_stand_on_its_page_and_the_index_
     assert f"scalearn compare scripts/{folder.name}.yaml" in page(folder)
     assert f"scalearn report docs/results/{folder.name}" in page(folder)
     assert f"({folder.name}/README.md)" in (RESULTS / "README.md").read_text()
+
+
+def test_the_recall_of_shortlists_is_made_again_from_the_scores_beside_it():
+    spec = importlib.util.spec_from_file_location("shortlist_recall", ROOT / "scripts" / "shortlist_recall.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.page(RESULTS / "matrix") == (RESULTS / "matrix" / "shortlist.md").read_text()
+    assert script.order_of({"b": 1.0, "a": 1.0, "c": 2.0}, ["b", "a", "c"]) == [2, 1, 0]
+
+
+def test_the_recall_on_the_page_is_that_of_the_whole_table():
+    whole = (RESULTS / "matrix" / "shortlist.md").read_text().splitlines()
+    six = [[cell.strip() for cell in line.split("|")[2:-1]] for line in whole if line.startswith("| 6 ")]
+    (shown,) = re.findall(r"\| k = 6 \|.*?\n\n", page(RESULTS / "matrix"), flags=re.DOTALL)
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in shown.splitlines()[2:] if line]
+    assert rows == [[six[number][column] for column in (0, 1, 3)] for number in (0, 2, 3)]
 
 
 def page(folder):

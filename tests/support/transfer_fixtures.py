@@ -85,7 +85,8 @@ def kinds(pool_folder, results, shared):
     """One scalearn result per kind of task."""
 
     def train(name, folder):
-        transfer(get_task(name), list(AdapterPool(pool_folder)), rows=24, recipe=RECIPE, out=folder / "result")
+        sources, out = list(AdapterPool(pool_folder)), folder / "result"
+        transfer(get_task(name), sources, method="scalearn", rows=24, recipe=RECIPE, out=out)
 
     others = {kind: name for kind, name in KINDS.items() if kind != "pair"}
     folders = shared.fill_all({f"result-of-{name}": partial(train, name) for name in others.values()})
@@ -119,9 +120,12 @@ FOLDERS = {
     **dict.fromkeys(("sst2", "cola", "wic", "crisislex_t6_ontopic", "disaster_tweets"), (SINGLE, ["no", "yes"])),
     **dict.fromkeys(("crisislex_t26_infotype", "crisislex_t26_informativeness"), (SINGLE, ["a", "b", "c"])),
     **dict.fromkeys(("disaster_response", "trec_is"), ("multi_label", ["food", "water", "roads"])),
-    "stsb": ("regression", None),
-    "copa": ("multiple_choice", None),
+    **dict.fromkeys(("scitail", "snli"), (PAIR, ["no", "yes"])),
+    **dict.fromkeys(("trec", "sst5", "ag_news", "tweeteval_hate", "imdb", "emotion"), (SINGLE, ["no", "yes"])),
+    **dict.fromkeys(("stsb", "sick_relatedness"), ("regression", None)),
+    **dict.fromkeys(("copa", "commonsenseqa"), ("multiple_choice", None)),
 }
+DRAWN_500 = ("trec", "sst5", "boolq", "scitail", "sick_relatedness", "trec_is", "ag_news", "tweeteval_hate", "snli", "imdb", "emotion", "disaster_response", "commonsenseqa")  # fmt: skip
 
 
 def made_row(name, kind, labels, place, number):
@@ -151,7 +155,7 @@ def make_up_tasks(root):
         (root / name).mkdir()
         card = {"name": name, "suite": "made", "kind": kind, "text_fields": columns.get(kind, ["s", "t"])}
         (root / name / "task.json").write_text(json.dumps({**card, "label_names": labels, "num_labels": 2}))
-        for split, size in (("train", 130), ("validation", 12)):
+        for split, size in (("train", 1010 if name in DRAWN_500 else 130), ("validation", 12)):
             rows = [json.dumps(made_row(name, kind, labels, split, number)) + "\n" for number in range(size)]
             (root / name / f"{split}.jsonl").write_text("".join(rows))
 

@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from tasksel.display.figures import BLUE, DOTS, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, Style
 
 STYLES = {
+    "auto": Style(BLUE, "8", "--"),
+    "closed-form": Style(GREEN, "v"),
+    "closed-form-base": Style(INK, "P", "--", False),
+    "majority": Style(INK, "X", DOTS, False),
     "head-only": Style(INK, "v", DOTS, False),
     "full": Style(INK, "*"),
     "single-adapter": Style(VERMILION, "X"),

@@ -106,7 +106,7 @@ def source_words(rows: Sequence[UnitRecord]) -> str:
 def _tests(
     comparison: Comparison, size: int | str, condition: Condition, holm: dict[tuple[str, str], dict[Condition, float]]
 ) -> tuple[Table | None, str]:
-    """The paired differences to single-adapter and fusion, on the average and on each target, and a note on how to read them."""
+    """The paired differences to the methods of `AGAINST`, on the average and on each target, and a note on how to read them."""
     lines, counts = [], set()
     for method in AGAINST:
         for target in [*([AVERAGE] if len(comparison.targets) > 1 else []), *comparison.targets]:

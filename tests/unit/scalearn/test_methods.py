@@ -54,7 +54,7 @@ RUN_FIELDS = {
 }  # fmt: skip
 SEED_FIELDS = {
     "seed", "scores", "dev", "epoch", "steps", "seconds", "parameters", "data", "state_file", "bytes", "peak_memory",
-    "grid", "format", "hash",
+    "grid", "pooling", "candidates", "range", "format", "hash",
 }  # fmt: skip
 
 
@@ -76,7 +76,8 @@ class TestKeys:
             for number, task in enumerate(tasks)
         )[: row.most]
         similarities = (0.5, 0.25) if row.needs_similarities else None
-        spec = TransferSpec(Path("out"), get_task("entail_kitchen"), row, BASE, sources, 48, row.recipe, similarities)
+        recipe = row.recipe.model_copy(update={"start": "random", "pooling": "first"})  # as those of 0.1
+        spec = TransferSpec(Path("out"), get_task("entail_kitchen"), row, BASE, sources, 48, recipe, similarities)
         assert spec.key == KEYS[method]
 
     def test_a_source_has_the_key_that_stored_sources_have(self):
@@ -111,13 +112,21 @@ class TestRegister:
 class TestMethod:
     def test_what_has_no_export_says_why_in_one_line(self):
         reasons = {name: method.export_reason for name, method in METHODS.items() if method.export_reason}
-        assert reasons.keys() == {"head-only", "full", "fusion"}
+        assert reasons.keys() == {"majority", "closed-form-base", "head-only", "full", "fusion"}
         assert all("\n" not in reason for reason in reasons.values())
 
     def test_only_methods_of_several_or_no_adapters_are_not_measured_in_a_matrix(self):
         refused = {name for name, method in METHODS.items() if method.pairwise_reason}
         without = {name for name, method in METHODS.items() if not method.takes_sources}
-        assert refused == without | {"joint", "fixed-grid", "search", "soup-similarity", "fusion"}
+        assert refused == without | {
+            "auto",
+            "closed-form",
+            "joint",
+            "fixed-grid",
+            "search",
+            "soup-similarity",
+            "fusion",
+        }
 
     def test_a_procedure_of_its_own_is_not_measured_by_another(self):
         @dataclass(frozen=True, kw_only=True)
@@ -157,9 +166,11 @@ def guide(registry, pool_folder, tmp_path, monkeypatch):
 
 class TestGuide:
     def test_its_export_answers_alike_in_plain_adapters(self, guide, library, tmp_path):
-        result, pair = guide["result"], ("The pan is hot and clean", "The pan is clean")
-        model = library_model(result.base)
-        model.set_active_adapters(model.load_adapter(str(tmp_path / "out" / "ties-adapter"), use_safetensors=True))
+        portable, pair = HEAD_RECIPE.model_copy(update={"pooling": "first"}), ("The pan is hot", "The pan is clean")
+        out = {"rows": 32, "recipe": portable, "out": tmp_path / "portable"}
+        result = transfer(guide["target"], list(guide["pool"]), method="ties", **out)
+        model, folder = library_model(result.base), result.export(tmp_path / "portable-adapter")
+        model.set_active_adapters(model.load_adapter(str(folder), use_safetensors=True))
         inputs = result.base.tokenizer(*pair, return_tensors="pt")
         np.testing.assert_allclose(model.eval()(**inputs).logits.detach(), result.predict([pair]), atol=1e-5)
 

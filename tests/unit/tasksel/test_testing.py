@@ -300,7 +300,7 @@ def test_a_promise_that_a_selector_breaks_is_named(tiny, folder, case):
         EmbeddingSelector(Sound()),
         EmbeddingSelector(Conductance(rows=4, steps=1, max_length=24, inputs="target")),
         Oracle({TASKS[0]: {TASKS[1]: 0.5, TASKS[2]: 0.25}}),
-        *map(get_selector, ("kind", "logme", "esm", "weights", "vocabulary+nce")),
+        *map(get_selector, ("kind", "logme", "closed-form", "esm", "weights", "vocabulary+nce")),
     ],
     ids=lambda selector: selector.name,
 )

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import scalearn.cli.main as cli
-from scalearn import AdapterPool, TransferResult
+from scalearn import AdapterPool, TransferResult, answer
 from scalearn.comparison.records import RunFolder
 from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.registry import find_tasks
@@ -217,7 +217,7 @@ def test_transfer_ranks_chooses_and_stores(say, ranked_pool, tmp_path):
     assert list(result.run.sources) == ranked
     assert str(result) in shown
     assert list(result.scores) == [0, 1]
-    assert (result.run.rows, result.run.recipe.batch, result.run.recipe.lr) == (24, 8, 6e-3)
+    assert (result.run.rows, result.run.recipe.batch, result.run.recipe.lr) == (24, 8, 1e-3)
 
 
 def test_transfer_takes_sources_by_name_or_all(say, pool, tmp_path):
@@ -274,6 +274,28 @@ def test_transfer_takes_a_file_and_a_method_without_sources(say, pool, reviews, 
     result = TransferResult.load(tmp_path / "out")
     assert result.run.sources == {}
     assert result.task.labels == ("bad", "good")
+
+
+def test_transfer_ends_with_a_whole_answer_and_shows_it_again(say, pool, reviews, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    columns = ["--text", "body", "--label", "stars", "--pool", pool.folder, "--sources", "all", "--out", out]
+    call = ["transfer", reviews, *columns, "--method", "closed-form", "--recipe.max-length", "24"]
+    first = say(*call)
+    wanted = ("stored in", "95 % interval", "no sources, closed form", "constant guess", "true  bad  good  right")
+    assert all(
+        words in first for words in (*wanted, "the sources, in their order", "8 validation rows are few", "time: ")
+    )
+    *_, predict, explain, export = (shlex.split(line)[1:] for line in first.splitlines())
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(reviews, "new.csv")
+    assert "40 predictions in predictions.csv" in say(*predict)
+    assert [explain[0], export[0]] == ["explain", "export"]
+    say(*export)
+    monkeypatch.setattr("scalearn.results.answer._computed", lambda *_: pytest.fail("computed again"))
+    again = say(*call)
+    tables = [text[: text.index("time: ")] for text in (first, again)]
+    assert tables[0] == tables[1]
+    assert str(answer(TransferResult.load(out))) in "\n".join(line.rstrip() for line in again.splitlines())
 
 
 def test_export_and_predict_agree(say, results, rows_file, tmp_path):

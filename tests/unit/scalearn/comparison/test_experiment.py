@@ -147,11 +147,19 @@ RUNS = [
 ]
 LOCAL = {"quickstart"}
 FROM_HUB = {"glue_roberta", "superglue_roberta", "humset_xlmr", "fewshot_roberta"}
+CONVERGED = ("glue_minilm_converged", "glue_minilm_converged_random")
+DEFAULT = tuple(f"default_{name}" for name in ("auto", "one", "trained", "random", "seconds", "version_0_1"))
 GLUE = ("glue_minilm", "glue_minilm_k", "glue_minilm_full", "glue_minilm_two", "glue_minilm_average")
 
 
 def test_there_is_a_configuration_a_table():
-    assert {path.stem for path in RUNS} == LOCAL | FROM_HUB | {*GLUE, "superglue_minilm", "crisis_minilm"}
+    assert {path.stem for path in RUNS} == LOCAL | FROM_HUB | {
+        *GLUE,
+        *CONVERGED,
+        *DEFAULT,
+        "superglue_minilm",
+        "crisis_minilm",
+    }
 
 
 @pytest.mark.parametrize("script", RUNS, ids=lambda path: path.stem)
@@ -190,6 +198,13 @@ def test_the_minilm_tables_share_their_sources_and_their_units():
     assert recipe(average, "average").lr == recipe(main, "scalearn").lr != recipe(main, "average").lr
     for method in two.methods:
         assert recipe(two, method) == recipe(main, method)
+
+
+def test_the_defaults_tables_share_their_sources_and_targets():
+    told = [read_config(SCRIPTS / f"{name}.yaml", Experiment) for name in DEFAULT]
+    assert len({(one.sources.model_dump_json(), one.targets.model_dump_json()) for one in told}) == 1
+    assert not set(told[0].sources.tasks) & set(told[0].targets.tasks)
+    assert told[0].source_recipe == read_config(SCRIPTS / "glue_minilm.yaml", Experiment).source_recipe
 
 
 def test_units_come_size_by_size_and_seed_by_seed(config):

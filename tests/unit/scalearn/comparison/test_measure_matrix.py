@@ -10,7 +10,7 @@ from stored_edits import edit
 
 from scalearn import AdapterPool
 from scalearn.cli.main import main
-from scalearn.comparison.config import read_config
+from scalearn.comparison.config import of_any_version, read_config
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.measure_matrix import MatrixMeasurement, measure_matrix
 from scalearn.layers.mix import bottleneck_layers
@@ -236,6 +236,6 @@ def test_a_published_matrix_is_whole_and_of_the_configuration_beside_it(folder, 
     assert {(r.target, r.source, r.method, r.seed) for r in rows} == {
         (u.target, u.source, u.method, u.seed) for u in matrix_units(measured)
     }
-    assert MatrixConfig.model_validate(provenance["config"]) == told
+    assert MatrixConfig.model_validate(of_any_version(provenance["config"])) == told
     assert provenance["adapters"].keys() == set(told.sources.tasks)
     assert all(row.score is not None for row in rows)

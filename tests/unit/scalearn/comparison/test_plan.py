@@ -269,7 +269,10 @@ def test_an_own_source_is_trained_again_only_where_an_unfinished_unit_asks_for_i
 
 def test_a_source_that_was_trained_just_so_is_the_single_adapter(quick, tmp_path):
     quick["targets"] = {"tasks": ["grammar_garden"], "rows": 24, "seeds": [0]}
-    quick |= {"methods": ["single-adapter"], "recipe": quick["sources"]["recipe"]}
+    quick |= {
+        "methods": ["single-adapter"],
+        "recipe": {**quick["sources"]["recipe"], "start": "random", "pooling": "first"},
+    }
     quick["rank"] |= {"own": True}
     made = plan({**quick, "map": "vocabulary"}, tmp_path / "run")
     made.run()

@@ -17,7 +17,7 @@ def test_the_sound_one_gives_every_method_the_same_patience():
 
 def test_the_papers_gives_scalearn_no_patience_on_full_data_and_everything_else_five():
     for name, method in METHODS.items():
-        learned = name.startswith("scalearn")
+        learned = name.startswith("scalearn") or name == "auto"
         assert PAPER.recipe(method, few=False).patience == (None if learned else 5), name
         assert PAPER.recipe(method, few=True).patience == 20
 

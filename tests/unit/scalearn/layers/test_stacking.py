@@ -126,11 +126,11 @@ def test_every_method_mixes_unequal_widths_or_says_why_not(unequal, target, reci
 
 def test_an_export_is_mixed_with_its_own_narrower_sources(fill, tiny, target, recipe, tmp_path):
     sources = fill(tmp_path / "pool", tiny, "one", "two")
-    first = transfer(target, sources, rows=16, recipe=recipe, out=tmp_path / "first")
+    first = transfer(target, sources, method="scalearn", rows=16, recipe=recipe, out=tmp_path / "first")
     pool = AdapterPool(tmp_path / "pool")
     pool.add(first.export(tmp_path / "export"), name="exported")
     assert next(iter(pool["exported"].bottlenecks().values())).down.shape == (1, 4, 32)
-    second = transfer(target, list(pool), rows=16, recipe=recipe, out=tmp_path / "second")
+    second = transfer(target, list(pool), method="scalearn", rows=16, recipe=recipe, out=tmp_path / "second")
     assert second.omega().shape == (2, 3, 32)
     assert explain(second, rows=8, draws=5).sources == ("exported", "one", "two")
 

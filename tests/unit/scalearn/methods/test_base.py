@@ -17,6 +17,8 @@ from tasksel import UserError, get_task
 from tasksel.model.base import load_base
 
 LAYERS, WIDTH, SOURCES = 3, 32, 5
+SOLVED_ONLY = ("majority", "closed-form-base", "closed-form")
+WITHOUT_A_SLOT = ("majority", "closed-form-base", "head-only", "full", "fusion")
 DOC = Path(__file__).parents[4] / "docs" / "reference" / "transfer_methods.md"
 
 
@@ -24,6 +26,10 @@ def learned(method, layers, d, n, *, r, base):
     """The numbers that a method learns beside the head, by its formula; r an adapter's width, `base` those of the encoder."""
     compacter = 4 * -(-(d // 32) // 4)
     return {
+        "auto": layers * n,
+        "majority": 0,
+        "closed-form-base": 0,
+        "closed-form": 0,
         "head-only": 0,
         "full": base,
         "single-adapter": layers * (2 * d * r + r + d),
@@ -68,14 +74,17 @@ def encoder_numbers(model):
 def test_a_built_model_learns_as_many_numbers_as_the_formula_says(made, method):
     model = made(method)
     counted = learned_parameters(model)
-    expected = learned(method, LAYERS, WIDTH, SOURCES, r=2, base=encoder_numbers(model))
+    n = METHODS[method].most if method == "auto" else SOURCES
+    expected = learned(method, LAYERS, WIDTH, n, r=2, base=encoder_numbers(model))
     assert counted["transfer"] == expected
     assert counted["head"] == WIDTH * WIDTH + WIDTH + 2 * WIDTH + 2
     row = METHODS[method]
     if isinstance(row, ScaledSources):
-        assert row.scaling.parameters(sources=SOURCES, layers=LAYERS, width=WIDTH) == expected
+        assert row.scaling.parameters(sources=n, layers=LAYERS, width=WIDTH) == expected
     state = learned_state(model)
-    kept = {"average": SOURCES, "fixed-grid": 2}.get(method, 0)  # an omega that nobody learned is stored all the same
+    kept = {"closed-form": SOURCES, "average": SOURCES, "fixed-grid": 2}.get(
+        method, 0
+    )  # an omega that nobody learned is stored all the same
     assert sum(tensor.numel() for tensor in state.values()) == expected + counted["head"] + kept
 
 
@@ -123,7 +132,7 @@ def test_only_a_mix_puts_a_scaled_mix_into_the_slot(made):
         slots = [
             layer.adapters["entail_kitchen"] for _, layer in bottleneck_layers(made(method.name), "entail_kitchen")
         ]
-        assert len(slots) == (0 if method.name in ("head-only", "full", "fusion") else LAYERS)
+        assert len(slots) == (0 if method.name in WITHOUT_A_SLOT else LAYERS)
         assert all(isinstance(slot, ScaledMix) == method.mixes for slot in slots)
 
 
@@ -236,8 +245,9 @@ def test_the_documents_table_has_every_method_with_its_numbers_recipe_and_export
     assert list(table) == list(METHODS)
     base = 12 * (12 * 768**2 + 13 * 768)
     for name, (_slot, _trained, numbers, lr, exports, _source) in table.items():
-        assert numbers.split()[0].rstrip(":").replace(",", "") == str(learned(name, 12, 768, 8, r=48, base=base)), name
-        assert float(lr) == METHODS[name].recipe.lr, name
+        n = METHODS[name].most if name == "auto" else 8
+        assert numbers.split()[0].rstrip(":").replace(",", "") == str(learned(name, 12, 768, n, r=48, base=base)), name
+        assert lr == "-" if name in SOLVED_ONLY else float(lr) == METHODS[name].recipe.lr, name
         assert exports == ("no" if METHODS[name].export_reason else "yes"), name
 
 

@@ -118,7 +118,7 @@ def test_a_stored_transfer_is_not_gone_on_with_by_other_values(results, pool, ta
     results["scalearn"].save(tmp_path / "own")
     redefined(DROPPED)
     with pytest.raises(UserError, match=r"holds a different run \(the method's scaling .*'dropout': 0\.3.*0\.1"):
-        transfer(target, list(pool), seeds=[0, 1], rows=32, recipe=recipe, out=tmp_path / "own")
+        transfer(target, list(pool), method="scalearn", seeds=[0, 1], rows=32, recipe=recipe, out=tmp_path / "own")
 
 
 def test_a_result_of_other_values_is_not_read_as_this_methods(results, tmp_path, redefined, monkeypatch):

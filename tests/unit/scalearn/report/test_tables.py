@@ -121,8 +121,11 @@ def test_ways_with_the_very_same_mean_share_a_mark():
 
 def test_blocks_follow_what_a_method_is():
     assert {name: block_of(Condition(name)) for name in METHODS if name != "joint"} == {
-        **dict.fromkeys(("head-only", "full", "single-adapter", "compacter++"), 0),
-        **dict.fromkeys(("sequential", "average", "fixed-grid", "search", "soup", "soup-similarity", "fusion"), 1),
+        **dict.fromkeys(("majority", "closed-form-base", "head-only", "full", "single-adapter", "compacter++"), 0),
+        "auto": 2,
+        **dict.fromkeys(
+            ("closed-form", "sequential", "average", "fixed-grid", "search", "soup", "soup-similarity", "fusion"), 1
+        ),
         **dict.fromkeys(("scalearn", "scalearn-uniform", "scalearn++", "scalearn-uniform++"), 2),
         **dict.fromkeys(("scalearn-mean", "scalearn-softmax"), 2),
     }

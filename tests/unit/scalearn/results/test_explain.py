@@ -207,7 +207,7 @@ def test_an_unfinished_run_says_so(experiment_run, tmp_path):
     with pytest.raises(UserError, match=r"entail_kitchen by scalearn, seed 1: no model of it is kept \(keep: false\)"):
         find_result(tmp_path, "entail_kitchen", seed=1)
     edit(path, experiment=read_hashed(path)["experiment"] | {"methods": ["head-only"]})
-    with pytest.raises(UserError, match="have no mix; methods that have one: scalearn"):
+    with pytest.raises(UserError, match="have no mix; methods that have one: auto"):
         find_result(tmp_path, "entail_kitchen")
 
 

@@ -14,9 +14,14 @@ from tasksel.model.adapter_config import SEQ_BN
 
 REFUSED = {
     "head-only": "learns no adapter",
+    "closed-form-base": "learns no adapter",
+    "majority": "reads no text",
     "full": "changes the base itself",
     "fusion": "weighs its sources anew for every token",
 }
+ROUNDED = {
+    "closed-form": 2e-4
+}  # the first tokens of a random base hardly differ: standardising them magnifies rounding
 METHODS = tuple(name for name in ALL if name not in REFUSED)
 TEXTS = [
     ("The pan is hot and clean", "The pan is clean"),
@@ -89,7 +94,9 @@ def test_plain_adapters_in_another_process_gives_the_same_logits(results, export
     asked = json.dumps([results["scalearn"].base.path, TEXTS, {m: str(f) for m, f in exported.items()}])
     found = json.loads(fresh_process(textwrap.dedent(READER), asked))
     for method in METHODS:
-        np.testing.assert_allclose(found[method], results[method].predict(TEXTS), atol=1e-5, rtol=0)
+        np.testing.assert_allclose(
+            found[method], results[method].predict(TEXTS), atol=ROUNDED.get(method, 1e-5), rtol=0
+        )
     assert np.abs(np.subtract(found["scalearn"], found["single-adapter"])).max() > 1e-3
 
 
@@ -180,7 +187,7 @@ def test_sources_with_a_scale_of_their_own_are_exported_with_it(fill, tiny, targ
 
     config = {**SEQ_BN, "reduction_factor": 16, "scaling": 3.0}
     sources = fill(tmp_path / "pool", tiny, "one", "two", config=config)
-    result = transfer(target, sources, rows=16, recipe=recipe, out=tmp_path / "result")
+    result = transfer(target, sources, method="scalearn", rows=16, recipe=recipe, out=tmp_path / "result")
     result.export(tmp_path / "out")
     rows = [dict(zip(target.text, texts, strict=True)) for texts in TEXTS]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -41,7 +41,8 @@ def test_every_method_reloads_to_the_same_logits_here_and_in_a_fresh_process(res
 
 def test_the_methods_do_not_all_say_the_same(results):
     seen = {method: result.predict(TEXTS).tobytes() for method, result in results.items()}
-    assert len(set(seen.values())) == len(METHODS)
+    del seen["auto"]  # which is one of the closed forms, or trained from it
+    assert len(set(seen.values())) == len(METHODS) - 1
 
 
 def test_the_stored_score_is_what_the_reloaded_model_scores(kinds):
@@ -122,7 +123,14 @@ def test_omega_has_a_row_a_layer_and_source(results):
 
 def test_omega_comes_in_the_order_of_the_layers_beyond_ten(make_base, fill, target, recipe, tmp_path):
     base = make_base(num_hidden_layers=12)
-    result = transfer(target, fill(tmp_path / "pool", base, "one", "two"), rows=8, recipe=recipe, out=tmp_path / "out")
+    result = transfer(
+        target,
+        fill(tmp_path / "pool", base, "one", "two"),
+        method="scalearn",
+        rows=8,
+        recipe=recipe,
+        out=tmp_path / "out",
+    )
     state = load_file(result.folder / "seed-0" / "state.safetensors")
     for layer, omega in enumerate(result.omega()):
         (name,) = (name for name in state if f"layer.{layer}." in name and name.endswith("omega.weight"))
@@ -181,7 +189,7 @@ def test_fields_that_only_a_newer_version_knows_are_named_in_one_line(own, file,
         TransferResult.load(own.folder)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=told):
-        transfer(target, list(pool), seeds=[0, 1], rows=32, recipe=recipe, out=own.folder)
+        transfer(target, list(pool), method="scalearn", seeds=[0, 1], rows=32, recipe=recipe, out=own.folder)
 
 
 def test_a_result_of_an_earlier_version_still_loads(own):
@@ -240,7 +248,9 @@ def test_saving_copies_a_result_that_needs_the_first_no_longer(results, own, tmp
 
 
 def test_a_result_needs_neither_pool_nor_sources(fill, tiny, target, recipe, tmp_path):
-    result = transfer(target, fill(tmp_path / "pool", tiny, "one"), rows=8, recipe=recipe, out=tmp_path / "out")
+    result = transfer(
+        target, fill(tmp_path / "pool", tiny, "one"), method="scalearn", rows=8, recipe=recipe, out=tmp_path / "out"
+    )
     before = result.predict(TEXTS)
     shutil.rmtree(tmp_path / "pool")
     assert np.array_equal(TransferResult.load(tmp_path / "out").predict(TEXTS), before)

@@ -29,7 +29,8 @@ def go(pool, target, recipe, tmp_path):
     """Transfers to the target from the session's pool, with what is given changed."""
 
     def run(**change):
-        given = {"sources": list(pool), "rows": 32, "recipe": recipe, "out": tmp_path / "out"} | change
+        given = {"sources": list(pool), "method": "scalearn", "rows": 32, "recipe": recipe, "out": tmp_path / "out"}
+        given |= change
         return transfer(given.pop("target", target), given.pop("sources"), **given)
 
     return run
@@ -141,7 +142,7 @@ KILLED = """
 
         module.write_hashed = write_or_die
         task, sources = get_task("entail_kitchen"), list(AdapterPool(folder))
-        transfer(task, sources, seeds=[0, 1], rows=32, recipe=Recipe(**recipe), out=out)
+        transfer(task, sources, method="scalearn", seeds=[0, 1], rows=32, recipe=Recipe(**recipe), out=out)
 
     ended = {}
     for where, out in outs.items():

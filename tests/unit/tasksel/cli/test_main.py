@@ -202,7 +202,7 @@ class TestRank:
     def test_ranks_the_named_sources(self, capsys, tiny):
         named = ["sentiment_films", "grammar_garden", "entail_travel"]
         shown = said(capsys, "rank", "entail_travel", *named, "--base", tiny, "--rows", "20").splitlines()
-        assert shown[0] == "sources for entail_travel by connectivity"
+        assert shown[0] == "sources for entail_travel by auto"
         rows = [row.split() for row in shown[2:]]
         assert sorted(name for _, name, _ in rows) == ["grammar_garden", "sentiment_films"]  # not the target itself
         assert [place for place, _, _ in rows] == ["1", "2"]

@@ -24,7 +24,7 @@ def made(tiny, pool_folder, fill, recipe, target, tmp_path_factory):
     pool = AdapterPool(tree / "pools" / "p", base=base)
     for source in AdapterPool(pool_folder):
         pool.add(source.folder, name=source.name, task=source.task, rows=20, same_base=True)
-    result = transfer(target, list(pool), rows=16, recipe=recipe, out=tree / "out")
+    result = transfer(target, list(pool), method="scalearn", rows=16, recipe=recipe, out=tree / "out")
     result.export(tree / "export")
     return tree
 
@@ -198,6 +198,8 @@ def test_a_pool_of_two_bases_is_refused_with_both(tree, make_base, tmp_path):
 def test_a_source_of_a_moved_base_is_transferred_by_name_of_the_new_place(tree, renamed, recipe):
     pool = AdapterPool(tree / "pools" / "p")
     with pytest.raises(UserError, match=r"source 'entail_travel': trained on base .*, which is gone"):
-        transfer(get_task("entail_kitchen"), list(pool), rows=16, recipe=recipe)
+        transfer(get_task("entail_kitchen"), list(pool), method="scalearn", rows=16, recipe=recipe)
     moved = AdapterPool(tree / "pools" / "p", base=renamed)
-    assert transfer(get_task("entail_kitchen"), list(moved), rows=16, recipe=recipe, base=moved.base).seeds
+    assert transfer(
+        get_task("entail_kitchen"), list(moved), method="scalearn", rows=16, recipe=recipe, base=moved.base
+    ).seeds

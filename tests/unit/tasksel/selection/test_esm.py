@@ -17,8 +17,9 @@ from tasksel.model.encoding import encode_split
 from tasksel.selection import esm
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.esm import Esm, fit_map
-from tasksel.selection.source_features import pooled, training_rows
+from tasksel.selection.source_features import training_rows
 from tasksel.selection.transferability import logme
+from tasksel.training.features import pooled
 from tasksel.training.recipe import Recipe
 
 SOURCE, TARGET, CHOICES = "sentiment_films", "entail_travel", "endings_daily"
@@ -72,7 +73,7 @@ def both(subject, pool="first", length=64, rows=None):
         training_rows(subject.data, rows=rows), subject.task, subject.base.tokenizer, max_length=length
     )
     return [
-        pooled(model, encoded, pool=pool)[0] for model in (subject.base.model(), subject.trained.model(subject.base))
+        pooled(model, encoded, pooling=pool)[0] for model in (subject.base.model(), subject.trained.model(subject.base))
     ]
 
 
@@ -181,7 +182,7 @@ class TestScores:
         monkeypatch.setattr(esm, "logme", lambda *args, **options: calls.append((*args, options)) or 0.5)
         split = training_rows(target(name).data)
         encoded = encode_split(split, target(name).task, target().base.tokenizer, max_length=64)
-        features, _ = pooled(target().base.model(), encoded, pool=pool)
+        features, _ = pooled(target().base.model(), encoded, pooling=pool)
         weight, bias = fit_map(*both(source(), pool), ridge=0.1)
         assert Esm(pool=pool, ridge=0.1).scores(target(name), [source()]) == [0.5]
         ((mapped, labels, options),) = calls

@@ -155,7 +155,7 @@ def test_every_embedder_is_a_selector_of_its_name_key_and_needs():
 
 
 def test_selectors_that_compare_no_embeddings_need_nothing_of_the_target_and_give_scores():
-    adapters = {"logme", "leep", "nce", "knn", "probe", "esm"}
+    adapters = {"logme", "leep", "nce", "knn", "probe", "closed-form", "esm", "auto"}
     for name in SELECTORS.keys() - EMBEDDERS.keys():
         selector = get_selector(name)
         assert (selector.embedder, selector.target_needs, selector.score_name) == (None, "data", "score")

@@ -1,5 +1,7 @@
 """Tests of scores by a source's features: each is its formula on what a direct run of the model gives, and the target is never trained."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -16,14 +18,13 @@ from tasksel.selection import source_features as features
 from tasksel.selection.candidate import TaskOnBase
 from tasksel.selection.source_features import (
     FeatureSelector,
-    first_token,
-    pooled,
     run_source,
     source_classes,
     training_rows,
 )
 from tasksel.selection.transferability import knn, leep, linear_probe, logme, nce
 from tasksel.tasks.load import stratified
+from tasksel.training.features import pooled
 from tasksel.training.recipe import Recipe
 
 MEASURES = ("logme", "leep", "nce", "knn", "probe")
@@ -116,7 +117,7 @@ class TestRun:
         data = target().data
         split = training_rows(data)
         encoded = encode_split(split, target().task, base.tokenizer, max_length=64)
-        found = first_token(adapters[CLASSES].model(base), encoded)
+        found = pooled(adapters[CLASSES].model(base), encoded, pooling="first")
         wanted = directly(adapters[CLASSES], base, target().task, split)
         assert [array.dtype for array in found] == [np.float32, np.float32]
         assert [array.shape for array in found] == [(40, 32), (40, 2)]
@@ -126,16 +127,16 @@ class TestRun:
     def test_of_the_base_alone_has_no_logits_and_leaves_no_hook(self, base, target, adapters):
         encoded = encode_split(target().data.train, target().task, base.tokenizer, max_length=64)
         model = base.model()
-        hidden, logits = first_token(model, encoded)
+        hidden, logits = pooled(model, encoded, pooling="first")
         assert logits.shape == (len(encoded), 0)
         assert not model.base_model._forward_hooks
-        assert np.abs(hidden - first_token(adapters[CLASSES].model(base), encoded)[0]).max() > 1e-3
+        assert np.abs(hidden - pooled(adapters[CLASSES].model(base), encoded, pooling="first")[0]).max() > 1e-3
 
     @pytest.mark.parametrize("batch", [1, 7, 64])
     def test_means_over_tokens_without_padding(self, base, target, batch):
         encoded = encode_split(target().data.train, target().task, base.tokenizer, max_length=64)
         model = base.model()
-        found, _ = pooled(model, encoded, pool="mean", batch=batch)
+        found, _ = pooled(model, encoded, pooling="mean", batch=batch)
         for row in range(0, len(encoded), 5):
             tokens = {"input_ids": torch.tensor(encoded.ids[row]), "token_type_ids": torch.tensor(encoded.types[row])}
             with torch.no_grad():
@@ -173,6 +174,18 @@ class TestRun:
         other = TaskOnBase(candidate(CLASSES, broken(HEAD, lambda tensor: -3 * tensor)), base)
         assert other.trained.fingerprint == source().trained.fingerprint
         assert FeatureSelector("leep").scores(target(), [other]) != plain
+
+    def test_of_a_source_whose_own_head_reads_the_mean(self, source, target, base, broken):
+        first = source().trained
+        mean = broken(WEIGHTS, lambda tensor: tensor)
+        told = json.loads((mean.folder / "head_config.json").read_text())
+        told["config"]["pooling"] = "mean"
+        (mean.folder / "head_config.json").write_text(json.dumps(told))
+        encoded = encode_split(training_rows(target().data), target().task, base.tokenizer, max_length=64)
+        ours, other = (run_source(trained, base, encoded, pooling="mean") for trained in (first, mean))
+        np.testing.assert_array_equal(ours.features, other.features)
+        assert np.abs(ours.probabilities - other.probabilities).max() > 1e-4
+        assert np.abs(ours.features - run_source(first, base, encoded).features).max() > 1e-3
 
     def test_of_many_rows_is_not_kept(self, source, target, base, monkeypatch):
         monkeypatch.setattr(features, "CACHED_ROWS", 39)
@@ -323,3 +336,5 @@ def test_the_key_names_measure_and_settings():
     assert len({selector.key for selector in selectors}) == 4
     assert [selector.name for selector in selectors] == ["logme", "knn", "logme", "logme"]
     assert {selector.needs for selector in selectors} == {"adapter"}
+    assert len({FeatureSelector("logme", pooling=how).key for how in ("first", "mean", "base")}) == 3
+    assert FeatureSelector("logme", pooling="first").key == FeatureSelector("logme").key == "logme-29540d3b"

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sk
 
-from tasksel.tasks.metrics import METRICS, decide, score
+from tasksel.tasks.metrics import METRICS, decide, label_range, score, within
 
 draw = np.random.default_rng(0)
 LABELS = draw.integers(0, 3, 60)
@@ -83,3 +83,16 @@ def test_a_perfect_prediction_scores_one(name):
     labels = np.array([0, 1, 1, 0, 1])
     logits = labels[:, None] if name in ("pearson", "spearman", "pearson_spearman") else np.eye(2)[labels]
     assert score(name, logits.astype(float), labels.astype(float) if logits.shape[1] == 1 else labels) == 1.0
+
+
+def test_a_label_range_is_that_of_numbers_alone_and_as_it_was_written():
+    assert label_range("regression", np.array([0.1, 4.7, 2], dtype=np.float32)) == (0.1, 4.7)
+    assert label_range("multi_label", np.eye(2)) is None
+    assert label_range("single_sentence_classification", np.array([0, 1])) is None
+
+
+def test_numbers_beyond_the_limits_are_set_to_them_in_a_copy():
+    logits = np.array([[-1.0], [0.5], [2.0]])
+    assert within(logits, (0.0, 1.0)).tolist() == [[0.0], [0.5], [1.0]]
+    assert within(logits, None) is logits
+    assert logits.tolist() == [[-1.0], [0.5], [2.0]]

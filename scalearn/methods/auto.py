@@ -1,0 +1,188 @@
+"""The default: candidates from cheap to dear, compared by cross-validation on the same folds of train and dev; the best is the result. Ours.
+
+    closed form on the base       omega = 0            y = residual
+    closed form on the best       omega = (1, 0)       y = residual + o_1
+    closed form on the mix        omega = (a, a)       y = residual + a o_1 + a o_2        a = 1/sqrt(2): the sum keeps its size
+    trained                       omega_ls, a scalar per layer and source, copies of the sources' projections, and the head, by gradient steps
+                                  from the best of these mixes
+
+    score     the task's metric over all rows, each by a model that was fitted without its fold
+
+A dearer candidate must be better than all cheaper ones, so the result is never below the closed form on the base by that score. The winner is fitted
+again on all rows. `Recipe.budget` bounds the gradient steps (`scalearn.methods.budget`); they are counted, not timed, so that a run can be repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from scalearn.layers.mix import bottleneck_layers, thaw_mix
+from scalearn.layers.scaling import LEARNED_FROM_ONE, Scaling
+from scalearn.methods.base import SOLVED
+from scalearn.methods.budget import affordable_steps
+from scalearn.methods.candidate import Candidate, in_words
+from scalearn.methods.scalearn import ScaledSources
+from scalearn.methods.training import SeedTraining, TrainedModel
+from tasksel.display.progress import bar, say
+from tasksel.model.encoding import Encoded
+from tasksel.tasks.metrics import label_range, score, within
+from tasksel.training.cross_validation import Folds, folds
+from tasksel.training.features import pooled
+from tasksel.training.loop import Diverged, FitResult, fit
+from tasksel.training.predict import predict
+from tasksel.training.recipe import Recipe
+from tasksel.training.solved_start import most_rows, solve_on
+
+AUTO_RECIPE = Recipe(lr=1e-3, head_lr=3e-4, batch=8, max_steps=300, budget=120.0, epochs=1000, **SOLVED)
+# batches of 8: more steps in the same budget
+OMEGA_LR = 3e-2  # a single number per layer and source wants a larger step than a matrix: 6e-3 does not move it within 50 steps
+FEWEST_STEPS = 6  # fewer move nothing
+CHECKPOINTS = 3  # numbers of steps that are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto(ScaledSources):
+    """Tries the closed form on the base, on the best source and on two, then trains the better mix, and keeps what cross-validates best.
+
+    >>> transfer(task, sources[:2], method="auto")  # doctest: +SKIP
+    """
+
+    scaling: Scaling = LEARNED_FROM_ONE
+    most: int | None = 2
+
+    def train(self, training: SeedTraining) -> TrainedModel:
+        """Compares the candidates, says which is the best, and fits it on all rows."""
+        begun = time.perf_counter()
+        model, trial = self.new_model(training), _Trial(self, training)
+        candidates = trial.compare(model)
+        best = max(range(len(candidates)), key=lambda number: (candidates[number].rank, -number))
+        candidates = [replace(one, chosen=number == best) for number, one in enumerate(candidates)]
+        model = trial.fit_again(model, candidates[best])
+        for line in in_words(training.target, candidates):
+            say(line)
+        done = FitResult(candidates[best].score, 0, trial.steps, time.perf_counter() - begun)
+        return replace(training.finished(model, done), candidates=tuple(candidates))
+
+
+class _Trial:
+    """The candidates of one seed: its rows and folds, and the gradient steps that were taken so far."""
+
+    def __init__(self, method: Auto, training: SeedTraining) -> None:
+        self.method, self.training, self.task = method, training, training.target
+        train, dev = training.encoded
+        self.rows: Encoded = most_rows(train.joined(dev), self.task, seed=training.seed)
+        self.parts: Folds = folds(self.rows.labels, self.task.kind, seed=training.seed)
+        self.steps = 0
+
+    def compare(self, model: Any) -> list[Candidate]:
+        """Every candidate with its cross-validated score; the model changes."""
+        names = tuple(source.name for source in self.training.sources)
+        closed = [Candidate("closed form", names[:count]) for count in range(len(names) + 1)]
+        steps = affordable_steps(model, self.rows, self.training.recipe, trainings=len(self.parts) + 1)
+        dear = bool(self.parts) and steps >= FEWEST_STEPS
+        with bar(self.training.label, len(closed) + dear * len(self.parts)) as advance:
+            for number, candidate in enumerate(closed):
+                begun = time.perf_counter()
+                found = self._solve(model, candidate.omega(len(names)))
+                closed[number] = replace(candidate, score=found, seconds=time.perf_counter() - begun)
+                advance(str(closed[number]))
+            if not dear:
+                return closed
+            mixes = closed[1:]
+            start = max(mixes, key=lambda candidate: candidate.rank)
+            try:
+                return [*closed, *self._trained(replace(start, name="trained"), steps, advance)]
+            except Diverged as error:
+                say(f"{error}; auto goes on without training")
+                return closed
+
+    def _solve(self, model: Any, omega: tuple[float, ...]) -> float | None:
+        """Sets omega and solves the head on all rows; the cross-validated score."""
+        _set_omega(model, omega)
+        head = model.heads[model.active_head]
+        features, _ = pooled(model, self.rows, pooling=head.reads)
+        return solve_on(head, features, self.task, self.rows, seed=self.training.seed, parts=self.parts).score
+
+    def _trained(self, start: Candidate, steps: int, advance: Any) -> Iterator[Candidate]:
+        """Trains without each fold in turn, and scores all rows at a few numbers of steps."""
+        begun, stops = time.perf_counter(), _checkpoints(steps)
+        logits = {stop: np.zeros((len(self.rows), self.task.outputs)) for stop in stops}
+        for kept, held in self.parts:
+            model, rest = self._thawed(start), self.rows.take(held.tolist())
+
+            def note(step: int, model: Any = model, held: np.ndarray = held, rest: Encoded = rest) -> bool:
+                if step in logits:
+                    logits[step][held] = predict(model, rest)
+                return False
+
+            self._steps(model, self.rows.take(kept.tolist()), steps, note)
+            advance("")
+        seconds = time.perf_counter() - begun
+        for stop in stops:
+            numbers = within(logits[stop], label_range(self.task.kind, self.rows.labels))
+            value = score(self.task.metric, numbers, self.rows.labels)
+            yield replace(start, score=value, steps=stop, of_steps=steps, seconds=seconds / len(stops))
+
+    def _thawed(self, start: Candidate) -> Any:
+        """A new model at the candidate's omega, whose projections train."""
+        model = self.method.new_model(self.training)
+        _set_omega(model, start.omega(len(self.training.sources)))
+        thaw_mix(model, model.active_adapter)
+        return model
+
+    def _steps(self, model: Any, rows: Encoded, steps: int, on_step: Any) -> None:
+        """Gradient steps on some rows, from the head that is solved on them."""
+        training = self.training
+        changes = {"max_steps": steps, "patience": None, "epochs": steps, "start": "solved"}
+        recipe = training.recipe.model_copy(update=changes)
+        options: dict[str, Any] = {
+            "label": f"{training.label}: steps",
+            "groups": _groups(model, recipe),
+            "on_step": on_step,
+        }
+        done = fit(model, self.task, rows, None, recipe, seed=training.seed, **options)
+        self.steps += done.steps
+
+    def fit_again(self, model: Any, best: Candidate) -> Any:
+        """The winner's model, fitted on all rows."""
+        if best.steps:
+            model = self._thawed(best)
+            self._steps(model, self.rows, best.of_steps, lambda step: step >= best.steps)
+        else:
+            self._solve(model, best.omega(len(self.training.sources)))
+        return model
+
+
+def _set_omega(model: Any, values: tuple[float, ...]) -> None:
+    """Sets every layer's omega, one number per source."""
+    name = model.active_adapter
+    with torch.no_grad():
+        for _, slot in bottleneck_layers(model, name):
+            weight = slot.adapters[name].omega.weight
+            weight.copy_(torch.tensor(values, dtype=weight.dtype)[:, None].expand_as(weight))
+
+
+def _groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
+    """The head, omega and the rest, each at its own rate."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    heads = [parameter for name, parameter in named if name.startswith("heads.")]
+    omegas = [parameter for name, parameter in named if name.endswith(".omega.weight")]
+    rest = [
+        parameter for name, parameter in named if not name.startswith("heads.") and not name.endswith(".omega.weight")
+    ]
+    return [{"params": rest}, {"params": omegas, "lr": OMEGA_LR}, {"params": heads, "lr": recipe.head_lr or recipe.lr}]
+
+
+def _checkpoints(steps: int) -> list[int]:
+    """The numbers of steps that are compared, up to all of them.
+
+    >>> _checkpoints(30)
+    [10, 20, 30]
+    """
+    return sorted({max(1, round(steps * part / CHECKPOINTS)) for part in range(1, CHECKPOINTS + 1)})

@@ -1,0 +1,124 @@
+"""The tables of docs/results/default: every way of several runs side by side, over targets and seeds. Ours.
+
+    python scripts/default_table.py docs/results/default            # from the rows.jsonl of each folder in it
+
+    score       mean over targets of a seed's scores, then mean and 95 % t interval over seeds
+    over A      the same of the difference seed by seed, with p of the paired t test; wins / ties / losses over targets: of a target's mean difference,
+                beyond one point
+
+A target of `HELD_OUT` had no part in any decision before these runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
+from scalearn.comparison.records import UnitRecord, read_lines
+from scalearn.report.statistics import Cell, paired
+from tasksel.display.tables import markdown_table
+
+HELD_OUT = ("snli", "imdb", "emotion", "disaster_response", "commonsenseqa")
+BASE, DEFAULT = "closed-form-base", "auto"
+WITHOUT_STEPS = ("majority", "closed-form-base", "closed-form", "auto")
+Scores = dict[str, dict[str, dict[int, float]]]  # way -> target -> seed -> score
+
+
+def way_of(row: UnitRecord) -> str:
+    """How a row was made, as the tables call it."""
+    if row.method in WITHOUT_STEPS:
+        return row.method + (f" over {row.k}" if row.method == "closed-form" else "")
+    chosen = f" over {row.k} by {row.by}" if row.k else ""
+    recipe = row.recipe
+    length = f"{recipe['budget']:g} s" if recipe["budget"] else f"{recipe['max_steps']} steps"
+    return f"{row.method}{chosen}, lr {recipe['lr']:g}, {recipe['start']} start, {length}"
+
+
+def read(folder: Path) -> list[tuple[str, UnitRecord]]:
+    """Every finished row of the runs in a folder, with its way."""
+    found = sorted(folder.glob("*/rows.jsonl"))
+    return [(way_of(row), row) for path in found for row in read_lines(path, UnitRecord)]
+
+
+def by_seed(scores: dict[str, dict[int, float]], targets: list[str]) -> dict[int, float]:
+    """A seed's mean over the targets, of the seeds that all of them have."""
+    seeds = set.intersection(*(set(scores.get(target, {})) for target in targets)) if targets else set()
+    return {seed: fmean(scores[target][seed] for target in targets) for seed in sorted(seeds)}
+
+
+def against(scores: Scores, way: str, other: str, targets: list[str]) -> list[str]:
+    """The difference of two ways with its interval and p, and over how many targets it is a win, a tie or a loss."""
+    if way == other or other not in scores:
+        return ["", ""]
+    first, second = (by_seed(scores[name], targets) for name in (way, other))
+    test = paired(first, second, other)
+    if test is None:
+        shared = first.keys() & second.keys()
+        cell = f"{100 * fmean(first[seed] - second[seed] for seed in shared):+.1f}" if shared else ""
+    else:
+        p = "" if test.p is None else f", p {test.p:.3f}"
+        cell = f"{100 * test.difference:+.1f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}]{p}"
+    differences = []
+    for target in targets:
+        seeds = scores[way].get(target, {}).keys() & scores[other].get(target, {}).keys()
+        differences += (
+            [fmean(scores[way][target][seed] - scores[other][target][seed] for seed in seeds)] if seeds else []
+        )
+    wins, losses = sum(value > 0.01 for value in differences), sum(value < -0.01 for value in differences)
+    return [cell, f"{wins} / {len(differences) - wins - losses} / {losses}"]
+
+
+def table(rows: list[tuple[str, UnitRecord]], targets: list[str]) -> str:
+    """One line per way, the best mean first."""
+    scores: Scores = defaultdict(lambda: defaultdict(dict))
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for way, row in rows:
+        if row.target in targets and row.score is not None:
+            scores[way][row.target][row.seed] = row.score
+            seconds[way].append(row.seconds)
+    lines = []
+    for way in scores:
+        if not (seeds := by_seed(scores[way], targets)):
+            continue
+        mean, interval = fmean(seeds.values()), _cell(seeds).interval
+        shown = f"{100 * mean:.1f}" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if len(seeds) > 1 else "")
+        cells = [*against(scores, way, BASE, targets), *against(scores, way, DEFAULT, targets)]
+        lines.append((mean, [way, shown, *cells, str(len(seeds)), f"{fmean(seconds[way]):.0f}"]))
+    head = ["way", "score", "over the base's closed form", "w / t / l", "over the default", "w / t / l", "seeds", "s"]
+    return markdown_table(head, [line for _, line in sorted(lines, key=lambda item: -item[0])])
+
+
+def by_target(rows: list[tuple[str, UnitRecord]], targets: list[str]) -> str:
+    """One line per way and one column per target: the means over seeds."""
+    cells: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for way, row in rows:
+        if row.score is not None:
+            cells[way][row.target].append(100 * row.score)
+    lines = [[way, *(f"{fmean(found[t]):.1f}" if found[t] else "" for t in targets)] for way, found in cells.items()]
+    return markdown_table(["way", *targets], sorted(lines))
+
+
+def _cell(seeds: dict[int, float]) -> Cell:
+    return Cell("", "", None, "", seeds, 0, 0.0, 0.0, 0.0, None, None, 0, 0)  # type: ignore[arg-type]
+
+
+def main(folder: Path) -> None:
+    """Writes tables.md beside the runs."""
+    rows = read(folder)
+    parts = ["<!-- made by scripts/default_table.py -->"]
+    for size in sorted({int(row.size) for _, row in rows if row.size != "full"}):
+        part = [(way, row) for way, row in rows if str(row.size) == str(size)]
+        targets = sorted({row.target for _, row in part})
+        held_out = [target for target in targets if target in HELD_OUT]
+        chosen_on = [target for target in targets if target not in HELD_OUT]
+        for words, group in (("all targets", targets), ("development", chosen_on), ("held out", held_out)):
+            if group:
+                parts.append(f"## {size} rows, {words}: {', '.join(group)}\n\n{table(part, group)}")
+        parts.append(f"## {size} rows, by target\n\n{by_target(part, targets)}")
+    (folder / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
