@@ -101,10 +101,10 @@ def _show_answer(result: TransferResult, begun: float, selecting: float) -> None
     from scalearn.results.answer_table import answer_tables, next_commands, time_line
 
     show(f"{result}\nstored in {result.folder}\n")
-    found = answer(result)
-    show(answer_tables(found))
+    summary = answer(result)
+    show(answer_tables(summary))
     seconds = time.perf_counter() - begun
-    show(f"\n{time_line(found, seconds, selecting)}\n{next_commands(found, result.folder)}")
+    show(f"\n{time_line(summary, seconds, selecting)}\n{next_commands(summary, result.folder)}")
 
 
 def _sources(

@@ -39,8 +39,8 @@ from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
 from tasksel.training.solved_start import most_rows, solve_on
 
-AUTO_RECIPE = Recipe(lr=1e-3, head_lr=3e-4, batch=8, max_steps=300, budget=120.0, epochs=1000, **SOLVED)
 # batches of 8: more steps in the same budget
+AUTO_RECIPE = Recipe(lr=1e-3, head_lr=3e-4, batch=8, max_steps=300, budget=120.0, epochs=1000, **SOLVED)
 OMEGA_LR = 3e-2  # a single number per layer and source wants a larger step than a matrix: 6e-3 does not move it within 50 steps
 FEWEST_STEPS = 6  # fewer move nothing
 CHECKPOINTS = 3  # numbers of steps that are compared
@@ -89,8 +89,8 @@ class _Trial:
         with bar(self.training.label, len(closed) + dear * len(self.parts)) as advance:
             for number, candidate in enumerate(closed):
                 begun = time.perf_counter()
-                found = self._solve(model, candidate.omega(len(names)))
-                closed[number] = replace(candidate, score=found, seconds=time.perf_counter() - begun)
+                value = self._solve(model, candidate.omega(len(names)))
+                closed[number] = replace(candidate, score=value, seconds=time.perf_counter() - begun)
                 advance(str(closed[number]))
             if not dear:
                 return closed

@@ -110,8 +110,8 @@ class Auto(Selector):
         first = self._first_stage(target, sources)
         chosen = [sources[place] for place in first.chosen]
         spent = self._reranker(target.task).run_seconds(target, chosen) if chosen else 0.0
-        found = [_embedding_or_reason(sources[place], self._retriever) for place in first.similarities]
-        embeddings = [one for one in found if isinstance(one, TaskEmbedding)]
+        compared = [_embedding_or_reason(sources[place], self._retriever) for place in first.similarities]
+        embeddings = [one for one in compared if isinstance(one, TaskEmbedding)]
         if embeddings:
             spent += target.embedding(self._retriever).provenance["seconds"]
         kept = sum(one.nbytes for one in embeddings) + sum(one.trained.nbytes for one in sources if _has_adapter(one))

@@ -22,15 +22,12 @@ CLASSES, NUMBER, LABELS, CHOICES = "entail_kitchen", "similarity_market", "compl
 QUICK = Connectivity(max_steps=1, batch=8, max_length=32)
 
 
+pytestmark = pytest.mark.usefixtures("few_strengths")
+
+
 @pytest.fixture(scope="module")
 def base(tiny):
     return load_base(tiny)
-
-
-@pytest.fixture(autouse=True)
-def _few_strengths(monkeypatch):
-    """The closed form chooses between two, which takes less time."""
-    monkeypatch.setattr("tasksel.training.cross_validation.STRENGTHS", (1e-2, 1e-1))
 
 
 @pytest.fixture

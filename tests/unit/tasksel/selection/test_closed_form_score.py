@@ -16,15 +16,12 @@ from tasksel.training.solved_start import solve_head
 KINDS = ("sentiment_films", "entail_travel", "similarity_market", "complaints_orders", "endings_daily")
 
 
+pytestmark = pytest.mark.usefixtures("few_strengths")
+
+
 @pytest.fixture(scope="module")
 def base(tiny):
     return load_base(tiny)
-
-
-@pytest.fixture(autouse=True)
-def _few_strengths(monkeypatch):
-    """The closed form chooses between two, which takes less time."""
-    monkeypatch.setattr("tasksel.training.cross_validation.STRENGTHS", (1e-2, 1e-1))
 
 
 def encoded_rows(name, base, rows=30):
