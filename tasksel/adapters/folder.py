@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tasksel.adapters.tensor_files import read_tensors
 from tasksel.errors import UserError, one_line
-from tasksel.model.adapter_config import resolve_config
+from tasksel.model.adapter_config import outside_the_slot, resolve_config
 from tasksel.model.task_model import TaskModel
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter.safetensors", "pytorch_adapter.bin"
@@ -87,6 +87,8 @@ def _load(model: TaskModel, folder: Path, name: str | None, with_head: bool) -> 
     whole = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     stored, config = whole["name"], resolve_config(whole["config"])
     name = stored if name is None else name
+    if problem := outside_the_slot(config):  # before a LoRA of that library, whose files are others, is taken for one of PEFT
+        raise UserError(f"adapter '{name}' cannot be added: {problem}")
     model.add_adapter(name, config)
     renamed = {f"{kind}.{stored}.": f"{kind}.{name}." for kind in ("adapters", "shared_parameters")}
     _fill(model, folder, _weights(folder, WEIGHTS, PICKLED), renamed)
