@@ -11,6 +11,7 @@ pytest_plugins = [
     "doctest_fixtures",
     "fresh_process",
     "library",
+    "lora_pool",
     "model_fixtures",
     "plain_adapter",
     "report_fixtures",

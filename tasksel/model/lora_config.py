@@ -184,7 +184,7 @@ def module_config(targets: Sequence[Target], linears: Iterable[str], **values: A
 
 
 def short_names(paths: Iterable[str], linears: Iterable[str]) -> tuple[str, ...]:
-    """Names that target these paths and no other Linear: last parts where they tell enough, else whole paths.
+    """Names that target these paths and no other Linear: of each the fewest last parts that tell it from all others.
 
     >>> short_names(["layer.0.query", "layer.1.query"], ["layer.0.query", "layer.1.query", "layer.0.key"])
     ('query',)
@@ -192,9 +192,9 @@ def short_names(paths: Iterable[str], linears: Iterable[str]) -> tuple[str, ...]
     wanted, others = dict.fromkeys(paths), list(linears)
     names: dict[str, None] = {}
     for path in wanted:
-        last = path.rpartition(".")[2]
-        alike = {other for other in others if other == last or other.endswith(f".{last}")}
-        names[last if alike <= wanted.keys() else path] = None
+        parts = path.split(".")
+        endings = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        names[next(end for end in endings if all(other in wanted for other in others if _named((end,), other)))] = None
     return tuple(names)
 
 

@@ -135,7 +135,7 @@ def test_a_configuration_of_single_modules_says_the_same():
     linears = [f"layer.{n}.{name}" for n in (0, 1) for name in ("query", "value", "dense")]
     targets = [Target("layer.0.query", 2, 3), Target("layer.1.query", 4, 1.5), Target("layer.1.dense", 2, 3)]
     config = module_config(targets, linears)
-    assert config.target_modules == ("query", "layer.1.dense")
+    assert config.target_modules == ("query", "1.dense")
     assert config.targets(linears) == sorted(targets, key=lambda target: linears.index(target.path))
 
 
