@@ -22,7 +22,7 @@ from torch import Tensor
 from tasksel.adapters.peft_config import PeftConfig, read_peft_config
 from tasksel.adapters.tensor_files import finite_weights
 from tasksel.errors import UserError
-from tasksel.model.linear_slot import linears_of, sizes
+from tasksel.model.linear_slot import is_transposed, linears_of, sizes
 from tasksel.model.lora_config import LoraConfig, Target, lora_config, module_config
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -125,7 +125,7 @@ def fill_lora(model: Any, name: str, stored: StoredLora, *, origin: str, owner: 
     own, targets, config = {}, [], stored.config.lora
     for path, (a, b) in stored.pairs.items():
         here = _own_path(path, linears, model.base_model_prefix, origin=origin, owner=owner)
-        inputs, outputs = sizes_of(linears[here])
+        inputs, outputs = sizes(linears[here])
         if (a.shape[1], len(b)) != (inputs, outputs):
             raise UserError(
                 f"{origin}: '{path}' takes {a.shape[1]} and gives {len(b)} numbers, in '{owner}' {inputs} and {outputs}: it was trained on another base"
@@ -143,11 +143,6 @@ def add_pairs(model: Any, name: str, pairs: Mapping[str, tuple[Tensor, Tensor]],
         lora = model.base_model.get_submodule(path).adapters[name]
         lora.lora_A.weight.data.copy_(a)
         lora.lora_B.weight.data.copy_(b)
-
-
-def sizes_of(linear: Any) -> tuple[int, int]:
-    """The inputs and outputs of a Linear, a Conv1D, or the slot of one."""
-    return sizes(getattr(linear, "linear", linear))
 
 
 def _own_path(path: str, linears: Iterable[str], prefix: str, *, origin: str, owner: str) -> str:
@@ -207,9 +202,7 @@ def write_lora(
         "peft_type": "LORA",
         "task_type": task_type,
         "base_model_name_or_path": model.config.name_or_path,
-        "fan_in_fan_out": any(
-            type(getattr(linears[path], "linear", linears[path])).__name__ == "Conv1D" for path in pairs
-        ),
+        "fan_in_fan_out": any(is_transposed(linears[path]) for path in pairs),
         "inference_mode": True,
         "init_lora_weights": True,
         "modules_to_save": list(modules_to_save) or None,

@@ -39,21 +39,6 @@ class LinearSlot(nn.Module):
         """The base's own Linear."""
         return self._linear[0]
 
-    @property
-    def in_features(self) -> int:
-        """The Linear's inputs."""
-        return sizes(self.linear)[0]
-
-    @property
-    def out_features(self) -> int:
-        """The Linear's outputs."""
-        return sizes(self.linear)[1]
-
-    @property
-    def transposed(self) -> bool:
-        """Whether its weight lies as [in, out] (GPT-2's Conv1D)."""
-        return isinstance(self.linear, Conv1D)
-
     def content(self) -> nn.Module | None:
         """What is active in this slot."""
         name = self.active
@@ -71,10 +56,16 @@ class LinearSlot(nn.Module):
 
 
 def sizes(linear: nn.Module) -> tuple[int, int]:
-    """The inputs and outputs of a Linear or a Conv1D."""
+    """The inputs and outputs of a Linear, a Conv1D, or the slot of one."""
+    linear = linear.linear if isinstance(linear, LinearSlot) else linear
     if isinstance(linear, Conv1D):
         return linear.nx, linear.nf
     return int(linear.in_features), int(linear.out_features)  # type: ignore[arg-type]
+
+
+def is_transposed(linear: nn.Module) -> bool:
+    """Whether a Linear's weight lies as [in, out] (GPT-2's Conv1D) instead of [out, in]."""
+    return isinstance(linear.linear if isinstance(linear, LinearSlot) else linear, Conv1D)
 
 
 def linears_of(encoder: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -19,7 +19,7 @@ from tasksel.errors import UserError
 from tasksel.model.adapter import Adapter
 from tasksel.model.adapter_config import outside_the_slot, resolve_config
 from tasksel.model.head import Head
-from tasksel.model.linear_slot import LinearSlot, close_linear_slot, linear_slots_of, linears_of, open_linear_slot
+from tasksel.model.linear_slot import LinearSlot, close_linear_slot, linear_slots_of, linears_of, open_linear_slot, sizes
 from tasksel.model.lora import Lora
 from tasksel.model.lora_config import LoraConfig, is_lora, lora_config, module_config
 from tasksel.model.phm import PHMLinear, new_rule
@@ -99,16 +99,29 @@ class TaskModel(nn.Module):
             self._share_rule(name, config)
 
     def _add_lora(self, name: str, config: LoraConfig) -> None:
+        """Adds a new LoRA to every Linear that its configuration targets."""
         config = config.with_targets(self.config.model_type)
         paths = [path for path, _ in linears_of(self.base_model)]
         targets = config.targets(paths, prefix=self.base_model_prefix)
         kept = {"use_rslora": config.use_rslora, "lora_dropout": config.lora_dropout}
-        self.adapter_configs[name] = module_config(targets, paths, **kept).model_dump()
+        linears, contents = dict(linears_of(self.base_model)), {}
         for target in targets:
-            slot = open_linear_slot(self.base_model, target.path)
-            options = {"rank": target.rank, "scale": config.scale(target), "dropout": config.lora_dropout}
-            lora = Lora(slot.in_features, slot.out_features, **options)  # type: ignore[arg-type]
-            slot.adapters[name] = lora.to(slot.linear.weight.device).train(self.training)  # type: ignore[arg-type]
+            inputs, outputs = sizes(linears[target.path])
+            options: dict[str, Any] = {"rank": target.rank, "scale": config.scale(target)}
+            contents[target.path] = Lora(inputs, outputs, dropout=config.lora_dropout, **options)
+        self.add_loras(name, module_config(targets, paths, **kept), contents)
+
+    def add_loras(self, name: str, config: LoraConfig, contents: Mapping[str, nn.Module]) -> None:
+        """Puts modules into the slots of Linears under one name.
+
+        Args:
+            config: of the LoRA that they are, or that they fold into. contents: what a slot adds, by the path of its Linear in the base.
+        """
+        self.adapter_configs[name] = config.model_dump()
+        for path, content in contents.items():
+            slot = open_linear_slot(self.base_model, path)
+            weight: Any = slot.weight
+            slot.adapters[name] = content.to(weight.device).train(self.training)
 
     def _share_rule(self, name: str, config: Mapping[str, Any]) -> None:
         if not hasattr(self.base_model, "shared_parameters"):
