@@ -141,9 +141,19 @@ def fit_adapter(
 
 
 def train_adapter(
-    task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
+    task: Task,
+    data: Data,
+    base: Base,
+    folder: Path,
+    *,
+    seed: int = 0,
+    recipe: Recipe = TARGET_RECIPE,
+    lora: LoraConfig | None = None,
 ) -> AdapterCheckpoint:
     """A target adapter with its head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
+
+    Args:
+        lora: of a LoRA in place of a bottleneck.
 
     Raises:
         Diverged: the loss became NaN.
@@ -153,6 +163,8 @@ def train_adapter(
     decisive = [data.fingerprint, base.fingerprint, {**recipe.identity(), "log_with": None}, seed]
     if task.metric != DEFAULT_METRIC[task.kind]:  # it chooses the checkpoint; version 0.1 left it out
         decisive.append({"metric": task.metric})
+    if lora is not None:
+        decisive.append(lora.model_dump(mode="json"))
     key = value_hash(versioned(decisive, VERSION))
     stored = AdapterCheckpoint(folder / f"adapter-{key}", module_name(task.name))
     if (stored.folder / RECORD).is_file():
@@ -162,7 +174,8 @@ def train_adapter(
     with exclusive(stored.folder):
         if not (stored.folder / RECORD).is_file():
             say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
-            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
+            label = f"adapter of {task.name}"
+            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=label, lora=lora)
             main_writes(_store, stored, task, model, fitted)
     return stored
 
