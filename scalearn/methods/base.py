@@ -26,6 +26,7 @@ from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 from tasksel.model.base import Base
+from tasksel.model.decoders import check_slots_for
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
 from tasksel.model.pooling import Pooling
@@ -171,6 +172,15 @@ class TransferMethod:
         Raises:
             UserError: which one, and how it is installed.
         """
+
+    def check_base(self, base: Base, sources: Sequence[Source]) -> None:
+        """Refuses a base in which the method's own adapters have no slot.
+
+        Raises:
+            UserError: a decoder, for a method that adds a bottleneck adapter.
+        """
+        if not sources and type(self).fill_slot is not TransferMethod.fill_slot:
+            check_slots_for(base.config, f"method '{self.name}' on base '{base.name}'")
 
     def check_stacked(self, count: int) -> None:
         """Refuses a number of stacked sources that the slot cannot hold.

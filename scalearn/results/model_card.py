@@ -141,7 +141,9 @@ def _base_name(card: ModelCard) -> str:
 
 def _what(card: ModelCard) -> str:
     kind = card.task.kind.replace("_", " ")
-    head = "its head" if card.pooling == "first" else "a head on the mean of the tokens"
+    head = {"first": "its head", "mean": "a head on the mean of the tokens", "last": "a head on the last token"}[
+        card.pooling
+    ]
     adapter = f"One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with {head}"
     labels = (
         f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
@@ -267,7 +269,7 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
         "",
         f'inputs = tokenizer({_texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
-        *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task)),
+        *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task, card.pooling)),
         *_answer(card),
     ]
     return "\n".join(lines) + "\n"
@@ -287,12 +289,14 @@ def _loaded_apart(card: ModelCard) -> list[str]:
     ]
 
 
-def _applied_apart(task: Task) -> list[str]:
-    """The layers of `tasksel.model.heads.add_head` on the mean of the tokens."""
+def _applied_apart(task: Task, pooling: Pooling) -> list[str]:
+    """The layers of `tasksel.model.heads.add_head` on the mean of the tokens, or on the last one."""
+    last = "tokens[torch.arange(len(tokens)), mask.sum((1, 2)) - 1]"
+    vectors = "(tokens * mask).sum(1) / mask.sum(1)" if pooling == "mean" else last
     linear, row = "torch.nn.functional.linear", "[:, 0]" if task.kind == "multiple_choice" else "[0]"
     return [
         '    tokens, mask = model.eval().base_model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]',
-        f'    hidden = {linear}((tokens * mask).sum(1) / mask.sum(1), head["1.weight"], head["1.bias"]).tanh()',
+        f'    hidden = {linear}({vectors}, head["1.weight"], head["1.bias"]).tanh()',
         f'    logits = {linear}(hidden, head["4.weight"], head["4.bias"]){row}',
     ]
 

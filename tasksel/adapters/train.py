@@ -22,6 +22,7 @@ from tasksel.errors import UserError
 from tasksel.model.adapter_config import SEQ_BN
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
+from tasksel.model.decoders import check_slots_for
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
@@ -136,6 +137,7 @@ def train_adapter(
     if (stored.folder / RECORD).is_file():
         stored.verify()
         return stored
+    check_slots_for(base.config, f"an adapter of '{task.name}' on base '{base.name}'")
     check_length(base, [task], recipe.max_length)
     with exclusive(stored.folder):
         if not (stored.folder / RECORD).is_file():
@@ -196,6 +198,7 @@ def train_source(
     name = entry_name(name or task.name)
     if name in pool and overwrite == "never":
         return pool[name]
+    check_slots_for(pool.base.config, f"a source on base '{pool.base.name}'")
     check_length(pool.base, [task], recipe.max_length)
     data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed)

@@ -1,7 +1,7 @@
 """Whether a base, its tokenizer, a task and a number of tokens fit together: said in one line, before any work begins.
 
-architecture   a post-LN encoder of texts, in whose layers an adapter's slot is known
-tokenizer      of the base's vocabulary, with a padding token, and the same first token before every text, which heads read
+architecture   a post-LN encoder of texts, in whose layers an adapter's slot is known, or a decoder (`tasksel.model.decoders`)
+tokenizer      of the base's vocabulary, with a padding token; of an encoder also the same first token before every text, which heads read
 max_length     no more tokens than the base has positions, and room for a token of each text beside the special ones
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.models.auto import modeling_auto
 
 from tasksel.errors import UserError
+from tasksel.model.decoders import BETWEEN_TEXTS, DECODERS, is_decoder
 from tasksel.model.slot import FAMILIES
 from tasksel.tasks.task import Task
 
@@ -24,15 +25,16 @@ PRE_NORM = ("roberta-prelayernorm", "xlm-roberta-xl", "megatron-bert", "modernbe
 
 
 def check_architecture(name: str, config: Any) -> None:
-    """Refuses a base that is no encoder of texts, or one without slots for adapters.
+    """Refuses a base that is neither an encoder with slots for adapters nor a known decoder.
 
     Raises:
         UserError: the base, its type, why, and the types that are supported.
     """
     kind = config.model_type
-    if kind not in FAMILIES:
+    if kind not in FAMILIES and kind not in DECODERS:
         raise UserError(
-            f"base '{name}' is a {kind}: {_reason(kind, config)}; choose one of these: {', '.join(sorted(FAMILIES))}"
+            f"base '{name}' is a {kind}: {_reason(kind, config)}; choose one of these: {', '.join(sorted(FAMILIES))}; "
+            f"or a decoder: {', '.join(sorted(DECODERS))}"
         )
     needed = ["vocab_size", "max_position_embeddings", *(["pad_token_id"] if kind in COUNTED_FROM_PADDING else [])]
     for setting in needed:
@@ -53,10 +55,7 @@ def _reason(kind: str, config: Any) -> str:
     if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "an encoder whose slot is not known here (a post-LN one is a row of FAMILIES in tasksel/model/slot.py)"
     if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return (
-            "a decoder, whose first token, which heads read, sees no other, and whose layers are pre-LN as a rule, "
-            "where a bottleneck's slot has another formula"
-        )
+        return "a decoder that is not known here (a new one is a row of DECODERS in tasksel/model/decoders.py)"
     return "not an encoder of texts"
 
 
@@ -64,8 +63,10 @@ def check_tokenizer(name: str, tokenizer: Any, config: Any) -> None:
     """Refuses a tokenizer that does not fit the base.
 
     Raises:
-        UserError: no padding token, ids beyond the vocabulary, or no token before a text.
+        UserError: no padding token, ids beyond the vocabulary, or, on an encoder, no token before a text.
     """
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None and is_decoder(config):
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
     if tokenizer.pad_token_id is None:
         raise UserError(
             f"base '{name}': its tokenizer has no padding token; name one (tokenizer.pad_token = …) and save it there again"
@@ -76,6 +77,9 @@ def check_tokenizer(name: str, tokenizer: Any, config: Any) -> None:
             f"base '{name}': its tokenizer has ids up to {highest}, its vocabulary ends at {config.vocab_size - 1}; "
             "save the tokenizer there that the model was trained with, or resize the model's embeddings to it"
         )
+    if is_decoder(config):
+        tokenizer.between_texts = BETWEEN_TEXTS
+        return
     empty, text = tokenizer("")["input_ids"], tokenizer("a")["input_ids"]
     if not empty or empty[0] != text[0]:
         raise UserError(

@@ -93,8 +93,14 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
         counts = [len(choices) for choices in split.choices]
     longest = max(LONGEST, CHARACTERS * max_length)
     firsts = [_whole(text[:longest]) for text in firsts]
-    seconds = seconds and [_whole(text[:longest]) for text in seconds]
+    between = getattr(tokenizer, "between_texts", "")  # of a decoder, whose tokenizer has no token between two texts
+    seconds = seconds and [between + _whole(text[:longest]) for text in seconds]
     ids, kinds, was_cut = _tokenize(tokenizer, firsts, seconds, max_length)
+    if not all(ids):  # a tokenizer without special tokens may find nothing in a text, and a model needs a token
+        ids, kinds = (
+            [sequence or [tokenizer.pad_token_id] for sequence in ids],
+            kinds and [types or [0] for types in kinds],
+        )
 
     def by_row(flat: list[Any]) -> list[list[Any]]:
         ends = np.cumsum(counts)

@@ -45,7 +45,7 @@ def add_head(model: Any, task: Task, *, name: str, pooling: Pooling = "first") -
     Two layers (dense, tanh, output), the default of the `adapters` library, as in the authors' runs.
 
     Args:
-        pooling: what it reads of the tokens.
+        pooling: what it reads of the tokens; a decoder's is its last token where the first is asked.
     """
     config: dict[str, Any] = {"layers": 2, "activation_function": "tanh", "use_pooler": False, "dropout_prob": None}
     if task.kind == "multiple_choice":
@@ -54,4 +54,5 @@ def add_head(model: Any, task: Task, *, name: str, pooling: Pooling = "first") -
         label2id = {label: number for number, label in enumerate(task.labels)} if task.labels else None
         kind = "multilabel_classification" if task.kind == "multi_label" else "classification"
         config |= {"head_type": kind, "num_labels": task.outputs, "label2id": label2id, "bias": True}
+    pooling = model.readable(pooling)
     model.add_head(name, config if pooling == "first" else {**config, "pooling": pooling})

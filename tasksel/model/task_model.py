@@ -1,6 +1,8 @@
-"""A frozen encoder with adapters in its slots and heads on its pooled tokens; adapters and heads have the library's names.
+"""A frozen base with adapters in its slots and heads on its pooled tokens; adapters and heads have the library's names.
 
-    input_ids [b, t] or [b, choices, t]  ->  encoder with the active adapter  ->  last hidden state [b, t, d]  ->  active head  ->  logits
+    input_ids [b, t] or [b, choices, t]  ->  base with the active adapter  ->  last hidden state [b, t, d]  ->  active head  ->  logits
+
+A decoder brings its lm_head, which is the head of a generation task (`tasksel.model.language_head`).
 
 Methods and parameters are called as in `adapters.AutoAdapterModel`, whose files are read and written (`tasksel.adapters.folder`).
 """
@@ -18,25 +20,29 @@ from transformers.utils import ModelOutput
 from tasksel.errors import UserError
 from tasksel.model.adapter import Adapter
 from tasksel.model.adapter_config import outside_the_slot, resolve_config
+from tasksel.model.decoders import check_slots_for, is_decoder, positions, readable
 from tasksel.model.head import Head
+from tasksel.model.language_head import CAUSAL_LM, LanguageHead, LanguageModel
 from tasksel.model.phm import PHMLinear, new_rule
-from tasksel.model.pooling import pool
+from tasksel.model.pooling import Pooling, pool
 from tasksel.model.slot import Place, Slot, close_slot, family_of, layers_of, open_slot
 
 
 class TaskModel(nn.Module):
-    """An encoder that adapters and heads are added to by name.
+    """An encoder or decoder that adapters and heads are added to by name.
 
     Args:
-        encoder: an `AutoModel` of a post-LN encoder.
+        encoder: an `AutoModel` of a post-LN encoder, or of a decoder.
+        language_model: of a decoder: what writes texts with it; None where it has no lm_head.
 
     >>> model = TaskModel(AutoModel.from_pretrained("models/my-bert"))  # doctest: +SKIP
     >>> model.add_adapter("rte", config)  # doctest: +SKIP
     """
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Any, language_model: LanguageModel | None = None) -> None:
         super().__init__()
-        self.family = family_of(encoder.config)
+        self.family = None if is_decoder(encoder.config) else family_of(encoder.config)
+        self.language_model = language_model
         self.config = encoder.config
         self.base_model_prefix: str = encoder.base_model_prefix
         setattr(self, self.base_model_prefix, encoder)
@@ -76,6 +82,7 @@ class TaskModel(nn.Module):
         Raises:
             UserError: an unknown name, or an adapter that is computed otherwise, by name.
         """
+        check_slots_for(self.config, f"adapter '{name}' cannot be added")
         config = resolve_config(config)
         if problem := outside_the_slot(config):
             raise UserError(f"adapter '{name}' cannot be added: {problem}")
@@ -103,10 +110,14 @@ class TaskModel(nn.Module):
     def slots(self) -> Iterator[tuple[str, Slot]]:
         """The slots in use, with the path of what holds their adapters, from the first layer to the last."""
         for path, layer in layers_of(self.base_model):
-            for place in (self.family.mh_adapter, self.family.output_adapter):
+            for place in self._all_places():
                 slot = layer.get_submodule(place.norm)
                 if isinstance(slot, Slot):
                     yield f"{self.base_model_prefix}.{path}.{place.holder}", slot
+
+    def _all_places(self) -> tuple[Place, ...]:
+        """The slots of a layer, the first one first; a decoder's has none."""
+        return (self.family.mh_adapter, self.family.output_adapter) if self.family else ()
 
     def _places(self, config: Mapping[str, Any]) -> list[Place]:
         return [getattr(self.family, key) for key in ("mh_adapter", "output_adapter") if config.get(key)]
@@ -125,7 +136,7 @@ class TaskModel(nn.Module):
         if self.active_adapter == name:
             self.set_active_adapters(None)
         for _, layer in layers_of(self.base_model):
-            for place in (self.family.mh_adapter, self.family.output_adapter):
+            for place in self._all_places():
                 slot = layer.get_submodule(place.norm)
                 if isinstance(slot, Slot) and name in slot.adapters:
                     del slot.adapters[name]
@@ -141,16 +152,39 @@ class TaskModel(nn.Module):
         """Adds a head and makes it the active one.
 
         Args:
-            config: the "config" of the library's head_config.json.
+            config: the "config" of the library's head_config.json; of type "causal_lm" for the base's own lm_head.
 
         Raises:
             UserError: a head that cannot be used.
         """
+        if config.get("head_type") == CAUSAL_LM:
+            self._add_language_head(name, config)
+            return
         head = Head(config, self.config)
         if head.use_pooler and getattr(self.base_model, "pooler", None) is None:
             raise UserError("the head reads the base's pooler (use_pooler=true), and this base has none")
         self.heads[name] = head.train(self.training)
         self.active_head = name
+
+    def _add_language_head(self, name: str, config: Mapping[str, Any]) -> None:
+        """Makes the base's lm_head the active head: registered beside the base, under its own name, tied where it is tied."""
+        if self.language_model is None:
+            raise UserError(
+                f"a generation task needs a base with an lm_head, and this {self.config.model_type} has none: "
+                "choose a decoder that was saved with it (AutoModelForCausalLM)"
+            )
+        self.lm_head = self.language_model.lm_head
+        self.heads[name] = LanguageHead(config)
+        self.active_head = name
+
+    def untie_lm_head(self) -> None:
+        """Gives the model an lm_head of its own, which can then train without the word embeddings that it may be tied to."""
+        assert self.language_model is not None
+        self.lm_head = self.language_model.untie()
+
+    def readable(self, pooling: Pooling) -> Pooling:
+        """The pooling itself; of a decoder "last" for "first", since its first token sees no other."""
+        return readable(pooling, self.config)
 
     def forward(
         self,
@@ -158,19 +192,29 @@ class TaskModel(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         output_hidden_states: bool = False,
+        answer_mask: Tensor | None = None,
     ) -> ModelOutput:
-        """Logits of the active head (`logits`); without one, the encoder's own output (`last_hidden_state`).
+        """Logits of the active head (`logits`); without one, the base's own output (`last_hidden_state`).
 
         Args:
             input_ids, attention_mask, token_type_ids: [b, t] or [b, choices, t].
             output_hidden_states: also gives every layer's output (`hidden_states`).
+            answer_mask: of an lm_head: the tokens [b, t] whose logits are given, [tokens, vocabulary]; without it all of them, [b, t, vocabulary].
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         flat = {key: value.flatten(0, -2) for key, value in inputs.items() if value is not None and key in self._takes}
-        output: Any = self.base_model(**flat, output_hidden_states=output_hidden_states, return_dict=True)
+        options: dict[str, Any] = {"output_hidden_states": output_hidden_states, "return_dict": True}
+        if self.family is None:
+            options["use_cache"] = False
+            if attention_mask is not None:
+                options["position_ids"] = positions(flat["attention_mask"])
+        output: Any = self.base_model(**flat, **options)
         if self.active_head is None:
             return output
         head: Any = self.heads[self.active_head]
+        if isinstance(head, LanguageHead):
+            hidden = output.last_hidden_state if answer_mask is None else output.last_hidden_state[answer_mask]
+            return SequenceClassifierOutput(logits=self.lm_head(hidden), hidden_states=output.hidden_states)
         if head.use_pooler:
             pooled = output.pooler_output
         else:

@@ -46,7 +46,7 @@ class Auto(Selector):
     Attributes:
         shortlist: how many sources are re-ranked.
         retriever: the embedder that shortlists, one that needs no adapters.
-        pooling: a row's features for that: as the "base" says (its "first" token where it says nothing), "first", or "mean".
+        pooling: a row's features for that: as the "base" says (its "first" token where it says nothing), "first", "last", or "mean".
         rows: at most so many of the target's training rows for that, a stratified draw by its seed.
         max_length: tokens per text for that.
 
@@ -93,7 +93,9 @@ class Auto(Selector):
         second = reranker.scores(target, [sources[place] for place in first.chosen]) if first.chosen else []
         reranked = dict(zip(first.chosen, second, strict=True))
         floor = min(reranked.values(), default=2.0) - 2
-        tokens = {"first": "first tokens", "mean": "mean tokens"}[pooling_on(target.base, self.pooling)]
+        tokens = {"first": "first tokens", "mean": "mean tokens", "last": "last tokens"}[
+            pooling_on(target.base, self.pooling)
+        ]
         say(f"auto: {first.summary(f'{reranker.name} on {tokens}')}")
         return [
             reranked[place] if place in reranked else floor + first.similarities[place] for place in range(len(sources))

@@ -44,7 +44,7 @@ class Esm(Embedder, Selector):
     embedder of its sources: a source's map is a `TaskEmbedding` (arrays `weight` [d, d], `bias` [d]; 2.4 MB at d = 768), with its seconds.
 
     Attributes:
-        pool: a text's embedding: its first token's, or the mean over its tokens.
+        pool: a text's embedding: its first token's (on a decoder its last token's), its last token's, or the mean over its tokens.
         ridge: strength of the penalty, in units of the embeddings' mean variance times the rows.
         rows: at most so many of a task's training rows, a stratified draw by its seed.
         max_length: tokens per text.
@@ -73,9 +73,10 @@ class Esm(Embedder, Selector):
         say_cut(rows, task_input.task.name, self.max_length)
         encoded = _sequences(rows)
         model = task_input.trained.model(task_input.base, head=False)
-        tuned, _ = pooled(model, encoded, pooling=self.pool)
+        pooling = model.readable(self.pool)
+        tuned, _ = pooled(model, encoded, pooling=pooling)
         model.set_active_adapters(None)  # the base again, without loading it twice
-        plain, _ = pooled(model, encoded, pooling=self.pool)
+        plain, _ = pooled(model, encoded, pooling=pooling)
         all_finite(tuned, of=f"the adapter of '{task_input.task.name}'")
         weight, bias = fit_map(plain, tuned, ridge=self.ridge)
         task_input.record(rows=len(encoded))
@@ -93,7 +94,8 @@ class Esm(Embedder, Selector):
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
         say_cut(encoded, target.name, self.max_length)
-        features, _ = pooled(target.base.model(), encoded, pooling=self.pool)
+        model = target.base.model()
+        features, _ = pooled(model, encoded, pooling=model.readable(self.pool))
         labels, _ = labels_of(target.task, split)
         task_input = TaskInput(target.task, target.data, target.base, target.seed)
         task_input.record(rows=len(encoded))
