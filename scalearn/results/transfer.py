@@ -119,6 +119,7 @@ def transfer(
     _check(chosen, sources, seeds)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
+    chosen.check_task(target)
     chosen.check_base(model_base, used)
     trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
     check_length(model_base, trained_on, recipe.max_length)

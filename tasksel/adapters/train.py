@@ -90,7 +90,7 @@ def trainable_parameters(model: Any) -> dict[str, int]:
     {'transfer': 894528, 'head': 592130}
     """
     sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
-    head = sum(size for name, size in sizes.items() if name.startswith("heads."))
+    head = sum(size for name, size in sizes.items() if name.startswith(("heads.", "lm_head.")))
     return {"transfer": sum(sizes.values()) - head, "head": head}
 
 

@@ -14,8 +14,11 @@ from transformers.models.auto import modeling_auto
 
 from tasksel.errors import UserError
 from tasksel.model.decoders import BETWEEN_TEXTS, DECODERS, is_decoder
+from tasksel.model.prompts import check_prompts
 from tasksel.model.slot import FAMILIES
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
+from tasksel.tasks.text_metrics import check_metric
 
 if TYPE_CHECKING:
     from tasksel.model.base import Base
@@ -109,17 +112,21 @@ def most_tokens(config: Any) -> int | None:
 
 
 def check_length(base: Base, tasks: Sequence[Task], max_length: int, *, setting: str = "recipe.max_length") -> None:
-    """Refuses a number of tokens that the base cannot take, or that leaves no room for the tasks' texts.
+    """Refuses a number of tokens that the base cannot take, or that leaves no room for the tasks' texts; and a base that cannot write a task's answers.
 
     Args:
         setting: where `max_length` stands, for a message.
 
     Raises:
-        UserError: with what is allowed; a tokenizer that is missing or does not fit.
+        UserError: with what is allowed; a tokenizer that is missing or does not fit; a generation task on an encoder.
 
     >>> check_length(load_base("minilm"), [get_task("rte")], 600)  # doctest: +SKIP
     UserError: recipe.max_length is 600; base 'minilm' takes 4 to 512 tokens
     """
+    for task in tasks:
+        if task.kind == GENERATION:
+            _check_writes(base, task)
+            check_prompts(base.name, base.tokenizer, task, max_length, setting=setting)
     pair = any(len(task.text) == 2 or task.kind == "multiple_choice" for task in tasks)
     least = base.tokenizer.num_special_tokens_to_add(pair=pair) + 1 + pair
     most = most_tokens(base.config)
@@ -128,3 +135,13 @@ def check_length(base: Base, tasks: Sequence[Task], max_length: int, *, setting:
     texts = " for a pair of texts" if pair else ""
     allowed = f"at least {least} tokens{texts}" if most is None else f"{least} to {most} tokens{texts}"
     raise UserError(f"{setting} is {max_length}; base '{base.name}' takes {allowed}")
+
+
+def _check_writes(base: Base, task: Task) -> None:
+    """Refuses a base that writes no text, and a metric whose library is missing."""
+    if not is_decoder(base.config):
+        raise UserError(
+            f"task '{task.name}' is generation, and base '{base.name}' is a {base.config.model_type}, an encoder, which writes no text: "
+            f"choose a decoder ({', '.join(sorted(DECODERS))})"
+        )
+    check_metric(task.metric)

@@ -44,6 +44,7 @@ class Recipe(Frozen):
         pooling: what the head reads of a text's tokens, the "first", the "last" or their "mean"; or as the "base" was trained
             (`tasksel.training.base_pooling`). Of a decoder, whose first token sees no other, "first" is the last.
         start: the head's, "random" or "solved": the closed form on the training rows, which is then the first checkpoint that is compared.
+            A generation's head is the base's own; "solved" compares the base as it is.
         head_lr: the head's own peak learning rate; by default `lr`.
         budget: seconds on a nominal machine that a method's gradient steps may take together (`scalearn.methods.budget`); None does not
             bound them.

@@ -14,7 +14,11 @@ SETTINGS = {
     "mistral": {"num_key_value_heads": 2, "sliding_window": 24},
     "qwen2": {"num_key_value_heads": 2},
     "qwen3": {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": True},
-    "gemma": {"num_key_value_heads": 1, "head_dim": 8},
+    "gemma": {
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "tie_word_embeddings": False,
+    },  # tied, a tiny one repeats its last token
     "gpt2": {},
 }
 CHAT = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
