@@ -31,7 +31,7 @@ from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.model.pooling import Pooling
 from tasksel.selection.base import NO_TASK, SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
-from tasksel.selection.source_features import all_finite, labels_of, one_text, training_rows
+from tasksel.selection.source_features import all_finite, labels_of, need_labels, one_text, training_rows
 from tasksel.selection.transferability import logme
 from tasksel.training.features import pooled
 
@@ -86,8 +86,9 @@ class Esm(Embedder, Selector):
         """A target as every map sees it: arrays `features` [n, d] of the base, `labels` [n] or [n, c]; one pass of the base.
 
         Raises:
-            UserError: a multiple choice target.
+            UserError: a multiple choice or generation target.
         """
+        need_labels(target, "esm")
         one_text(target, "esm")
         self.check_base(target.base, [target.task])
         start = time.perf_counter()

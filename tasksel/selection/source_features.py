@@ -42,6 +42,7 @@ from tasksel.storage.atomic import value_hash
 from tasksel.storage.identity import LATER
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, stratified
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.features import pooled
 
@@ -156,6 +157,7 @@ class FeatureSelector(Selector):
                 f"{self.measure} compares classes, and target '{target.name}' is a regression: choose logme, knn or probe"
             )
         self.check_base(target.base, [target.task])
+        need_labels(target, self.measure)
         if self.measure != "closed-form":
             one_text(target, self.measure)
 
@@ -172,6 +174,19 @@ class FeatureSelector(Selector):
             case "nce":
                 return nce(output.classes, labels)
         raise ValueError(f"{self.measure} is no measure of labels and one output")  # closed-form: see `_scoring`
+
+
+def need_labels(target: TaskOnBase, measure: str) -> None:
+    """Refuses a target whose rows have texts for labels.
+
+    Raises:
+        UserError: a generation target.
+    """
+    if target.task.kind == GENERATION:
+        raise UserError(
+            f"{measure} explains labels, and target '{target.name}' is generation, whose rows have texts: choose a selector that "
+            "compares the tasks' embeddings (connectivity, text, vocabulary, …)"
+        )
 
 
 def one_text(target: TaskOnBase, measure: str) -> None:
