@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from scalearn.layers.kinds import Layers
 from scalearn.methods.base import TransferMethod
-from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.model.base import Base
 from tasksel.model.pooling import Pooling
 from tasksel.tasks.prompts import GENERATION
@@ -33,7 +33,7 @@ class HeadOnly(TransferMethod):
         self,
         base: Base,
         task: Task,
-        layers: dict[str, Bottlenecks],
+        layers: Layers,
         adapter_config: dict[str, Any],
         *,
         seed: int,

@@ -75,8 +75,27 @@ class ModelCard:
         """Whether plain `adapters` loads the head too: its heads read the first token alone."""
         return self.in_library and self.pooling == "first"
 
+    @property
+    def library(self) -> str:
+        """The library that the hub names for it, whose own call it shows."""
+        return "adapter-transformers" if self.whole_in_library else "scalearn"
+
+    def adapter(self) -> str:
+        """What it is, as a sentence begins."""
+        heads = {"first": "its head", "mean": "a head on the mean of the tokens", "last": "a head on the last token"}
+        head = heads[self.pooling]
+        return f"One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with {head}"
+
+    def loading(self) -> str:
+        """How it is loaded, as Markdown."""
+        return _load(self)
+
+    def code(self, *, here: bool = False) -> str:
+        """Code that loads it and predicts with nothing of scalearn; see `snippet`."""
+        return snippet(self, here=here)
+
     def __str__(self) -> str:
-        parts = (_what(self), _scored(self), _sources(self), _data(self), _load(self), _versions(self))
+        parts = (_what(self), _scored(self), _sources(self), _data(self), self.loading(), _versions(self))
         return f"---\n{header(self).to_yaml()}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -97,12 +116,11 @@ def header(card: ModelCard) -> ModelCardData:
         metric_value=round(float(card.scores[metric]), 6),
     )
     repository = _hub_id(card.base)
-    library = "adapter-transformers" if card.whole_in_library else "scalearn"  # the hub shows that library's own call
     return ModelCardData(
         license="unknown",
         base_model=repository[0] if repository else None,
-        library_name=library,
-        tags=[*dict.fromkeys((library, "scalearn")), _plain(card.model_type), task_type],
+        library_name=card.library,
+        tags=[*dict.fromkeys((card.library, "scalearn")), _plain(card.model_type), task_type],
         datasets=[hub.path] if hub else None,
         model_name=_plain(f"{card.task.name} by {card.method}"),
         eval_results=[scored],
@@ -141,17 +159,13 @@ def _base_name(card: ModelCard) -> str:
 
 def _what(card: ModelCard) -> str:
     kind = card.task.kind.replace("_", " ")
-    head = {"first": "its head", "mean": "a head on the mean of the tokens", "last": "a head on the last token"}[
-        card.pooling
-    ]
-    adapter = f"One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with {head}"
     labels = (
         f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
         if card.task.labels
         else ""
     )
     return (
-        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{adapter}, for the task {escape(card.task.name)} ({kind}) on a frozen "
+        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{card.adapter()}, for the task {escape(card.task.name)} ({kind}) on a frozen "
         f"{escape(card.model_type)}: {_base_name(card)}.{labels}"
     )
 
@@ -192,13 +206,18 @@ def _data(card: ModelCard) -> str:
 
 
 def _load(card: ModelCard) -> str:
-    install = ALIASES[card.base][2] if card.base in ALIASES else "pip install scalearn"
-    with_scalearn = f"`{install}`, without `adapters`:\n\n{_fenced(scalearn_snippet(card), 'python')}"
+    with_scalearn = by_scalearn(card, "adapters")
     if not card.in_library:
         reason = f"Plain `adapters` has no model of the type {escape(card.model_type)}, so it cannot load this one."
         return f"## How to load it\n\nWith {with_scalearn}\n\n{reason}"
-    library = f"With `pip install adapters`, and nothing of scalearn{_head_apart(card)}:\n\n{_fenced(snippet(card), 'python')}{_pipeline(card)}"
+    library = f"With `pip install adapters`, and nothing of scalearn{_head_apart(card)}:\n\n{fenced(snippet(card), 'python')}{_pipeline(card)}"
     return f"## How to load it\n\n{library}\n\nOr with {with_scalearn}"
+
+
+def by_scalearn(card: ModelCard, library: str) -> str:
+    """How scalearn predicts with it, without the library that it is for."""
+    install = ALIASES[card.base][2] if card.base in ALIASES else "pip install scalearn"
+    return f"`{install}`, without `{library}`:\n\n{fenced(scalearn_snippet(card), 'python')}"
 
 
 def _head_apart(card: ModelCard) -> str:
@@ -221,7 +240,7 @@ def _pipeline(card: ModelCard) -> str:
     return f"\n\nThe same model in `transformers`, with the names of its labels: `{call}`{outside}."
 
 
-def _fenced(code: str, language: str) -> str:
+def fenced(code: str, language: str) -> str:
     """A block of code, whatever backticks are in it."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
@@ -229,12 +248,12 @@ def _fenced(code: str, language: str) -> str:
 
 def scalearn_snippet(card: ModelCard) -> str:
     """Code that predicts with the export by scalearn, without `adapters`; it runs beside the export's folder."""
-    folder, texts = _quoted(card.folder), '["A text", "The other text"]' if len(card.task.text) == 2 else '["A text"]'
+    folder, texts = quoted(card.folder), '["A text", "The other text"]' if len(card.task.text) == 2 else '["A text"]'
     choices = ", ".join(f'"choice {i}"' for i in range(1, card.task.outputs + 1))
     options = f", choices=[{choices}]" if card.task.kind == "multiple_choice" else ""
     lines = ["import scalearn as sl", ""]
     if card.base not in ALIASES and not _hub_id(card.base):
-        lines.append(f"base = {_quoted(Path(card.base).name)}  # the base model's folder")
+        lines.append(f"base = {quoted(Path(card.base).name)}  # the base model's folder")
         options += ", base=base"
     lines.append(f'print(sl.predict_text({folder}, {texts}{options})["prediction"])  # this folder')
     return "\n".join(lines) + "\n"
@@ -246,18 +265,10 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
     Args:
         here: on this machine, so a base in a local folder goes by its whole path.
     """
-    lines = ["import torch"]
-    hub_id = _hub_id(card.base)
-    if card.base in ALIASES:
-        package, inside, _ = ALIASES[card.base]
-        lines = ["from importlib.util import find_spec", "from pathlib import Path", "", *lines]
-        base = f'base = str(Path(find_spec("{package}").origin).parent / "{inside}")  # pip install {package.replace("_", "-")}'
-    else:
-        name = hub_id[0] if hub_id else card.base if here else Path(card.base).name
-        base = f"base = {_quoted(name)}" + ("" if hub_id else "  # the base model's folder")
-    revision = f", revision={_quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
+    before, base, revision = base_code(card, here=here)
     whole = card.whole_in_library
-    lines += [
+    lines = [
+        *before,
         "from adapters import AutoAdapterModel",
         *([] if whole else ["from safetensors.torch import load_file"]),
         "from transformers import AutoTokenizer",
@@ -267,22 +278,35 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
         f"model = AutoAdapterModel.from_pretrained(base{revision})",
         *(_loaded(card) if whole else _loaded_apart(card)),
         "",
-        f'inputs = tokenizer({_texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
+        f'inputs = tokenizer({texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
         *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task, card.pooling)),
-        *_answer(card),
+        *answer(card),
     ]
     return "\n".join(lines) + "\n"
 
 
+def base_code(card: ModelCard, *, here: bool) -> tuple[list[str], str, str]:
+    """The first imports, the line that names the base, and what is said of its revision."""
+    lines, hub_id = ["import torch"], _hub_id(card.base)
+    if card.base in ALIASES:
+        package, inside, _ = ALIASES[card.base]
+        lines = ["from importlib.util import find_spec", "from pathlib import Path", "", *lines]
+        base = f'base = str(Path(find_spec("{package}").origin).parent / "{inside}")  # pip install {package.replace("_", "-")}'
+    else:
+        name = hub_id[0] if hub_id else card.base if here else Path(card.base).name
+        base = f"base = {quoted(name)}" + ("" if hub_id else "  # the base model's folder")
+    return lines, base, f", revision={quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
+
+
 def _loaded(card: ModelCard) -> list[str]:
-    folder = _quoted(card.folder)
+    folder = quoted(card.folder)
     return [f"model.load_adapter({folder}, use_safetensors=True, set_active=True)  # this folder, or its id on the hub"]
 
 
 def _loaded_apart(card: ModelCard) -> list[str]:
     """The adapter, and the weights of the head by layer: `heads.NAME.1.weight` and the like."""
-    folder, head = _quoted(card.folder), _quoted(f"{card.folder}/{HEAD}")
+    folder, head = quoted(card.folder), quoted(f"{card.folder}/{HEAD}")
     return [
         f"model.load_adapter({folder}, with_head=False, use_safetensors=True, set_active=True)  # this folder",
         f'head = {{key.split(".", 2)[2]: tensor for key, tensor in load_file({head}).items()}}',
@@ -301,7 +325,7 @@ def _applied_apart(task: Task, pooling: Pooling) -> list[str]:
     ]
 
 
-def _texts(task: Task) -> str:
+def texts(task: Task) -> str:
     """The tokenizer's arguments: one text, a pair, or the text once for each choice."""
     if task.kind == "multiple_choice":
         choices = ", ".join(f'"choice {i}"' for i in range(1, task.outputs + 1))
@@ -309,7 +333,7 @@ def _texts(task: Task) -> str:
     return '["A text"], ["The other text"]' if len(task.text) == 2 else '["A text"]'
 
 
-def _answer(card: ModelCard) -> list[str]:
+def answer(card: ModelCard) -> list[str]:
     task = card.task
     if task.kind == "regression" and card.range:
         low, high = card.range
@@ -318,13 +342,13 @@ def _answer(card: ModelCard) -> list[str]:
         return ["print(float(logits[0]))"]
     if task.kind == "multiple_choice":
         return ["print(int(logits.argmax()))  # the choice, counted from 0"]
-    labels = f"labels = [{', '.join(map(_quoted, task.labels))}]"
+    labels = f"labels = [{', '.join(map(quoted, task.labels))}]"
     if task.kind == "multi_label":
         return [labels, "print([label for label, logit in zip(labels, logits) if logit > 0])"]
     return [labels, "print(labels[int(logits.argmax())])"]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A string literal of Python, with escapes for what no reader of the code would see."""
     hidden = rf"{CONTROLS.pattern[:-1]}\ud800-\udfff]"
     return re.sub(hidden, lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
