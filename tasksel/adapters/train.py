@@ -23,6 +23,7 @@ from tasksel.errors import UserError
 from tasksel.model.adapter_config import SEQ_BN
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
+from tasksel.model.decoders import check_slots_for
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
 from tasksel.model.lora_config import LoraConfig, lora_config
@@ -102,7 +103,7 @@ def trainable_parameters(model: Any) -> dict[str, int]:
     {'transfer': 894528, 'head': 592130}
     """
     sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
-    head = sum(size for name, size in sizes.items() if name.startswith("heads."))
+    head = sum(size for name, size in sizes.items() if name.startswith(("heads.", "lm_head.")))
     return {"transfer": sum(sizes.values()) - head, "head": head}
 
 
@@ -170,6 +171,8 @@ def train_adapter(
     if (stored.folder / RECORD).is_file():
         stored.verify()
         return stored
+    if lora is None:
+        check_slots_for(base.config, f"an adapter of '{task.name}' on base '{base.name}'")
     check_length(base, [task], recipe.max_length)
     with exclusive(stored.folder):
         if not (stored.folder / RECORD).is_file():
@@ -239,6 +242,8 @@ def train_source(
     pool.check_kind("lora" if config else "bottleneck")
     if name in pool and overwrite == "never":
         return pool[name]
+    if config is None:
+        check_slots_for(pool.base.config, f"a source on base '{pool.base.name}'")
     check_length(pool.base, [task], recipe.max_length)
     data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed, config)
