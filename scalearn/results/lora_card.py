@@ -5,14 +5,23 @@ The rest (header, scores, sources, data, versions) is as of every export (`scale
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from scalearn.results.lora_export import own_head
 from scalearn.results.model_card import ModelCard, answer, base_code, by_scalearn, fenced, quoted, texts
 from tasksel.adapters.folder import HEAD
+from tasksel.model.decoders import BETWEEN_TEXTS, DECODERS
+from tasksel.tasks.prompts import GENERATION
 
-POOLED = {"first": "tokens[:, 0]", "mean": "(tokens * mask).sum(1) / mask.sum(1)"}
-LAST = "tokens[torch.arange(len(tokens)), (mask[..., 0] * torch.arange(1, mask.shape[1] + 1)).argmax(1)]"
+PADDED = "tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token"
+NO_TYPES = ", return_token_type_ids=False"  # a GPT-2 would add an embedding for them
+POOLED = {
+    "first": "tokens[:, 0]",
+    "mean": "(tokens * mask).sum(1) / mask.sum(1)",
+    "last": "tokens[torch.arange(len(tokens)), mask.sum((1, 2)) - 1]",
+}
+"""What a head reads of the tokens, as code."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +43,28 @@ class LoraCard(ModelCard):
         return own_head(self.model_type, config) is not None
 
     @property
+    def writes(self) -> bool:
+        """Whether it writes texts, with the base's own lm_head."""
+        return self.task.kind == GENERATION
+
+    @property
     def library(self) -> str:
         """PEFT."""
         return "peft"
 
     def adapter(self) -> str:
         """What it is, as a sentence begins."""
-        where = (
-            "its head, under `modules_to_save`"
-            if self.whole
-            else f"its head, on the {self.pooling} of the tokens, beside it"
-        )
+        where = f"its head, on the {self.pooling} of the tokens, beside it"
+        where = "its head, under `modules_to_save`" if self.whole else where
+        where = "the base's own lm_head" if self.writes else where
         names = ", ".join(f"`{name}`" for name in self.targets)
-        return f"One plain LoRA in the format of [PEFT](https://github.com/huggingface/peft), rank {self.rank} and alpha {self.rank} on {names}, with {where}"
+        format_ = "the format of [PEFT](https://github.com/huggingface/peft)"
+        return f"One plain LoRA in {format_}, rank {self.rank} and alpha {self.rank} on {names}, with {where}"
 
     def loading(self) -> str:
         """How it is loaded, as Markdown."""
-        apart = (
-            "" if self.whole else f". The head is not in that file: the last lines apply `{HEAD}` to the same logits"
-        )
+        beside = not (self.whole or self.writes)
+        apart = f". The head is not in that file: the last lines apply `{HEAD}` to the same logits" if beside else ""
         merge = "`model.merge_and_unload()` gives the base with the LoRA in its weights, and the same logits."
         code = fenced(self.code(), "python")
         library = f"With `pip install peft`, and nothing of scalearn{apart}:\n\n{code}\n\n{merge}"
@@ -61,24 +73,44 @@ class LoraCard(ModelCard):
     def code(self, *, here: bool = False) -> str:
         """Plain PEFT code that loads the export and predicts; it runs beside the export's folder."""
         before, base, revision = base_code(self, here=here)
-        head = "ForSequenceClassification" if self.whole else ""
+        head = "ForCausalLM" if self.writes else "ForSequenceClassification" if self.whole else ""
         options = revision + (f", num_labels={self.task.outputs}" if self.whole else "")
         lines = [
             *before,
             "from peft import PeftModel",
-            *([] if self.whole else ["from safetensors.torch import load_file"]),
+            *([] if self.whole or self.writes else ["from safetensors.torch import load_file"]),
             f"from transformers import AutoModel{head}, AutoTokenizer",
             "",
             base,
             f"tokenizer = AutoTokenizer.from_pretrained(base{revision})",
+            *([PADDED] if self.model_type in DECODERS else []),
             f"model = AutoModel{head}.from_pretrained(base{options})",
             f"model = PeftModel.from_pretrained(model, {quoted(self.folder)}).eval()  # this folder, or its id on the hub",
             "",
-            f'inputs = tokenizer({texts(self.task)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="pt")',
-            *(["with torch.no_grad():", "    logits = model(**inputs).logits[0]"] if self.whole else self._applied()),
-            *answer(self),
+            *(self._written() if self.writes else self._answered()),
         ]
         return "\n".join(lines) + "\n"
+
+    def _answered(self) -> list[str]:
+        """Logits of one row, and what they say."""
+        given = f'{texts(self.task)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="pt"'
+        if self.model_type in DECODERS:  # a decoder's tokenizer has no token between two texts
+            given = given.replace('"], ["', f'"], ["{json.dumps(BETWEEN_TEXTS)[1:-1]}') + NO_TYPES
+        logits = ["with torch.no_grad():", "    logits = model(**inputs).logits[0]"] if self.whole else self._applied()
+        return [f"inputs = tokenizer({given})", *logits, *answer(self)]
+
+    def _written(self) -> list[str]:
+        """The text that is written after a prompt."""
+        (template,), most, chat = self.task.text, self.task.max_new_tokens, self.task.chat
+        first = 'messages = [{"role": "user", "content": "A text"}]' if chat else 'prompt = "A text"'
+        turned = "tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True"
+        settings = f"max_new_tokens={most}, do_sample=False, num_beams=1, pad_token_id=tokenizer.pad_token_id"
+        return [
+            f"{first}  # made of a row by {quoted(template)}",
+            f'inputs = {turned if chat else f"tokenizer(prompt{NO_TYPES}"}, return_tensors="pt")',
+            f"written = model.generate(**inputs, {settings})",
+            'print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
+        ]
 
     def _applied(self) -> list[str]:
         """The layers of the head on the pooled tokens."""
@@ -87,7 +119,7 @@ class LoraCard(ModelCard):
             f'head = {{key.split(".", 2)[2]: tensor for key, tensor in load_file({quoted(f"{self.folder}/{HEAD}")}).items()}}',
             "with torch.no_grad():",
             '    tokens, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]',
-            f"    pooled = {POOLED.get(self.pooling, LAST)}",
+            f"    pooled = {POOLED[self.pooling]}",
             f'    hidden = {linear}(pooled, head["1.weight"], head["1.bias"]).tanh()',
             f'    logits = {linear}(hidden, head["4.weight"], head["4.bias"]){row}',
         ]

@@ -34,6 +34,7 @@ REASONS = {
     "lora_embedding_": "embeddings were trained",
     ".lora_B.bias": "biases of its B were trained",
     "lora_diag": "it is a KaSA",
+    "lm_head.": "it targets the lm_head, and LoRAs are mixed below a base's head",
 }
 """Why a weight of such a name is not part of a plain LoRA."""
 
@@ -73,10 +74,10 @@ def read_lora(folder: Path, *, origin: str) -> StoredLora:
     halves: dict[str, dict[str, Tensor]] = {}
     head: dict[str, Tensor] = {}
     for key, tensor in finite_weights(folder / WEIGHTS, origin=origin).items():
+        if reason := next((reason for part, reason in REASONS.items() if part in key), None):
+            raise UserError(f"{origin}: cannot be used as a source: {reason} (its weight '{key}')")
         if match := KEY.fullmatch(key):
             halves.setdefault(match[1], {})[match[2]] = tensor
-        elif reason := next((reason for part, reason in REASONS.items() if part in key), None):
-            raise UserError(f"{origin}: cannot be used as a source: {reason} (its weight '{key}')")
         elif _of_a_head(key, config):
             head[key.removeprefix(PREFIX)] = tensor
         else:

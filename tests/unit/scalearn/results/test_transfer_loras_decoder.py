@@ -1,0 +1,159 @@
+"""LoRAs on decoders: trained, added, mixed, exported; stock PEFT gives the same logits and the same texts, attached and merged."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from decoders import save_decoder
+from encoders import loud
+from golden import change_json
+
+from scalearn import AdapterPool, Recipe, predict_text, train_source, transfer
+from tasksel import Task, UserError, get_task, rank
+from tasksel.model.base import load_base
+
+QUICK = {"lr": 1e-2, "epochs": 2, "batch": 8, "max_length": 48, "patience": None}
+LORAS = {"one": {"r": 2, "lora_alpha": 6}, "two": {"r": 3, "target_modules": "all-linear", "use_rslora": True}}
+TEXTS = ["a film that was good", "nobody came"]
+WORDS = ("red", "blue", "green")
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def decoder(request, tmp_path_factory):
+    return save_decoder(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """A generation task of one word."""
+    rows = [{"prompt": f"Say {WORDS[i % 3]} {i}:", "completion": WORDS[i % 3]} for i in range(30)]
+    path = tmp_path_factory.mktemp("rows") / "colours.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Task.from_file(path, text="prompt", label="completion", kind="generation", max_new_tokens=6)
+
+
+def pool_of(decoder, folder, task, rows=24):
+    pool = AdapterPool(folder, base=decoder)
+    for name, lora in LORAS.items():
+        train_source(task, pool, name=name, rows=rows, recipe=Recipe(**QUICK), lora=lora)
+    return pool
+
+
+CLASSIFY = """
+import json, sys
+import torch
+from peft import PeftModel
+from transformers import AutoModel, AutoTokenizer
+base, folder, texts = json.load(sys.stdin)
+tokenizer = AutoTokenizer.from_pretrained(base)
+tokenizer.pad_token = tokenizer.eos_token
+inputs = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+model = PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder).eval()
+def last(model):
+    with torch.no_grad():
+        tokens = model(**inputs).last_hidden_state
+    return tokens[torch.arange(len(tokens)), inputs["attention_mask"].sum(1) - 1].tolist()
+print(json.dumps([last(model), last(model.merge_and_unload())]))
+"""
+
+
+def test_a_classifier_over_loras_is_one_lora_in_stock_peft(decoder, fresh_process, tmp_path, peft):
+    pool = pool_of(decoder, tmp_path / "pool", get_task("sentiment_films"))
+    ranking = rank(get_task("sentiment_phones"), pool, by="logme", rows=24)
+    recipe = Recipe(**QUICK, start="solved")
+    result = transfer(get_task("sentiment_phones"), pool.select(ranking.top(2)), method="scalearn", rows=24, recipe=recipe, out=tmp_path / "out")  # fmt: skip
+    folder = result.export(tmp_path / "adapter")
+    model, base = result.model(), load_base(decoder)
+    inputs = base.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    attached, merged = json.loads(fresh_process(CLASSIFY, json.dumps([decoder, str(folder), TEXTS])))
+    for vectors in (attached, merged):
+        with torch.no_grad():
+            logits = model.heads[model.active_head](torch.tensor(vectors))
+            assert (logits - model(**inputs).logits).abs().max() < 1e-5
+    assert np.isfinite(predict_text(folder, TEXTS[0])["scores"]).all()
+    card = (folder / "README.md").read_text()
+    code = card.partition("```python\n")[2].partition("```")[0]
+    base_line = next(line for line in code.splitlines() if line.startswith("base ="))
+    said = fresh_process(f"{code.replace(base_line, f'base = {decoder!r}')}print(logits.tolist())", cwd=tmp_path)
+    assert np.abs(np.array(json.loads(said.splitlines()[-1])) - result.predict(["A text"])[0]).max() < 1e-5
+
+
+WRITE = """
+import json, sys
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+base, folder, texts = json.load(sys.stdin)
+tokenizer = AutoTokenizer.from_pretrained(base)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder).eval()
+def write(model, text):
+    inputs = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+    written = model.generate(**inputs, max_new_tokens=6, do_sample=False, pad_token_id=tokenizer.eos_token_id)
+    return tokenizer.decode(written[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
+def logits(model):
+    with torch.no_grad():
+        return model(**tokenizer(texts[0], return_tensors="pt", return_token_type_ids=False)).logits[0].tolist()
+first = [write(model, text) for text in texts], logits(model)
+model = model.merge_and_unload()
+print(json.dumps([first, ([write(model, text) for text in texts], logits(model))]))
+"""
+
+
+def test_a_generation_over_loras_is_one_lora_in_stock_peft(decoder, colours, fresh_process, tmp_path, peft):
+    pool = pool_of(decoder, tmp_path / "pool", colours)
+    result = transfer(
+        colours, list(pool), method="scalearn-uniform", rows=24, recipe=Recipe(**QUICK), out=tmp_path / "out"
+    )
+    folder = result.export(tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["task_type"], config["modules_to_save"], config["lora_alpha"]) == ("CAUSAL_LM", None, config["r"])
+    prompts = ["Say red 1: ", "Say green 5: "]
+    wanted = result.predict(prompts).tolist()
+    model, base = result.model(), load_base(decoder)
+    with torch.no_grad():
+        logits = model(**base.tokenizer(prompts[:1], return_tensors="pt")).logits[0]
+    for texts, theirs in json.loads(fresh_process(WRITE, json.dumps([decoder, str(folder), prompts]))):
+        assert (torch.tensor(theirs) - logits).abs().max() < 1e-4
+        assert [text.strip() for text in texts] == [text.strip() for text in wanted]
+    assert predict_text(folder, prompts[0])["prediction"] == predict_text(result.folder, prompts[0])["prediction"]
+    card = (folder / "README.md").read_text()
+    assert "text-generation" in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    base_line = next(line for line in code.splitlines() if line.startswith("base ="))
+    code = code.replace(base_line, f"base = {decoder!r}").replace('prompt = "A text"', f"prompt = {prompts[0]!r}")
+    assert fresh_process(code, cwd=tmp_path).strip() == wanted[0].strip()
+
+
+def test_loras_of_causal_and_classifying_models_are_sources(decoder, tmp_path, peft):
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    base, pool = load_base(decoder), AdapterPool(tmp_path / "pool", base=decoder)
+    for name, kind, task_type in (("writes", AutoModelForCausalLM, "CAUSAL_LM"), ("classifies", AutoModelForSequenceClassification, "SEQ_CLS")):  # fmt: skip
+        options = {"num_labels": 3} if task_type == "SEQ_CLS" else {}
+        theirs = kind.from_pretrained(decoder, **options)
+        theirs.config.pad_token_id = base.tokenizer.pad_token_id
+        theirs = peft.get_peft_model(theirs, peft.LoraConfig(r=2, target_modules="all-linear", task_type=task_type))
+        loud(theirs.eval(), ["lora_", "modules_to_save"], seed=3, size=0.2).save_pretrained(tmp_path / name)
+        source = pool.add(tmp_path / name)
+        inputs = base.tokenizer(TEXTS, padding=True, return_tensors="pt")
+        ours = source.trained.model(base, head=source.trained.has_head)
+        with torch.no_grad():
+            wanted = theirs(**inputs, output_hidden_states=True)
+            given = ours(**inputs, output_hidden_states=True)
+        real = inputs["attention_mask"].bool()
+        assert (wanted.hidden_states[-1] - given.hidden_states[-1])[real].abs().max() < 1e-4, name
+        assert source.trained.has_head == (name == "classifies")
+        if name == "classifies":
+            assert (wanted.logits - given.logits).abs().max() < 1e-4
+            assert source.pooling == "last"
+
+
+def test_a_lora_on_the_lm_head_is_refused_as_one(decoder, tmp_path, peft):
+    from transformers import AutoModelForCausalLM
+
+    theirs = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(decoder), peft.LoraConfig(r=2, target_modules=["lm_head"], task_type="CAUSAL_LM"))  # fmt: skip
+    theirs.save_pretrained(tmp_path / "head")
+    change_json(tmp_path / "head" / "adapter_config.json", base_model_name_or_path=decoder)
+    with pytest.raises(UserError, match="it targets the lm_head"):
+        AdapterPool(tmp_path / "pool", base=decoder).add(tmp_path / "head")
