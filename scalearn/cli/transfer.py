@@ -153,17 +153,26 @@ def export(
     result: Folder,
     out_folder: Annotated[Path, tyro.conf.arg(name="out")],
     seed: int | None = None,
+    onnx: Annotated[
+        bool, tyro.conf.arg(help="the whole model as one ONNX file, of every method (extra: onnx)")
+    ] = False,
     base: StoredBase = None,
 ) -> None:
     """Write a result as one adapter that plain `adapters` loads, and print the code that does so.
 
     `scalearn predict` and `push` take it without that library. A head on the mean of the tokens is applied by the printed code.
 
-    Example: scalearn export out/rte --out out/rte-adapter
+    For example:
+      scalearn export out/rte --out out/rte-adapter
+      scalearn export out/rte --out out/rte-onnx --onnx
     """
     from scalearn.results.export import how_to_load
     from scalearn.results.result import TransferResult
 
+    if onnx:
+        folder = TransferResult.load(result, base=base).export_onnx(out_folder, seed=seed)
+        show(f"exported to {folder}; {folder / 'README.md'} holds the code that predicts with it by onnxruntime alone")
+        return
     folder = TransferResult.load(result, base=base).export(out_folder, seed=seed)
     show(f"exported to {folder}, for `scalearn predict`; {how_to_load(folder)}".rstrip())
 

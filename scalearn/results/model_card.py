@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -50,6 +51,7 @@ class ModelCard:
         pooling: what the head reads of a text's tokens. range: that its predicted numbers are kept in; None where they are as they come.
     """
 
+    thing: ClassVar[str] = "adapter"
     folder: str
     task: Task
     method: str
@@ -75,8 +77,21 @@ class ModelCard:
         """Whether plain `adapters` loads the head too: its heads read the first token alone."""
         return self.in_library and self.pooling == "first"
 
+    @property
+    def library(self) -> str:
+        """What the hub calls the library that loads it; it shows that library's own call."""
+        return "adapter-transformers" if self.whole_in_library else "scalearn"
+
+    def what(self) -> str:
+        """The card's beginning: what it is a card of."""
+        return _what(self)
+
+    def how(self) -> str:
+        """How it is loaded."""
+        return _load(self)
+
     def __str__(self) -> str:
-        parts = (_what(self), _scored(self), _sources(self), _data(self), _load(self), _versions(self))
+        parts = (self.what(), _scored(self), _sources(self), _data(self), self.how(), _versions(self))
         return f"---\n{header(self).to_yaml()}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -97,7 +112,7 @@ def header(card: ModelCard) -> ModelCardData:
         metric_value=round(float(card.scores[metric]), 6),
     )
     repository = _hub_id(card.base)
-    library = "adapter-transformers" if card.whole_in_library else "scalearn"  # the hub shows that library's own call
+    library = card.library
     return ModelCardData(
         license="unknown",
         base_model=repository[0] if repository else None,
@@ -132,7 +147,7 @@ def _hub_id(base: str) -> tuple[str, str] | None:
     return (name, revision) if is_id else None
 
 
-def _base_name(card: ModelCard) -> str:
+def base_name(card: ModelCard) -> str:
     """The base in words: a folder without the path to it, which means nothing elsewhere."""
     if card.base in ALIASES:
         return f"`{card.base}`, which the package `{ALIASES[card.base][0]}` carries"
@@ -143,20 +158,21 @@ def _what(card: ModelCard) -> str:
     kind = card.task.kind.replace("_", " ")
     head = "its head" if card.pooling == "first" else "a head on the mean of the tokens"
     adapter = f"One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with {head}"
-    labels = (
-        f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
-        if card.task.labels
-        else ""
-    )
     return (
         f"# {escape(card.task.name)} by {escape(card.method)}\n\n{adapter}, for the task {escape(card.task.name)} ({kind}) on a frozen "
-        f"{escape(card.model_type)}: {_base_name(card)}.{labels}"
+        f"{escape(card.model_type)}: {base_name(card)}.{labels_line(card)}"
     )
+
+
+def labels_line(card: ModelCard) -> str:
+    """The names of the outputs, where they have names."""
+    labels = ", ".join(map(escape, card.task.labels))
+    return f"\n\nLabels, in the order of the outputs: {labels}." if labels else ""
 
 
 def _scored(card: ModelCard) -> str:
     lines = [f"| {escape(name)} | {value:.4f} |" for name, value in card.scores.items()]
-    text = f"## Scores\n\nSeed {card.seed}, which is this adapter, on the public validation set:\n\n| metric | score |\n|---|--:|\n"
+    text = f"## Scores\n\nSeed {card.seed}, which is this {card.thing}, on the public validation set:\n\n| metric | score |\n|---|--:|\n"
     text += "\n".join(lines)
     if len(card.seed_scores) > 1:
         rows = [f"| {seed} | {value:.4f} |" for seed, value in card.seed_scores.items()]
@@ -185,17 +201,17 @@ def _data(card: ModelCard) -> str:
     else:
         where = "the generated suite of tasksel" if source.type == "builtin" else "the trainer's own files"
     data_licence = escape(licence) if licence and licence != "not stated" else "unknown"
-    adapter_licence = "Licence of this adapter: unknown; whoever publishes it states one here and in the header."
+    adapter_licence = f"Licence of this {card.thing}: unknown; whoever publishes it states one here and in the header."
     return f"## Data and licence\n\nTrained on {where}. Licence of the data: {data_licence}.\n\n{adapter_licence}"
 
 
 def _load(card: ModelCard) -> str:
     install = ALIASES[card.base][2] if card.base in ALIASES else "pip install scalearn"
-    with_scalearn = f"`{install}`, without `adapters`:\n\n{_fenced(scalearn_snippet(card), 'python')}"
+    with_scalearn = f"`{install}`, without `adapters`:\n\n{fenced(scalearn_snippet(card), 'python')}"
     if not card.in_library:
         reason = f"Plain `adapters` has no model of the type {escape(card.model_type)}, so it cannot load this one."
         return f"## How to load it\n\nWith {with_scalearn}\n\n{reason}"
-    library = f"With `pip install adapters`, and nothing of scalearn{_head_apart(card)}:\n\n{_fenced(snippet(card), 'python')}{_pipeline(card)}"
+    library = f"With `pip install adapters`, and nothing of scalearn{_head_apart(card)}:\n\n{fenced(snippet(card), 'python')}{_pipeline(card)}"
     return f"## How to load it\n\n{library}\n\nOr with {with_scalearn}"
 
 
@@ -219,7 +235,7 @@ def _pipeline(card: ModelCard) -> str:
     return f"\n\nThe same model in `transformers`, with the names of its labels: `{call}`{outside}."
 
 
-def _fenced(code: str, language: str) -> str:
+def fenced(code: str, language: str) -> str:
     """A block of code, whatever backticks are in it."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
@@ -227,12 +243,12 @@ def _fenced(code: str, language: str) -> str:
 
 def scalearn_snippet(card: ModelCard) -> str:
     """Code that predicts with the export by scalearn, without `adapters`; it runs beside the export's folder."""
-    folder, texts = _quoted(card.folder), '["A text", "The other text"]' if len(card.task.text) == 2 else '["A text"]'
+    folder, texts = quoted(card.folder), '["A text", "The other text"]' if len(card.task.text) == 2 else '["A text"]'
     choices = ", ".join(f'"choice {i}"' for i in range(1, card.task.outputs + 1))
     options = f", choices=[{choices}]" if card.task.kind == "multiple_choice" else ""
     lines = ["import scalearn as sl", ""]
     if card.base not in ALIASES and not _hub_id(card.base):
-        lines.append(f"base = {_quoted(Path(card.base).name)}  # the base model's folder")
+        lines.append(f"base = {quoted(Path(card.base).name)}  # the base model's folder")
         options += ", base=base"
     lines.append(f'print(sl.predict_text({folder}, {texts}{options})["prediction"])  # this folder')
     return "\n".join(lines) + "\n"
@@ -252,8 +268,8 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
         base = f'base = str(Path(find_spec("{package}").origin).parent / "{inside}")  # pip install {package.replace("_", "-")}'
     else:
         name = hub_id[0] if hub_id else card.base if here else Path(card.base).name
-        base = f"base = {_quoted(name)}" + ("" if hub_id else "  # the base model's folder")
-    revision = f", revision={_quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
+        base = f"base = {quoted(name)}" + ("" if hub_id else "  # the base model's folder")
+    revision = f", revision={quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
     whole = card.whole_in_library
     lines += [
         "from adapters import AutoAdapterModel",
@@ -268,19 +284,19 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
         f'inputs = tokenizer({_texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
         *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task)),
-        *_answer(card),
+        *answer_lines(card),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _loaded(card: ModelCard) -> list[str]:
-    folder = _quoted(card.folder)
+    folder = quoted(card.folder)
     return [f"model.load_adapter({folder}, use_safetensors=True, set_active=True)  # this folder, or its id on the hub"]
 
 
 def _loaded_apart(card: ModelCard) -> list[str]:
     """The adapter, and the weights of the head by layer: `heads.NAME.1.weight` and the like."""
-    folder, head = _quoted(card.folder), _quoted(f"{card.folder}/{HEAD}")
+    folder, head = quoted(card.folder), quoted(f"{card.folder}/{HEAD}")
     return [
         f"model.load_adapter({folder}, with_head=False, use_safetensors=True, set_active=True)  # this folder",
         f'head = {{key.split(".", 2)[2]: tensor for key, tensor in load_file({head}).items()}}',
@@ -305,7 +321,8 @@ def _texts(task: Task) -> str:
     return '["A text"], ["The other text"]' if len(task.text) == 2 else '["A text"]'
 
 
-def _answer(card: ModelCard) -> list[str]:
+def answer_lines(card: ModelCard) -> list[str]:
+    """Code that prints what the first row's `logits` say."""
     task = card.task
     if task.kind == "regression" and card.range:
         low, high = card.range
@@ -314,13 +331,13 @@ def _answer(card: ModelCard) -> list[str]:
         return ["print(float(logits[0]))"]
     if task.kind == "multiple_choice":
         return ["print(int(logits.argmax()))  # the choice, counted from 0"]
-    labels = f"labels = [{', '.join(map(_quoted, task.labels))}]"
+    labels = f"labels = [{', '.join(map(quoted, task.labels))}]"
     if task.kind == "multi_label":
         return [labels, "print([label for label, logit in zip(labels, logits) if logit > 0])"]
     return [labels, "print(labels[int(logits.argmax())])"]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A string literal of Python, with escapes for what no reader of the code would see."""
     hidden = rf"{CONTROLS.pattern[:-1]}\ud800-\udfff]"
     return re.sub(hidden, lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))

@@ -27,6 +27,7 @@ from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
+from scalearn.results.export_onnx import write_onnx
 from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
 from tasksel.model.base import Base
@@ -342,6 +343,16 @@ class TransferResult:
         return write_adapter(
             self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description
         )
+
+    def export_onnx(self, folder: str | Path, *, seed: int | None = None) -> Path:
+        """Writes a seed's whole model (base, what was learned, head) as one ONNX file with its tokenizer, and returns the folder.
+
+        Of every method, and for onnxruntime alone; needs the extra `onnx`.
+
+        Raises:
+            UserError: the extra is not installed; multiple choice; a folder that holds something else; see `write_onnx`.
+        """
+        return write_onnx(self, folder, seed=seed)
 
     def __str__(self) -> str:
         by_seed = ", ".join(f"{score:.4f} (seed {seed})" for seed, score in self.scores.items())
