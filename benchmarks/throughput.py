@@ -36,7 +36,7 @@ from benchmarks.contenders import PRECISIONS
 from benchmarks.step import Ratio, Seconds, interleave, machine, packages, peak, synchronise
 from benchmarks.trainings import AVAILABLE, TRAININGS, Rig, Setting, launched
 
-CPU, GPU = Setting(), Setting(rows=1024, device="cuda")
+CPU, GPU = Setting(), Setting(rows=512, device="cuda")
 MEMORY_BATCHES = 4  # of an epoch whose memory is measured in a process of its own
 LEFT_OUT = "without adapter-trainer: the package adapters is not installed (pip install 'scalearn[adapters]')"
 

@@ -30,8 +30,8 @@ class OnnxCard(ModelCard):
         kind = self.task.kind.replace("_", " ")
         return (
             f"# {escape(self.task.name)} by {escape(self.method)}, ONNX\n\n`model.onnx` is a whole model for the task {escape(self.task.name)} ({kind}): "
-            f"a frozen {escape(self.model_type)} ({base_name(self)}), what was learned in its layers, and the head. Opset {self.opset}; inputs "
-            f"[batch, tokens], both of any size; output `logits`.{labels_line(self)}\n\n"
+            f"a {escape(self.model_type)} ({base_name(self)}) with what was learned in its layers, and the head. Opset {self.opset}; inputs "
+            f"[batch, tokens], both dynamic; output `logits`.{labels_line(self)}\n\n"
             f"onnxruntime's logits were compared with the model's when the file was written: largest difference {self.difference:.1e}."
         )
 

@@ -11,6 +11,7 @@ from scalearn import transfer
 from scalearn.cli.main import main
 from scalearn.results import export_onnx
 from scalearn.results.export_onnx import Graph, write_onnx
+from scalearn.results.predict import predict_text
 from tasksel import UserError, get_task
 
 LONG = "The pan is hot and clean, " * 12
@@ -40,22 +41,20 @@ READER = """
 
 @pytest.fixture(scope="module")
 def loud_results(make_base, fill, recipe, tmp_path_factory):
-    """Results on bases whose weights are large, so that texts differ: of a mix, of a fusion, and on a base without segments whose positions
-    are counted from its padding, with a head on the mean of the tokens."""
+    """Results on bases whose weights are large, so that texts differ: of a mix, and of a fusion on a base without segments whose positions
+    are counted from its padding, with a head for several labels on the mean of the tokens."""
     root = tmp_path_factory.mktemp("results")
     bert = make_base(num_hidden_layers=1, initializer_range=0.3)
     roberta = make_base("roberta", num_hidden_layers=1, initializer_range=0.3, pad_token_id=1, type_vocab_size=1)
-    sources = fill(root / "pool", bert, "one", "other")
     mean = recipe.model_copy(update={"pooling": "mean"})
 
-    def result(name, task, chosen, method, base, recipe):
-        out = root / name
-        return transfer(get_task(task), chosen, method=method, base=base, rows=24, recipe=recipe, out=out)
+    def result(name, task, method, base, recipe):
+        sources = fill(root / f"pool-{name}", base, "one", "other")
+        return transfer(get_task(task), sources, method=method, base=base, rows=24, recipe=recipe, out=root / name)
 
     return {
-        "mix": result("mix", "entail_kitchen", sources, "scalearn", bert, recipe),
-        "fusion": result("fusion", "entail_kitchen", sources, "fusion", bert, recipe),
-        "labels": result("labels", "complaints_orders", [], "head-only", roberta, mean),
+        "mix": result("mix", "entail_kitchen", "scalearn", bert, recipe),
+        "labels": result("labels", "complaints_orders", "fusion", roberta, mean),
     }
 
 
@@ -64,7 +63,6 @@ def exported(loud_results, tmp_path_factory):
     """Each result with the folder of its ONNX export; the first written by the command."""
     root = tmp_path_factory.mktemp("onnx")
     main(["export", str(loud_results["mix"].folder), "--out", str(root / "mix"), "--onnx"])
-    write_onnx(loud_results["fusion"], root / "fusion")
     loud_results["labels"].export_onnx(root / "labels")
     return loud_results, root
 
@@ -120,6 +118,11 @@ def test_the_code_in_the_card_predicts(exported, monkeypatch, capsys):
         exec(code, {})
         said = capsys.readouterr().out.strip()
         assert (said if name != "labels" else "[") in (*loaded[name].task.labels, "[")
+
+
+def test_predict_says_that_onnxruntime_reads_it(exported):
+    with pytest.raises(UserError, match=r"it holds an ONNX export: its README\.md shows how onnxruntime predicts$"):
+        predict_text(exported[1] / "mix", ("a", "b"))
 
 
 def test_a_file_of_other_logits_is_refused(exported):
