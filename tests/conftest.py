@@ -11,6 +11,7 @@ pytest_plugins = [
     "doctest_fixtures",
     "fresh_process",
     "library",
+    "lora_pool",
     "model_fixtures",
     "plain_adapter",
     "report_fixtures",
@@ -20,11 +21,13 @@ pytest_plugins = [
 ]
 
 
+YARDSTICKS = {"library": "adapters", "peft": "peft"}  # packages that are compared with, by the fixture that gives them
+
+
 def pytest_collection_modifyitems(config, items):
-    """Deselects what compares with the library `adapters` where it is not installed."""
-    if importlib.util.find_spec("adapters") is not None:
-        return
-    compared = [item for item in items if "library" in getattr(item, "fixturenames", ())]
+    """Deselects what compares with a library where that is not installed."""
+    missing = {fixture for fixture, package in YARDSTICKS.items() if importlib.util.find_spec(package) is None}
+    compared = [item for item in items if missing & set(getattr(item, "fixturenames", ()))]
     if compared:
         config.hook.pytest_deselected(items=compared)
         items[:] = [item for item in items if item not in compared]

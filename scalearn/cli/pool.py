@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -13,15 +13,20 @@ from tasksel.cli.arguments import NO_COLUMNS, BaseName, Columns, Data, Name, Nam
 from tasksel.errors import UserError
 
 if TYPE_CHECKING:
-    from tasksel.adapters.pool import AdapterPool
+    from tasksel.adapters.pool import AdapterPool, Source
 
 PoolFolder = Annotated[Path, tyro.conf.arg(name="pool", help="the pool's folder")]
 DEFAULT_POOL = Path("pools/minilm")
+ADAPTER = "what is trained: a bottleneck adapter, or a LoRA; by default what the pool holds"
 
 
 def train_source(
     tasks: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, data: Data = None, rows: Rows = None, seed: int = 0, name: str | None = None,
     columns: Columns = NO_COLUMNS, overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
+    adapter: Annotated[Literal["bottleneck", "lora"] | None, tyro.conf.arg(help=ADAPTER)] = None,
+    rank: Annotated[int | None, tyro.conf.arg(help="r of a LoRA, by default 8")] = None,
+    alpha: Annotated[float | None, tyro.conf.arg(help="of a LoRA, which is scaled by alpha / rank; by default the rank")] = None,
+    target_modules: Annotated[tuple[str, ...], tyro.conf.arg(help="a LoRA's Linears, by the last part of their names, or all-linear; by default query and value")] = (),
 ) -> None:  # fmt: skip
     """Train one source adapter per task, into a pool.
 
@@ -31,9 +36,10 @@ def train_source(
       scalearn train-source entail_travel sentiment_films --pool pools/mine --base minilm
       scalearn train-source rte mrpc --data path/to/tasks --rows 2000 --recipe.epochs 10
       scalearn train-source reviews.csv --text body --label stars
+      scalearn train-source rte mrpc --data path/to/tasks --pool pools/loras --adapter lora --rank 8 --target-modules query value
       accelerate launch --multi_gpu --num_processes 4 -m scalearn train-source rte --data path/to/tasks
     """
-    from tasksel.adapters.train import SOURCE_RECIPE
+    from tasksel.adapters.train import LORA_RECIPE, SOURCE_RECIPE
     from tasksel.adapters.train import train_source as train
 
     if not tasks:
@@ -43,10 +49,34 @@ def train_source(
     if columns.validation and len(tasks) > 1:
         raise UserError(f"--validation goes with one task; {len(tasks)} are named")
     resolved = columns.tasks(tasks, data=data)
-    pool, source_recipe = open_pool(pool_folder, base), recipe.of(SOURCE_RECIPE)
+    pool = open_pool(pool_folder, base)
+    lora = _lora(adapter or pool.kind or "bottleneck", rank=rank, alpha=alpha, targets=target_modules)
+    source_recipe = recipe.of(LORA_RECIPE if lora is not None else SOURCE_RECIPE)
     for task in resolved:
-        source = train(task, pool, name=name, rows=rows, seed=seed, recipe=source_recipe, overwrite=overwrite)
+        source = train(
+            task, pool, name=name, rows=rows, seed=seed, recipe=source_recipe, overwrite=overwrite, lora=lora
+        )
         show_result(repr(source))
+
+
+def _lora(kind: str, *, rank: int | None, alpha: float | None, targets: tuple[str, ...]) -> dict[str, Any] | None:
+    """The LoRA that the options describe; None for a bottleneck.
+
+    Raises:
+        UserError: a LoRA's option without a LoRA.
+    """
+    options = {"--rank": rank, "--alpha": alpha, "--target-modules": targets}
+    if kind != "lora":
+        used = next((name for name, value in options.items() if value), None)
+        if used:
+            raise UserError(f"{used} is an option of a LoRA: add --adapter lora")
+        return None
+    if rank is not None and rank < 1:
+        raise UserError(f"--rank {rank}: a LoRA's rank is 1 or more")
+    settings: dict[str, Any] = {"r": rank or 8, "lora_alpha": rank or 8 if alpha is None else alpha}
+    if targets:
+        settings["target_modules"] = targets[0] if targets == ("all-linear",) else targets
+    return settings
 
 
 def open_pool(folder: Path, base: str | None) -> AdapterPool:
@@ -65,45 +95,63 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     """
     from rich.table import Table
 
+    from tasksel.adapters.kind import KINDS
     from tasksel.adapters.pool import AdapterPool
 
     pool = AdapterPool(pool_folder, base=base)
     record = pool.base_record
-    table = Table(title=f"base {record.get('name')}, weights {record.get('fingerprint')}", title_justify="left")
+    kinds = f"{KINDS[pool.kind]}; " if pool.kind else ""
+    table = Table(title=f"{kinds}base {record.get('name')}, weights {record.get('fingerprint')}", title_justify="left")
     table.add_column("source", no_wrap=True)  # a name is copied whole
-    for column in ("kind", "head", "rows", "scores", "seconds", "origin"):
+    ranks = ("rank", "targets") if pool.kind == "lora" else ()
+    for column in (*ranks, "kind", "head", "rows", "scores", "seconds", "origin"):
         table.add_column(column)
     for source in pool:
         card = source.card
         scores = ", ".join(f"{metric} {value:.3f}" for metric, value in card.scores.items())
         kind = card.task.kind.replace("_", " ") if card.task else "not known"
         head = {"first": "first token", "mean": "mean of tokens", None: "none"}[source.pooling]
-        table.add_row(source.name, kind, head, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
+        row = (kind, head, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
+        table.add_row(source.name, *(_rank_and_targets(source) if ranks else ()), *row)
     show_result(table)
 
 
+def _rank_and_targets(source: Source) -> tuple[str, str]:
+    """A LoRA's rank, or the least and the most of several, and its targets."""
+    config = source.config
+    ranks = sorted({config["r"], *config["rank_pattern"].values()})
+    rank = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}"
+    names = dict.fromkeys(name.rpartition(".")[2] for name in config["target_modules"])
+    return rank, ", ".join(names)
+
+
 def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
-    """Show a source's card.
+    """Show a source's card, with a LoRA's ranks and targets.
 
     Example: scalearn pool show rte --pool pools/mine
     """
+    import json
+
     from tasksel.adapters.pool import AdapterPool
 
-    show_result(AdapterPool(pool_folder, base=base)[source].card.model_dump_json(indent=2))
+    shown = AdapterPool(pool_folder, base=base)[source]
+    lora = {"lora": shown.config} if shown.kind == "lora" else {}
+    show_result(json.dumps({**shown.card.model_dump(mode="json"), **lora}, indent=2, ensure_ascii=False))
 
 
 def add(
     origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
     rows: Rows = None, columns: Columns = NO_COLUMNS, same_base: bool = False,
 ) -> None:  # fmt: skip
-    """Add an adapter that was trained with plain `adapters`; that library need not be installed.
+    """Add an adapter that was trained with plain `adapters`, or a LoRA of PEFT; neither library need be installed.
 
-    ORIGIN is a folder or a hub id, owner/name or owner/name@revision; the weights are safetensors, or a .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses.
+    ORIGIN is a folder or a hub id, owner/name or owner/name@revision; the weights are safetensors, or a bottleneck's .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
       scalearn pool add out/checkpoint-500 --pool pools/mine --name rte
       scalearn pool add someone/their-adapter --name imported
+      scalearn pool add path/to/peft-lora --pool pools/loras --base path/to/base --same-base
     """
     trained_on = columns.task(task, data=data) if task else None
     pool = open_pool(pool_folder, base)

@@ -19,38 +19,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalearn.layers.mix import ScaledMix, bottleneck_layers
+from scalearn.layers.folded import FoldedMix, mixes
 from tasksel.model.encoding import Encoded
 from tasksel.training.predict import logits_of
 
-Hook = Callable[[ScaledMix, tuple[Tensor, ...], Tensor], Any]
+Hook = Callable[[FoldedMix, tuple[Tensor, ...], Tensor], Any]
 
 
-def mix_slots(model: Any, adapter: str) -> dict[str, ScaledMix]:
+def mix_slots(model: Any, adapter: str) -> dict[str, FoldedMix]:
     """The mixes of this adapter by module path, from the first layer to the last.
 
     >>> list(mix_slots(result.model(), "rte"))  # doctest: +SKIP
     """
-    return {path: layer.adapters[adapter] for path, layer in bottleneck_layers(model, adapter)}
+    return dict(mixes(model, adapter))
 
 
-def effective_omega(model: Any, adapter: str) -> np.ndarray:
-    """The weights [L, n, d or 1] that scale in eval mode: after the normalisation, where the scaling has one.
+def effective_omega(model: Any, adapter: str) -> list[np.ndarray]:
+    """The weights [n, d or 1] that scale in eval mode, by slot: after the normalisation, where the scaling has one.
 
-    >>> effective_omega(result.model(), "rte").shape  # doctest: +SKIP
+    >>> effective_omega(result.model(), "rte")[0].shape  # doctest: +SKIP
     """
     with torch.no_grad():
-        return np.stack([slot.eval().omega().cpu().numpy() for slot in mix_slots(model, adapter).values()])
-
-
-def contribution(slot: ScaledMix, hidden: Tensor, source: int) -> Tensor:
-    """c_s [b, t, d] from the bottleneck's hidden state [b, t, n*r], which one forward pass gives for all sources.
-
-    >>> contribution(slot, hidden, 0)  # doctest: +SKIP
-    """
-    r = slot.up.shape[1]
-    output = hidden[..., source * r : (source + 1) * r] @ slot.up[source] + slot.up_bias[source]
-    return slot.omega()[source] * output
+        return [slot.eval().weights().cpu().numpy() for slot in mix_slots(model, adapter).values()]
 
 
 @torch.no_grad()
@@ -60,16 +50,16 @@ def shares(model: Any, adapter: str, encoded: Encoded, *, batch: int = 64) -> np
     >>> shares(result.model(), "rte", encoded).mean(axis=0)  # doctest: +SKIP
     """
     slots = list(mix_slots(model.eval(), adapter).values())
-    sizes = np.zeros((len(slots), len(slots[0].up)))
+    sizes = np.zeros((len(slots), len(slots[0].weights())))
     device, real = next(model.parameters()).device, torch.empty(0)
 
     def measure(layer: int) -> Hook:
         """A hook that adds a layer's contributions to `sizes`."""
 
-        def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(slot: FoldedMix, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             hidden = slot.hidden(inputs[0])
-            for source in range(len(slot.up)):  # one at a time: the n outputs are never stored
-                sizes[layer, source] += float((contribution(slot, hidden, source).norm(dim=-1) * real).sum())
+            for source in range(sizes.shape[1]):  # one at a time: the n outputs are never stored
+                sizes[layer, source] += float((slot.contribution(hidden, source).norm(dim=-1) * real).sum())
 
         return hook
 
@@ -96,8 +86,8 @@ def without(model: Any, adapter: str, source: int) -> Iterator[None]:
     def leave_out(_layer: int) -> Hook:
         """A hook that subtracts the source's contribution."""
 
-        def hook(slot: ScaledMix, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return output - contribution(slot, slot.hidden(inputs[0]), source)
+        def hook(slot: FoldedMix, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            return output - slot.contribution(slot.hidden(inputs[0]), source)
 
         return hook
 
@@ -106,7 +96,7 @@ def without(model: Any, adapter: str, source: int) -> Iterator[None]:
 
 
 @contextmanager
-def _hooked(slots: list[ScaledMix], make: Callable[[int], Hook]) -> Iterator[None]:
+def _hooked(slots: list[FoldedMix], make: Callable[[int], Hook]) -> Iterator[None]:
     """Forward hooks that are gone afterwards, also after an error."""
     with ExitStack() as stack:
         for layer, slot in enumerate(slots):

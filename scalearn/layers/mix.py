@@ -1,75 +1,48 @@
 """The mix in ONE adapter slot.
 
 `add_mix` adds a plain `seq_bn` adapter of the summed width, then puts the mix in each slot in its place. It holds the sources' projections as
-frozen buffers and omega as its only parameter (or a buffer too, where no gradient learns it). Residual and layer norm are the slot's. `thaw_mix`
-lets copies of the projections train too.
+frozen buffers and omega as its only parameter (or a buffer too, where no gradient learns it). Residual and layer norm are the slot's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from scalearn.layers.folded import FoldedMix
 from scalearn.layers.scaling import Omega, Scaling, fold, hidden_state, mix
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.model.adapter import Adapter
 from tasksel.model.slot import Slot
 
-PROJECTIONS = ("down", "down_bias", "up", "up_bias")
 
-
-class ScaledMix(nn.Module):
+class ScaledMix(FoldedMix):
     """Frozen bottlenecks under an omega, in place of one adapter.
-
-    The up-projection is folded from the sources in each training step; in eval mode the folded weight is kept until omega changes.
 
     Args:
         adapter: one of the summed width, whose activation and place are kept. sources: stacked. omega: its weights [n, d] or [n, 1].
     """
 
+    PROJECTIONS: ClassVar[tuple[str, ...]] = ("down", "down_bias", "up", "up_bias")
     down: Tensor
     down_bias: Tensor
-    up: Tensor
     up_bias: Tensor
 
     def __init__(self, adapter: Adapter, sources: Bottlenecks, omega: Omega) -> None:
-        super().__init__()
+        super().__init__(omega)
         self.reads_branch = adapter.reads_branch
         self.non_linearity: Callable[[Tensor], Tensor] = adapter.non_linearity
-        self.omega = omega
         self.register_buffer("down", sources.down.flatten(0, 1).contiguous(), persistent=False)
         self.register_buffer("down_bias", sources.down_bias.flatten().contiguous(), persistent=False)
         self.register_buffer("up", sources.up.contiguous(), persistent=False)
         self.register_buffer("up_bias", sources.up_bias.contiguous(), persistent=False)
-        self._kept: tuple[int, Tensor, Tensor, Tensor] | None = None
 
-    def thaw(self) -> None:
-        """Makes the projections trainable: copies of the sources' own, which stay as they are."""
-        for name in PROJECTIONS:
-            values = getattr(self, name)
-            delattr(self, name)
-            self.register_parameter(name, nn.Parameter(values.clone()))
-
-    @property
-    def thawed(self) -> bool:
-        """Whether the projections train."""
-        return isinstance(self.up, nn.Parameter)
-
-    def folded(self) -> tuple[Tensor, Tensor]:
+    def fold(self) -> tuple[Tensor, Tensor]:
         """The up-projection [n*r, d] and bias [d] under the current omega."""
-        if self.training or self.thawed or (torch.is_grad_enabled() and self.omega.weight.requires_grad):
-            return fold(self.up, self.up_bias, self.omega())
-        omega = self.omega.weight
-        if omega.is_inference():  # such a tensor counts no changes
-            return fold(self.up, self.up_bias, self.omega())
-        # a change in place counts up the version (an optimizer, a load); another storage has another address (.to, .data)
-        if self._kept is None or self._kept[0] != omega._version or self._kept[1].data_ptr() != omega.data_ptr():
-            weight, bias = fold(self.up, self.up_bias, self.omega())
-            self._kept = (omega._version, omega.detach(), weight.detach(), bias.detach())
-        return self._kept[2], self._kept[3]
+        return fold(self.up, self.up_bias, self.omega())
 
     def hidden(self, x: Tensor) -> Tensor:
         """The bottlenecks' hidden state [b, t, n*r] for tokens x [b, t, d]."""
@@ -79,6 +52,20 @@ class ScaledMix(nn.Module):
         """What the slot adds [b, t, d] for tokens x [b, t, d]."""
         weight, bias = self.folded()
         return mix(x, self.down, self.down_bias, weight, bias, self.non_linearity)
+
+    def contribution(self, hidden: Tensor, source: int) -> Tensor:
+        """What one source adds [b, t, d], omega_s * o_s, from the hidden state [b, t, n*r]."""
+        r = self.up.shape[1]
+        output = hidden[..., source * r : (source + 1) * r] @ self.up[source] + self.up_bias[source]
+        return self.omega()[source] * output
+
+    def weights(self) -> Tensor:
+        """The weights that scale [n, d or 1]."""
+        return self.omega()
+
+    def has(self) -> Tensor:
+        """Every source [n]: each has a bottleneck in every layer."""
+        return torch.ones(len(self.up), dtype=torch.bool, device=self.up.device)
 
 
 def bottleneck_layers(model: Any, adapter: str) -> Iterator[tuple[str, Slot]]:
@@ -108,34 +95,6 @@ def add_mix(model: Any, name: str, layers: dict[str, Bottlenecks], scaling: Scal
     model.set_active_adapters(name)
 
 
-def thaw_mix(model: Any, name: str) -> None:
-    """Makes the projections of a mix trainable, in all layers.
-
-    >>> thaw_mix(model, "rte")  # doctest: +SKIP
-    """
-    for _, slot in bottleneck_layers(model, name):
-        slot.adapters[name].thaw()
-
-
-def set_omega(model: nn.Module, values: Sequence[float]) -> None:
-    """Sets the one scalar per source [n] of a mix whose omega no gradient learns.
-
-    >>> set_omega(model, [0.5, 1.0])  # doctest: +SKIP
-    """
-    with torch.no_grad():
-        for omega in omega_buffers(model).values():
-            omega.copy_(torch.tensor(values, dtype=omega.dtype)[:, None])
-
-
-def omega_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """The omegas that are buffers, by name: not learned by gradient, but part of a trained state.
-
-    >>> omega_buffers(torch.nn.Linear(2, 2))
-    {}
-    """
-    return {name: buffer for name, buffer in model.named_buffers() if name.endswith(".omega.weight")}
-
-
 def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any], *, source: int = 0) -> None:
     """Adds adapter `name` as an ordinary copy of one of the stacked sources, by its number.
 
@@ -152,19 +111,15 @@ def add_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict
             adapter.adapter_up.bias.copy_(stacked.up_bias[source])
 
 
-def add_only_copy(model: Any, name: str, layers: dict[str, Bottlenecks], config: dict[str, Any]) -> None:
-    """Adds the one stacked source (n = 1) as the ordinary adapter `name`, and makes it active.
+def add_folded(model: Any, name: str, mixed: Any, mixed_name: str, config: dict[str, Any]) -> None:
+    """Adds adapter `name` to `model` as ONE ordinary adapter of the summed width that equals a trained mix of `mixed`.
 
-    >>> add_only_copy(model, "rte", layers, config)  # doctest: +SKIP
-
-    Raises:
-        ValueError: several stacked sources.
+    >>> add_folded(plain, "rte", trained, "rte", config)  # doctest: +SKIP
     """
-    count = len(next(iter(layers.values())).down)
-    if count != 1:
-        raise ValueError(f"{count} stacked sources for one adapter: merge them first")
-    add_copy(model, name, layers, config)
+    width = next(bottleneck_layers(mixed, mixed_name))[1].adapters[mixed_name].down.shape[0]
+    model.add_adapter(name, slot_config(width, model.config.hidden_size, config))
     model.set_active_adapters(name)
+    fold_into(model, name, mixed, mixed_name)
 
 
 def fold_into(model: Any, name: str, mixed: Any, mixed_name: str) -> None:

@@ -113,12 +113,16 @@ class Omega(nn.Module):
         else:
             self.register_buffer("weight", weight.fill_(1.0 / sources if scaling.start is None else scaling.start))
 
-    def forward(self) -> Tensor:
+    def forward(self, present: Tensor | None = None) -> Tensor:
         """The weights that scale this step: with dropout while training, then normalised if the scaling says so.
 
         That order is the authors'; their two ablations drop nothing.
+
+        Args:
+            present: the numbers of the sources that a slot has, where it lacks some; the others' weights are left out.
         """
-        return normalised(F.dropout(self.weight, self.scaling.dropout, self.training), self.scaling.normalise)
+        weight = self.weight if present is None else self.weight[present]
+        return normalised(F.dropout(weight, self.scaling.dropout, self.training), self.scaling.normalise)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, {self.scaling}"

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scalearn.layers.mix import bottleneck_layers, thaw_mix
+from scalearn.layers.folded import mixes, thaw_mix
 from scalearn.layers.scaling import LEARNED_FROM_ONE, Scaling
 from scalearn.methods.base import SOLVED
 from scalearn.methods.budget import affordable_steps
@@ -161,10 +161,9 @@ class _Trial:
 
 def _set_omega(model: Any, values: tuple[float, ...]) -> None:
     """Sets every layer's omega, one number per source."""
-    name = model.active_adapter
     with torch.no_grad():
-        for _, slot in bottleneck_layers(model, name):
-            weight = slot.adapters[name].omega.weight
+        for _, mix in mixes(model, model.active_adapter):
+            weight = mix.omega.weight
             weight.copy_(torch.tensor(values, dtype=weight.dtype)[:, None].expand_as(weight))
 
 

@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from scalearn.layers.stacking import stack
+from scalearn.layers.kinds import Layers, stack_sources
 from scalearn.methods.training import SeedTraining, TrainedModel
-from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.adapters.kind import Kind
 from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 from tasksel.model.base import Base
@@ -52,6 +52,8 @@ class TransferMethod:
         version: of the class's behaviour; who changes the numbers that it gives raises it, and nothing stored is taken for the new ones.
         needs_similarities: whether it weighs the sources by their similarity to the target.
         needs_tasks: whether it trains on the sources' tasks instead of using their adapters.
+        adds_new: whether it trains a new adapter, of the kind that is asked for. lora_reason: why it takes no LoRAs, in words that follow its
+            name; None if it does.
         merges: whether it merges its sources into one adapter, which is kept for this target alone and counts among its bytes.
         mixes: whether the sources sit in the slot side by side under an omega, which `explain` reads.
         trained_parts: parts of the names of the parameters that train beside the head.
@@ -71,6 +73,8 @@ class TransferMethod:
     version: ClassVar[int] = 1
     needs_similarities: ClassVar[bool] = False
     needs_tasks: ClassVar[bool] = False
+    adds_new: ClassVar[bool] = False
+    lora_reason: ClassVar[str | None] = None
     merges: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
     trained_parts: ClassVar[tuple[str, ...]] = ADAPTER
@@ -158,6 +162,21 @@ class TransferMethod:
             counted = f", given {count}" if count else ""
             raise UserError(f"method '{self.name}' needs at least {needed}{counted}; select some from a pool")
 
+    def check_kind(self, kind: Kind | None) -> None:
+        """Refuses sources of a kind that it cannot use.
+
+        Raises:
+            UserError: why.
+        """
+        if kind == "lora" and self.lora_reason and self.takes_sources:
+            raise UserError(
+                f"method '{self.name}' {self.lora_reason}, so it takes no LoRAs; choose auto, scalearn, average, …"
+            )
+
+    def recipe_for(self, kind: Kind) -> Recipe:
+        """Its own training settings for adapters of a kind."""
+        return self.recipe
+
     def check_similarities(self, similarities: Sequence[float]) -> None:
         """Refuses similarities that cannot be weights; called where the method needs them.
 
@@ -197,13 +216,13 @@ class TransferMethod:
 
     def prepare(
         self, sources: Sequence[Source], similarities: Sequence[float] | None = None
-    ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
+    ) -> tuple[Layers, dict[str, Any]]:
         """The chosen sources' projections by slot path, and their adapter configuration; both empty if the method trains on their tasks.
 
         Raises:
             UserError: sources that cannot be stacked; a file that was altered or lost.
         """
-        return ({}, {}) if self.needs_tasks else stack(sources)
+        return ({}, {}) if self.needs_tasks else stack_sources(sources)
 
     # the model
 
@@ -211,7 +230,7 @@ class TransferMethod:
         self,
         base: Base,
         task: Task,
-        layers: dict[str, Bottlenecks],
+        layers: Layers,
         adapter_config: dict[str, Any],
         *,
         seed: int,
@@ -231,7 +250,7 @@ class TransferMethod:
         Raises:
             UserError: fewer sources than the method needs.
         """
-        self.check_stacked(len(next(iter(layers.values())).down) if layers else 0)
+        self.check_stacked(next(iter(layers.values())).count if layers else 0)
         torch.manual_seed(seed)
         model = base.model()
         name = module_name(task.name)
@@ -242,7 +261,7 @@ class TransferMethod:
             parameter.requires_grad_(path.startswith("heads.") or self.trains(path))
         return model
 
-    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+    def fill_slot(self, model: Any, name: str, layers: Layers, adapter_config: dict[str, Any]) -> None:
         """Adds the contents of the adapter slot under this name, and makes them active; by default nothing.
 
         Args:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from scalearn.layers.kinds import Layers
 from scalearn.methods.base import TransferMethod
-from tasksel.adapters.bottleneck import Bottlenecks, reduction_factor
+from tasksel.adapters.bottleneck import reduction_factor
 from tasksel.model.adapter_config import resolve_config
 
 
@@ -22,7 +23,7 @@ class Compacter(TransferMethod):
     >>> transfer(task, [], method="compacter++", base="minilm")  # doctest: +SKIP
     """
 
-    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+    def fill_slot(self, model: Any, name: str, layers: Layers, adapter_config: dict[str, Any]) -> None:
         """A new Compacter."""
         config, hidden = resolve_config("compacter++"), model.config.hidden_size
         width = -(-max(1, int(hidden // config["reduction_factor"])) // config["phm_dim"]) * config["phm_dim"]

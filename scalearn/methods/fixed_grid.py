@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from scalearn.layers.mix import set_omega
+from scalearn.layers.folded import set_omega
 from scalearn.layers.scaling import SET, Scaling
 from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, ClassVar
 
 from scalearn.layers.fusion import LAYER, add_fusion, penalty
+from scalearn.layers.kinds import Layers
 from scalearn.methods.base import TransferMethod
 from scalearn.methods.training import SeedTraining, TrainedModel
-from tasksel.adapters.bottleneck import Bottlenecks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,10 @@ class Fusion(TransferMethod):
     least: int = 2
     most: int | None = None
     trained_parts: ClassVar[tuple[str, ...]] = (LAYER,)
+    lora_reason: ClassVar[str | None] = "attends to the outputs of bottlenecks in a layer's slot"
     export_reason: ClassVar[str | None] = "weighs its sources anew for every token"
 
-    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+    def fill_slot(self, model: Any, name: str, layers: Layers, adapter_config: dict[str, Any]) -> None:
         """The sources as ordinary adapters, and a fusion over them."""
         add_fusion(model, name, layers, adapter_config)
 

@@ -61,6 +61,8 @@ class Joint(SingleAdapter):
     least: int = 1
     most: int | None = None
     needs_tasks: ClassVar[bool] = True
+    adds_new: ClassVar[bool] = False
+    lora_reason: ClassVar[str | None] = "trains one bottleneck adapter on its sources' tasks"
     sources_note: ClassVar[str] = (
         "The sources whose tasks it was trained on, together with its own; their adapters are not in it"
     )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from scalearn.layers.mix import add_only_copy
+from scalearn.layers.kinds import Layers, add_only_copy
 from scalearn.layers.stacking import check_equal_widths
 from scalearn.methods.base import TransferMethod
 from tasksel.adapters.bottleneck import Bottlenecks
@@ -29,6 +29,9 @@ class MergedAdapter(TransferMethod, ABC):
     least: int = 1
     most: int | None = None
     merges: ClassVar[bool] = True
+    lora_reason: ClassVar[str | None] = (
+        "merges bottlenecks unit by unit, and averages of A and of B apart are not the average of updates ('average' is)"
+    )
     trained_parts: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
@@ -41,7 +44,7 @@ class MergedAdapter(TransferMethod, ABC):
 
     def prepare(
         self, sources: Sequence[Source], similarities: Sequence[float] | None = None
-    ) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
+    ) -> tuple[Layers, dict[str, Any]]:
         """The sources merged into one (n = 1) by slot path, and their adapter configuration.
 
         Raises:
@@ -55,6 +58,6 @@ class MergedAdapter(TransferMethod, ABC):
         """Refuses an empty stack; the single source in it is the merge of all of them."""
         self.check_count(self.least if count else 0)
 
-    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+    def fill_slot(self, model: Any, name: str, layers: Layers, adapter_config: dict[str, Any]) -> None:
         """The merged adapter."""
         add_only_copy(model, name, layers, adapter_config)

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from scalearn.layers.mix import add_mix, bottleneck_layers, fold_into
+from scalearn.layers.folded import mixes
+from scalearn.layers.kinds import Layers, kind_of
 from scalearn.layers.scaling import Scaling, normalised
 from scalearn.methods.base import SOLVED, TransferMethod
-from tasksel.adapters.bottleneck import Bottlenecks, slot_config
 from tasksel.model.base import Base
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
@@ -53,18 +53,15 @@ class ScaledSources(TransferMethod):
         """Whether omega is the same in all layers."""
         return self.scaling.shared
 
-    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+    def fill_slot(self, model: Any, name: str, layers: Layers, adapter_config: dict[str, Any]) -> None:
         """The stacked sources under an omega."""
-        add_mix(model, name, layers, self.scaling, adapter_config)
+        kind_of(adapter_config).add_mix(model, name, layers, self.scaling, adapter_config)
 
     def export(self, trained: Any, base: Base, task: Task, adapter_config: dict[str, Any]) -> Any:
         """A new model with the mix folded into one adapter of the summed width, and the head."""
         model, name = base.model(), module_name(task.name)
         add_head(model, task, name=name, pooling=trained.heads[name].pooling)
-        width = next(bottleneck_layers(trained, name))[1].adapters[name].down.shape[0]
-        model.add_adapter(name, slot_config(width, model.config.hidden_size, adapter_config))
-        model.set_active_adapters(name)
-        fold_into(model, name, trained, name)
+        kind_of(adapter_config).add_folded(model, name, trained, name, adapter_config)
         model.heads[name].load_state_dict(trained.heads[name].state_dict())
         return model
 
@@ -73,8 +70,10 @@ class ScaledSources(TransferMethod):
         return normalised(omega, self.scaling.normalise).mean(-1)
 
     def source_weights(self, trained: Any, name: str) -> list[float]:
-        """The mean over layers and hidden size of omega in eval mode."""
-        slots = [slot.adapters[name].eval() for _, slot in bottleneck_layers(trained, name)]
+        """The mean over layers and hidden size of omega in eval mode; of a LoRA, over the modules that it has."""
+        slots = [mix.eval() for _, mix in mixes(trained, name)]
         with torch.no_grad():
-            weights: list[float] = torch.stack([slot.omega().mean(-1) for slot in slots]).mean(0).tolist()
-        return weights
+            weights = torch.stack([slot.weights().mean(-1) for slot in slots])
+        there = torch.stack([slot.has() for slot in slots]).to(weights.dtype)
+        means: list[float] = ((weights * there).sum(0) / there.sum(0)).tolist()
+        return means

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 
-from scalearn.layers.mix import set_omega
+from scalearn.layers.folded import set_omega
 from scalearn.layers.scaling import SEARCHED, Scaling
 from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel

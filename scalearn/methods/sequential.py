@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scalearn.layers.mix import add_only_copy
+from scalearn.layers.kinds import Layers, add_only_copy
 from scalearn.methods.base import TransferMethod
-from tasksel.adapters.bottleneck import Bottlenecks
+from tasksel.adapters.kind import Kind
+from tasksel.adapters.train import LORA_RECIPE
+from tasksel.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,10 @@ class Sequential(TransferMethod):
     least: int = 1
     most: int | None = 1
 
-    def fill_slot(self, model: Any, name: str, layers: dict[str, Bottlenecks], adapter_config: dict[str, Any]) -> None:
+    def recipe_for(self, kind: Kind) -> Recipe:
+        """Its own settings; a LoRA's at the rate that LoRAs are trained at."""
+        return self.recipe.model_copy(update={"lr": LORA_RECIPE.lr}) if kind == "lora" else self.recipe
+
+    def fill_slot(self, model: Any, name: str, layers: Layers, adapter_config: dict[str, Any]) -> None:
         """A copy of the source."""
         add_only_copy(model, name, layers, adapter_config)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalearn.layers.mix import ScaledMix, omega_buffers
+from scalearn.layers.folded import FoldedMix, omega_buffers
 from scalearn.layers.scaling import Omega
 from tasksel.adapters.train import trainable_parameters
 from tasksel.training.state import load_trained, trained_state
@@ -46,7 +46,7 @@ def load_learned(model: Any, state: dict[str, Tensor]) -> None:
     """
     for name in state:
         module = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(module, ScaledMix) and name.endswith(".up"):
+        if isinstance(module, FoldedMix) and name.endswith(".up"):
             module.thaw()
     omegas = omega_buffers(model)
     with torch.no_grad():

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scalearn.layers.kinds import Layers
 from scalearn.methods.budget import affordable_steps
 from scalearn.methods.candidate import Candidate
-from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 from tasksel.model.base import Base
@@ -66,7 +66,7 @@ class SeedTraining:
     recipe: Recipe
     seed: int
     sources: Sequence[Source]
-    layers: dict[str, Bottlenecks]
+    layers: Layers
     adapter_config: dict[str, Any]
     label: str
     rescue: Path

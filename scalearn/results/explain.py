@@ -135,7 +135,8 @@ def explain(
     dev = data.dev.take(range(min(dev_rows, len(data.dev))))
     test = capped(data.test, rows)
     model = result.model(seed=chosen)
-    omega = np.abs(effective_omega(model, name)).mean(axis=-1)
+    omega = np.stack([np.abs(weights).mean(axis=-1) for weights in effective_omega(model, name)])
+    same = get_method(result.run.method).shares_omega and bool((omega == omega[0]).all())
     full, left_out = _left_out(result, chosen, test, draws)
     return Explanation(
         target=name,
@@ -147,7 +148,7 @@ def explain(
         dev_rows=len(dev),
         sources=tuple(result.run.sources),
         slots=tuple(mix_slots(model, name)),
-        omega=_rows(omega[:1] if get_method(result.run.method).shares_omega else omega),
+        omega=_rows(omega[:1] if same else omega),
         shares=_rows(shares(model, name, _encoded(result, dev))),
         left_out=left_out,
         candidates=result.seeds[chosen].candidates or (),

@@ -22,13 +22,13 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from scalearn.layers.kinds import Layers, kind_of
 from scalearn.methods.base import TransferMethod
 from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
 from scalearn.results.export_onnx import write_onnx
-from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
@@ -46,7 +46,6 @@ from tasksel.training.predict import predict
 from tasksel.training.recipe import Recipe
 
 SOURCES = "sources.safetensors"
-PROJECTIONS = ("down", "down_bias", "up", "up_bias")
 
 
 class TransferRecord(Frozen):
@@ -256,9 +255,7 @@ class TransferResult:
         chosen = self.seed(seed)
         if chosen not in self._models:
             method, config = self.method, self.run.adapter_config
-            model = method.build(
-                self.base, self.task, self.bottlenecks(), config, seed=chosen, pooling=self.pooling(chosen)
-            )
+            model = method.build(self.base, self.task, self.layers(), config, seed=chosen, pooling=self.pooling(chosen))
             path = self.folder / f"seed-{chosen}" / "state.safetensors"
             try:
                 load_learned(model, load_file(path))
@@ -272,13 +269,11 @@ class TransferResult:
         stored = self.seeds[seed].pooling or self.run.recipe.pooling
         return "first" if stored == "base" else stored
 
-    def bottlenecks(self) -> dict[str, Bottlenecks]:
-        """The frozen sources by slot path; empty without sources."""
+    def layers(self) -> Layers:
+        """The frozen sources, stacked, by slot path; empty without sources."""
         if not self.run.sources_file:
             return {}
-        tensors = load_file(self.folder / SOURCES)
-        paths = dict.fromkeys(key.rpartition("/")[0] for key in tensors)
-        return {path: Bottlenecks(*(tensors[f"{path}/{name}"] for name in PROJECTIONS)) for path in paths}
+        return kind_of(self.run.adapter_config).from_tensors(load_file(self.folder / SOURCES))
 
     def logits(self, split: Split, *, seed: int | None = None) -> np.ndarray:
         """Logits [rows, outputs] of a split's rows."""
@@ -305,11 +300,17 @@ class TransferResult:
         return self.logits(Split(rows, choices, np.zeros(len(rows), dtype=np.int64)), seed=seed)
 
     def omega(self, *, seed: int | None = None) -> np.ndarray:
-        """The weights [layers or 1, sources, width or 1], learned or set; empty without an omega."""
+        """The weights [layers or 1, sources, width or 1], learned or set; empty without an omega.
+
+        Of LoRAs, one per module in place of one per layer; where the modules differ in width, the mean over each one's width.
+        """
         state = load_file(self.folder / f"seed-{self.seed(seed)}" / "state.safetensors")
         names = [name for name in state if name.endswith("omega.weight")]
         names.sort(key=lambda name: [int(part) if part.isdigit() else part for part in name.split(".")])  # 2 before 10
-        return np.stack([state[name].numpy() for name in names]) if names else np.empty((0, 0, 0))
+        omegas = [state[name].numpy() for name in names]
+        if len({omega.shape for omega in omegas}) > 1:
+            omegas = [omega.mean(-1, keepdims=True) for omega in omegas]
+        return np.stack(omegas) if omegas else np.empty((0, 0, 0))
 
     def save(self, folder: str | Path) -> TransferResult:
         """Copies the result to a folder of its own.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
+from scalearn.layers.kinds import Layers, kind_of
 from scalearn.methods.identity import method_identity
-from scalearn.methods.registry import TransferMethod, get_method
+from scalearn.methods.registry import METHODS, TransferMethod, get_method
 from scalearn.methods.state import learned_parameters, learned_state
 from scalearn.methods.training import SeedTraining, TrainedModel
 from scalearn.results.result import (
-    PROJECTIONS,
     SOURCES,
     ResultSummary,
     SeedRecord,
@@ -24,13 +24,13 @@ from scalearn.results.result import (
     TransferResult,
     read_record,
 )
-from tasksel.adapters.bottleneck import Bottlenecks
 from tasksel.adapters.pool import Source
 from tasksel.bounds import check_seed
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe, load_base
 from tasksel.model.compatibility import check_length
+from tasksel.model.lora_config import LoraConfig, lora_config
 from tasksel.model.stored_base import stored_base
 from tasksel.processes import main_writes
 from tasksel.storage.atomic import file_hash, is_unused, temporary_folder, value_hash, whole_folder
@@ -49,7 +49,7 @@ from tasksel.training.recipe import Recipe
 class TransferSpec:
     """All that decides a transfer except the seeds: what `run.json` records and the key is a hash of.
 
-    `store`, where trainings that several targets share are kept, decides no number.
+    `store`, where trainings that several targets share are kept, decides no number. `lora` is the new LoRA of a method that adds one.
 
     >>> TransferSpec(folder, target, get_method("scalearn"), base, sources, None, recipe, None).key  # doctest: +SKIP
     """
@@ -63,10 +63,13 @@ class TransferSpec:
     recipe: Recipe
     similarities: tuple[float, ...] | None
     store: Path | None = None
+    lora: LoraConfig | None = None
 
     @cached_property
-    def prepared(self) -> tuple[dict[str, Bottlenecks], dict[str, Any]]:
-        """The sources' projections by slot path, and their adapter configuration, as the method prepares them."""
+    def prepared(self) -> tuple[Layers, dict[str, Any]]:
+        """The sources' projections by slot path, and their adapter configuration, as the method prepares them; or a new LoRA's configuration."""
+        if self.lora is not None:
+            return {}, self.lora.model_dump(mode="json")
         return self.method.prepare(self.sources, self.similarities)
 
     @cached_property
@@ -76,7 +79,10 @@ class TransferSpec:
         target = [self.target.name, self.target.kind, self.target.labels, self.target.metric, content]
         sources, recipe = self.method.identity(self.sources), self.recipe.identity()
         decisive = [target, method_identity(self.method), self.base.fingerprint, self.rows, sources, recipe]
-        return value_hash(decisive if self.similarities is None else [*decisive, self.similarities])
+        more = [
+            part for part in (self.similarities, self.lora and self.lora.model_dump(mode="json")) if part is not None
+        ]
+        return value_hash([*decisive, *more])
 
 
 def transfer(
@@ -91,6 +97,7 @@ def transfer(
     out: str | Path | None = None,
     similarities: Sequence[float] | None = None,
     store: str | Path | None = None,
+    lora: LoraConfig | Mapping[str, Any] | None = None,
 ) -> TransferResult:
     """Trains a transfer method on a target and scores it on the public validation set.
 
@@ -104,6 +111,7 @@ def transfer(
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
         similarities: each source's similarity to the target, as a ranking's scores; for methods that need them ("soup-similarity").
         store: where trainings that several targets share ("joint") are kept; None trains anew.
+        lora: of a method that trains a new adapter ("single-adapter"), a LoRA of this configuration in place of a bottleneck.
 
     >>> result = transfer(get_task("rte"), pool.select(["mnli", "qnli"]), seeds=[0, 1, 2], out="out/rte")  # doctest: +SKIP
     >>> result.mean, result.std  # doctest: +SKIP
@@ -114,16 +122,18 @@ def transfer(
         Diverged: the loss became NaN; finished seeds and the last good state are kept.
     """
     chosen = get_method(method)
-    recipe = recipe or chosen.recipe
-    model_base = _base(sources, base)
     _check(chosen, sources, seeds)
+    new_lora = _new_lora(chosen, lora)
+    recipe = recipe or chosen.recipe_for("lora" if new_lora or any(s.kind == "lora" for s in sources) else "bottleneck")
+    model_base = _base(sources, base)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
     trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
     check_length(model_base, trained_on, recipe.max_length)
     folder = user_path(out) if out is not None else temporary_folder()
     shared = user_path(store) if store else None
-    return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared), seeds)
+    spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora)
+    return _run(spec, seeds)
 
 
 def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
@@ -155,9 +165,21 @@ def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
     return model_base
 
 
+def _new_lora(method: TransferMethod, lora: LoraConfig | Mapping[str, Any] | None) -> LoraConfig | None:
+    """The configuration of a new LoRA, where the method adds a new adapter."""
+    if lora is None:
+        return None
+    if not method.adds_new:
+        able = ", ".join(name for name, other in METHODS.items() if other.adds_new)
+        raise UserError(f"method '{method.name}' trains no new adapter, so it takes no lora=…; those that do: {able}")
+    return lora_config(lora)
+
+
 def _check(method: TransferMethod, sources: Sequence[Source], seeds: Sequence[int]) -> None:
-    """Refuses too few sources, duplicates, a missing package, no seeds."""
+    """Refuses too few sources, ones that the method cannot use, duplicates, a missing package, no seeds."""
     method.check_count(len(sources))
+    for source in sources:
+        method.check_kind(source.kind)
     method.check_installed()
     names = [source.name for source in sources]
     duplicate = next((name for name in names if names.count(name) > 1), None)
@@ -217,10 +239,7 @@ def _record(spec: TransferSpec, folder: Path) -> TransferRecord:
     layers, adapter_config = spec.prepared
     digest = None
     if layers:
-        tensors = {
-            f"{path}/{name}": getattr(part, name).contiguous() for path, part in layers.items() for name in PROJECTIONS
-        }
-        save_file(tensors, folder / SOURCES)
+        save_file(kind_of(adapter_config).to_tensors(layers), folder / SOURCES)
         digest = file_hash(folder / SOURCES)
     return TransferRecord(
         key=spec.key,

@@ -44,6 +44,11 @@ class Bottlenecks:
     up: Tensor
     up_bias: Tensor
 
+    @property
+    def count(self) -> int:
+        """n, the number of sources."""
+        return len(self.down)
+
     @classmethod
     def stack(cls, parts: Sequence[Bottlenecks]) -> Bottlenecks:
         """Several sources' projections as one."""

@@ -1,6 +1,6 @@
-"""A task's trained adapter and head, in the `adapters` library's own format: what some selectors compare or run.
+"""A task's trained adapter and head, in the format of the `adapters` library or of PEFT: what some selectors compare or run.
 
-    <folder>/adapter_config.json, adapter.safetensors, head_config.json, model_head.safetensors
+    <folder>/adapter_config.json, adapter.safetensors or adapter_model.safetensors, head_config.json, model_head.safetensors
 
 A source's comes from its pool; a target's is trained on the target's own rows (`tasksel.adapters.train`).
 """
@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tasksel.adapters.folder import HEAD, WEIGHTS, load_adapter
+from tasksel.adapters.folder import HEAD, load_adapter, weights_file
+from tasksel.adapters.lora_folder import PREFIX
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base
 from tasksel.model.names import module_name
@@ -55,7 +56,7 @@ class AdapterCheckpoint:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of the adapter's weights."""
-        return file_hash(self.folder / WEIGHTS)[:16]
+        return file_hash(weights_file(self.folder))[:16]
 
     @property
     def nbytes(self) -> int:
@@ -95,13 +96,13 @@ class AdapterCheckpoint:
         Raises:
             UserError: a file that is missing or cut short.
         """
+        file = weights_file(self.folder)
         try:
-            weights = load_file(self.folder / WEIGHTS)
+            weights = load_file(file)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"{self.folder / WEIGHTS} cannot be read ({one_line(error)}); train it again") from error
-        return {
-            name.replace(f".adapters.{self.adapter}.", "."): weights[name] for name in sorted(weights, key=_by_layer)
-        }
+            raise UserError(f"{file} cannot be read ({one_line(error)}); train it again") from error
+        own = f".adapters.{self.adapter}."
+        return {name.removeprefix(PREFIX).replace(own, "."): weights[name] for name in sorted(weights, key=_by_layer)}
 
     @property
     def has_head(self) -> bool:

@@ -1,25 +1,29 @@
-"""Writes and reads an adapter with its head in the format of the `adapters` library, without that library.
+"""Writes and reads an adapter with its head: a bottleneck in the format of the `adapters` library, a LoRA in PEFT's, without either library.
 
     adapter_config.json      {"config": …, "hidden_size", "model_class", "model_name", "model_type", "name", "version"}
     adapter.safetensors      bert.encoder.layer.0.output.adapters.NAME.adapter_down.0.weight, …
     head_config.json, model_head.safetensors        heads.NAME.1.weight, …
 
-Read are also `pytorch_adapter.bin` and `pytorch_model_head.bin` (tensors alone: `torch.load(weights_only=True)`), and the older names of
+A LoRA's own two files are `tasksel.adapters.lora_folder`'s; its head lies beside them as a bottleneck's does. Read are also `pytorch_adapter.bin` and `pytorch_model_head.bin` (tensors alone: `torch.load(weights_only=True)`), and the older names of
 adapter-transformers.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tasksel.adapters import lora_folder
+from tasksel.adapters.lora_folder import fill_lora, read_lora, save_lora
 from tasksel.adapters.tensor_files import read_tensors
 from tasksel.errors import UserError, one_line
-from tasksel.model.adapter_config import resolve_config
+from tasksel.model.adapter_config import outside_the_slot, resolve_config
+from tasksel.model.lora_config import is_lora
 from tasksel.model.task_model import TaskModel
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter.safetensors", "pytorch_adapter.bin"
@@ -31,15 +35,36 @@ OLD_PLACES = ("attention_text_task_adapters", "attention_text_lang_adapters", "l
 def save_adapter(model: TaskModel, folder: Path, name: str, *, with_head: bool = True) -> None:
     """Writes an adapter, and the head of the same name, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value for key, value in model.state_dict().items() if f".adapters.{name}." in key or f".shared_parameters.{name}." in key}  # fmt: skip
-    save_file(_plain(tensors), folder / WEIGHTS)
-    _write_config(model, folder / CONFIG, name, model.adapter_configs[name])
+    if is_lora(model.adapter_configs[name]):
+        save_lora(model, folder, name)
+    else:
+        _save_bottleneck(model, folder, name)
     if with_head and name in model.heads:
         head: Any = model.heads[name]
         prefix = f"heads.{name}."
         tensors = {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
         save_file(_plain(tensors), folder / HEAD)
         _write_config(model, folder / HEAD_CONFIG, name, head.config)
+
+
+def _save_bottleneck(model: TaskModel, folder: Path, name: str) -> None:
+    tensors = {key: value for key, value in model.state_dict().items() if f".adapters.{name}." in key or f".shared_parameters.{name}." in key}  # fmt: skip
+    save_file(_plain(tensors), folder / WEIGHTS)
+    _write_config(model, folder / CONFIG, name, model.adapter_configs[name])
+
+
+def weights_name(names: Iterable[str]) -> str:
+    """The file that holds an adapter's own weights, among an adapter's files.
+
+    >>> weights_name(["adapter_config.json", "adapter_model.safetensors"])
+    'adapter_model.safetensors'
+    """
+    return lora_folder.WEIGHTS if lora_folder.WEIGHTS in names else WEIGHTS
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that holds the weights of a folder's adapter."""
+    return folder / weights_name(path.name for path in folder.iterdir())
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -85,16 +110,30 @@ def load_adapter(model: TaskModel, folder: Path, *, name: str | None = None, wit
 
 def _load(model: TaskModel, folder: Path, name: str | None, with_head: bool) -> str:
     whole = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    stored, config = whole["name"], resolve_config(whole["config"])
-    name = stored if name is None else name
-    model.add_adapter(name, config)
-    renamed = {f"{kind}.{stored}.": f"{kind}.{name}." for kind in ("adapters", "shared_parameters")}
-    _fill(model, folder, _weights(folder, WEIGHTS, PICKLED), renamed)
+    if "peft_type" in whole:
+        name = folder.name if name is None else name
+        owner = f"a {model.config.model_type} of {model.config.num_hidden_layers} layers"
+        fill_lora(model, name, read_lora(folder, origin=str(folder)), origin=str(folder), owner=owner)
+    else:
+        name = _load_bottleneck(model, folder, name, whole)
     model.set_active_adapters(name)
     if with_head and ((folder / HEAD).is_file() or (folder / PICKLED_HEAD).is_file()):
         head = json.loads((folder / HEAD_CONFIG).read_text(encoding="utf-8"))
         model.add_head(name, head["config"])
         _fill(model, folder, _weights(folder, HEAD, PICKLED_HEAD), {f"heads.{head['name']}.": f"heads.{name}."})
+    return name
+
+
+def _load_bottleneck(model: TaskModel, folder: Path, name: str | None, whole: dict[str, Any]) -> str:
+    stored, config = whole["name"], resolve_config(whole["config"])
+    name = stored if name is None else name
+    if problem := outside_the_slot(
+        config
+    ):  # before a LoRA of that library, whose files are others, is taken for one of PEFT
+        raise UserError(f"adapter '{name}' cannot be added: {problem}")
+    model.add_adapter(name, config)
+    renamed = {f"{kind}.{stored}.": f"{kind}.{name}." for kind in ("adapters", "shared_parameters")}
+    _fill(model, folder, _weights(folder, WEIGHTS, PICKLED), renamed)
     return name
 
 

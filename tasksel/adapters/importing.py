@@ -1,4 +1,4 @@
-"""Loads an adapter that somebody trained with plain `adapters`, from a folder or a hub id, without that library; refuses what cannot be a source.
+"""Loads an adapter that somebody trained with plain `adapters` or PEFT, from a folder or a hub id, without either; refuses what cannot be a source.
 
 Nothing is built before the files are checked: a width comes from the weights, never from a number in a configuration.
 """
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from tasksel.adapters.folder import CONFIG, OLD_PLACES, PICKLED, WEIGHTS
 from tasksel.adapters.locating import adapter_folder, fetch
-from tasksel.adapters.outside_config import OutsideConfig, read_outside_config
+from tasksel.adapters.lora_folder import WEIGHTS as LORA_WEIGHTS
+from tasksel.adapters.outside_config import OutsideConfig, read_mapping, read_outside_config
 from tasksel.adapters.outside_head import load_outside_head
+from tasksel.adapters.outside_lora import check_base_name, load_outside_lora
 from tasksel.adapters.tensor_files import finite_weights
 from tasksel.errors import UserError
 from tasksel.model.base import Base
@@ -46,7 +48,7 @@ class OutsideAdapter:
 def load_outside_adapter(
     origin: str | Path, base: Base, *, same_base: bool = False, name: str | None = None
 ) -> OutsideAdapter:
-    """Loads an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id.
+    """Loads an adapter that was trained elsewhere with plain `adapters` or PEFT, from a folder or a hub id.
 
     Args:
         same_base: you know that it was trained on this base though its file names another.
@@ -60,6 +62,10 @@ def load_outside_adapter(
     """
     root = fetch(str(origin))
     folder = adapter_folder(root, origin=str(origin), name=name)
+    place = folder.relative_to(root).as_posix()
+    if "peft_type" in read_mapping(folder / CONFIG, origin=str(origin)):
+        model, adapter = load_outside_lora(folder, base, origin=str(origin), same_base=same_base)
+        return OutsideAdapter(model, adapter, folder.name, file_hash(folder / LORA_WEIGHTS)[:16], place)
     stored = read_outside_config(folder / CONFIG, origin=str(origin))
     file = _weights_file(str(origin), folder)
     config = _check(str(origin), stored, base, same_base)
@@ -70,7 +76,6 @@ def load_outside_adapter(
     model.add_adapter(adapter, config)
     _fill(model, adapter, weights, base, str(origin))
     load_outside_head(model, adapter, folder, str(origin))
-    place = folder.relative_to(root).as_posix()
     return OutsideAdapter(model, adapter, own_name, file_hash(file)[:16], place)
 
 
@@ -91,13 +96,8 @@ def _check(origin: str, stored: OutsideConfig, base: Base, same_base: bool) -> d
                 f"{origin}: trained on a base with {what} {trained_on}; the pool's base '{base.name}' has {wanted}"
             )
     config = stored.bottleneck(origin)
-    claimed = stored.model_name
-    known = {base.name, base.path, getattr(base.config, "_name_or_path", None)}
-    if claimed and claimed not in known and not same_base:
-        raise UserError(
-            f"{origin}: trained on base '{claimed}', the pool's is '{base.name}'; "
-            "if you know that they are the same, say --same-base"
-        )
+    if not same_base:
+        check_base_name(stored.model_name, base, origin=origin)
     return config
 
 

@@ -27,8 +27,8 @@ from tasksel.errors import UserError
 from tasksel.storage.user_path import user_path
 
 HOLDS_INSTEAD = {  # by a file's name, in this order
-    "adapter_model.safetensors": "the weights of a PEFT adapter without its adapter_config.json; only bottleneck adapters of the `adapters` library can be sources",
-    "adapter_model.bin": "the weights of a PEFT adapter without its adapter_config.json; only bottleneck adapters of the `adapters` library can be sources",
+    "adapter_model.safetensors": "the weights of a PEFT adapter without its adapter_config.json, which PEFT's save_pretrained writes beside them",
+    "adapter_model.bin": "the weights of a PEFT adapter without its adapter_config.json, and as a pickle, which is never read; load it in PEFT and save_pretrained it again",
     "adapter_fusion_config.json": "an AdapterFusion; add the adapters that it fuses, each by itself",
     "config.json": "a whole model, not an adapter; train an adapter on it, and save that with save_adapter(folder, name, use_safetensors=True)",
 }

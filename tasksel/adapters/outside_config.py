@@ -94,16 +94,12 @@ def read_outside_config(path: Path, *, origin: str) -> OutsideConfig:
     """Reads an `adapter_config.json`.
 
     Raises:
-        UserError: a PEFT adapter (with its type); a configuration that the library does not know; JSON that is broken or too deep, names
-            a key twice or is no mapping; a value of another type.
+        UserError: a configuration that the library does not know; JSON that is broken or too deep, names a key twice or is no mapping; a
+            value of another type.
 
     >>> read_outside_config(Path("mine/adapter_config.json"), origin="mine").bottleneck("mine")  # doctest: +SKIP
     """
     content = read_mapping(path, origin=origin)
-    if "peft_type" in content:
-        raise UserError(
-            f"{origin}: this is a PEFT adapter ({content['peft_type']}); only bottleneck adapters of the `adapters` library can be sources"
-        )
     config = _resolved(content.get("config"), origin)
     activation = config.get("non_linearity")
     if "version" not in content and isinstance(activation, str):

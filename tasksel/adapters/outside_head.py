@@ -61,11 +61,13 @@ class StaticHead:
 
     Attributes:
         parts: the number that a flexible head gives to each of its layers, by its name in the model.
+        last: whether it reads the last token, and has no bias, as those of decoders.
     """
 
     parts: dict[str, int]
     activation: str | None = None
     use_pooler: bool = False
+    last: bool = False
 
     @property
     def layers(self) -> int:
@@ -77,6 +79,7 @@ POOLED = StaticHead({"classifier": 1}, use_pooler=True)
 ROBERTA = StaticHead({"classifier.dense": 1, "classifier.out_proj": 4}, "tanh")
 DEBERTA = StaticHead({"pooler.dense": 1, "classifier": 4}, "gelu")
 DISTILBERT = StaticHead({"pre_classifier": 1, "classifier": 4}, "relu")
+SCORE = StaticHead({"score": 1}, last=True)
 SEQUENCE, CHOICE = "ForSequenceClassification", "ForMultipleChoice"
 STATIC_HEADS = {
     **{f"{model}{kind}": POOLED for model in ("Bert", "Albert") for kind in (SEQUENCE, CHOICE)},
@@ -89,6 +92,13 @@ STATIC_HEADS = {
     f"Electra{CHOICE}": StaticHead({"sequence_summary.summary": 1, "classifier": 4}, "gelu"),
 }
 """By class, as the library converts them."""
+SAVED_HEADS = {
+    **STATIC_HEADS,
+    f"MPNet{SEQUENCE}": ROBERTA,
+    f"Bert{SEQUENCE}": StaticHead({"pooler.dense": 1, "classifier": 4}, "tanh"),
+    f"Albert{SEQUENCE}": StaticHead({"pooler": 1, "classifier": 4}, "tanh"),
+}
+"""By class, where the pooler was trained and saved with the head."""
 OTHER_MODELS = {"ForTokenClassification": "tagging", "ForQuestionAnswering": "question_answering", "ForMaskedLM": "masked_lm", "ForCausalLM": "causal_lm", "LMHeadModel": "causal_lm"}  # fmt: skip
 """The library's type of other models' heads, by what their class ends in."""
 
@@ -153,21 +163,59 @@ def _flexible(
     static = STATIC_HEADS.get(owner)
     if config is not None or static is None:
         raise UserError(f"it is the head of a {owner:.40}, which is not read")
-    labels = described.get("num_labels")
-    one_row = CHOICE in owner
+    flexible = _as_flexible(static, described, one_row=CHOICE in owner)
+    return str(flexible["head_type"]), flexible, _numbered(static, tensors)
+
+
+def _numbered(static: StaticHead, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A model's weights of its head by layer number and name."""
     weights = {}
     for key, tensor in tensors.items():
         part, _, leaf = key.rpartition(".")
         weights[f"{static.parts[part]}.{leaf}" if part in static.parts else key] = tensor
-    flexible: dict[str, Any] = {
+    return weights
+
+
+def _as_flexible(static: StaticHead, described: dict[str, Any], *, one_row: bool = False) -> dict[str, Any]:
+    """The configuration of a flexible head that is the head of a model of transformers."""
+    return {
         "head_type": "multiple_choice" if one_row else "classification",
         "layers": static.layers,
         "activation_function": static.activation,
         "use_pooler": static.use_pooler,
         "label2id": described.get("label2id"),
-        ("num_choices" if one_row else "num_labels"): labels,
+        ("num_choices" if one_row else "num_labels"): described.get("num_labels"),
+        **({"bias": False, "pooling": "last"} if static.last else {}),
     }
-    return str(flexible["head_type"]), flexible, weights
+
+
+def add_saved_head(model: TaskModel, adapter: str, owner: str, tensors: dict[str, Tensor], *, origin: str) -> None:
+    """Adds the head of a sequence classifier of transformers, from the weights of its modules, under the adapter's name.
+
+    One whose files lack a part (PEFT saves `classifier` and `score` unless told otherwise) is left out, which is said.
+
+    Args:
+        owner: the classifier's class. tensors: by name in the classifier, without the base's name.
+
+    Raises:
+        UserError: weights of other sizes.
+    """
+    pooler = any(name.startswith("pooler") for name in tensors)
+    heads = SAVED_HEADS if pooler or owner not in STATIC_HEADS else STATIC_HEADS
+    static = SCORE if all(name.startswith("score.") for name in tensors) else heads.get(owner)
+    saved = {name.rpartition(".")[0] for name in tensors}
+    if static is None or saved != static.parts.keys():
+        lacking = ", ".join(sorted(static.parts.keys() - saved)) if static else ""
+        why = f"its files lack a part of it ({lacking})" if lacking else f"it is not that of a {owner}"
+        say(f"{origin}: its head cannot be used, as {why}: it is added without its head")
+        return
+    outputs = len(tensors[f"{list(static.parts)[-1]}.weight"])
+    config = _as_flexible(static, {"num_labels": outputs})
+    try:
+        model.add_head(adapter, FlexibleHead.model_validate(config).model_dump(exclude_none=True) | _kept_none(config))
+        _fill(model, adapter, _numbered(static, tensors), "its files")
+    except UserError as error:
+        raise UserError(f"{origin}: its head cannot be loaded ({one_line(error)})") from error
 
 
 def _check_sizes(config: dict[str, Any], tensors: dict[str, Tensor]) -> None:

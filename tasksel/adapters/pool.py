@@ -1,7 +1,8 @@
-"""A pool: a folder of source adapters for one base model, each in the `adapters` library's own format beside a card.
+"""A pool: a folder of source adapters for one base model, all bottlenecks or all LoRAs, each in its library's own format beside a card.
 
-    pool/<name>/adapter_config.json, adapter.safetensors      the library's
-    pool/<name>/head_config.json, model_head.safetensors      the library's (where a head was trained)
+    pool/<name>/adapter_config.json, adapter.safetensors      a bottleneck, as the `adapters` library has it
+    pool/<name>/adapter_config.json, adapter_model.safetensors      a LoRA, as PEFT has it
+    pool/<name>/head_config.json, model_head.safetensors      the `adapters` library's (where a head was trained)
     pool/<name>/card.json                                     base, task, rows, settings, scores, versions, a hash of every file
     pool/<name>/embeddings/*.safetensors                      task embeddings, made when first asked for
 
@@ -20,8 +21,10 @@ from typing import Any
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
 from tasksel.adapters.checkpoint import AdapterCheckpoint
-from tasksel.adapters.folder import CONFIG, HEAD, WEIGHTS, save_adapter
+from tasksel.adapters.folder import CONFIG, HEAD, WEIGHTS, save_adapter, weights_name
 from tasksel.adapters.importing import load_outside_adapter
+from tasksel.adapters.kind import KINDS, Kind, kind_of
+from tasksel.adapters.lora_folder import StoredLora, read_lora
 from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
@@ -92,7 +95,12 @@ class Source:
     @property
     def fingerprint(self) -> str:
         """The hash of its weights."""
-        return self.card.files[WEIGHTS][:16]
+        return self.card.files[weights_name(self.card.files)][:16]
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it is a bottleneck or a LoRA."""
+        return "bottleneck" if WEIGHTS in self.card.files else "lora"
 
     @property
     def pooling(self) -> Pooling | None:
@@ -108,8 +116,19 @@ class Source:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its adapter configuration, with the keys of the `adapters` library."""
-        return read_json(self.folder / CONFIG)["config"]
+        """Its adapter configuration, with the keys of its library."""
+        stored: dict[str, Any] = read_json(self.folder / CONFIG)
+        return stored if self.kind == "lora" else stored["config"]
+
+    def lora(self) -> StoredLora:
+        """Its LoRA: A and B by the path of their module in the encoder, ranks and alphas.
+
+        Raises:
+            UserError: a file that was altered, cut short or lost.
+        """
+        with shared(self.folder.parent):  # no other process replaces it between the check and the reading
+            self.verify()
+            return read_lora(self.folder, origin=f"source '{self.name}'")
 
     def bottlenecks(self) -> dict[str, Bottlenecks]:
         """Its projections [1, r, d] by the module path of their slot.
@@ -221,15 +240,38 @@ class AdapterPool:
         return loaded
 
     def _check_one_base(self) -> None:
-        """Refuses sources of several bases."""
+        """Refuses sources of several bases or kinds."""
         first = next(iter(self), None)
         for source in self:
             first_base, own_base = first.card.base if first else {}, source.card.base
+            if first and first.kind != source.kind:
+                raise UserError(
+                    f"source '{source.name}' in {self.folder} is of {KINDS[source.kind]}, '{first.name}' of {KINDS[first.kind]}: "
+                    "a pool is of one kind; move one of them to another pool"
+                )
             if first and first_base.get("fingerprint") != own_base.get("fingerprint"):
                 raise UserError(
                     f"source '{source.name}' in {self.folder} was trained on base '{own_base.get('name')}' ({own_base.get('fingerprint')}), "
                     f"'{first.name}' on '{first_base.get('name')}' ({first_base.get('fingerprint')}): a pool is of one base; move one of them to another pool"
                 )
+
+    @property
+    def kind(self) -> Kind | None:
+        """Whether its sources are bottlenecks or LoRAs; None of an empty pool."""
+        return next((source.kind for source in self), None)
+
+    def check_kind(self, kind: Kind) -> None:
+        """Refuses a source of another kind than the pool's.
+
+        Raises:
+            UserError: with both kinds.
+
+        >>> pool.check_kind("lora")  # doctest: +SKIP
+        """
+        if self.kind not in (None, kind):
+            raise UserError(
+                f"the pool {self.folder} holds {KINDS[self.kind]}, and this is of {KINDS[kind]}: a pool is of one kind; choose another pool"
+            )
 
     def _read(self) -> None:
         with shared(self.folder):
@@ -278,7 +320,7 @@ class AdapterPool:
         rows: int | None = None,
         same_base: bool = False,
     ) -> Source:
-        """Adds an adapter that was trained elsewhere with plain `adapters`, from a folder or a hub id; it is checked, and saved anew.
+        """Adds an adapter that was trained elsewhere with plain `adapters` or PEFT, from a folder or a hub id; it is checked, and saved anew.
 
         Args:
             name: the entry's name, by default the adapter's own; of several adapters in a folder, the one to add.
@@ -296,6 +338,7 @@ class AdapterPool:
         if wanted:
             self._need_new(entry_name(wanted))  # before anything is loaded
         outside = load_outside_adapter(origin, self.base, same_base=same_base, name=name)
+        self.check_kind(kind_of(outside.model.adapter_configs[outside.adapter]))
         name = entry_name(wanted or outside.name)
         card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
         card["data"] = load_data(task, rows=rows).fingerprint if task else None

@@ -1,6 +1,7 @@
 """Trains one new adapter and a head on a frozen base: the one trainer of a pool's sources and of target adapters.
 
     h <- h + up f(down h)        in every layer; what trains is down, up and the head (`seq_bn`, Pfeiffer et al. 2021, arXiv:2005.00247)
+    W x <- W x + scale B A x     or, as a LoRA, on the Linears that it targets; what trains is A, B and the head (Hu et al. 2022, arXiv:2106.09685)
 
 Heads are drawn first, in the order of their tasks, then the adapter: at one seed every training of a task starts from the same head. A joint
 training (`scalearn.methods.joint`) takes the same model with a head for each of its tasks.
@@ -8,7 +9,7 @@ training (`scalearn.methods.joint`) takes the same model with a head for each of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
+from tasksel.model.lora_config import LoraConfig, lora_config
 from tasksel.model.names import module_name
 from tasksel.model.pooling import Pooling
 from tasksel.processes import accelerator, is_main, main_writes
@@ -44,15 +46,18 @@ VERSION = 1  # of this training: raised when the same rows and recipe give other
 REDUCTION_FACTOR = 16  # the authors' and the library's default for seq_bn
 Existing = Literal["only-missing", "always", "never"]
 SOURCE_RECIPE = Recipe(lr=3e-4, patience=5)  # the authors' scripts of arXiv:2310.01217
+LORA_RECIPE = Recipe(
+    lr=1e-3, patience=5
+)  # ours: B starts at zero, and a rank of 8 bears a larger step than a bottleneck
 TARGET_RECIPE = Recipe(lr=1e-3, epochs=10, max_length=64, micro_batch=32)  # ours: few rows need a larger step than 3e-4
 
 
-def add_new_adapter(model: Any, name: str) -> None:
-    """Adds one new, ordinary `seq_bn` adapter to the model and makes it active.
+def add_new_adapter(model: Any, name: str, lora: LoraConfig | None = None) -> None:
+    """Adds one new, ordinary adapter to the model and makes it active: a `seq_bn`, or a LoRA of this configuration.
 
     >>> add_new_adapter(model, "rte")  # doctest: +SKIP
     """
-    model.add_adapter(name, {**SEQ_BN, "reduction_factor": REDUCTION_FACTOR})
+    model.add_adapter(name, lora or {**SEQ_BN, "reduction_factor": REDUCTION_FACTOR})
     model.set_active_adapters(name)
 
 
@@ -65,11 +70,19 @@ def freeze_base(model: Any) -> None:
         parameter.requires_grad_(name.startswith("heads.") or ".adapters." in name)
 
 
-def adapter_model(base: Base, tasks: Sequence[Task], name: str, *, seed: int, pooling: Pooling = "first") -> Any:
+def adapter_model(
+    base: Base,
+    tasks: Sequence[Task],
+    name: str,
+    *,
+    seed: int,
+    pooling: Pooling = "first",
+    lora: LoraConfig | None = None,
+) -> Any:
     """The frozen base with a head for each task, in this order, and one new adapter `name`; the last task's head is active.
 
     Args:
-        pooling: what the heads read of a text's tokens.
+        pooling: what the heads read of a text's tokens. lora: of a LoRA in place of a bottleneck.
 
     >>> adapter_model(load_base("minilm"), [task], task.name, seed=0)  # doctest: +SKIP
     """
@@ -77,7 +90,7 @@ def adapter_model(base: Base, tasks: Sequence[Task], name: str, *, seed: int, po
     model = base.model()
     for task in tasks:
         add_head(model, task, name=module_name(task.name), pooling=pooling)
-    add_new_adapter(model, name)
+    add_new_adapter(model, name, lora)
     freeze_base(model)
     return model
 
@@ -94,12 +107,21 @@ def trainable_parameters(model: Any) -> dict[str, int]:
 
 
 def fit_adapter(
-    task: Task, data: Data, base: Base, recipe: Recipe, *, seed: int, label: str, rescue: Path | None = None
+    task: Task,
+    data: Data,
+    base: Base,
+    recipe: Recipe,
+    *,
+    seed: int,
+    label: str,
+    rescue: Path | None = None,
+    lora: LoraConfig | None = None,
 ) -> tuple[Any, FitResult]:
     """Trains a new adapter and head, both of the task's name, on the task's rows.
 
     Args:
         label: what a progress bar says. rescue: where the last finite state is written if the loss becomes NaN.
+        lora: of a LoRA in place of a bottleneck.
 
     Returns:
         The model with the best checkpoint on dev, and how the training went.
@@ -114,7 +136,7 @@ def fit_adapter(
     )
     say_cut(train, task.name, recipe.max_length)
     pooling = pooling_of(recipe, base, task, train.joined(dev), seed=seed)
-    model = adapter_model(base, [task], module_name(task.name), seed=seed, pooling=pooling)
+    model = adapter_model(base, [task], module_name(task.name), seed=seed, pooling=pooling, lora=lora)
     return model, fit(model, task, train, dev, recipe, seed=seed, label=label, rescue=rescue)
 
 
@@ -153,9 +175,9 @@ def _store(checkpoint: AdapterCheckpoint, task: Task, model: Any, fitted: FitRes
         write_hashed(partial / RECORD, record.model_dump(mode="json"))
 
 
-def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) -> str:
-    """16 hex digits of all that decides the adapter: rows, kind of task, base, recipe, seed."""
-    decisive = [
+def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int, lora: LoraConfig | None = None) -> str:
+    """16 hex digits of all that decides the adapter: rows, kind of task, base, recipe, seed, and a LoRA's configuration."""
+    decisive: list[Any] = [
         data.fingerprint,
         task.kind,
         task.labels,
@@ -163,6 +185,7 @@ def source_key(task: Task, data: Data, base: Base, recipe: Recipe, seed: int) ->
         base.fingerprint,
         recipe.identity(),
         seed,
+        *([lora.model_dump(mode="json")] if lora else []),
     ]
     return value_hash(versioned(decisive, VERSION))
 
@@ -174,46 +197,63 @@ def train_source(
     name: str | None = None,
     rows: int | None = None,
     seed: int = 0,
-    recipe: Recipe = SOURCE_RECIPE,
+    recipe: Recipe | None = None,
     overwrite: Existing = "only-missing",
+    lora: LoraConfig | Mapping[str, Any] | None = None,
 ) -> Source:
-    """Trains a `seq_bn` adapter (reduction factor 16) with a head on a task and stores both in the pool.
+    """Trains a `seq_bn` adapter (reduction factor 16), or a LoRA, with a head on a task and stores both in the pool.
 
     The dev tenth of train chooses the checkpoint; the public validation set is scored once, at the end.
 
     Args:
         name: the entry's name, by default the task's.
         rows: at most so many training rows (a seeded, stratified draw).
+        recipe: by default `SOURCE_RECIPE`, of a LoRA `LORA_RECIPE`.
         overwrite: "only-missing" returns an entry that was trained with the same data and settings and refuses one that was not;
             "always" trains again; "never" returns whatever entry has the name.
+        lora: a LoRA of this configuration, with PEFT's names (`r`, `lora_alpha`, `target_modules`, …), in place of a bottleneck.
 
     >>> train_source(get_task("sentiment_films"), AdapterPool("pools/mine", base="minilm"))  # doctest: +SKIP
+    >>> train_source(task, AdapterPool("pools/loras", base="minilm"), lora={"r": 8, "target_modules": ["query", "value"]})  # doctest: +SKIP
 
     Raises:
-        UserError: the name holds an adapter trained with other data or settings, or cannot name a folder; bad data (see `tasksel.tasks.load.load_data`).
+        UserError: a pool of the other kind; a target that the base lacks; the name holds an adapter trained with other data or settings, or cannot name a folder; bad data (see `tasksel.tasks.load.load_data`).
         Diverged: the loss became NaN; the last good state is kept beside the pool's entries.
     """
     name = entry_name(name or task.name)
+    config = lora_config(lora) if lora is not None else None
+    recipe = recipe or (LORA_RECIPE if config else SOURCE_RECIPE)
+    pool.check_kind("lora" if config else "bottleneck")
     if name in pool and overwrite == "never":
         return pool[name]
     check_length(pool.base, [task], recipe.max_length)
     data = load_data(task, rows=rows, seed=seed)
-    key = source_key(task, data, pool.base, recipe, seed)
+    key = source_key(task, data, pool.base, recipe, seed, config)
     if name in pool and overwrite == "only-missing":
         return _stored_entry(pool, name, key)
     with exclusive(pool.folder / name):
         pool.reread()  # another run may have trained it meanwhile
         if name in pool and overwrite != "always":
             return pool[name] if overwrite == "never" else _stored_entry(pool, name, key)
-        return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe)
+        return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe, lora=config)
 
 
 def _train(
-    task: Task, data: Data, pool: AdapterPool, *, name: str, key: str, rows: int | None, seed: int, recipe: Recipe
+    task: Task,
+    data: Data,
+    pool: AdapterPool,
+    *,
+    name: str,
+    key: str,
+    rows: int | None,
+    seed: int,
+    recipe: Recipe,
+    lora: LoraConfig | None,
 ) -> Source:
     """Trains, scores and stores an entry."""
     peak, rescue = PeakMemory(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
-    model, fitted = fit_adapter(task, data, pool.base, recipe, seed=seed, label=f"source {name}", rescue=rescue)
+    options: dict[str, Any] = {"label": f"source {name}", "rescue": rescue, "lora": lora}
+    model, fitted = fit_adapter(task, data, pool.base, recipe, seed=seed, **options)
     card: dict[str, Any] = {"seconds": fitted.seconds, "steps": fitted.steps, "epoch": fitted.epoch}
     card |= {"peak_memory": peak.bytes(), "parameters": trainable_parameters(model)}
     scores = evaluate_all(model, task, data, pool.base.tokenizer, max_length=recipe.max_length)

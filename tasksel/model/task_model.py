@@ -1,4 +1,4 @@
-"""A frozen encoder with adapters in its slots and heads on its pooled tokens; adapters and heads have the library's names.
+"""A frozen base with adapters in its slots and heads on its pooled tokens; adapters and heads have the library's names.
 
     input_ids [b, t] or [b, choices, t]  ->  encoder with the active adapter  ->  last hidden state [b, t, d]  ->  active head  ->  logits
 
@@ -19,16 +19,19 @@ from tasksel.errors import UserError
 from tasksel.model.adapter import Adapter
 from tasksel.model.adapter_config import outside_the_slot, resolve_config
 from tasksel.model.head import Head
+from tasksel.model.linear_slot import LinearSlot, close_linear_slot, linear_slots_of, linears_of, open_linear_slot, sizes
+from tasksel.model.lora import Lora
+from tasksel.model.lora_config import LoraConfig, is_lora, lora_config, module_config
 from tasksel.model.phm import PHMLinear, new_rule
 from tasksel.model.pooling import pool
-from tasksel.model.slot import Place, Slot, close_slot, family_of, layers_of, open_slot
+from tasksel.model.slot import FAMILIES, Place, Slot, close_slot, family_of, layers_of, open_slot
 
 
 class TaskModel(nn.Module):
-    """An encoder that adapters and heads are added to by name.
+    """A base that adapters and heads are added to by name.
 
     Args:
-        encoder: an `AutoModel` of a post-LN encoder.
+        encoder: an `AutoModel`. Bottlenecks sit in the layers of a post-LN encoder; LoRAs on the Linears of any.
 
     >>> model = TaskModel(AutoModel.from_pretrained("models/my-bert"))  # doctest: +SKIP
     >>> model.add_adapter("rte", config)  # doctest: +SKIP
@@ -36,7 +39,7 @@ class TaskModel(nn.Module):
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
-        self.family = family_of(encoder.config)
+        self.family = FAMILIES.get(encoder.config.model_type)
         self.config = encoder.config
         self.base_model_prefix: str = encoder.base_model_prefix
         setattr(self, self.base_model_prefix, encoder)
@@ -67,19 +70,23 @@ class TaskModel(nn.Module):
         """Makes the embeddings' output require a gradient, where every parameter is frozen."""
         self.base_model.enable_input_require_grads()
 
-    def add_adapter(self, name: str, config: str | Mapping[str, Any]) -> None:
+    def add_adapter(self, name: str, config: str | Mapping[str, Any] | LoraConfig) -> None:
         """Adds an adapter with initial weights to every slot that its configuration names.
 
         Args:
-            config: the library's configuration of a bottleneck adapter, or its name.
+            config: the library's configuration of a bottleneck adapter, or its name; or that of a LoRA.
 
         Raises:
-            UserError: an unknown name, or an adapter that is computed otherwise, by name.
+            UserError: an unknown name, or an adapter that is computed otherwise, by name; a base without such slots or targets.
         """
-        config = resolve_config(config)
+        if is_lora(config):
+            self._add_lora(name, lora_config(config))  # type: ignore[arg-type]
+            return
+        config = resolve_config(config)  # type: ignore[arg-type]
         if problem := outside_the_slot(config):
             raise UserError(f"adapter '{name}' cannot be added: {problem}")
         left_out = set(config.get("leave_out") or ())
+        family_of(self.config)
         self.adapter_configs[name] = config
         for number, (_, layer) in enumerate(layers_of(self.base_model)):
             for place in self._places(config) if number not in left_out else ():
@@ -91,6 +98,31 @@ class TaskModel(nn.Module):
         if config.get("phm_layer"):
             self._share_rule(name, config)
 
+    def _add_lora(self, name: str, config: LoraConfig) -> None:
+        """Adds a new LoRA to every Linear that its configuration targets."""
+        config = config.with_targets(self.config.model_type)
+        paths = [path for path, _ in linears_of(self.base_model)]
+        targets = config.targets(paths, prefix=self.base_model_prefix)
+        kept = {"use_rslora": config.use_rslora, "lora_dropout": config.lora_dropout}
+        linears, contents = dict(linears_of(self.base_model)), {}
+        for target in targets:
+            inputs, outputs = sizes(linears[target.path])
+            options: dict[str, Any] = {"rank": target.rank, "scale": config.scale(target)}
+            contents[target.path] = Lora(inputs, outputs, dropout=config.lora_dropout, **options)
+        self.add_loras(name, module_config(targets, paths, **kept), contents)
+
+    def add_loras(self, name: str, config: LoraConfig, contents: Mapping[str, nn.Module]) -> None:
+        """Puts modules into the slots of Linears under one name.
+
+        Args:
+            config: of the LoRA that they are, or that they fold into. contents: what a slot adds, by the path of its Linear in the base.
+        """
+        self.adapter_configs[name] = config.model_dump()
+        for path, content in contents.items():
+            slot = open_linear_slot(self.base_model, path)
+            weight: Any = slot.weight
+            slot.adapters[name] = content.to(weight.device).train(self.training)
+
     def _share_rule(self, name: str, config: Mapping[str, Any]) -> None:
         if not hasattr(self.base_model, "shared_parameters"):
             self.base_model.shared_parameters = nn.ModuleDict()
@@ -100,16 +132,23 @@ class TaskModel(nn.Module):
                 if isinstance(module, PHMLinear):
                     module.share(self.base_model.shared_parameters[name])
 
-    def slots(self) -> Iterator[tuple[str, Slot]]:
-        """The slots in use, with the path of what holds their adapters, from the first layer to the last."""
-        for path, layer in layers_of(self.base_model):
-            for place in (self.family.mh_adapter, self.family.output_adapter):
+    def slots(self) -> Iterator[tuple[str, Slot | LinearSlot]]:
+        """The slots in use, with the path of what holds their adapters, from the first layer to the last; after them those of LoRAs."""
+        for path, _, place, slot in self._layer_slots():
+            yield f"{self.base_model_prefix}.{path}.{place.holder}", slot
+        for path, linear in linear_slots_of(self.base_model):
+            yield f"{self.base_model_prefix}.{path}", linear
+
+    def _layer_slots(self) -> Iterator[tuple[str, nn.Module, Place, Slot]]:
+        """The slots in use in the layers of a post-LN encoder."""
+        for path, layer in layers_of(self.base_model) if self.family else ():
+            for place in (self.family.mh_adapter, self.family.output_adapter) if self.family else ():
                 slot = layer.get_submodule(place.norm)
                 if isinstance(slot, Slot):
-                    yield f"{self.base_model_prefix}.{path}.{place.holder}", slot
+                    yield path, layer, place, slot
 
     def _places(self, config: Mapping[str, Any]) -> list[Place]:
-        return [getattr(self.family, key) for key in ("mh_adapter", "output_adapter") if config.get(key)]
+        return [getattr(family_of(self.config), key) for key in ("mh_adapter", "output_adapter") if config.get(key)]
 
     def set_active_adapters(self, name: str | None) -> None:
         """Makes one adapter active, or none."""
@@ -120,17 +159,20 @@ class TaskModel(nn.Module):
             slot.active = name
 
     def delete_adapter(self, name: str) -> None:
-        """Takes an adapter out; a slot that is empty then is the base's LayerNorm again."""
+        """Takes an adapter out; a slot that is empty then is the base's LayerNorm or Linear again."""
         del self.adapter_configs[name]
         if self.active_adapter == name:
             self.set_active_adapters(None)
-        for _, layer in layers_of(self.base_model):
-            for place in (self.family.mh_adapter, self.family.output_adapter):
-                slot = layer.get_submodule(place.norm)
-                if isinstance(slot, Slot) and name in slot.adapters:
-                    del slot.adapters[name]
-                    if not slot.adapters and not slot.fusions:
-                        close_slot(layer, place, slot)
+        for _, layer, place, slot in list(self._layer_slots()):
+            if name in slot.adapters:
+                del slot.adapters[name]
+                if not slot.adapters and not slot.fusions:
+                    close_slot(layer, place, slot)
+        for path, linear in list(linear_slots_of(self.base_model)):
+            if name in linear.adapters:
+                del linear.adapters[name]
+                if not linear.adapters:
+                    close_linear_slot(self.base_model, path, linear)
         shared = getattr(self.base_model, "shared_parameters", {})
         if name in shared:
             del shared[name]

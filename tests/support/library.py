@@ -1,4 +1,4 @@
-"""The `adapters` library as the yardstick. A test that compares with it takes `library`; conftest.py leaves such tests out where it is not installed."""
+"""The libraries `adapters` and PEFT as yardsticks: a test that compares takes `library` or `peft`; conftest.py leaves it out where that is missing."""
 
 import pytest
 
@@ -9,6 +9,14 @@ def library():
     import adapters
 
     return adapters
+
+
+@pytest.fixture(scope="session")
+def peft():
+    """PEFT itself."""
+    import peft
+
+    return peft
 
 
 def library_model(base):

@@ -190,8 +190,8 @@ class TestGuide:
         assert entry.bytes > (tmp_path / "out" / "ties" / "sources.safetensors").stat().st_size > 0
 
     def test_its_merge_is_neither_the_mean_nor_any_source(self, guide, pool, target, recipe, tmp_path):
-        merged = guide["result"].bottlenecks()
-        soup = transfer(target, list(pool), method="soup", rows=32, recipe=recipe, out=tmp_path / "soup").bottlenecks()
+        merged = guide["result"].layers()
+        soup = transfer(target, list(pool), method="soup", rows=32, recipe=recipe, out=tmp_path / "soup").layers()
         path = next(iter(merged))
         assert merged[path].down.shape == soup[path].down.shape
         assert not np.allclose(merged[path].down, soup[path].down)

@@ -7,8 +7,8 @@ import torch
 from library import library_model
 
 from scalearn import METHODS, AdapterPool
+from scalearn.layers.folded import set_omega as set_scalars
 from scalearn.layers.mix import ScaledMix, add_mix, bottleneck_layers, fold_into
-from scalearn.layers.mix import set_omega as set_scalars
 from scalearn.layers.stacking import stack
 from tasksel.adapters.bottleneck import Bottlenecks, slot_config, unfoldable
 from tasksel.model.adapter_config import SEQ_BN, resolve_config

@@ -4,7 +4,8 @@ import pytest
 import torch
 from encoders import KINDS, last_hidden, stacked, tiny_model, with_adapter
 
-from scalearn.layers.mix import add_copy, add_mix, add_only_copy, bottleneck_layers
+from scalearn.layers.kinds import add_only_copy
+from scalearn.layers.mix import add_copy, add_mix, bottleneck_layers
 from scalearn.layers.scaling import SCALINGS
 from tasksel.model.adapter_config import resolve_config
 

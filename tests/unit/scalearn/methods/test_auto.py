@@ -84,7 +84,7 @@ def test_training_that_helps_moves_omega_and_copies_of_the_sources(pool, tmp_pat
     assert chosen.name == "trained"
     again = TransferResult.load(tmp_path / "out").model()
     kept = dict(bottleneck_layers(result.model(), "entail_kitchen"))
-    frozen, moved = result.bottlenecks(), []
+    frozen, moved = result.layers(), []
     for path, slot in bottleneck_layers(again, "entail_kitchen"):
         up = slot.adapters["entail_kitchen"].up
         assert torch.equal(up, kept[path].adapters["entail_kitchen"].up)

@@ -7,8 +7,9 @@ import torch
 from transformers import BertConfig
 
 from scalearn import METHODS, SCALINGS
+from scalearn.layers.folded import set_omega
 from scalearn.layers.fusion import Fuse
-from scalearn.layers.mix import ScaledMix, bottleneck_layers, set_omega
+from scalearn.layers.mix import ScaledMix, bottleneck_layers
 from scalearn.layers.stacking import stack
 from scalearn.methods.registry import get_method
 from scalearn.methods.scalearn import ScaledSources

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scalearn import METHODS, transfer
-from scalearn.layers.mix import omega_buffers
+from scalearn.layers.folded import omega_buffers
 from scalearn.layers.stacking import stack
 from scalearn.methods.fixed_grid import CELLS, best_of_grid
 from tasksel import UserError

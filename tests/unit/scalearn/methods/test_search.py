@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from scalearn import METHODS, transfer
-from scalearn.layers.mix import omega_buffers
+from scalearn.layers.folded import omega_buffers
 from scalearn.layers.stacking import stack
 from scalearn.methods.search import BOUND, EVALUATIONS, minimise, searched
 from tasksel import UserError, load_data

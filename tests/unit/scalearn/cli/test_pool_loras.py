@@ -1,0 +1,64 @@
+"""The commands about pools take LoRAs as they take bottlenecks, and say which kind a pool holds."""
+
+import json
+
+import pytest
+
+import scalearn.cli.main as cli
+from scalearn import AdapterPool
+
+SMALL = ["--rows", 32, "--recipe.epochs", "1", "--recipe.max-length", "24"]
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command and gives its exit code, what it printed and its errors."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_a_lora_is_trained_listed_shown_and_verified(run, tiny, tmp_path):
+    pool = ["--pool", tmp_path / "pool"]
+    lora = ["--adapter", "lora", "--rank", 2, "--alpha", 6, "--target-modules", "query", "intermediate.dense"]
+    code, _, said = run("train-source", "sentiment_films", *pool, "--base", tiny, *lora, *SMALL)
+    assert code == 0, said
+    assert run("train-source", "entail_travel", *pool, *SMALL)[0] == 0  # of a pool's own kind unless told otherwise
+    _, listed, _ = run("pool", "ls", *pool)
+    assert "LoRAs; base" in listed
+    assert [AdapterPool(tmp_path / "pool")[name].config["r"] for name in ("sentiment_films", "entail_travel")] == [2, 8]
+    shown = json.loads(run("pool", "show", "sentiment_films", *pool)[1])
+    assert shown["lora"]["lora_alpha"] == 6
+    assert shown["lora"]["target_modules"] == ["query", "intermediate.dense"]
+    assert "2 sources, every file as it was stored" in run("pool", "verify", *pool)[1]
+
+
+def test_an_option_of_a_lora_without_one_and_another_kind_are_mistakes(run, pool_folder, lora_pool_folder):
+    for arguments, said in {
+        ("--pool", pool_folder, "--rank", 8): "--rank is an option of a LoRA: add --adapter lora",
+        ("--pool", pool_folder, "--adapter", "lora"): "holds bottleneck adapters, and this is of LoRAs",
+        ("--pool", lora_pool_folder, "--adapter", "bottleneck"): "holds LoRAs, and this is of bottleneck adapters",
+        (
+            "--pool",
+            lora_pool_folder,
+            "--target-modules",
+            "q_proj",
+        ): "target_modules q_proj: the base has no such Linear",
+        ("--pool", lora_pool_folder, "--rank", 0): "--rank 0: a LoRA's rank is 1 or more",
+        (
+            "--pool",
+            lora_pool_folder,
+            "--rank",
+            4,
+            "--name",
+            "grammar_garden",
+        ): "holds 'grammar_garden' trained with other data or settings",
+    }.items():
+        code, _, error = run("train-source", "question_type", *arguments, *SMALL)
+        assert (code, error.count("\n")) == (2, 1), error
+        assert said in error
