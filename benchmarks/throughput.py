@@ -33,7 +33,7 @@ import torch
 
 from benchmarks.bases import base_at_hand
 from benchmarks.contenders import PRECISIONS
-from benchmarks.step import Ratio, Seconds, interleave, machine, packages, peak, synchronise
+from benchmarks.step import Ratio, Seconds, aligned, interleave, machine, markdown, packages, peak, synchronise
 from benchmarks.trainings import AVAILABLE, TRAININGS, Rig, Setting, launched
 
 CPU, GPU = Setting(), Setting(rows=512, device="cuda")
@@ -131,18 +131,6 @@ def verdicts(measured: Measurement) -> list[str]:
             label = f"time, fit / {other}"
             lines.append(f"{label:28} {ratio:5.2f}   wanted <= 1.00   {'met' if ratio <= 1 else 'NOT MET'}")
     return lines
-
-
-def aligned(table: list[list[str]]) -> list[str]:
-    """The cells in columns, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
-
-
-def markdown(table: list[list[str]]) -> list[str]:
-    """The cells as a table of Markdown."""
-    captions, *rows = ["| " + " | ".join(row) + " |" for row in table]
-    return [captions, "|---|" + "--:|" * (len(table[0]) - 1), *rows]
 
 
 def conditions(setting: Setting, rounds: int, threads: int) -> str:
