@@ -59,11 +59,14 @@ def transfer(
     from scalearn.methods.registry import get_method
     from scalearn.results.transfer import transfer as run_transfer
     from tasksel.adapters.pool import AdapterPool
+    from tasksel.adapters.usual_lora import usual_lora
 
     begun = time.perf_counter()
     task = columns.task(target, data=data)
     transfer_method = get_method(method)
     pool = AdapterPool(pool_folder, base=base)
+    transfer_method.check_kind(pool.kind)
+    lora = usual_lora(pool) if transfer_method.adds_new else None
     selected: list[Source] = []
     similarities: tuple[float, ...] | None = None
     asked = {"start": start, "budget": budget, "pooling": "first" if portable else None}
@@ -76,8 +79,8 @@ def transfer(
         )
     selecting = time.perf_counter() - begun
     result = run_transfer(
-        task, selected, method=method, rows=rows, recipe=changed.of(transfer_method.recipe), seeds=seeds, base=pool.base,
-        similarities=similarities, out=out_folder,
+        task, selected, method=method, rows=rows, recipe=changed.of(transfer_method.recipe_for(pool.kind or "bottleneck")), seeds=seeds,
+        base=pool.base, similarities=similarities, out=out_folder, lora=lora,
     )  # fmt: skip
     _show_answer(result, begun, selecting)
 
@@ -158,9 +161,9 @@ def export(
     ] = False,
     base: StoredBase = None,
 ) -> None:
-    """Write a result as one adapter that plain `adapters` loads, and print the code that does so.
+    """Write a result as one adapter that plain `adapters` loads, or as one LoRA that stock PEFT loads, and print the code that does so.
 
-    `scalearn predict` and `push` take it without that library. A head on the mean of the tokens is applied by the printed code.
+    `scalearn predict` and `push` take it without either library. A head on the mean of the tokens is applied by the printed code.
 
     For example:
       scalearn export out/rte --out out/rte-adapter

@@ -1,11 +1,11 @@
-"""A trained model's slot as ONE ordinary adapter in the format of the `adapters` library, head included.
+"""A trained model's slot as ONE ordinary adapter in the format of the `adapters` library, or ONE plain LoRA in PEFT's, head included.
 
     model = AutoAdapterModel.from_pretrained(base)
     model.load_adapter("out/rte-adapter", use_safetensors=True, set_active=True)
 
 needs no `scalearn`, gives the same logits, and costs what one adapter of that width costs; `scalearn predict` needs no `adapters`. A head on the mean
 of the tokens is the exception: the library's read the first token alone, so it loads the adapter without the head, and the card shows how the head's
-layers are applied to the same logits. README.md is the model card (`scalearn.results.model_card`); `scalearn.json` is what `scalearn predict` and `scalearn push` read, with a hash of each file.
+layers are applied to the same logits. A LoRA is what `scalearn.results.lora_export` says. README.md is the model card (`scalearn.results.model_card`); `scalearn.json` is what `scalearn predict` and `scalearn push` read, with a hash of each file.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from typing import Any
 from pydantic import Field
 
 from scalearn.methods.registry import METHODS, TransferMethod
+from scalearn.results.lora_card import LoraCard
+from scalearn.results.lora_export import save_plain_lora
 from scalearn.results.model_card import ModelCard, snippet
 from tasksel.adapters.folder import HEAD_CONFIG, save_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
+from tasksel.model.lora_config import is_lora
 from tasksel.model.names import module_name
 from tasksel.storage.atomic import file_hash, is_unused, read_json, whole_folder, write_json, write_text
 from tasksel.storage.frozen import Frozen, Score
@@ -93,11 +96,14 @@ def write_adapter(
             f"'{method.name}' {method.export_reason}, so there is no ordinary adapter to export: predict from the result's folder, "
             f"which holds all of it, or export a result of {able}"
         )
-    model = method.export(trained, base, task, config)
+    model, name = method.export(trained, base, task, config), module_name(task.name)
+    save = save_plain_lora if is_lora(model.adapter_configs[name]) else save_adapter
     with whole_folder(folder) as partial:
-        save_adapter(model, partial, module_name(task.name))
+        save(model, partial, name)
         for file in CONFIGS:  # the base by a name that another machine knows, not by a path
-            write_json(partial / file, {**read_json(partial / file), "model_name": describe(base)["name"]})
+            content = read_json(partial / file)
+            key = "base_model_name_or_path" if "peft_type" in content else "model_name"
+            write_json(partial / file, {**content, key: describe(base)["name"]})
         files = {
             file: file_hash(partial / file)
             for file in (*CONFIGS, *sorted(path.name for path in partial.glob("*.safetensors")))
@@ -106,19 +112,26 @@ def write_adapter(
             partial / EXPORT_FILE,
             {"task": task.model_dump(mode="json"), "base": describe(base), "files": files, **description},
         )
-        write_text(partial / README, str(_model_card(trained, base, task, method, folder, description)))
+        write_text(partial / README, str(_model_card(trained, base, task, method, folder, partial, description)))
     return folder
 
 
 def _model_card(
-    trained: Any, base: Base, task: Task, method: TransferMethod, folder: Path, description: dict[str, Any]
+    trained: Any,
+    base: Base,
+    task: Task,
+    method: TransferMethod,
+    folder: Path,
+    partial: Path,
+    description: dict[str, Any],
 ) -> ModelCard:
-    """The model card of an export."""
+    """The model card of an export whose files lie in `partial` until it is whole."""
     sources: dict[str, float | None] = dict.fromkeys(description["sources"])
     if means := method.source_weights(trained, module_name(task.name)):
         sources = dict(zip(sources, means, strict=True))
     head: Any = trained.heads[module_name(task.name)]
-    return ModelCard(
+    return _card_of(
+        partial,
         folder=folder.resolve().name,
         task=task,
         method=method.name,
@@ -136,8 +149,16 @@ def _model_card(
     )
 
 
+def _card_of(files: Path, **contents: Any) -> ModelCard:
+    """The model card of the kind of adapter whose files lie in a folder."""
+    config = read_json(files / CONFIGS[0])
+    if "peft_type" not in config:
+        return ModelCard(**contents)
+    return LoraCard(**contents, rank=config["r"], targets=tuple(config["target_modules"]))
+
+
 def how_to_load(folder: Path) -> str:
-    """How plain `adapters` loads an export on this machine and predicts, with the code; its model card holds the same, without paths.
+    """How plain `adapters`, or PEFT, loads an export on this machine and predicts, with the code; its model card holds the same, without paths.
 
     >>> print(how_to_load(Path("out/rte-adapter")))  # doctest: +SKIP
     this loads it in plain `adapters`, with nothing of scalearn:
@@ -145,8 +166,9 @@ def how_to_load(folder: Path) -> str:
     import torch
     …
     """
-    stored = read_json(folder / EXPORT_FILE)
-    card = ModelCard(
+    stored, head = read_json(folder / EXPORT_FILE), read_json(folder / HEAD_CONFIG)
+    card = _card_of(
+        folder,
         folder=str(folder),
         task=Task.model_validate(stored["task"]),
         method=stored["method"],
@@ -154,10 +176,12 @@ def how_to_load(folder: Path) -> str:
         seed=stored["seed"],
         scores=stored["scores"],
         max_length=stored["max_length"],
-        model_type=read_json(folder / CONFIGS[0])["model_type"],
-        pooling=read_json(folder / HEAD_CONFIG)["config"].get("pooling", "first"),
+        model_type=head["model_type"],
+        pooling=head["config"].get("pooling", "first"),
         range=stored.get("range"),
     )
+    if isinstance(card, LoraCard):
+        return f"this loads it in stock PEFT, with nothing of scalearn:\n\n{card.code(here=True)}"
     if not card.in_library:
         return "plain `adapters` has no model for its base"
     if card.whole_in_library:

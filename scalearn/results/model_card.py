@@ -79,19 +79,24 @@ class ModelCard:
 
     @property
     def library(self) -> str:
-        """What the hub calls the library that loads it; it shows that library's own call."""
+        """The library that the hub names for it, whose own call it shows."""
         return "adapter-transformers" if self.whole_in_library else "scalearn"
 
-    def what(self) -> str:
-        """The card's beginning: what it is a card of."""
-        return _what(self)
+    def adapter(self) -> str:
+        """What it is, as a sentence begins."""
+        head = "its head" if self.pooling == "first" else "a head on the mean of the tokens"
+        return f"One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with {head}"
 
-    def how(self) -> str:
-        """How it is loaded."""
+    def loading(self) -> str:
+        """How it is loaded, as Markdown."""
         return _load(self)
 
+    def code(self, *, here: bool = False) -> str:
+        """Code that loads it and predicts with nothing of scalearn; see `snippet`."""
+        return snippet(self, here=here)
+
     def __str__(self) -> str:
-        parts = (self.what(), _scored(self), _sources(self), _data(self), self.how(), _versions(self))
+        parts = (_what(self), _scored(self), _sources(self), _data(self), self.loading(), _versions(self))
         return f"---\n{header(self).to_yaml()}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -112,12 +117,11 @@ def header(card: ModelCard) -> ModelCardData:
         metric_value=round(float(card.scores[metric]), 6),
     )
     repository = _hub_id(card.base)
-    library = card.library
     return ModelCardData(
         license="unknown",
         base_model=repository[0] if repository else None,
-        library_name=library,
-        tags=[*dict.fromkeys((library, "scalearn")), _plain(card.model_type), task_type],
+        library_name=card.library,
+        tags=[*dict.fromkeys((card.library, "scalearn")), _plain(card.model_type), task_type],
         datasets=[hub.path] if hub else None,
         model_name=_plain(f"{card.task.name} by {card.method}"),
         eval_results=[scored],
@@ -147,7 +151,7 @@ def _hub_id(base: str) -> tuple[str, str] | None:
     return (name, revision) if is_id else None
 
 
-def base_name(card: ModelCard) -> str:
+def _base_name(card: ModelCard) -> str:
     """The base in words: a folder without the path to it, which means nothing elsewhere."""
     if card.base in ALIASES:
         return f"`{card.base}`, which the package `{ALIASES[card.base][0]}` carries"
@@ -156,18 +160,16 @@ def base_name(card: ModelCard) -> str:
 
 def _what(card: ModelCard) -> str:
     kind = card.task.kind.replace("_", " ")
-    head = "its head" if card.pooling == "first" else "a head on the mean of the tokens"
-    adapter = f"One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with {head}"
-    return (
-        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{adapter}, for the task {escape(card.task.name)} ({kind}) on a frozen "
-        f"{escape(card.model_type)}: {base_name(card)}.{labels_line(card)}"
+    frozen = "" if card.method == "full" else "frozen "
+    labels = (
+        f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
+        if card.task.labels
+        else ""
     )
-
-
-def labels_line(card: ModelCard) -> str:
-    """The names of the outputs, where they have names."""
-    labels = ", ".join(map(escape, card.task.labels))
-    return f"\n\nLabels, in the order of the outputs: {labels}." if labels else ""
+    return (
+        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{card.adapter()}, for the task {escape(card.task.name)} ({kind}) on a {frozen}"
+        f"{escape(card.model_type)}: {_base_name(card)}.{labels}"
+    )
 
 
 def _scored(card: ModelCard) -> str:
@@ -206,13 +208,18 @@ def _data(card: ModelCard) -> str:
 
 
 def _load(card: ModelCard) -> str:
-    install = ALIASES[card.base][2] if card.base in ALIASES else "pip install scalearn"
-    with_scalearn = f"`{install}`, without `adapters`:\n\n{fenced(scalearn_snippet(card), 'python')}"
+    with_scalearn = by_scalearn(card, "adapters")
     if not card.in_library:
         reason = f"Plain `adapters` has no model of the type {escape(card.model_type)}, so it cannot load this one."
         return f"## How to load it\n\nWith {with_scalearn}\n\n{reason}"
     library = f"With `pip install adapters`, and nothing of scalearn{_head_apart(card)}:\n\n{fenced(snippet(card), 'python')}{_pipeline(card)}"
     return f"## How to load it\n\n{library}\n\nOr with {with_scalearn}"
+
+
+def by_scalearn(card: ModelCard, library: str) -> str:
+    """How scalearn predicts with it, without the library that it is for."""
+    install = ALIASES[card.base][2] if card.base in ALIASES else "pip install scalearn"
+    return f"`{install}`, without `{library}`:\n\n{fenced(scalearn_snippet(card), 'python')}"
 
 
 def _head_apart(card: ModelCard) -> str:
@@ -260,18 +267,10 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
     Args:
         here: on this machine, so a base in a local folder goes by its whole path.
     """
-    lines = ["import torch"]
-    hub_id = _hub_id(card.base)
-    if card.base in ALIASES:
-        package, inside, _ = ALIASES[card.base]
-        lines = ["from importlib.util import find_spec", "from pathlib import Path", "", *lines]
-        base = f'base = str(Path(find_spec("{package}").origin).parent / "{inside}")  # pip install {package.replace("_", "-")}'
-    else:
-        name = hub_id[0] if hub_id else card.base if here else Path(card.base).name
-        base = f"base = {quoted(name)}" + ("" if hub_id else "  # the base model's folder")
-    revision = f", revision={quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
+    before, base, revision = base_code(card, here=here)
     whole = card.whole_in_library
-    lines += [
+    lines = [
+        *before,
         "from adapters import AutoAdapterModel",
         *([] if whole else ["from safetensors.torch import load_file"]),
         "from transformers import AutoTokenizer",
@@ -281,12 +280,25 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
         f"model = AutoAdapterModel.from_pretrained(base{revision})",
         *(_loaded(card) if whole else _loaded_apart(card)),
         "",
-        f'inputs = tokenizer({_texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
+        f'inputs = tokenizer({texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
         *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task)),
-        *answer_lines(card),
+        *answer(card),
     ]
     return "\n".join(lines) + "\n"
+
+
+def base_code(card: ModelCard, *, here: bool) -> tuple[list[str], str, str]:
+    """The first imports, the line that names the base, and what is said of its revision."""
+    lines, hub_id = ["import torch"], _hub_id(card.base)
+    if card.base in ALIASES:
+        package, inside, _ = ALIASES[card.base]
+        lines = ["from importlib.util import find_spec", "from pathlib import Path", "", *lines]
+        base = f'base = str(Path(find_spec("{package}").origin).parent / "{inside}")  # pip install {package.replace("_", "-")}'
+    else:
+        name = hub_id[0] if hub_id else card.base if here else Path(card.base).name
+        base = f"base = {quoted(name)}" + ("" if hub_id else "  # the base model's folder")
+    return lines, base, f", revision={quoted(hub_id[1])}" if hub_id and hub_id[1] else ""
 
 
 def _loaded(card: ModelCard) -> list[str]:
@@ -313,7 +325,7 @@ def _applied_apart(task: Task) -> list[str]:
     ]
 
 
-def _texts(task: Task) -> str:
+def texts(task: Task) -> str:
     """The tokenizer's arguments: one text, a pair, or the text once for each choice."""
     if task.kind == "multiple_choice":
         choices = ", ".join(f'"choice {i}"' for i in range(1, task.outputs + 1))
@@ -321,8 +333,7 @@ def _texts(task: Task) -> str:
     return '["A text"], ["The other text"]' if len(task.text) == 2 else '["A text"]'
 
 
-def answer_lines(card: ModelCard) -> list[str]:
-    """Code that prints what the first row's `logits` say."""
+def answer(card: ModelCard) -> list[str]:
     task = card.task
     if task.kind == "regression" and card.range:
         low, high = card.range

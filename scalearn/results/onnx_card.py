@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scalearn.results.model_card import ModelCard, answer_lines, base_name, escape, fenced, labels_line, quoted
+from scalearn.results.model_card import ModelCard, answer, fenced, quoted, texts
 
 
 @dataclass(frozen=True)
@@ -25,33 +25,32 @@ class OnnxCard(ModelCard):
         """What the hub calls the library that reads it."""
         return "onnx"
 
-    def what(self) -> str:
-        """The card's beginning."""
-        kind = self.task.kind.replace("_", " ")
+    def adapter(self) -> str:
+        """What it is, as a sentence begins."""
+        return f"One ONNX file, `model.onnx` (opset {self.opset}): base, what was learned in its layers, and head"
+
+    def loading(self) -> str:
+        """How it is used, as Markdown."""
+        facts = (
+            "Inputs are [batch, tokens], both dynamic; the output is `logits`. onnxruntime's were compared with the model's when the file was "
+            f"written: largest difference {self.difference:.1e}."
+        )
         return (
-            f"# {escape(self.task.name)} by {escape(self.method)}, ONNX\n\n`model.onnx` is a whole model for the task {escape(self.task.name)} ({kind}): "
-            f"a {escape(self.model_type)} ({base_name(self)}) with what was learned in its layers, and the head. Opset {self.opset}; inputs "
-            f"[batch, tokens], both dynamic; output `logits`.{labels_line(self)}\n\n"
-            f"onnxruntime's logits were compared with the model's when the file was written: largest difference {self.difference:.1e}."
+            f"## How to use it\n\n{facts}\n\nWith `pip install onnxruntime transformers`, and nothing of scalearn:\n\n"
+            f"{fenced(self.code(), 'python')}"
         )
 
-    def how(self) -> str:
-        """How it is used."""
-        return f"## How to use it\n\nWith `pip install onnxruntime transformers`, and nothing of scalearn:\n\n{fenced(onnx_snippet(self), 'python')}"
-
-
-def onnx_snippet(card: OnnxCard) -> str:
-    """Code that predicts by onnxruntime; it runs beside the export's folder."""
-    folder, texts = quoted(card.folder), '["A text"], ["The other text"]' if len(card.task.text) == 2 else '["A text"]'
-    lines = [
-        "from onnxruntime import InferenceSession",
-        "from transformers import AutoTokenizer",
-        "",
-        f"tokenizer = AutoTokenizer.from_pretrained({folder})  # this folder",
-        f"session = InferenceSession({quoted(card.folder + '/model.onnx')})",
-        f'inputs = tokenizer({texts}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="np")',
-        '(logits,) = session.run(["logits"], {each.name: inputs[each.name] for each in session.get_inputs()})',
-        "logits = logits[0]",
-        *(line.replace("clamp", "clip") for line in answer_lines(card)),
-    ]
-    return "\n".join(lines) + "\n"
+    def code(self, *, here: bool = False) -> str:
+        """Code that predicts by onnxruntime; it runs beside the export's folder."""
+        lines = [
+            "from onnxruntime import InferenceSession",
+            "from transformers import AutoTokenizer",
+            "",
+            f"tokenizer = AutoTokenizer.from_pretrained({quoted(self.folder)})  # this folder",
+            f"session = InferenceSession({quoted(self.folder + '/model.onnx')})",
+            f'inputs = tokenizer({texts(self.task)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="np")',
+            '(logits,) = session.run(["logits"], {each.name: inputs[each.name] for each in session.get_inputs()})',
+            "logits = logits[0]",
+            *(line.replace("clamp", "clip") for line in answer(self)),
+        ]
+        return "\n".join(lines) + "\n"

@@ -40,11 +40,16 @@ def save_adapter(model: TaskModel, folder: Path, name: str, *, with_head: bool =
     else:
         _save_bottleneck(model, folder, name)
     if with_head and name in model.heads:
-        head: Any = model.heads[name]
-        prefix = f"heads.{name}."
-        tensors = {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
-        save_file(_plain(tensors), folder / HEAD)
-        _write_config(model, folder / HEAD_CONFIG, name, head.config)
+        save_head(model, folder, name)
+
+
+def save_head(model: TaskModel, folder: Path, name: str) -> None:
+    """Writes a head into a folder."""
+    head: Any = model.heads[name]
+    prefix = f"heads.{name}."
+    tensors = {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
+    save_file(_plain(tensors), folder / HEAD)
+    _write_config(model, folder / HEAD_CONFIG, name, head.config)
 
 
 def _save_bottleneck(model: TaskModel, folder: Path, name: str) -> None:

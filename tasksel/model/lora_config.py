@@ -55,14 +55,14 @@ class LoraConfig(Frozen):
     """
 
     architecture: Literal["lora"] = "lora"
-    r: int = Field(8, gt=0)
+    r: Annotated[int, Field(gt=0)] = 8
     lora_alpha: Scale = 8
     target_modules: tuple[str, ...] | str | None = None
     exclude_modules: tuple[str, ...] | str | None = None
     rank_pattern: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     alpha_pattern: dict[str, Scale] = Field(default_factory=dict)
     use_rslora: bool = False
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bias: Literal["none"] = "none"
     layers_to_transform: tuple[int, ...] | int | None = None
     layers_pattern: tuple[str, ...] | str | None = None

@@ -19,7 +19,14 @@ from tasksel.errors import UserError
 from tasksel.model.adapter import Adapter
 from tasksel.model.adapter_config import outside_the_slot, resolve_config
 from tasksel.model.head import Head
-from tasksel.model.linear_slot import LinearSlot, close_linear_slot, linear_slots_of, linears_of, open_linear_slot, sizes
+from tasksel.model.linear_slot import (
+    LinearSlot,
+    close_linear_slot,
+    linear_slots_of,
+    linears_of,
+    open_linear_slot,
+    sizes,
+)
 from tasksel.model.lora import Lora
 from tasksel.model.lora_config import LoraConfig, is_lora, lora_config, module_config
 from tasksel.model.phm import PHMLinear, new_rule

@@ -102,7 +102,7 @@ def test_the_card_states_opset_and_scores_and_no_file_a_path_of_this_machine(exp
     loaded, root = exported
     for name, result in loaded.items():
         card = (root / name / "README.md").read_text()
-        assert "Opset 18" in card
+        assert "`model.onnx` (opset 18)" in card
         assert "\n  - onnx\n" in card or "\n- onnx\n" in card
         assert f"{result.seeds[result.best_seed].scores[result.task.metric]:.4f}" in card
         assert float(re.search(r"largest difference (\S+)\.\n", card)[1]) < 1e-4
