@@ -29,6 +29,8 @@ from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
 from scalearn.results.export_onnx import write_onnx
+from scalearn.results.lora_narrowing import LoraForm
+from scalearn.results.trained_data import trained_data
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
@@ -42,7 +44,7 @@ from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.metrics import Limits
 from tasksel.tasks.task import Task
-from tasksel.training.predict import predict
+from tasksel.training.predict import evaluate_all, predict
 from tasksel.training.recipe import Recipe
 
 SOURCES = "sources.safetensors"
@@ -325,16 +327,23 @@ class TransferResult:
             shutil.copytree(self.folder, partial, dirs_exist_ok=True)
         return TransferResult.load(folder, base=self._base)
 
-    def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
+    def export(
+        self, folder: str | Path, *, seed: int | None = None, rank: int | None = None, server: str | None = None
+    ) -> Path:
         """Writes a seed's model as one ordinary adapter in the format of the `adapters` library, and returns the folder.
 
         Plain `adapters` loads it (but for an MPNet, which that library does not have, and for a head on the mean of the tokens, which the
         model card applies by hand); `predict_text` and `predict_file` do without.
 
+        Args:
+            rank: of a LoRA, the most that each module keeps; what that loses is measured on the validation set, and in the model card.
+            server: of a LoRA, "vllm": a rank that it accepts, and nothing but the LoRA in PEFT's file.
+
         Raises:
-            UserError: a method whose result is not an ordinary adapter (its `export_reason`); a folder that holds something else.
+            UserError: a method whose result is not an ordinary adapter (its `export_reason`); a folder that holds something else; a rank
+                beyond the server's; data that is missing where a narrowed LoRA is to be scored.
         """
-        chosen = self.seed(seed)
+        chosen, form = self.seed(seed), LoraForm(rank, server)
         description = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
         description |= {"seed_scores": self.scores, "versions": self.run.versions}
         description |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
@@ -342,8 +351,14 @@ class TransferResult:
             description["range"] = limits
         method, config = self.method, self.run.adapter_config
         return write_adapter(
-            self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description
-        )
+            self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description, form,
+            score=lambda model: self._scores(model, chosen),
+        )  # fmt: skip
+
+    def _scores(self, model: Any, seed: int) -> dict[str, float]:
+        """A model's scores on what a seed was scored by."""
+        data, length, limits = trained_data(self, seed), self.run.recipe.max_length, self.range(seed=seed)
+        return evaluate_all(model, self.task, data, self.base.tokenizer, max_length=length, limits=limits)
 
     def export_onnx(self, folder: str | Path, *, seed: int | None = None) -> Path:
         """Writes a seed's whole model (base, what was learned, head) as one ONNX file with its tokenizer, and returns the folder.
