@@ -110,7 +110,7 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
         card = source.card
         scores = ", ".join(f"{metric} {value:.3f}" for metric, value in card.scores.items())
         kind = card.task.kind.replace("_", " ") if card.task else "not known"
-        head = {"first": "first token", "mean": "mean of tokens", None: "none"}[source.pooling]
+        head = {"first": "first token", "mean": "mean of tokens", "last": "last token", None: "none"}[source.pooling]
         row = (kind, head, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
         table.add_row(source.name, *(_rank_and_targets(source) if ranks else ()), *row)
     show_result(table)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ class Auto(ScaledSources):
 
     scaling: Scaling = LEARNED_FROM_ONE
     most: int | None = 2
+    solves_head: ClassVar[bool] = True
 
     def train(self, training: SeedTraining) -> TrainedModel:
         """Compares the candidates, says which is the best, and fits it on all rows."""

@@ -26,10 +26,12 @@ from tasksel.adapters.kind import Kind
 from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 from tasksel.model.base import Base
+from tasksel.model.decoders import check_slots_for
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
 from tasksel.model.pooling import Pooling
 from tasksel.storage.identity import identity as value_identity
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Recipe
 
@@ -57,6 +59,7 @@ class TransferMethod:
         merges: whether it merges its sources into one adapter, which is kept for this target alone and counts among its bytes.
         mixes: whether the sources sit in the slot side by side under an omega, which `explain` reads.
         trained_parts: parts of the names of the parameters that train beside the head.
+        solves_head: whether it solves a head in closed form, which a generation task has not.
         export_reason: why its result is not an ordinary adapter, in words that follow its name; None if it is one.
         sources_note: what a model card says of the sources.
 
@@ -78,6 +81,7 @@ class TransferMethod:
     merges: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
     trained_parts: ClassVar[tuple[str, ...]] = ADAPTER
+    solves_head: ClassVar[bool] = False
     export_reason: ClassVar[str | None] = None
     sources_note: ClassVar[str] = "The adapters it was made from"
 
@@ -190,6 +194,27 @@ class TransferMethod:
         Raises:
             UserError: which one, and how it is installed.
         """
+
+    def check_task(self, task: Task) -> None:
+        """Refuses a target that the method cannot train.
+
+        Raises:
+            UserError: a generation task, for a method that solves a head.
+        """
+        if self.solves_head and task.kind == GENERATION:
+            raise UserError(
+                f"method '{self.name}' solves a head in closed form, and the head of '{task.name}', a generation task, is the base's own: "
+                "choose one that trains (head-only, full, …)"
+            )
+
+    def check_base(self, base: Base, sources: Sequence[Source]) -> None:
+        """Refuses a base in which the method's own adapters have no slot.
+
+        Raises:
+            UserError: a decoder, for a method that adds a bottleneck adapter.
+        """
+        if not sources and type(self).fill_slot is not TransferMethod.fill_slot:
+            check_slots_for(base.config, f"method '{self.name}' on base '{base.name}'")
 
     def check_stacked(self, count: int) -> None:
         """Refuses a number of stacked sources that the slot cannot hold.

@@ -12,6 +12,7 @@ Milliseconds after one forward pass over the target's rows. The dev score is the
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,10 +25,12 @@ from scalearn.methods.head_only import HeadOnly
 from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.tasks.metrics import score
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult
 from tasksel.training.recipe import Recipe
 
+FREQUENT = 8  # target texts that are tried as a constant guess
 SOLVED_RECIPE = Recipe(**SOLVED)  # of which length and pooling count alone
 
 
@@ -39,6 +42,7 @@ class ClosedForm(ScaledSources):
     """
 
     scaling: Scaling = ADDED
+    solves_head: ClassVar[bool] = True
 
     def train(self, training: SeedTraining) -> TrainedModel:
         """Solves the head on train and dev."""
@@ -53,6 +57,8 @@ class ClosedFormBase(HeadOnly):
     >>> transfer(task, [], method="closed-form-base", base="minilm")  # doctest: +SKIP
     """
 
+    solves_head: ClassVar[bool] = True
+
     def train(self, training: SeedTraining) -> TrainedModel:
         """Solves the head on train and dev."""
         model = self.new_model(training)
@@ -66,6 +72,7 @@ class Majority(HeadOnly):
     >>> transfer(task, [], method="majority", base="minilm")  # doctest: +SKIP
     """
 
+    solves_head: ClassVar[bool] = True
     export_reason: ClassVar[str | None] = "reads no text"
 
     def train(self, training: SeedTraining) -> TrainedModel:
@@ -82,11 +89,15 @@ class Majority(HeadOnly):
 
 
 def best_constant(task: Task, labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """The logits [outputs] that, given for every row, have the best metric on these labels, and that metric.
+    """The logits [outputs] that, given for every row, have the best metric on these labels, and that metric; of generation a target text [1].
 
     >>> best_constant(task, np.array([0, 1, 1]))[0].argmax()  # doctest: +SKIP
     1
     """
+    if task.kind == GENERATION:
+        texts = [text for text, _ in Counter(labels.tolist()).most_common(FREQUENT)]
+        values = [score(task.metric, np.full(len(labels), text, dtype=object), labels) for text in texts]
+        return np.array([texts[int(np.argmax(values))]], dtype=object), max(values)
     if task.kind == "regression":
         guesses = [np.array([labels.mean()])]
     elif task.kind == "multi_label":

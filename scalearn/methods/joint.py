@@ -29,6 +29,7 @@ from tasksel.adapters.pool import Source
 from tasksel.adapters.train import adapter_model
 from tasksel.errors import UserError
 from tasksel.model.base import Base
+from tasksel.model.decoders import readable
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.names import module_name
 from tasksel.model.pooling import Pooling
@@ -261,7 +262,7 @@ def _train(
 
 def _pooling(recipe: Recipe, base: Base) -> Pooling:
     """The one pooling of all tasks' heads: a base that does not say how it was trained gives the first token."""
-    return recipe.pooling if recipe.pooling != "base" else base.pooling or "first"
+    return readable(recipe.pooling if recipe.pooling != "base" else base.pooling or "first", base.config)
 
 
 def _write(folder: Path, training: JointTraining) -> None:

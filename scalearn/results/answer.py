@@ -1,7 +1,8 @@
 """What a transfer comes to, from its stored result: its score, what it gains over no sources, where it errs, which sources it draws on.
 
     score          the task's metric on the public validation set, with its interval (`scalearn.results.bootstrap`)
-    without        the closed form on the bare base: the same training rows, length, pooling and validation rows, no source
+    without        the closed form on the bare base: the same training rows, length, pooling and validation rows, no source; of generation what
+                   the bare base writes
     gain           score - score without, on the same draws of rows
     constant       the best constant guess on the training rows
 
@@ -29,13 +30,14 @@ from tasksel.display.streams import as_text
 from tasksel.errors import UserError
 from tasksel.model.encoding import encode_split
 from tasksel.model.names import module_name
-from tasksel.processes import main_writes
+from tasksel.processes import accelerator, main_writes
 from tasksel.storage.atomic import value_hash
 from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import label_range, score, within
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import FileSource, Task
 from tasksel.training.predict import predict
 from tasksel.training.solved_start import solve_head
@@ -75,9 +77,9 @@ class Answer(Frozen):
         seed: the best one by its dev score; all below is of that one. seed_scores: the score of each, by seed.
         score, interval: by `metric` on `rows` rows of the `validation_rows` of the public validation set.
         train_rows: train and dev together.
-        without: the gain over the closed form on the bare base; None for a method that is one itself, or reads no text.
+        without: the gain over the closed form on the bare base, of generation over the base as it is; None for a method that is one itself, or reads no text.
         constant: the gain over the best constant guess.
-        mistakes: where it errs: a `Confusion`, `Labels`, `Residuals` or `Places` by the task's kind.
+        mistakes: where it errs: a `Confusion`, `Labels`, `Residuals`, `Places` or `WrittenTexts` by the task's kind.
         sources: mean weight by source, best first; None without an omega.
         parts: what may be done with it: "explain", "export". seconds: of training, all seeds together.
 
@@ -169,6 +171,8 @@ def _computed(result: TransferResult, key: str, most: int) -> Answer:
         advance("")
     labels = np.concatenate([data.train.labels, data.dev.labels])
     guess = np.tile(best_constant(task, labels)[0], (len(test), 1))
+    constant = float(guess[0, 0]) if task.kind == "regression" else 0.0
+    guess = guess[:, 0] if task.kind == GENERATION else guess
     models = [logits, guess, *([] if without is None else [without])]
     draws = resampled(task.metric, models, test.labels)
     gains = [_gain(task.metric, models, number, draws, test.labels) for number in range(1, len(models))]
@@ -189,7 +193,7 @@ def _computed(result: TransferResult, key: str, most: int) -> Answer:
         train_rows=len(labels),
         constant=gains[0],
         without=gains[1] if len(gains) > 1 else None,
-        mistakes=mistakes(task, logits, test, constant=float(guess[0, 0])),
+        mistakes=mistakes(task, logits, test, constant=constant),
         sources=_sources(result, seed),
         parts=tuple(_parts(result)),
         seconds=sum(record.seconds for record in result.seeds.values()),
@@ -198,8 +202,11 @@ def _computed(result: TransferResult, key: str, most: int) -> Answer:
 
 
 def _without_sources(result: TransferResult, data: Data, test: Split, seed: int) -> np.ndarray:
-    """Logits [rows, outputs] of the closed form on the bare base, which reads the rows as the result's model does."""
+    """Logits [rows, outputs] of the closed form on the bare base, which reads the rows as the result's model does; or what that base writes."""
     task, base, length = result.task, result.base, result.run.recipe.max_length
+    if task.kind == GENERATION:
+        untrained = base.model().to(accelerator().device)
+        return predict(untrained, encode_split(test, task, base.tokenizer, max_length=length))
     model = result.model(seed=seed)
     pooling = model.heads[model.active_head].pooling
     bare = get_method(WITHOUT).build(base, task, {}, {}, seed=seed, pooling=pooling)

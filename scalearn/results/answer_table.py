@@ -20,8 +20,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from scalearn.results.mistakes import Confusion, Labels, Places, Residuals
+from scalearn.results.mistakes import Confusion, Labels, Places, Residuals, WrittenTexts
 from tasksel.display.streams import printable
+from tasksel.tasks.prompts import GENERATION
 
 if TYPE_CHECKING:
     from scalearn.results.answer import Answer, Gain
@@ -103,7 +104,8 @@ def _scores(answer: Answer) -> Table:
     shown.add_row(
         Text("this result", style="bold"), Text(_percent(answer.score), style="bold"), _range(answer.interval), "", ""
     )
-    simpler = {"no sources, closed form": answer.without, "constant guess": answer.constant}
+    without = "the base as it is" if answer.kind == GENERATION else "no sources, closed form"
+    simpler = {without: answer.without, "constant guess": answer.constant}
     for name, gain in simpler.items():
         if gain is not None:
             shown.add_row(name, _percent(gain.score), "", _change(gain.gain), _range(gain.interval, change=True))
@@ -112,7 +114,11 @@ def _scores(answer: Answer) -> Table:
 
 def _words(answer: Answer) -> list[str]:
     """What the gain means, and the spread over seeds."""
-    lines = [_gained(answer.without)] if answer.without else [f"'{answer.method}' has no sources to gain from."]
+    lines = (
+        [_gained(answer.without, answer.kind)]
+        if answer.without
+        else [f"'{answer.method}' has no sources to gain from."]
+    )
     if answer.without and not answer.sources:
         lines = [f"'{answer.method}' has no sources: the gain is that of its training."]
     if answer.constant.verdict == "worse":
@@ -128,11 +134,12 @@ def _words(answer: Answer) -> list[str]:
     return lines
 
 
-def _gained(gain: Gain) -> str:
+def _gained(gain: Gain, kind: str) -> str:
     if gain.verdict == "better":
         return "The sources help: the interval of the gain over no sources lies above 0."
     if gain.verdict == "worse":
-        return "No sources are better here: --method closed-form-base."
+        without = "the base as it is" if kind == GENERATION else "--method closed-form-base"
+        return f"No sources are better here: {without}."
     if gain.interval is None:
         return "It scores as no sources do." if abs(gain.gain) < 1e-9 else "Whether it gains over no sources is open."
     return "Whether it gains over no sources is open: the interval of the gain holds 0."
@@ -147,6 +154,8 @@ def _mistakes(answer: Answer) -> list[Text | Table]:
         return _confusion(errors) if len(errors.labels) <= WHOLE else _confused(errors)
     if isinstance(errors, Labels):
         return _labels(errors)
+    if isinstance(errors, WrittenTexts):
+        return _texts(errors)
     return _residuals(errors) if isinstance(errors, Residuals) else _places(errors)
 
 
@@ -215,6 +224,18 @@ def _residuals(errors: Residuals) -> list[Text | Table]:
         ),
         shown,
     ]
+
+
+def _texts(errors: WrittenTexts) -> list[Text | Table]:
+    shown = _table("row", justify="right")
+    shown.add_column("score", justify="right", no_wrap=True)
+    for column in ("prompt", "target", "written"):
+        shown.add_column(column, overflow="fold")
+    for one in errors.lowest:
+        texts = (Text(printable(text)) for text in (one.prompt, one.target, one.written or NOTHING))
+        shown.add_row(str(one.row), _percent(one.score), *texts)
+    empty = f"; nothing was written for {errors.empty:,}" if errors.empty else ""
+    return [Text(f"{errors.exact:,} of {errors.rows:,} texts are the target{empty}\nthe lowest scores"), shown]
 
 
 def _places(errors: Places) -> list[Text | Table]:

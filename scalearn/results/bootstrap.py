@@ -3,6 +3,7 @@
     classes, several labels   a draw counts how often each combination of label and decisions comes: one multinomial draw over combinations,
                               and every metric follows from sums over rows (`_counted`)
     numbers                   a draw of rows, and the correlation over them
+    texts                     a draw of rows, and the mean over their scores
 
 The metrics are those of `tasksel.tasks.metrics`, for a thousand draws at once: scikit-learn takes a millisecond for each draw and model.
 An interval does not cover the seed of a training.
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasksel.tasks.metrics import decide
+from tasksel.tasks.metrics import decide, row_scores
+from tasksel.tasks.text_metrics import TEXT_METRICS
 
 DRAWS, LEVEL = 1000, 0.95  # ours
 AT_ONCE = 2_000_000  # numbers of a chunk of draws
@@ -28,13 +30,17 @@ def resampled(
     """Each model's score on each draw of the rows [draws, models]; NaN where the metric has no meaning on a draw.
 
     Args:
-        models: logits [rows, outputs] of each. labels: [rows], or multi-hot [rows, labels].
+        models: logits [rows, outputs] of each, or written texts [rows]. labels: [rows], or multi-hot [rows, labels].
 
     >>> logits = np.eye(2)[[0, 1, 1, 0]]
     >>> resampled("accuracy", [logits, -logits], np.array([0, 1, 1, 0]), draws=2).tolist()
     [[1.0, 0.0], [1.0, 0.0]]
     """
     rng = np.random.default_rng(seed)
+    if metric in TEXT_METRICS:
+        values = np.stack([row_scores(metric, texts, labels) for texts in models], axis=1)
+        counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=draws)
+        return np.asarray(counts @ values / len(labels))
     if metric in CORRELATIONS:
         return _correlations(metric, [logits[:, 0] for logits in models], labels, draws, rng)
     decisions = [decide(logits, labels) for logits in models]

@@ -28,7 +28,8 @@ from tasksel.model.names import module_name
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, stratified
-from tasksel.tasks.metrics import score, within
+from tasksel.tasks.metrics import row_scores, score, within
+from tasksel.tasks.text_metrics import TEXT_METRICS
 from tasksel.training.predict import predict
 
 DEV_ROWS, DRAWS, LEVEL = 200, 1000, 0.95  # ours
@@ -169,13 +170,17 @@ def paired_intervals(
     """Percentile intervals (95 %) of score(other) - score(full), over seeded draws of rows with replacement [std].
 
     Args:
-        full, others: logits [rows, outputs], all of the same rows. labels: [rows] or [rows, labels].
+        full, others: logits [rows, outputs] or written texts [rows], all of the same rows. labels: [rows] or [rows, labels].
 
     >>> same = np.eye(2)
     >>> paired_intervals("accuracy", same, [same], np.array([0, 1]))
     [(0.0, 0.0)]
     """
     rng = np.random.default_rng(seed)
+    if metric in TEXT_METRICS:  # a mean over rows, each of which is scored once
+        of_full, *of_others = (row_scores(metric, texts, labels) for texts in (full, *others))
+        counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=draws)
+        return _percentiles(counts @ (np.stack(of_others, axis=1) - of_full[:, None]) / len(labels))
     differences = np.empty((draws, len(others)))
     with warnings.catch_warnings():  # a draw may lack a class: scikit-learn's warning says nothing of the model
         warnings.simplefilter("ignore")
@@ -183,6 +188,10 @@ def paired_intervals(
             rows = rng.integers(0, len(labels), len(labels))
             full_score = score(metric, full[rows], labels[rows])
             draw[:] = [score(metric, other[rows], labels[rows]) - full_score for other in others]
+    return _percentiles(differences)
+
+
+def _percentiles(differences: np.ndarray) -> list[tuple[float, float]]:
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).tolist()
     return list(zip(low, high, strict=True))
 

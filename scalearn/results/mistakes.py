@@ -4,6 +4,7 @@ classes          rows by true and predicted label
 several labels   precision and recall of each label
 numbers          mean absolute error, mean residual (predicted - true), the rows with the largest
 choices          the share that is right, by the place of the right choice
+texts            how many are the target, how many are empty, the rows with the lowest scores
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pydantic import Field
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.examples import Split
 from tasksel.tasks.kinds import CLASSES
-from tasksel.tasks.metrics import decide
+from tasksel.tasks.metrics import decide, row_scores
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 
 LARGEST = 3  # residuals that are listed
@@ -102,11 +104,35 @@ class Places(Frozen):
     places: tuple[Place, ...]
 
 
-Mistakes = Annotated[Confusion | Labels | Residuals | Places, Field(discriminator="type")]
+class WrittenText(Frozen):
+    """A row: its number among the scored rows from 1, how its prompt, its target and the written text begin, and the score."""
+
+    row: int
+    prompt: str
+    target: str
+    written: str
+    score: float
+
+
+class WrittenTexts(Frozen):
+    """Of written texts.
+
+    Attributes:
+        rows: that are scored. exact: that are the target, normalised. empty: in which nothing was written. lowest: those with the lowest scores.
+    """
+
+    type: Literal["texts"] = "texts"
+    rows: int
+    exact: int
+    empty: int
+    lowest: tuple[WrittenText, ...]
+
+
+Mistakes = Annotated[Confusion | Labels | Residuals | Places | WrittenTexts, Field(discriminator="type")]
 
 
 def mistakes(task: Task, logits: np.ndarray, split: Split, *, constant: float = 0.0) -> Mistakes:
-    """Where logits [rows, outputs] of a split's rows err.
+    """Where logits [rows, outputs] of a split's rows err, or the texts [rows] that were written.
 
     Args:
         constant: of numbers, the prediction that is compared with.
@@ -117,6 +143,8 @@ def mistakes(task: Task, logits: np.ndarray, split: Split, *, constant: float = 
     ((1, 0), (1, 1))
     """
     labels = split.labels
+    if task.kind == GENERATION:
+        return _written(task.metric, logits, split)
     if task.kind == "regression":
         return _residuals(logits[:, 0].astype(float), split, constant)
     decided = decide(logits, labels)
@@ -137,6 +165,26 @@ def mistakes(task: Task, logits: np.ndarray, split: Split, *, constant: float = 
             Place(place=i + 1, rows=int(table[i].sum()), predicted=int(table[:, i].sum()), right=int(table[i, i]))
             for i in range(task.outputs)
         )
+    )
+
+
+def _written(metric: str, texts: np.ndarray, split: Split) -> WrittenTexts:
+    scores = row_scores(metric, texts, split.labels)
+    lowest = np.argsort(scores, kind="stable")[:LARGEST].tolist()
+    return WrittenTexts(
+        rows=len(split),
+        exact=int(row_scores("exact_match", texts, split.labels).sum()),
+        empty=sum(not text for text in texts),
+        lowest=tuple(
+            WrittenText(
+                row=i + 1,
+                prompt=_beginning(split.texts[i]),
+                target=_beginning((split.labels[i],)),
+                written=_beginning((texts[i],)),
+                score=float(scores[i]),
+            )
+            for i in lowest
+        ),
     )
 
 

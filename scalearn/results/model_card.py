@@ -84,7 +84,8 @@ class ModelCard:
 
     def adapter(self) -> str:
         """What it is, as a sentence begins."""
-        head = "its head" if self.pooling == "first" else "a head on the mean of the tokens"
+        heads = {"first": "its head", "mean": "a head on the mean of the tokens", "last": "a head on the last token"}
+        head = heads[self.pooling]
         return f"One ordinary bottleneck adapter in the format of the [adapters](https://github.com/adapter-hub/adapters) library, with {head}"
 
     def loading(self) -> str:
@@ -282,7 +283,7 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
         "",
         f'inputs = tokenizer({texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
-        *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task)),
+        *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task, card.pooling)),
         *answer(card),
     ]
     return "\n".join(lines) + "\n"
@@ -315,12 +316,14 @@ def _loaded_apart(card: ModelCard) -> list[str]:
     ]
 
 
-def _applied_apart(task: Task) -> list[str]:
-    """The layers of `tasksel.model.heads.add_head` on the mean of the tokens."""
+def _applied_apart(task: Task, pooling: Pooling) -> list[str]:
+    """The layers of `tasksel.model.heads.add_head` on the mean of the tokens, or on the last one."""
+    last = "tokens[torch.arange(len(tokens)), mask.sum((1, 2)) - 1]"
+    vectors = "(tokens * mask).sum(1) / mask.sum(1)" if pooling == "mean" else last
     linear, row = "torch.nn.functional.linear", "[:, 0]" if task.kind == "multiple_choice" else "[0]"
     return [
         '    tokens, mask = model.eval().base_model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]',
-        f'    hidden = {linear}((tokens * mask).sum(1) / mask.sum(1), head["1.weight"], head["1.bias"]).tanh()',
+        f'    hidden = {linear}({vectors}, head["1.weight"], head["1.bias"]).tanh()',
         f'    logits = {linear}(hidden, head["4.weight"], head["4.bias"]){row}',
     ]
 

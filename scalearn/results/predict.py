@@ -22,11 +22,12 @@ from tasksel.processes import accelerator
 from tasksel.storage.atomic import file_hash
 from tasksel.storage.locks import shared
 from tasksel.storage.user_path import user_path
-from tasksel.tasks.examples import Split, to_split
+from tasksel.tasks.examples import Split, to_split, unlabelled
 from tasksel.tasks.files import Row, need_columns, read_rows
 from tasksel.tasks.infer import Texts
 from tasksel.tasks.labels import are_multi_hot, label_array, labelled_rows
 from tasksel.tasks.metrics import Limits, score, within
+from tasksel.tasks.prompts import GENERATION, as_chat, holds_messages
 from tasksel.tasks.task import FileSource, Task
 from tasksel.training.predict import predict
 
@@ -112,7 +113,8 @@ def predict_file(
 
     Returns:
         Rows with `id` (the file's column `id` or `idx`, else the row's number from 1), `prediction` (a label name, a list of names, a
-        number, or a choice's index) and `scores` (the probability of each label, or of each choice by its index; none for a number).
+        number, a choice's index, or the written text) and `scores` (the probability of each label, or of each choice by its index; none for a
+        number or a text).
 
     Raises:
         UserError: a folder that is neither; a seed that it does not hold; a file without the task's columns.
@@ -138,6 +140,9 @@ def predict_file(
         {"id": name, "prediction": _decision(task, row), "scores": dict(zip(names, _scores(task, row), strict=False))}
         for name, row in zip(row_ids(task, rows), logits, strict=True)
     ]
+    empty = sum(row["prediction"] == "" for row in predictions)
+    if empty:
+        say(f"{empty:,} of {len(predictions):,} texts are empty: the model ended them at once")
     return predictions, _score_of(task, rows, split, logits, named=label is not None)
 
 
@@ -191,11 +196,17 @@ def predict_text(
     task = model.task
     _check_text(task, texts, choices)
     stripped = [choice.strip() for choice in choices]
-    split = Split([tuple(text.strip() for text in texts)], [stripped] if choices else None, np.zeros(1, dtype=np.int64))
+    split = Split([_of_chat(task, texts)], [stripped] if choices else None, unlabelled(task, 1))
     (logits,) = within(model.logits(split, seed=seed), model.range(seed=seed))
     names = stripped or list(task.labels)
     scores = _scores(task, logits)
     return {"prediction": _decision(task, logits), "scores": scores[: len(names)] if names else scores, "names": names}
+
+
+def _of_chat(task: Task, texts: Sequence[str]) -> tuple[str, ...]:
+    """A row's texts; a chat's is the user's message, unless it is the JSON text of several."""
+    stripped = [text.strip() for text in texts]
+    return tuple(as_chat(text) if task.chat and not holds_messages(text) else text for text in stripped)
 
 
 def _check_text(task: Task, texts: Sequence[str], choices: Sequence[str]) -> None:
@@ -223,7 +234,7 @@ def prediction_lines(predicted: dict[str, Any]) -> list[str]:
     """
     names, prediction = predicted["names"], predicted["prediction"]
     if not names:
-        return [f"{prediction:.4f}"]
+        return [prediction if isinstance(prediction, str) else f"{prediction:.4f}"]
     if isinstance(prediction, int):
         prediction = names[prediction]
     elif isinstance(prediction, list):
@@ -245,7 +256,9 @@ def _model(folder: str | Path, base: str | Base | None) -> Export | TransferResu
     return (Export if (folder / EXPORT_FILE).is_file() else TransferResult).load(folder, base=base)
 
 
-def _decision(task: Task, logits: np.ndarray) -> Any:
+def _decision(task: Task, logits: Any) -> Any:
+    if task.kind == GENERATION:
+        return str(logits)
     if task.kind == "regression":
         return float(logits[0])
     if task.kind == "multi_label":
@@ -253,7 +266,9 @@ def _decision(task: Task, logits: np.ndarray) -> Any:
     return task.labels[int(logits.argmax())] if task.labels else int(logits.argmax())
 
 
-def _scores(task: Task, logits: np.ndarray) -> list[float]:
+def _scores(task: Task, logits: Any) -> list[float]:
+    if task.kind == GENERATION:
+        return []
     if task.kind == "regression":
         return [float(logits[0])]
     if task.kind == "multi_label":

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from tasksel.errors import UserError
 from tasksel.storage.atomic import write_text
 from tasksel.tasks.files import Row, template_columns
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 
 Format = Literal["jsonl", "csv"]
@@ -45,8 +46,8 @@ def row_ids(task: Task, rows: Sequence[Row]) -> list[Any]:
 
 
 def score_names(task: Task) -> list[str]:
-    """What each score belongs to: a label, or a choice's index from 0; nothing for a number, which is the prediction itself."""
-    if task.kind == "regression":
+    """What each score belongs to: a label, or a choice's index from 0; nothing for a number or a text, which is the prediction itself."""
+    if task.kind in ("regression", GENERATION):
         return []
     return list(task.labels) or [str(index) for index in range(task.outputs)]
 

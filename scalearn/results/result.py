@@ -41,7 +41,7 @@ from tasksel.storage.atomic import file_hash, whole_folder
 from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_hashed
 from tasksel.storage.user_path import user_path
-from tasksel.tasks.examples import Split
+from tasksel.tasks.examples import Split, unlabelled
 from tasksel.tasks.metrics import Limits
 from tasksel.tasks.task import Task
 from tasksel.training.predict import evaluate_all, predict
@@ -278,7 +278,7 @@ class TransferResult:
         return kind_of(self.run.adapter_config).from_tensors(load_file(self.folder / SOURCES))
 
     def logits(self, split: Split, *, seed: int | None = None) -> np.ndarray:
-        """Logits [rows, outputs] of a split's rows."""
+        """Logits [rows, outputs] of a split's rows; of generation the written texts [rows]."""
         return predict(
             self.model(seed=seed),
             encode_split(split, self.task, self.base.tokenizer, max_length=self.run.recipe.max_length),
@@ -289,7 +289,7 @@ class TransferResult:
         return self.seeds[self.seed(seed)].range
 
     def predict(self, texts: list[Any], *, seed: int | None = None) -> np.ndarray:
-        """Logits [rows, outputs] of raw texts: strings, or pairs of strings. Multiple choice: (text, [choice, …]).
+        """Logits [rows, outputs] of raw texts: strings, or pairs of strings. Multiple choice: (text, [choice, …]). Generation: the texts [rows].
 
         Numbers are as the head gives them, beyond `range` too.
         """
@@ -299,7 +299,7 @@ class TransferResult:
             rows, choices = [(text,) for text, _ in texts], [list(options) for _, options in texts]
         else:
             rows = [(text,) if isinstance(text, str) else tuple(text) for text in texts]
-        return self.logits(Split(rows, choices, np.zeros(len(rows), dtype=np.int64)), seed=seed)
+        return self.logits(Split(rows, choices, unlabelled(self.task, len(rows))), seed=seed)
 
     def omega(self, *, seed: int | None = None) -> np.ndarray:
         """The weights [layers or 1, sources, width or 1], learned or set; empty without an omega.

@@ -128,6 +128,9 @@ def transfer(
     model_base = _base(sources, base)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
+    chosen.check_task(target)
+    if new_lora is None:
+        chosen.check_base(model_base, used)
     trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
     check_length(model_base, trained_on, recipe.max_length)
     folder = user_path(out) if out is not None else temporary_folder()

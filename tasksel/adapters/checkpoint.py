@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tasksel.adapters.folder import HEAD, load_adapter, weights_file
 from tasksel.adapters.lora_folder import PREFIX
+from tasksel.adapters.lora_folder import WEIGHTS as LORA_WEIGHTS
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import Base
 from tasksel.model.names import module_name
@@ -103,6 +104,11 @@ class AdapterCheckpoint:
             raise UserError(f"{file} cannot be read ({one_line(error)}); train it again") from error
         own = f".adapters.{self.adapter}."
         return {name.removeprefix(PREFIX).replace(own, "."): weights[name] for name in sorted(weights, key=_by_layer)}
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether it is a LoRA."""
+        return weights_file(self.folder).name == LORA_WEIGHTS
 
     @property
     def has_head(self) -> bool:

@@ -23,6 +23,7 @@ from tasksel.errors import UserError
 from tasksel.model.adapter_config import SEQ_BN
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
+from tasksel.model.decoders import check_slots_for
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
 from tasksel.model.lora_config import LoraConfig, lora_config
@@ -102,7 +103,7 @@ def trainable_parameters(model: Any) -> dict[str, int]:
     {'transfer': 894528, 'head': 592130}
     """
     sizes = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
-    head = sum(size for name, size in sizes.items() if name.startswith("heads."))
+    head = sum(size for name, size in sizes.items() if name.startswith(("heads.", "lm_head.")))
     return {"transfer": sum(sizes.values()) - head, "head": head}
 
 
@@ -141,9 +142,19 @@ def fit_adapter(
 
 
 def train_adapter(
-    task: Task, data: Data, base: Base, folder: Path, *, seed: int = 0, recipe: Recipe = TARGET_RECIPE
+    task: Task,
+    data: Data,
+    base: Base,
+    folder: Path,
+    *,
+    seed: int = 0,
+    recipe: Recipe = TARGET_RECIPE,
+    lora: LoraConfig | None = None,
 ) -> AdapterCheckpoint:
     """A target adapter with its head, trained on `data` and stored in `folder`; one that is stored already is read, not trained.
+
+    Args:
+        lora: of a LoRA in place of a bottleneck.
 
     Raises:
         Diverged: the loss became NaN.
@@ -153,16 +164,21 @@ def train_adapter(
     decisive = [data.fingerprint, base.fingerprint, {**recipe.identity(), "log_with": None}, seed]
     if task.metric != DEFAULT_METRIC[task.kind]:  # it chooses the checkpoint; version 0.1 left it out
         decisive.append({"metric": task.metric})
+    if lora is not None:
+        decisive.append(lora.model_dump(mode="json"))
     key = value_hash(versioned(decisive, VERSION))
     stored = AdapterCheckpoint(folder / f"adapter-{key}", module_name(task.name))
     if (stored.folder / RECORD).is_file():
         stored.verify()
         return stored
+    if lora is None:
+        check_slots_for(base.config, f"an adapter of '{task.name}' on base '{base.name}'")
     check_length(base, [task], recipe.max_length)
     with exclusive(stored.folder):
         if not (stored.folder / RECORD).is_file():
             say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
-            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=f"adapter of {task.name}")
+            label = f"adapter of {task.name}"
+            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=label, lora=lora)
             main_writes(_store, stored, task, model, fitted)
     return stored
 
@@ -226,6 +242,8 @@ def train_source(
     pool.check_kind("lora" if config else "bottleneck")
     if name in pool and overwrite == "never":
         return pool[name]
+    if config is None:
+        check_slots_for(pool.base.config, f"a source on base '{pool.base.name}'")
     check_length(pool.base, [task], recipe.max_length)
     data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed, config)

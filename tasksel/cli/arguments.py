@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -53,6 +53,7 @@ class FileColumns:
         validation: a file with the rows to score; by default a fifth of the rows is held out.
         separator: between the cells of a CSV or TSV file; by default found from its header.
         encoding: of a text file; by default UTF-8, or what its byte order mark says.
+        max_new_tokens: for generation: the most tokens of an answer; by default 32.
     """
 
     text: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class FileColumns:
     validation: str | None = None
     separator: str | None = None
     encoding: str | None = None
+    max_new_tokens: int | None = None
 
     def task(self, name: str, *, data: str | None = None) -> Task:
         """The task that a user names: a known one, a task file, or a data file with these columns.
@@ -74,8 +76,13 @@ class FileColumns:
         from tasksel.tasks.registry import resolve_task
 
         choices = self.choices[0] if len(self.choices) == 1 else self.choices or None
-        options = {"kind": self.kind, "metric": self.metric, "labels": self.labels or None, "choices": choices}
-        options |= {"separator": self.separator, "encoding": self.encoding}
+        options: dict[str, Any] = {
+            "kind": self.kind,
+            "metric": self.metric,
+            "labels": self.labels or None,
+            "choices": choices,
+        }
+        options |= {"separator": self.separator, "encoding": self.encoding, "max_new_tokens": self.max_new_tokens}
         return resolve_task(name, data=data, text=self.text, label=self.label, validation=self.validation, **options)
 
     def tasks(self, names: Sequence[str], *, data: str | None = None) -> list[Task]:

@@ -4,21 +4,24 @@
     mean    e = [mean over units of down_l; mean over units of up_l, l = 1 ... L]                [2 L d]
     similarity = cosine
 
-    L layers   r bottleneck units   d hidden size   down_l [r, d]   up_l [d, r], one column per unit
+    L layers   r bottleneck units   d hidden size   down_l [r, d]   up_l [d, r], one column per unit; of a LoRA A and B, module by module
 
 `flat` is the parameters of TuPaTE's released code, flattened: adapters here, LoRA and prefixes there. `mean` carries its mean over prompt tokens over to
 bottleneck units, which is ours: it is r times smaller, does not depend on the order of the units, and compares adapters of unequal width.
-Only projections count, no biases (ours). Two adapters' units have a comparable order only if both were trained from one initialisation: `flat` needs that.
+LoRAs must target the same modules, for `flat` with the same ranks. Only projections count, no biases (ours). Two adapters' units have a comparable order only if both were trained from one initialisation: `flat` needs that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.embeddings.adapter_units import units
+from tasksel.embeddings.alike import check_alike
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
@@ -53,6 +56,14 @@ class AdapterWeights(Embedder):
         """
         parts = [unit.ravel() if self.form == "flat" else unit.mean(0) for unit in units(task_input.trained)]
         return {"vector": np.concatenate(parts)}
+
+    def check_adapters(self, adapters: Mapping[str, AdapterCheckpoint]) -> None:
+        """Refuses LoRAs that differ in targets, or, for "flat", in ranks.
+
+        Raises:
+            UserError: the first two that do.
+        """
+        check_alike(self.name, adapters, ranks=self.form == "flat")
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of both; 0 with a zero vector.

@@ -194,6 +194,16 @@ class Embedder(ABC):
         if hasattr(self, "max_length"):
             check_length(base, tasks, self.max_length, setting=f"max_length of '{self.name}'")
 
+    def check_adapters(self, adapters: Mapping[str, AdapterCheckpoint]) -> None:  # noqa: B027 (most embedders take any)
+        """Refuses adapters that it cannot compare with each other, before any work; by default none. Called where it needs adapters.
+
+        Args:
+            adapters: by source.
+
+        Raises:
+            UserError: which two, and why.
+        """
+
     @abstractmethod
     def arrays(self, task_input: TaskInput) -> dict[str, np.ndarray]:
         """The embedding's arrays by name, from the training rows (and the trained adapter); deterministic by `task_input.seed`."""

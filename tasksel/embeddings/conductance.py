@@ -30,8 +30,10 @@ from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding, Task
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
 from tasksel.model.encoding import encode_split, say_cut
+from tasksel.model.language_head import CAUSAL_LM
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.predict import logits_of
 
@@ -103,6 +105,10 @@ class Conductance(Embedder):
     def _check(self, task: Task, model: Any) -> None:
         """Refuses a task or head without one text per row, and a head of another task."""
         head = model.heads[model.active_head].config
+        if task.kind == GENERATION or head["head_type"] == CAUSAL_LM:
+            raise UserError(
+                f"conductance: '{task.name}' or its adapter is generation, which decides token by token; rank it by a selector that needs data or weights only"
+            )
         if "multiple_choice" in (task.kind, head["head_type"]):
             raise UserError(
                 f"conductance: '{task.name}' or its adapter is multiple choice, where one decision rests on several texts; rank it by a selector that needs data or weights only"

@@ -5,6 +5,8 @@
     loss      =  task loss + lambda_heads * sum |c_h| + lambda_neurons * sum |c_j|
     e         =  [c_h > its layer's quantile, layer by layer; c_j > the global quantile]   in {0, 1}
 
+On a decoder a gated FFN's neuron is f(gate_j) * up_j, which its down projection reads; heads are those of the queries, whatever keys they share.
+
 c starts at 1. Scaling a head's context equals scaling its attention probabilities, and works with every attention kernel.
 
 From the same first author's code (EarlyRobust) and EarlyBERT, on which it is built: the init, the L1 terms and lambda 1e-4, masks by quantile
@@ -24,18 +26,21 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from tasksel.bounds import Count, NotNegative, Part, Positive, Tokens
 from tasksel.embeddings.base import Embedder, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import Grouping, hamming, pattern_similarity
 from tasksel.errors import UserError, unknown
+from tasksel.model.decoders import DECODERS, is_decoder
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
+from tasksel.model.slot import layers_of
 from tasksel.training.loop import fit
 from tasksel.training.recipe import Recipe
 
-# where an architecture keeps its two output projections, layer by layer: (attention, FFN)
+# where an encoder's architecture keeps its two output projections, layer by layer: (attention, FFN)
 PROJECTIONS = (
     (
         r"\.layer\.\d+\.attention\.output\.dense$",
@@ -153,21 +158,10 @@ def coefficients(model: Any) -> Iterator[tuple[list[nn.Parameter], list[nn.Param
     Raises:
         UserError: an architecture whose output projections are not known.
     """
-    modules = dict(model.named_modules())
-    for attention, feed_forward in PROJECTIONS:
-        outputs = [
-            [module for name, module in modules.items() if re.search(pattern, name)]
-            for pattern in (attention, feed_forward)
-        ]
-        if outputs[0] and len(outputs[0]) == len(outputs[1]):
-            break
-    else:
-        raise UserError(
-            f"connectivity: the output projections of a '{model.config.model_type}' are not known; known: BERT, RoBERTa, XLM-R, DeBERTa, ELECTRA, DistilBERT"
-        )
+    outputs = output_projections(model)
     count = model.config.num_attention_heads
     heads = [nn.Parameter(torch.ones(count)) for _ in outputs[0]]
-    neurons = [nn.Parameter(torch.ones(module.in_features)) for module in outputs[1]]
+    neurons = [nn.Parameter(torch.ones(_inputs(module))) for module in outputs[1]]
     handles = []
     for layer, (attention_out, ffn_out) in enumerate(zip(*outputs, strict=True)):
         for kind, module, parameter in (("heads", attention_out, heads[layer]), ("neurons", ffn_out, neurons[layer])):
@@ -183,6 +177,37 @@ def coefficients(model: Any) -> Iterator[tuple[list[nn.Parameter], list[nn.Param
         for module in (*outputs[0], *outputs[1]):
             for kind in ("c_heads", "c_neurons"):
                 module._parameters.pop(kind, None)
+
+
+def output_projections(model: Any) -> tuple[list[Any], list[Any]]:
+    """Each layer's projection of the attention's context, and of the FFN's neurons.
+
+    Raises:
+        UserError: an architecture whose output projections are not known.
+    """
+    if is_decoder(model.config):
+        row = DECODERS[model.config.model_type]
+        layers = [layer for _, layer in layers_of(model.base_model)]
+        attention, feed_forward = (
+            [layer.get_submodule(path) for layer in layers] for path in (row.attention_output, row.ffn_output)
+        )
+        return attention, feed_forward
+    modules = dict(model.named_modules())
+    for patterns in PROJECTIONS:
+        attention, feed_forward = (
+            [module for name, module in modules.items() if re.search(pattern, name)] for pattern in patterns
+        )
+        if attention and len(attention) == len(feed_forward):
+            return attention, feed_forward
+    raise UserError(
+        f"connectivity: the output projections of a '{model.config.model_type}' are not known; known: BERT, RoBERTa, XLM-R, DeBERTa, ELECTRA, "
+        f"DistilBERT, {', '.join(sorted(DECODERS))}"
+    )
+
+
+def _inputs(module: Any) -> int:
+    """The width that a projection reads; GPT-2's are transposed."""
+    return int(module.weight.shape[0]) if isinstance(module, Conv1D) else int(module.in_features)
 
 
 def _scale_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -19,7 +19,7 @@ cosines share their mean rank (ours). Of two embeddings alone, the mean cosine (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.bounds import Count, Tokens
+from tasksel.embeddings.alike import check_alike
 from tasksel.embeddings.base import Embedder, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
@@ -67,6 +68,14 @@ class Fisher(Embedder):
         super().__post_init__()
         if self.per not in get_args(Per):
             raise unknown("Fisher per", self.per, get_args(Per))
+
+    def check_adapters(self, adapters: Mapping[str, AdapterCheckpoint]) -> None:
+        """Refuses LoRAs that differ in targets or ranks.
+
+        Raises:
+            UserError: the first two that do.
+        """
+        check_alike(self.name, adapters, ranks=True)
 
     def key_settings(self) -> dict[str, Any]:
         """See `Embedder.key_settings`; the batch size changes nothing where rows are squared one by one."""
@@ -141,12 +150,13 @@ class _GradientRecorder:
 
     def __init__(self, model: Any, trained: AdapterCheckpoint) -> None:
         inside = f".adapters.{trained.adapter}."
-        linear = {name: part for name, part in model.named_modules() if inside in name and isinstance(part, nn.Linear)}
+        linear = {name: part for name, part in model.named_modules() if inside in name and isinstance(part, nn.Linear) and ".pooler." not in name}  # fmt: skip
         if not linear:
             raise UserError(
-                f"{trained.folder} has no linear layers: fisher works with bottleneck adapters (seq_bn and the like)"
+                f"{trained.folder} has no linear layers: fisher works with bottleneck adapters (seq_bn and the like) and LoRAs"
             )
         self.linear_calls: list[tuple[str, Tensor, Tensor]] = []  # name, input, output
+        self._biased = {name.replace(inside, ".") for name, part in linear.items() if part.bias is not None}
         self.layer_outputs: list[Tensor] = []
         for name, part in linear.items():
             part.register_forward_hook(self._keep_linear(name.replace(inside, ".")))
@@ -174,7 +184,8 @@ class _GradientRecorder:
             a, g = (tensor.reshape(rows, -1, tensor.shape[-1]) for tensor in (x, gradient))
             for part, value in (("weight", torch.einsum("bto,bti->boi", g, a)), ("bias", g.sum(1))):
                 key = f"{name}.{part}"  # a layer that is called twice has the sum of both gradients
-                parameters[key] = parameters[key] + value if key in parameters else value
+                if part == "weight" or name in self._biased:
+                    parameters[key] = parameters[key] + value if key in parameters else value
         return parameters, list(gradients[len(calls) :])
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from tasksel.adapters.usual_lora import usual_lora
 from tasksel.bounds import check_seed
 from tasksel.display.progress import bar, say
 from tasksel.embeddings.similarity import reciprocal_rank_fusion
 from tasksel.errors import UserError
 from tasksel.evaluation.score_records import FILE, Key, SelectorScores, read_scores
 from tasksel.model.base import Base
+from tasksel.model.lora_config import LoraConfig
 from tasksel.selection.candidate import Candidate, TaskCandidate, TaskOnBase
 from tasksel.selection.selectors import SELECTORS, get_selector
 from tasksel.storage.jsonl import append_row, mend
@@ -62,7 +65,13 @@ class ScoringSetup:
         check_seed(seed)
         if name not in self.targets:
             raise UserError(f"target '{name}' of the matrix is not among the tasks: say where they lie (--data)")
-        return TaskOnBase(TaskCandidate(self.targets[name], self.rows, seed, folder=self.store / name), self.base)
+        candidate = TaskCandidate(self.targets[name], self.rows, seed, folder=self.store / name)
+        return TaskOnBase(candidate, self.base, lora=self._lora)
+
+    @cached_property
+    def _lora(self) -> LoraConfig | None:
+        """What a target's adapter is where the sources are LoRAs."""
+        return usual_lora(self.sources)
 
     def sources_for(self, target: str) -> list[TaskOnBase]:
         """Every source but the one of the target's own name."""
@@ -77,6 +86,7 @@ class ScoringSetup:
         selector, sources = get_selector(by), self.sources_for(target)
         if not sources:
             raise UserError("there is no source but its own")
+        selector.check_sources(sources)
         values, cost = selector.scores_with_cost(self.target(target, seed), sources)
         scores = {source.name: float(value) for source, value in zip(sources, values, strict=True)}
         for name, score in scores.items():

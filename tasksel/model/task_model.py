@@ -1,6 +1,8 @@
 """A frozen base with adapters in its slots and heads on its pooled tokens; adapters and heads have the library's names.
 
-    input_ids [b, t] or [b, choices, t]  ->  encoder with the active adapter  ->  last hidden state [b, t, d]  ->  active head  ->  logits
+    input_ids [b, t] or [b, choices, t]  ->  base with the active adapter  ->  last hidden state [b, t, d]  ->  active head  ->  logits
+
+A decoder brings its lm_head, which is the head of a generation task (`tasksel.model.language_head`).
 
 Methods and parameters are called as in `adapters.AutoAdapterModel`, whose files are read and written (`tasksel.adapters.folder`).
 """
@@ -18,7 +20,9 @@ from transformers.utils import ModelOutput
 from tasksel.errors import UserError
 from tasksel.model.adapter import Adapter
 from tasksel.model.adapter_config import outside_the_slot, resolve_config
+from tasksel.model.decoders import check_slots_for, is_decoder, positions, readable
 from tasksel.model.head import Head
+from tasksel.model.language_head import CAUSAL_LM, LanguageHead, LanguageModel
 from tasksel.model.linear_slot import (
     LinearSlot,
     close_linear_slot,
@@ -30,7 +34,7 @@ from tasksel.model.linear_slot import (
 from tasksel.model.lora import Lora
 from tasksel.model.lora_config import LoraConfig, is_lora, lora_config, module_config
 from tasksel.model.phm import PHMLinear, new_rule
-from tasksel.model.pooling import pool
+from tasksel.model.pooling import Pooling, pool
 from tasksel.model.slot import FAMILIES, Place, Slot, close_slot, family_of, layers_of, open_slot
 
 
@@ -39,14 +43,16 @@ class TaskModel(nn.Module):
 
     Args:
         encoder: an `AutoModel`. Bottlenecks sit in the layers of a post-LN encoder; LoRAs on the Linears of any.
+        language_model: of a decoder: what writes texts with it; None where it has no lm_head.
 
     >>> model = TaskModel(AutoModel.from_pretrained("models/my-bert"))  # doctest: +SKIP
     >>> model.add_adapter("rte", config)  # doctest: +SKIP
     """
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Any, language_model: LanguageModel | None = None) -> None:
         super().__init__()
         self.family = FAMILIES.get(encoder.config.model_type)
+        self.language_model = language_model
         self.config = encoder.config
         self.base_model_prefix: str = encoder.base_model_prefix
         setattr(self, self.base_model_prefix, encoder)
@@ -89,6 +95,7 @@ class TaskModel(nn.Module):
         if is_lora(config):
             self._add_lora(name, lora_config(config))  # type: ignore[arg-type]
             return
+        check_slots_for(self.config, f"adapter '{name}' cannot be added")
         config = resolve_config(config)  # type: ignore[arg-type]
         if problem := outside_the_slot(config):
             raise UserError(f"adapter '{name}' cannot be added: {problem}")
@@ -190,16 +197,39 @@ class TaskModel(nn.Module):
         """Adds a head and makes it the active one.
 
         Args:
-            config: the "config" of the library's head_config.json.
+            config: the "config" of the library's head_config.json; of type "causal_lm" for the base's own lm_head.
 
         Raises:
             UserError: a head that cannot be used.
         """
+        if config.get("head_type") == CAUSAL_LM:
+            self._add_language_head(name, config)
+            return
         head = Head(config, self.config)
         if head.use_pooler and getattr(self.base_model, "pooler", None) is None:
             raise UserError("the head reads the base's pooler (use_pooler=true), and this base has none")
         self.heads[name] = head.train(self.training)
         self.active_head = name
+
+    def _add_language_head(self, name: str, config: Mapping[str, Any]) -> None:
+        """Makes the base's lm_head the active head: registered beside the base, under its own name, tied where it is tied."""
+        if self.language_model is None:
+            raise UserError(
+                f"a generation task needs a base with an lm_head, and this {self.config.model_type} has none: "
+                "choose a decoder that was saved with it (AutoModelForCausalLM)"
+            )
+        self.lm_head = self.language_model.lm_head
+        self.heads[name] = LanguageHead(config)
+        self.active_head = name
+
+    def untie_lm_head(self) -> None:
+        """Gives the model an lm_head of its own, which can then train without the word embeddings that it may be tied to."""
+        assert self.language_model is not None
+        self.lm_head = self.language_model.untie()
+
+    def readable(self, pooling: Pooling) -> Pooling:
+        """The pooling itself; of a decoder "last" for "first", since its first token sees no other."""
+        return readable(pooling, self.config)
 
     def forward(
         self,
@@ -207,19 +237,29 @@ class TaskModel(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         output_hidden_states: bool = False,
+        answer_mask: Tensor | None = None,
     ) -> ModelOutput:
-        """Logits of the active head (`logits`); without one, the encoder's own output (`last_hidden_state`).
+        """Logits of the active head (`logits`); without one, the base's own output (`last_hidden_state`).
 
         Args:
             input_ids, attention_mask, token_type_ids: [b, t] or [b, choices, t].
             output_hidden_states: also gives every layer's output (`hidden_states`).
+            answer_mask: of an lm_head: the tokens [b, t] whose logits are given, [tokens, vocabulary]; without it all of them, [b, t, vocabulary].
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         flat = {key: value.flatten(0, -2) for key, value in inputs.items() if value is not None and key in self._takes}
-        output: Any = self.base_model(**flat, output_hidden_states=output_hidden_states, return_dict=True)
+        options: dict[str, Any] = {"output_hidden_states": output_hidden_states, "return_dict": True}
+        if is_decoder(self.config):
+            options["use_cache"] = False
+            if attention_mask is not None:
+                options["position_ids"] = positions(flat["attention_mask"])
+        output: Any = self.base_model(**flat, **options)
         if self.active_head is None:
             return output
         head: Any = self.heads[self.active_head]
+        if isinstance(head, LanguageHead):
+            hidden = output.last_hidden_state if answer_mask is None else output.last_hidden_state[answer_mask]
+            return SequenceClassifierOutput(logits=self.lm_head(hidden), hidden_states=output.hidden_states)
         if head.use_pooler:
             pooled = output.pooler_output
         else:

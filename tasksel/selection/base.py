@@ -97,6 +97,16 @@ class Selector(ABC):
         if self.embedder is not None:
             self.embedder.check_base(base, tasks)
 
+    def check_sources(self, sources: Sequence[TaskOnBase]) -> None:
+        """Refuses sources that it cannot score together, before any work; by default what its embedder refuses of their adapters, if it reads them.
+
+        Raises:
+            UserError: which, and what to do.
+        """
+        if self.embedder is not None and self.embedder.needs == "adapter":
+            trained = {source.name: source.candidate.trained for source in sources}
+            self.embedder.check_adapters({name: adapter for name, adapter in trained.items() if adapter is not None})
+
     def lacks(self, source: TaskOnBase) -> str | None:
         """What a source would need to be scored and does not have ("no head"); None, the default, if nothing. A ranking leaves it out, and says so."""
         return None

@@ -15,6 +15,7 @@ from tasksel.display.progress import say
 from tasksel.embeddings.base import Embedder, TaskEmbedding
 from tasksel.errors import UserError
 from tasksel.model.base import Base
+from tasksel.model.lora_config import LoraConfig
 from tasksel.processes import main_writes
 from tasksel.storage.atomic import value_hash
 from tasksel.tasks.load import Data, load_data
@@ -52,11 +53,14 @@ class TaskOnBase:
 
     Rows, adapter and embeddings are loaded or computed when first asked for; adapter and embeddings are kept in the candidate's folder,
     where it has one. Embeddings of a candidate whose folder may not be written to, as in a shared pool, are kept in `cache_dir`, by default
-    in `embeddings` below SCALEARN_CACHE (`~/.cache/scalearn`).
+    in `embeddings` below SCALEARN_CACHE (`~/.cache/scalearn`). Where it has no adapter yet, one is trained: a LoRA of the configuration `lora`, so that
+    it can be compared with LoRAs, or a bottleneck.
     """
 
-    def __init__(self, candidate: Candidate, base: Base, *, cache_dir: Path | None = None) -> None:
-        self.candidate, self.base, self._cache_dir = candidate, base, cache_dir
+    def __init__(
+        self, candidate: Candidate, base: Base, *, cache_dir: Path | None = None, lora: LoraConfig | None = None
+    ) -> None:
+        self.candidate, self.base, self._cache_dir, self._lora = candidate, base, cache_dir, lora
 
     @property
     def name(self) -> str:
@@ -113,7 +117,7 @@ class TaskOnBase:
             return self.candidate.trained
         if self.folder is None:
             raise UserError(f"'{self.name}' has no trained adapter, and no folder to keep one in: give cache_dir")
-        return train_adapter(self.task, self.data, self.base, self.folder / "trained", seed=self.seed)
+        return train_adapter(self.task, self.data, self.base, self.folder / "trained", seed=self.seed, lora=self._lora)
 
     def embedding(self, embedder: Embedder, *, target: TaskOnBase | None = None) -> TaskEmbedding:
         """Its embedding: read where one of the same rows, base, adapter, settings and version is stored; computed (and stored) otherwise.

@@ -31,7 +31,7 @@ from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.model.pooling import Pooling
 from tasksel.selection.base import NO_TASK, SelectionCost, Selector
 from tasksel.selection.candidate import TaskOnBase
-from tasksel.selection.source_features import all_finite, labels_of, one_text, training_rows
+from tasksel.selection.source_features import all_finite, labels_of, need_labels, one_text, training_rows
 from tasksel.selection.transferability import logme
 from tasksel.training.features import pooled
 
@@ -44,7 +44,7 @@ class Esm(Embedder, Selector):
     embedder of its sources: a source's map is a `TaskEmbedding` (arrays `weight` [d, d], `bias` [d]; 2.4 MB at d = 768), with its seconds.
 
     Attributes:
-        pool: a text's embedding: its first token's, or the mean over its tokens.
+        pool: a text's embedding: its first token's (on a decoder its last token's), its last token's, or the mean over its tokens.
         ridge: strength of the penalty, in units of the embeddings' mean variance times the rows.
         rows: at most so many of a task's training rows, a stratified draw by its seed.
         max_length: tokens per text.
@@ -73,9 +73,10 @@ class Esm(Embedder, Selector):
         say_cut(rows, task_input.task.name, self.max_length)
         encoded = _sequences(rows)
         model = task_input.trained.model(task_input.base, head=False)
-        tuned, _ = pooled(model, encoded, pooling=self.pool)
+        pooling = model.readable(self.pool)
+        tuned, _ = pooled(model, encoded, pooling=pooling)
         model.set_active_adapters(None)  # the base again, without loading it twice
-        plain, _ = pooled(model, encoded, pooling=self.pool)
+        plain, _ = pooled(model, encoded, pooling=pooling)
         all_finite(tuned, of=f"the adapter of '{task_input.task.name}'")
         weight, bias = fit_map(plain, tuned, ridge=self.ridge)
         task_input.record(rows=len(encoded))
@@ -85,15 +86,17 @@ class Esm(Embedder, Selector):
         """A target as every map sees it: arrays `features` [n, d] of the base, `labels` [n] or [n, c]; one pass of the base.
 
         Raises:
-            UserError: a multiple choice target.
+            UserError: a multiple choice or generation target.
         """
+        need_labels(target, "esm")
         one_text(target, "esm")
         self.check_base(target.base, [target.task])
         start = time.perf_counter()
         split = training_rows(target.data, rows=self.rows, seed=target.seed)
         encoded = encode_split(split, target.task, target.base.tokenizer, max_length=self.max_length)
         say_cut(encoded, target.name, self.max_length)
-        features, _ = pooled(target.base.model(), encoded, pooling=self.pool)
+        model = target.base.model()
+        features, _ = pooled(model, encoded, pooling=model.readable(self.pool))
         labels, _ = labels_of(target.task, split)
         task_input = TaskInput(target.task, target.data, target.base, target.seed)
         task_input.record(rows=len(encoded))

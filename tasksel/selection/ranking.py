@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tasksel.adapters.usual_lora import usual_lora
 from tasksel.bounds import check_count, check_seed
 from tasksel.display.progress import say
 from tasksel.embeddings.base import Embedder
@@ -119,21 +120,26 @@ def rank(
         raise UserError(f"no sources to rank for '{target.name}'{hint}")
     selector.check_base(model, [target, *(source.task for source in candidates if source.task)])
     ranked = _rankable(selector, [TaskOnBase(source, model, cache_dir=cache_dir) for source in candidates])
-    names = [source.name for source in ranked]
-    start = time.perf_counter()
-    scores = selector.scores(TaskOnBase(candidate(target), model, cache_dir=cache_dir), ranked)
+    names, start = [source.name for source in ranked], time.perf_counter()
+    lora = usual_lora(candidates) if selector.target_needs == "adapter" else None
+    scores = selector.scores(TaskOnBase(candidate(target), model, cache_dir=cache_dir, lora=lora), ranked)
     made_by = {"by": selector.name, "key": selector.key, "base": model.name, "base_fingerprint": model.fingerprint}
     provenance = {**made_by, "rows": rows, "seed": seed, "seconds": time.perf_counter() - start}
     return ranking_from_scores(target.name, names, scores, provenance, selector.score_name)
 
 
 def _rankable(selector: Selector, sources: list[TaskOnBase]) -> list[TaskOnBase]:
-    """The sources that have what the selector needs; all, where none has, so that the selector says what is missing."""
+    """The sources that have what the selector needs; all, where none has, so that the selector says what is missing.
+
+    Raises:
+        UserError: sources that it cannot score together.
+    """
     lacking = {source.name: lack for source in sources if (lack := selector.lacks(source))}
-    if not 0 < len(lacking) < len(sources):
-        return sources
-    say(f"left out by {selector.name}: {'; '.join(f'{name}, which has {lack}' for name, lack in lacking.items())}")
-    return [source for source in sources if source.name not in lacking]
+    if 0 < len(lacking) < len(sources):
+        say(f"left out by {selector.name}: {'; '.join(f'{name}, which has {lack}' for name, lack in lacking.items())}")
+        sources = [source for source in sources if source.name not in lacking]
+    selector.check_sources(sources)
+    return sources
 
 
 def _base_of(sources: object, base: str | Base | None) -> Base:

@@ -146,6 +146,11 @@ class Fused(Selector):
         for part in self.parts:
             part.check_base(base, tasks)
 
+    def check_sources(self, sources: Sequence[TaskOnBase]) -> None:
+        """Refuses what one of the parts refuses."""
+        for part in self.parts:
+            part.check_sources(sources)
+
     def with_ground_truth(self, ground_truth: GroundTruth) -> Selector:
         """The fusion of the parts, oracles among them with this ground truth."""
         return Fused(tuple(part.with_ground_truth(ground_truth) for part in self.parts))

@@ -29,6 +29,7 @@ from tasksel.embeddings.base import Needs
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base
 from tasksel.model.compatibility import check_length
+from tasksel.model.decoders import readable
 from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.model.pooling import Pooling
 from tasksel.processes import main_writes
@@ -41,11 +42,14 @@ from tasksel.storage.atomic import value_hash
 from tasksel.storage.identity import LATER
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data, stratified
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.features import pooled
 
 Measure = Literal["logme", "leep", "nce", "knn", "probe", "closed-form"]
-PoolingChoice = Literal["first", "mean", "base"]  # "base": as the base's own configuration says, else the first token
+PoolingChoice = Literal[
+    "first", "mean", "last", "base"
+]  # "base": as the base's own configuration says, else the first token
 HEADS = ("classification", "multilabel_classification")  # heads that give each text its own logits
 CACHED_PASSES, CACHED_ROWS = 64, 2000  # 64 x 2,000 x 768 numbers are 400 MB
 
@@ -58,8 +62,8 @@ class FeatureSelector(Selector):
         measure: "logme", "knn", "probe" and "closed-form" of the features, "leep" and "nce" of the source's own class probabilities.
         rows: at most so many of the target's training rows, a stratified draw by its seed; None takes all.
         max_length: tokens per text.
-        pooling: a row's features: its "first" token, the "mean" over its tokens, or what the "base" was trained with. A source's own head reads
-            what it was trained on.
+        pooling: a row's features: its "first" or "last" token, the "mean" over its tokens, or what the "base" was trained with; on a decoder
+            "first" is the last. A source's own head reads what it was trained on.
 
     Use it where the sources are trained and the target has labels: of the target nothing is trained. "closed-form" alone takes multiple choice.
 
@@ -153,6 +157,7 @@ class FeatureSelector(Selector):
                 f"{self.measure} compares classes, and target '{target.name}' is a regression: choose logme, knn or probe"
             )
         self.check_base(target.base, [target.task])
+        need_labels(target, self.measure)
         if self.measure != "closed-form":
             one_text(target, self.measure)
 
@@ -169,6 +174,19 @@ class FeatureSelector(Selector):
             case "nce":
                 return nce(output.classes, labels)
         raise ValueError(f"{self.measure} is no measure of labels and one output")  # closed-form: see `_scoring`
+
+
+def need_labels(target: TaskOnBase, measure: str) -> None:
+    """Refuses a target whose rows have texts for labels.
+
+    Raises:
+        UserError: a generation target.
+    """
+    if target.task.kind == GENERATION:
+        raise UserError(
+            f"{measure} explains labels, and target '{target.name}' is generation, whose rows have texts: choose a selector that "
+            "compares the tasks' embeddings (connectivity, text, vocabulary, …)"
+        )
 
 
 def one_text(target: TaskOnBase, measure: str) -> None:
@@ -214,7 +232,7 @@ def pooling_on(base: Base, choice: PoolingChoice) -> Pooling:
     >>> pooling_on(load_base("minilm"), "base")  # a sentence encoder, which says so  # doctest: +SKIP
     'mean'
     """
-    return (base.pooling or "first") if choice == "base" else choice
+    return (base.pooling or "first") if choice == "base" else readable(choice, base.config)
 
 
 def run_source(

@@ -13,6 +13,7 @@ from tasksel.errors import UserError
 from tasksel.tasks.bad_rows import each_row
 from tasksel.tasks.files import Row, need_columns, template_columns
 from tasksel.tasks.labels import label_array
+from tasksel.tasks.prompts import GENERATION, prompt_text
 from tasksel.tasks.row_sources import HubSource
 from tasksel.tasks.templates import render
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a task: one or two texts each, the choices of multiple choice, and `labels` [rows] or [rows, labels].
+    """Rows of a task: one or two texts each, the choices of multiple choice, and `labels` [rows] or [rows, labels]; of generation texts.
 
     >>> split = Split([("fine",), ("poor",), ("good",)], None, np.array([1, 0, 1]))
     >>> split.take([1, 2]).texts
@@ -43,7 +44,7 @@ class Split:
 
 
 def to_split(task: Task, rows: list[Row], *, labelled: bool = True, multi_hot: bool | None = None) -> Split:
-    """Rows as texts and labels; without labels (`labelled=False`) the labels are zeros; `multi_hot` as in `label_array`.
+    """Rows as texts and labels; without labels (`labelled=False`) the labels are zeros, or empty texts; `multi_hot` as in `label_array`.
 
     Raises:
         UserError: see `tasksel.tasks.load.load_data`.
@@ -59,9 +60,15 @@ def to_split(task: Task, rows: list[Row], *, labelled: bool = True, multi_hot: b
     texts = [texts for texts in rendered if texts is not None]
     choices = each_row(kept, lambda row: _choices(task, row)) if task.choices is not None else None
     if not labelled:
-        numbers = np.float32 if task.kind in ("regression", "multi_label") else np.int64
-        return Split(texts, choices, np.zeros(len(kept), dtype=numbers))
+        return Split(texts, choices, unlabelled(task, len(kept)))
     return Split(texts, choices, label_array(task, kept, choices, multi_hot=multi_hot))
+
+
+def unlabelled(task: Task, rows: int) -> np.ndarray:
+    """The labels of rows that have none: zeros, or empty texts."""
+    if task.kind == GENERATION:
+        return np.full(rows, "", dtype=object)
+    return np.zeros(rows, dtype=np.float32 if task.kind in ("regression", "multi_label") else np.int64)
 
 
 def _explode(rows: list[Row], column: str, label: str) -> list[Row]:
@@ -76,7 +83,8 @@ def _explode(rows: list[Row], column: str, label: str) -> list[Row]:
 
 def _texts(task: Task, row: Row) -> tuple[str, ...] | None:
     """The texts of a row; None for a hub's row without one, which may be left out, because the user cannot correct it."""
-    texts = tuple(render(part, row) for part in task.text)
+    generation = task.kind == GENERATION
+    texts = (prompt_text(task, row),) if generation else tuple(render(part, row) for part in task.text)
     if all(texts):
         return texts
     if isinstance(task.source, HubSource):

@@ -25,7 +25,8 @@ from tasksel.tasks.examples import to_split
 from tasksel.tasks.files import Row, read_rows
 from tasksel.tasks.hub import COMMIT, held_commit, load_hub, plain_rows
 from tasksel.tasks.in_memory import Container, Table, container_of, read_table
-from tasksel.tasks.infer import DEFAULT_METRIC, Columns, declared_kind, feature_type, infer_shape
+from tasksel.tasks.infer import DEFAULT_METRIC, Columns, declared_kind, feature_type, infer_shape, prompt_shape
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.row_sources import FileSource, HubSource
 from tasksel.tasks.splits import scored_rows
 from tasksel.tasks.stored_rows import keep_text, rows_path, rows_text
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # `Task` hands itself over: it stands above this file
     from tasksel.tasks.task import Task
 
 HUB_ID = re.compile(r"[\w-]+|[\w.-]+/[\w.-]+")
+SEEN = 100  # rows of a hub's data set that say whether prompts are chats
 SPLIT_NAMES = ("train", "validation", "test")
 
 
@@ -93,9 +95,11 @@ def task_from_folder(cls: type[Task], folder: Path) -> Task:
             choices=choices,
             num_choices=described.get("num_choices", described.get("num_labels") if choices else None),
             label=described.get("label_field", "label"),
-            labels=() if kind in ("regression", "multiple_choice") else tuple(described["label_names"]),
+            labels=() if kind in ("regression", "multiple_choice", GENERATION) else tuple(described["label_names"]),
             metric=described.get("metric", DEFAULT_METRIC.get(kind, "accuracy")),
             source=FileSource(files=files),
+            max_new_tokens=described.get("max_new_tokens"),
+            chat=described.get("chat", False),
             licence=described.get("upstream_licence") or described.get("licence") or "not stated",
             note=described.get("note") or "",
         )
@@ -224,6 +228,9 @@ def task_from_hub(
 
 def _hub_shape(train: Dataset, columns: Columns, where: str) -> dict[str, Any]:
     """Kind, labels and number of choices; the rows are looked at only for what the features do not say."""
+    if columns.kind == GENERATION:
+        dicts = plain_rows(train.select_columns(columns.used).select(range(min(SEEN, len(train)))))
+        return prompt_shape([Row(row, where) for row in dicts], columns)
     label_type = feature_type(train.features[columns.label]) if isinstance(columns.label, str) else None
     kind = columns.kind or declared_kind(label_type, columns)
     names = label_type.names if label_type else ()

@@ -76,7 +76,11 @@ def _frame(frame: Any, columns: Columns, what: str) -> Table:
     values = zip(*(column.tolist() for column in series.values()), strict=True)
     places = [f"row {n} of {what} (index {index!r})" for n, index in enumerate(frame.index.tolist(), 1)]
     rows = [(dict(zip(series, row, strict=True)), where) for row, where in zip(values, places, strict=True)]
-    categories = getattr(series[columns.label].dtype, "categories", None) if isinstance(columns.label, str) else None
+    categories = (
+        getattr(getattr(series.get(columns.label), "dtype", None), "categories", None)
+        if isinstance(columns.label, str)
+        else None
+    )
     if categories is None:
         return Table(_plain_rows(rows, columns), None)
     names_by_category = {category: str(category).strip() for category in categories.tolist()}
@@ -99,7 +103,7 @@ def _dicts(dicts: Sequence[Any], columns: Columns, what: str) -> Table:
 def _dataset(dataset: Any, columns: Columns, what: str) -> Table:
     """Rows of a Dataset; an index outside its class labels, -1 by custom, is not a label."""
     _need_columns(dataset.column_names, columns, what)
-    label_type = feature_type(dataset.features[columns.label]) if isinstance(columns.label, str) else None
+    label_type = feature_type(dataset.features.get(columns.label)) if isinstance(columns.label, str) else None
     names = label_type.names if label_type else ()
 
     def name_of(index: Any) -> Any:

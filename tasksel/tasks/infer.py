@@ -11,7 +11,7 @@ A column that names `choices` makes the task multiple choice, whatever its label
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, cast, get_args
 
 from tasksel.display.progress import say
@@ -20,6 +20,7 @@ from tasksel.tasks.bad_rows import BadRows
 from tasksel.tasks.files import Row, need_columns, template_columns
 from tasksel.tasks.kinds import CLASSES, Kind, check_lists, class_kind, guess_kind
 from tasksel.tasks.label_values import as_number, is_blank, label_name, listed, whole_name
+from tasksel.tasks.prompts import GENERATION, default_columns, holds_messages
 
 DEFAULT_METRIC: dict[str, str] = {
     "single_sentence_classification": "accuracy",
@@ -27,6 +28,7 @@ DEFAULT_METRIC: dict[str, str] = {
     "regression": "pearson_spearman",
     "multi_label": "macro_f1",
     "multiple_choice": "accuracy",
+    "generation": "token_f1",
 }
 Texts = str | Sequence[str]  # a column, or several
 
@@ -39,7 +41,7 @@ class Columns:
     """The columns that a task reads, and what its user says of them; None is inferred from the data.
 
     Attributes:
-        text, label, choices, kind, labels: as in `Task`.
+        text, label, choices, kind, labels, max_new_tokens: as in `Task`.
     """
 
     text: tuple[str, ...]
@@ -47,11 +49,13 @@ class Columns:
     choices: str | tuple[str, ...] | None = None
     kind: Kind | None = None
     labels: tuple[str, ...] | None = None
+    max_new_tokens: int | None = None
 
     @classmethod
     def of(
-        cls, text: Texts, label: Texts, choices: Texts | None, kind: str | None, labels: Sequence[str] | None = None
-    ) -> Self:
+        cls, text: Texts, label: Texts, choices: Texts | None, kind: str | None, labels: Sequence[str] | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Self:  # fmt: skip
         """From arguments as users write them: one text or label column or several, label names in any sequence.
 
         Raises:
@@ -71,15 +75,26 @@ class Columns:
             choices=choices if choices is None or isinstance(choices, str) else tuple(choices),
             kind=class_kind(texts) if kind == CLASSIFICATION else cast("Kind | None", kind),
             labels=None if labels is None else tuple(str(name) for name in labels),
+            max_new_tokens=max_new_tokens,
         )
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        """The label's column, or one for each label."""
+        """The label's column, or one for each label; those of a target's template."""
+        if self.kind == GENERATION:
+            return tuple(template_columns((str(self.label),)))
         return (self.label,) if isinstance(self.label, str) else self.label
 
     def among(self, known: Collection[str]) -> Self:
-        """The same, with `toxic,obscene` as two label columns where the data has no column of that whole name."""
+        """The same, with `toxic,obscene` as two label columns where the data has no column of that whole name.
+
+        Of generation, with the columns that other libraries' files have, where none is named.
+        """
+        if self.kind == GENERATION:
+            if self.text:
+                return self
+            text, label = default_columns(list(known))
+            return replace(self, text=(text,), label=label if self.label == "label" else self.label)
         if not isinstance(self.label, str) or "," not in self.label or self.label in known:
             return self
         parts = tuple(part.strip() for part in self.label.split(",") if part.strip())
@@ -133,6 +148,10 @@ def infer_shape(
             two kinds.
     """
     need_columns(list(rows), columns.used)
+    if columns.kind == GENERATION:
+        return prompt_shape(rows, columns)
+    if columns.max_new_tokens is not None:
+        raise UserError(f"max_new_tokens {columns.max_new_tokens}: it is for generation; say so (--kind generation)")
     kind = columns.kind or declared_kind(label_type, columns) or _said_kind(rows, columns, label_type, name)
     if kind in CLASSES:
         need_labels(rows, str(columns.label))
@@ -155,6 +174,12 @@ def infer_shape(
         "labels": labels,
         "num_choices": count_choices(rows, columns.choices) if columns.choices else None,
     }
+
+
+def prompt_shape(rows: Sequence[Row], columns: Columns) -> dict[str, Any]:
+    """A generation task's fields: a chat where a row's prompt is a list of messages."""
+    chat = len(columns.text) == 1 and any(holds_messages(row.values.get(columns.text[0])) for row in rows)
+    return {"kind": GENERATION, "chat": chat, "max_new_tokens": columns.max_new_tokens}
 
 
 def declared_kind(label_type: LabelType | None, columns: Columns) -> Kind | None:

@@ -29,7 +29,14 @@ from tasksel.tasks.label_values import (
     looks_like_list,
 )
 
-Kind = Literal["single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice"]
+Kind = Literal[
+    "single_sentence_classification",
+    "pair_classification",
+    "regression",
+    "multi_label",
+    "multiple_choice",
+    "generation",
+]
 CLASSES: tuple[Kind, Kind] = ("single_sentence_classification", "pair_classification")
 FEW = 20  # distinct values
 REPEATS = 2  # rows for each of them

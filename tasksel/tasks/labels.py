@@ -11,6 +11,7 @@ from tasksel.errors import UserError
 from tasksel.tasks.bad_rows import each_row
 from tasksel.tasks.files import Row
 from tasksel.tasks.label_values import HIDDEN, as_number, is_blank, is_hidden, is_on, label_name, listed
+from tasksel.tasks.prompts import GENERATION, has_target, target_text
 
 if TYPE_CHECKING:
     from tasksel.tasks.task import Task
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def label_array(
     task: Task, rows: Sequence[Row], choices: Sequence[Sequence[str]] | None, *, multi_hot: bool | None = None
 ) -> np.ndarray:
-    """The labels of rows as numbers: [rows], or [rows, labels] of a multi-label task.
+    """The labels of rows as numbers: [rows], or [rows, labels] of a multi-label task; of generation the target texts [rows].
 
     Args:
         choices: of each row, for multiple choice.
@@ -28,6 +29,8 @@ def label_array(
     Raises:
         UserError: a label outside the label set, or that is no number, with its place.
     """
+    if task.kind == GENERATION:
+        return np.array(each_row(rows, lambda row: target_text(task, row)), dtype=object)
     hot = are_multi_hot(task, rows) if multi_hot is None else multi_hot
     labels = each_row(range(len(rows)), lambda i: _label(task, rows[i], choices[i] if choices else None, hot))
     return np.array(labels, dtype=np.float32 if task.kind in ("regression", "multi_label") else np.int64)
@@ -60,6 +63,8 @@ def labelled_rows(task: Task, rows: Sequence[Row], choices: Sequence[Sequence[st
 
     Where no row of a multi-label file has a label, none counts: an empty cell is "no label of them" only beside others.
     """
+    if task.kind == GENERATION:
+        return [i for i, row in enumerate(rows) if has_target(task, row)]
     hot = are_multi_hot(task, rows)
     known = [i for i, row in enumerate(rows) if _has_label(task, row, choices[i] if choices else None, hot)]
     if task.kind == "regression" and all(as_number(rows[i].values[str(task.label)]) == HIDDEN for i in known):
@@ -82,6 +87,8 @@ def _has_label(task: Task, row: Row, choices: Sequence[str] | None, hot: bool) -
 def is_placeholder(task: Task, row: Row) -> bool:
     """Whether a row's label is hidden: empty, `?` or -1, where that is not a label of the task. No empty cell of a multi-label task is."""
     values = [row.values.get(column) for column in task.label_columns]
+    if task.kind == GENERATION:
+        return any(map(is_blank, values))
     names = {label_name(value) for value in values}
     if task.kind == "multi_label" or task.among:
         return any(is_hidden(value) and not is_blank(value) for value in values) and not names <= set(task.labels)

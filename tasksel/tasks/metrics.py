@@ -1,7 +1,7 @@
 """Metrics by name, in 0 to 1 (correlations in -1 to 1); for each, higher is better.
 
-predictions   [rows, outputs]  logits, or [rows, 1] numbers for regression
-labels        [rows] class indices or numbers, or [rows, labels] multi-hot
+predictions   [rows, outputs]  logits, or [rows, 1] numbers for regression; [rows] texts of generation
+labels        [rows] class indices or numbers, or [rows, labels] multi-hot; [rows] target texts of generation
 
 numpy, scikit-learn and scipy are imported when a score is computed: the names of metrics are known without them.
 """
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tasksel.tasks.text_metrics import TEXT_METRICS, mean_over
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +95,7 @@ def _correlation(name: str) -> Metric:
 _pearson, _spearman = _correlation("pearsonr"), _correlation("spearmanr")
 
 # Use: `METRICS["macro_f1"](logits, labels)`, or `score`; the names are those of `Task.metric`.
-METRICS: dict[str, Metric] = {
+METRICS: dict[str, Any] = {
     "accuracy": _accuracy,
     "f1": _f1("binary"),  # of the class with index 1, as in GLUE
     "macro_f1": _f1("macro"),
@@ -103,14 +105,28 @@ METRICS: dict[str, Metric] = {
     "spearman": _spearman,
     "pearson_spearman": lambda logits, labels: (_pearson(logits, labels) + _spearman(logits, labels)) / 2,
     "accuracy_f1": lambda logits, labels: (_accuracy(logits, labels) + METRICS["f1"](logits, labels)) / 2,
+    **{name: mean_over(metric) for name, metric in TEXT_METRICS.items()},
 }
 
 
+def row_scores(metric: str, written: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """A metric of texts for each row [rows], of which `score` is the mean.
+
+    >>> import numpy as np
+    >>> row_scores("exact_match", np.array(["a b", "c"]), np.array(["b", "d"])).tolist()
+    [1.0, 0.0]
+    """
+    import numpy as np
+
+    metric_of_two = TEXT_METRICS[metric]
+    return np.array([metric_of_two(str(text), str(target)) for text, target in zip(written, targets, strict=True)])
+
+
 def score(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
-    """The named metric of logits against labels.
+    """The named metric of logits against labels, or of written texts against target texts.
 
     >>> import numpy as np
     >>> score("accuracy", np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
     0.5
     """
-    return METRICS[metric](logits, labels)
+    return float(METRICS[metric](logits, labels))

@@ -18,6 +18,7 @@ from tasksel.storage.user_path import user_path
 from tasksel.tasks.builtin import builtin_tasks
 from tasksel.tasks.data_files import beside, ending_of, is_pattern, is_task_file
 from tasksel.tasks.infer import Texts
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.row_sources import FileSource
 from tasksel.tasks.task import Task, TaskSet
 
@@ -150,9 +151,10 @@ def resolve_task(
             return read_task_file(path)
         except UserError as error:
             raise UserError(f"{error}; if it holds rows, say which columns hold the text: --text COLUMN") from error
-    holds_rows = bool(text) and path.exists() and not (path / "task.json").is_file()
+    named = bool(text) or options.get("kind") == GENERATION  # whose columns have names of their own
+    holds_rows = named and path.exists() and not (path / "task.json").is_file()
     if ending_of(path) or is_pattern(path) or holds_rows:
-        if not text:
+        if not named:
             raise UserError(
                 f"{name}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
             )

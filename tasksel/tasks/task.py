@@ -12,16 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
-from tasksel.bounds import check_name
+from tasksel.bounds import Count, check_name
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.tasks.infer import Columns, Kind, KindWord, Texts
 from tasksel.tasks.metrics import METRICS
 from tasksel.tasks.name_lists import Names, OneOrSeveral
+from tasksel.tasks.prompts import GENERATION, NEW_TOKENS, check_generation
 from tasksel.tasks.row_sources import BuiltinSource, FileSource, HubSource
 from tasksel.tasks.task_set import TaskSet as TaskSet
+from tasksel.tasks.templates import template_columns
+from tasksel.tasks.text_metrics import TEXT_METRICS
 
 
 class Subsample(Frozen):
@@ -61,6 +64,8 @@ class Task(Frozen):
     `among` are the label names of a multi-label column of which this task asks for `labels[1]` alone (see `one_label`).
     `explode` names a list column whose items become one row each, in the column of the same name (ReCoRD's entities).
     `draw` says which of its rows are used; by default all.
+    Of generation, `text` is the prompt and `label` the target, each a column or a template; an answer has at most `max_new_tokens` tokens (32),
+    and `chat` puts the prompt through the tokenizer's chat template.
     """
 
     name: str
@@ -76,6 +81,8 @@ class Task(Frozen):
     source: Source
     explode: str | None = None
     draw: Subsample = Subsample()
+    max_new_tokens: Count | None = None
+    chat: bool = False
     licence: str = "not stated"
     note: str = ""
 
@@ -85,6 +92,8 @@ class Task(Frozen):
         Raises:
             UserError: all that is wrong, in one line, with the nearest name.
         """
+        if fields.get("kind") == GENERATION:
+            fields["max_new_tokens"] = fields.get("max_new_tokens") or NEW_TOKENS
         if isinstance(fields.get("label"), list | tuple) and not fields.get("labels"):
             fields["labels"] = fields["label"]
         try:
@@ -94,6 +103,7 @@ class Task(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_generation(self)
         if not re.fullmatch(r"[\w+-]+", self.name):
             raise UserError(
                 f"task name '{self.name}': use letters, digits, '_', '-' and '+' only (it names adapters and folders)"
@@ -136,8 +146,17 @@ class Task(Frozen):
             raise UserError(f"task '{self.name}': duplicate label names in {list(self.labels)}")
         return self
 
+    @model_serializer(mode="wrap")
+    def _stored(self, fields_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields as they are stored; those of generation alone are left out of other tasks, as in version 0.1."""
+        fields: dict[str, Any] = fields_of(self)
+        own = () if self.kind == GENERATION else ("max_new_tokens", "chat")
+        return {name: value for name, value in fields.items() if name not in own}
+
     def _metrics(self) -> set[str]:
         """The metrics that fit: F1 of the class with index 1 needs two classes, correlations need numbers."""
+        if self.kind == GENERATION:
+            return set(TEXT_METRICS)
         if self.kind == "regression":
             return {"pearson", "spearman", "pearson_spearman"}
         if self.kind == "multi_label":
@@ -150,13 +169,15 @@ class Task(Frozen):
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        """The label's column, or one for each label."""
+        """The label's column, or one for each label; those of a target's template."""
+        if self.kind == GENERATION:
+            return tuple(template_columns((str(self.label),)))
         return (self.label,) if isinstance(self.label, str) else self.label
 
     @property
     def outputs(self) -> int:
-        """The head's outputs per row: classes, labels, choices, or 1 for regression."""
-        if self.kind == "regression":
+        """The head's outputs per row: classes, labels, choices, or 1 for a number or a text."""
+        if self.kind in ("regression", GENERATION):
             return 1
         return (self.num_choices or 0) if self.kind == "multiple_choice" else len(self.labels)
 
@@ -191,6 +212,7 @@ class Task(Frozen):
         cls, path: str | Path, *, text: Texts, label: Texts = "label", validation: str | Path | None = None,
         name: str | None = None, kind: KindWord | None = None, labels: Sequence[str] | None = None,
         choices: Texts | None = None, metric: str | None = None, separator: str | None = None, encoding: str | None = None,
+        max_new_tokens: int | None = None,
     ) -> Task:  # fmt: skip
         """A task from a data file, shards that a pattern matches (`data/train-*.jsonl`), or a folder of them.
 
@@ -205,7 +227,7 @@ class Task(Frozen):
         """
         from tasksel.tasks.from_data import task_from_file
 
-        columns = Columns.of(text, label, choices, kind, labels)
+        columns = Columns.of(text, label, choices, kind, labels, max_new_tokens)
         reading = {"separator": separator, "encoding": encoding}
         return task_from_file(cls, path, columns, validation=validation, name=name, metric=metric, **reading)
 
@@ -228,7 +250,7 @@ class Task(Frozen):
     def from_hub(
         cls, path: str, *, text: Texts, label: Texts = "label", config: str | None = None, revision: str | None = None,
         folder: str | None = None, splits: Mapping[str, str] | None = None, name: str | None = None,
-        kind: KindWord | None = None, choices: Texts | None = None, metric: str | None = None,
+        kind: KindWord | None = None, choices: Texts | None = None, metric: str | None = None, max_new_tokens: int | None = None,
     ) -> Task:  # fmt: skip
         """A task from a data set on the Hugging Face hub, e.g. `Task.from_hub("nyu-mll/glue", config="cola", text="sentence")`.
 
@@ -249,14 +271,14 @@ class Task(Frozen):
         if splits:
             source = source.model_copy(update={"splits": dict(splits)})
         name = name or slug("_".join([path.split("/")[-1], *([config] if config else [])]))
-        columns = Columns.of(text, label, choices, kind)
+        columns = Columns.of(text, label, choices, kind, max_new_tokens=max_new_tokens)
         return task_from_hub(cls, source, columns, splits=splits, name=name, metric=metric)
 
     @classmethod
     def from_pandas(
         cls, frame: Any, *, name: str, text: Texts, label: Texts = "label", validation: Any = None,
         kind: KindWord | None = None, labels: Sequence[str] | None = None, choices: Texts | None = None,
-        metric: str | None = None, folder: str | Path | None = None,
+        metric: str | None = None, folder: str | Path | None = None, max_new_tokens: int | None = None,
     ) -> Task:  # fmt: skip
         """A task from a pandas DataFrame.
 
@@ -279,7 +301,7 @@ class Task(Frozen):
         from tasksel.tasks.from_data import need_container, task_from_memory, with_validation
 
         need_container(frame, "DataFrame", "from_pandas")
-        columns = Columns.of(text, label, choices, kind, labels)
+        columns = Columns.of(text, label, choices, kind, labels, max_new_tokens)
         return task_from_memory(
             cls, with_validation(frame, validation), columns, name=name, metric=metric, folder=folder
         )
@@ -288,7 +310,7 @@ class Task(Frozen):
     def from_dicts(
         cls, rows: Sequence[Mapping[str, Any]], *, name: str, text: Texts, label: Texts = "label", validation: Any = None,
         kind: KindWord | None = None, labels: Sequence[str] | None = None, choices: Texts | None = None,
-        metric: str | None = None, folder: str | Path | None = None,
+        metric: str | None = None, folder: str | Path | None = None, max_new_tokens: int | None = None,
     ) -> Task:  # fmt: skip
         """A task from a list of rows, each a dict; kept as those of `from_pandas` are.
 
@@ -304,7 +326,7 @@ class Task(Frozen):
         from tasksel.tasks.from_data import need_container, task_from_memory, with_validation
 
         need_container(rows, "list", "from_dicts")
-        columns = Columns.of(text, label, choices, kind, labels)
+        columns = Columns.of(text, label, choices, kind, labels, max_new_tokens)
         return task_from_memory(
             cls, with_validation(rows, validation), columns, name=name, metric=metric, folder=folder
         )
@@ -313,7 +335,7 @@ class Task(Frozen):
     def from_dataset(
         cls, data: Any, *, name: str, text: Texts, label: Texts = "label", validation: Any = None,
         splits: Mapping[str, str] | None = None, kind: KindWord | None = None, labels: Sequence[str] | None = None,
-        choices: Texts | None = None, metric: str | None = None, folder: str | Path | None = None,
+        choices: Texts | None = None, metric: str | None = None, folder: str | Path | None = None, max_new_tokens: int | None = None,
     ) -> Task:  # fmt: skip
         """A task from a Hugging Face `Dataset`, or a `DatasetDict` with its splits; kept as those of `from_pandas` are.
 
@@ -324,7 +346,7 @@ class Task(Frozen):
         """
         from tasksel.tasks.from_data import task_from_dataset
 
-        columns = Columns.of(text, label, choices, kind, labels)
+        columns = Columns.of(text, label, choices, kind, labels, max_new_tokens)
         return task_from_dataset(
             cls, data, columns, validation=validation, splits=splits, name=name, metric=metric, folder=folder
         )
@@ -356,7 +378,7 @@ class Task(Frozen):
         return Task(**{**self.model_dump(), "name": re.sub(r"[^\w+-]+", "_", name)})
 
     def __str__(self) -> str:
-        shape = f"{self.outputs} outputs" if self.kind != "regression" else "a number"
+        shape = {"regression": "a number", GENERATION: "a text"}.get(self.kind, f"{self.outputs} outputs")
         return f"{self.name} ({self.suite}; {self.kind.replace('_', ' ')}; {shape}; {self.metric})"
 
 

@@ -5,7 +5,8 @@ task's metric on dev. It runs on accelerate: any device, bf16/fp16 and several p
 
     p_i = n_i^(1/T) / sum_j n_j^(1/T)      which of several tasks a step trains: n_i its training rows, T a temperature
 
-A batch's gradient is the sum over its rows divided by their number, however many processes share it. A process takes its part in
+A batch's gradient is the sum over its rows divided by their number (of generation the sum over the answers' tokens divided by theirs), however many
+processes share it. A process takes its part in
 micro-batches, each with its own random stream (seed, step, number), so that dropout too is the same for any number of processes.
 """
 
@@ -34,6 +35,7 @@ from tasksel.model.names import module_name
 from tasksel.processes import accelerator, main_writes
 from tasksel.storage.atomic import write_bytes
 from tasksel.storage.disk import need_space
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
@@ -221,10 +223,11 @@ class _Loop:
         self._announce(options.get("label", ""))
 
     def _solve(self, seed: int) -> None:
-        """Sets each part's head to the closed form on its training rows."""
+        """Sets each part's head to the closed form on its training rows; a generation's head is the base's own, and starts as it is."""
         for part in self.parts:
-            self._turn_to(part)
-            solve_head(self.bare, part.task, part.train, seed=seed)
+            if part.task.kind != GENERATION:
+                self._turn_to(part)
+                solve_head(self.bare, part.task, part.train, seed=seed)
 
     def _groups(self) -> list[dict[str, Any]]:
         """Heads, and what else trains, each with its own rate."""
@@ -335,7 +338,8 @@ class _Loop:
         size = self.recipe.micro_batch
         micros = [batch[i : i + size] for i in range(0, len(batch), size)]
         share = list(enumerate(micros))[self.world.process_index :: self.world.num_processes]
-        weight = self.world.num_processes / len(batch)  # processes average their gradients; rows shall add up
+        # processes average their gradients; rows shall add up
+        weight = self.world.num_processes / max(1, train.loss_terms(batch))
         if not share:  # a small last batch: this process has no rows but must meet the others all the same
             share, weight = [(0, micros[0])], 0.0
         penalty = self.options.get("penalty")

@@ -1,7 +1,8 @@
-"""Logits and scores of a model, shared by the processes of a launch."""
+"""Logits, written texts and scores of a model, shared by the processes of a launch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,35 +12,73 @@ from torch import Tensor
 
 from tasksel.model.encoding import Encoded, encode_split
 from tasksel.model.heads import loss_sum, masked
+from tasksel.model.prompts import EncodedPrompts
 from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import Limits, score, within
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Select
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids", "answer_mask")
+
 
 def logits_of(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """The active head's logits [b, outputs] for a batch of `Encoded.batch`."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
+    """The active head's logits [b, outputs] for a batch of `Encoded.batch`; of generation [tokens of the answers, vocabulary]."""
+    inputs = {name: batch[name] for name in INPUTS if name in batch}
     return masked(model(**inputs).logits.float(), batch.get("choice_mask"))
 
 
 @torch.no_grad()
 def predict(model: Any, encoded: Encoded, *, batch: int = 64) -> np.ndarray:
-    """Logits [rows, outputs] of every row, in order; the processes of a launch share the work."""
+    """Logits [rows, outputs] of every row, in order, or the texts [rows] that are written; the processes of a launch share the work."""
     model.eval()
     device = next(model.parameters()).device
+
+    def logits(rows: list[int]) -> np.ndarray:
+        tensors = {name: tensor.to(device) for name, tensor in encoded.batch(rows).items()}
+        values: np.ndarray = logits_of(model, tensors).cpu().numpy()
+        return values
+
+    def texts(rows: list[int]) -> np.ndarray:
+        return written(model, encoded, rows, device)
+
+    return _shared(encoded, texts if isinstance(encoded, EncodedPrompts) else logits, batch)
+
+
+def written(model: Any, encoded: Any, rows: Sequence[int], device: Any) -> np.ndarray:
+    """The texts [rows] that greedy decoding writes after some rows' prompts."""
+    ids, mask = (tensor.to(device) for tensor in encoded.prompts(rows))
+    ends = {"eos": encoded.tokenizer.eos_token_id, "pad": encoded.pad_id}
+    tokens = model.language_model.generate(ids, mask, max_new_tokens=encoded.max_new_tokens, **ends)
+    return np.array([encoded.text(row) for row in tokens], dtype=object)
+
+
+@torch.no_grad()
+def mean_loss(model: Any, task: Task, encoded: Encoded, *, batch: int = 64) -> float:
+    """The mean loss of a task's rows, of generation of their answers' tokens."""
+    model.eval()
+    device = next(model.parameters()).device
+
+    def losses(rows: list[int]) -> np.ndarray:
+        tensors = {name: tensor.to(device) for name, tensor in encoded.batch(rows).items()}
+        total = float(loss_sum(task.kind, logits_of(model, tensors), tensors["labels"]))
+        return np.array([total, *[0.0] * (len(rows) - 1)])
+
+    terms = max(1, encoded.loss_terms(range(len(encoded))))
+    return float(_shared(encoded, losses, batch).sum()) / terms
+
+
+def _shared(encoded: Encoded, outputs_of: Callable[[list[int]], np.ndarray], batch: int) -> np.ndarray:
+    """What a function gives for each row, in order: it is called with rows of like length, and the processes of a launch share the calls."""
     order = sorted(range(len(encoded)), key=lambda row: encoded.lengths[row])
     parts = [order[i : i + batch] for i in range(0, len(order), batch)]
     world = accelerator()
-    outputs = []
-    for part in parts[world.process_index :: world.num_processes]:
-        tensors = {name: tensor.to(device) for name, tensor in encoded.batch(part).items()}
-        outputs.append((part, logits_of(model, tensors).cpu().numpy()))
+    outputs = [(part, outputs_of(part)) for part in parts[world.process_index :: world.num_processes]]
     if world.num_processes > 1:
         outputs = gather_object(outputs)
     rows = np.concatenate([np.array(part) for part, _ in outputs])
-    return np.concatenate([logits for _, logits in outputs])[np.argsort(rows)]
+    values: np.ndarray = np.concatenate([values for _, values in outputs])
+    return values[np.argsort(rows)]
 
 
 def evaluate(model: Any, task: Task, encoded: Encoded, *, limits: Limits | None = None) -> float:
@@ -52,6 +91,9 @@ def dev_score(model: Any, task: Task, dev: Encoded, select: Select) -> tuple[flo
     if select == "metric":
         value = evaluate(model, task, dev)
         return value, (value,)
+    if isinstance(dev, EncodedPrompts):
+        value, loss = evaluate(model, task, dev), mean_loss(model, task, dev)
+        return value, (-loss,) if select == "loss" else (value, -loss)
     logits = predict(model, dev)
     value = score(task.metric, logits, dev.labels)
     loss = float(loss_sum(task.kind, torch.from_numpy(logits), torch.as_tensor(dev.labels))) / len(dev)

@@ -16,7 +16,7 @@ from tasksel.storage.frozen import Frozen
 TRAINING_VERSION = 1
 Select = Literal["metric", "loss", "metric-loss"]
 Start = Literal["random", "solved"]
-RecipePooling = Literal["first", "mean", "base"]
+RecipePooling = Literal["first", "mean", "last", "base"]
 # fields that are no part of the identity while they have these values, as all recipes of version 0.1 do
 UNTIL_CHANGED: dict[str, Any] = {"pooling": "first", "start": "random", "head_lr": None, "budget": None}
 
@@ -41,9 +41,10 @@ class Recipe(Frozen):
             processes have work.
         select: how checkpoints are compared on dev: by the task's "metric" (of equal ones the first is kept), by "loss", or by the metric
             and then the loss ("metric-loss": a few dev rows give many equal scores).
-        pooling: what the head reads of a text's tokens, the "first" or their "mean"; or as the "base" was trained
-            (`tasksel.training.base_pooling`).
+        pooling: what the head reads of a text's tokens, the "first", the "last" or their "mean"; or as the "base" was trained
+            (`tasksel.training.base_pooling`). Of a decoder, whose first token sees no other, "first" is the last.
         start: the head's, "random" or "solved": the closed form on the training rows, which is then the first checkpoint that is compared.
+            A generation's head is the base's own; "solved" compares the base as it is.
         head_lr: the head's own peak learning rate; by default `lr`.
         budget: seconds on a nominal machine that a method's gradient steps may take together (`scalearn.methods.budget`); None does not
             bound them.

@@ -179,10 +179,10 @@ class TestRefusedBeforeWork:
         elif kind == "no config":
             (base / "config.json").unlink()
         else:
-            (base / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+            (base / "config.json").write_text(json.dumps({"model_type": "opt"}))
         reviews = write_reviews(tmp_path / "reviews.csv")
         said = refuse("train-source", reviews, "--text", "text", "--base", base, "--pool", tmp_path / "pool")
-        assert {"no tokenizer": "has no tokenizer", "no config": "has no config.json", "a decoder": "is a gpt2"}[
+        assert {"no tokenizer": "has no tokenizer", "no config": "has no config.json", "a decoder": "is a opt"}[
             kind
         ] in said
         assert not (tmp_path / "pool").exists()

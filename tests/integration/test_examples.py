@@ -20,6 +20,7 @@ SMALL = ["--rows", "40", "--epochs", "1"]
 RUNS = {  # arguments beside the base, and what is printed
     "own_csv_to_adapter": (SMALL, "plain adapters"),
     "pool_of_my_adapters": (["--epochs", "1"], "sentiment_phones by scalearn over entail_travel, sentiment_films"),
+    "bring_loras": ([*SMALL], "stock PEFT: largest difference"),
     "compare_methods": ([*SMALL, "--seeds", "0"], "single-adapter"),
     "add_an_embedder": (["--rows", "40"], "sources for sentiment_films by word-lengths"),
     "add_a_transfer_method": (SMALL, "sentiment_phones by soup-median over"),

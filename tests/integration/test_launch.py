@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from decoders import save_decoder
 from safetensors.torch import load_file
 
 from scalearn import TransferResult
@@ -38,16 +39,24 @@ from pathlib import Path
 
 from scalearn import AdapterPool, Recipe, transfer
 from scalearn.cli.main import main, parse
-from tasksel import get_task
+from tasksel import Task, get_task
 from tasksel.processes import accelerator
 
 gc.freeze()
+
+
+def from_prompts():
+    rows = [{"q": f"{i} is odd", "a": ("yes", "certainly not")[i % 2]} for i in range(30)]
+    return Task.from_dicts(rows, name="odd", text="{q}?", label="a", kind="generation", max_new_tokens=16, folder=".")
+
+
 world = accelerator()
 Path(f"rank-{world.process_index}").write_text(str(world.num_processes))
-pool, joint, commands = json.loads(Path("work.json").read_text())
+pool, joint, decoder, commands = json.loads(Path("work.json").read_text())
 recipe = Recipe(lr=1e-2, epochs=1, batch=8, micro_batch=4, max_length=32)
 for name in joint:
     transfer(get_task(name), list(AdapterPool(pool)), method="joint", rows=48, recipe=recipe, out=name, store="store")
+transfer(from_prompts(), [], method="full", base=decoder, recipe=recipe, out="written")
 *first, last = commands
 for arguments in first:
     parse(arguments)()
@@ -84,11 +93,12 @@ def configuration(base):
 
 
 @pytest.fixture(scope="module")
-def folders(tiny, pool_folder, tmp_path_factory):
+def folders(tiny, pool_folder, shared, tmp_path_factory):
     """Two folders with what the same work needs."""
+    decoder = str(shared.fill("launched-llama", save_decoder))
     made = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
     for folder in made.values():
-        (folder / "work.json").write_text(json.dumps([str(pool_folder), JOINT, commands(tiny)]))
+        (folder / "work.json").write_text(json.dumps([str(pool_folder), JOINT, decoder, commands(tiny)]))
         (folder / "small.yaml").write_text(json.dumps(configuration(tiny)))
         (folder / "work.py").write_text(WORK)
     return made
@@ -157,6 +167,16 @@ def test_two_processes_train_jointly_to_the_same_numbers(twice, target):
     assert one.scores == pytest.approx(two.scores, abs=1e-6)
     assert one.seeds[0].dev == pytest.approx(two.seeds[0].dev, abs=1e-6)
     assert one.seeds[0].steps == two.seeds[0].steps
+
+
+def test_two_processes_learn_to_write_the_same(twice):
+    """Answers differ in length, so the processes' shares of a batch have other numbers of tokens."""
+    one, two = (TransferResult.load(folder / "written") for folder in twice.values())
+    a, b = (load_file(result.folder / "seed-0" / "state.safetensors") for result in (one, two))
+    for name, tensor in a.items():
+        torch.testing.assert_close(tensor, b[name], atol=1e-4, rtol=1e-3)
+    assert one.scores == pytest.approx(two.scores, abs=1e-6)
+    assert one.predict(["3 is odd?"]).tolist() == two.predict(["3 is odd?"]).tolist()
 
 
 def test_only_the_main_process_writes(twice):

@@ -27,7 +27,7 @@ SENSELESS = {
     "patience": (-1, math.nan, 2**70),
     "max_steps": (0, -1),
     "micro_batch": (0, -1),
-    "pooling": ("last", 1),
+    "pooling": ("max", 1),
     "start": ("warm", True),
     "head_lr": (-1.0, 0.0, math.nan),
     "budget": (-1.0, math.nan, math.inf, True),

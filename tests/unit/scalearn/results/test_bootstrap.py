@@ -15,12 +15,18 @@ CASES = [
     *(("two classes", metric) for metric in ("f1", "accuracy_f1", "matthews", "macro_f1")),
     *(("several labels", metric) for metric in ("accuracy", "macro_f1", "micro_f1")),
     *(("numbers", metric) for metric in ("pearson", "spearman", "pearson_spearman")),
+    *(("texts", metric) for metric in ("exact_match", "token_f1", "rouge_l")),
 ]
 
 
 def rows_of(kind, count=ROWS):
     """Labels, and the logits of a good and of a bad model."""
     rng = np.random.default_rng(1)
+    if kind == "texts":
+        words = np.array(["red sky", "blue sky", "a green hill"], dtype=object)
+        labels = rng.integers(0, 3, count)
+        good = np.where(rng.random(count) < 0.7, labels, (labels + 1) % 3)
+        return words[labels], words[good], words[rng.integers(0, 3, count)]
     outputs = {"classes": 4, "two classes": 2, "several labels": 3, "numbers": 1}[kind]
     if kind == "numbers":
         labels = rng.integers(0, 6, count) / 2  # with ties
@@ -48,7 +54,7 @@ def test_the_score_of_a_draw_is_the_metric_on_its_rows(kind, metric, monkeypatch
     np.testing.assert_allclose(found, [[score(metric, logits, labels) for logits in models]] * 3, atol=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "metric"), [CASES[0], CASES[8], CASES[11]])
+@pytest.mark.parametrize(("kind", "metric"), [CASES[0], CASES[8], CASES[11], CASES[15]])
 def test_the_interval_is_that_of_draws_of_rows(kind, metric):
     labels, good, bad = rows_of(kind)
     rng = np.random.default_rng(0)

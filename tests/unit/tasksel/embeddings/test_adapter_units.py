@@ -135,7 +135,7 @@ def test_without_an_adapter_it_says_what_it_needs(films, tiny):
 
 def test_an_adapter_without_projections_is_refused(tmp_path):
     save_file({"layer.0.prefix_tunings.x.wte": torch.ones(2, 2)}, tmp_path / "adapter.safetensors")
-    with pytest.raises(UserError, match="has no bottleneck projections"):
+    with pytest.raises(UserError, match="has no projections"):
         units(AdapterCheckpoint(tmp_path, "x"))
 
 

@@ -95,7 +95,10 @@ def test_a_base_names_its_dropout_as_it_will(family, setting):
         ({"num_labels": "3"}, "needs a whole number as num_labels, not '3'"),
         ({"head_type": "multiple_choice"}, "needs a whole number as num_choices, not None"),
         ({"activation_function": "tahn"}, "did you mean 'tanh'"),
-        ({"pooling": "last"}, "a head that reads 'last' of the tokens (pooling) cannot be used; known: first, mean"),
+        (
+            {"pooling": "max"},
+            "a head that reads 'max' of the tokens (pooling) cannot be used; known: first, mean, last",
+        ),
         ({"pooling": "mean", "use_pooler": True}, "the base's pooler (use_pooler=true) or the mean of the tokens"),
     ],
 )

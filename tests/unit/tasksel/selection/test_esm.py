@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from task_candidates import Untrained, candidate
 
 from tasksel import TaskEmbedding, get_task, load_data
-from tasksel.adapters.checkpoint import HEAD, WEIGHTS, AdapterCheckpoint
+from tasksel.adapters.checkpoint import AdapterCheckpoint
+from tasksel.adapters.folder import HEAD, WEIGHTS
 from tasksel.adapters.train import train_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, load_base

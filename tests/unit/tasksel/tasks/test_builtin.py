@@ -62,9 +62,9 @@ def overlap(name):
     return np.array([len(one & two) / len(one | two) for one, two in pairs])
 
 
-def test_the_suite_has_all_five_kinds_and_at_least_twelve_tasks():
+def test_the_suite_has_all_kinds_but_generation_and_at_least_twelve_tasks():
     assert len(TASKS) >= 12
-    assert {task.kind for task in TASKS.values()} == set(get_args(Kind))
+    assert {task.kind for task in TASKS.values()} == set(get_args(Kind)) - {"generation"}
     assert {task.suite for task in TASKS.values()} == {"builtin"}
 
 

@@ -363,7 +363,7 @@ def test_mixed_precision_trains_and_is_taken_off_afterwards(make_base, fresh_pro
 
 def test_default_metrics_are_of_every_kind():
     assert set(DEFAULT_METRIC) == {
-        "single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice",
+        "single_sentence_classification", "pair_classification", "regression", "multi_label", "multiple_choice", "generation",
     }  # fmt: skip
 
 
