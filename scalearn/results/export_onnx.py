@@ -38,6 +38,7 @@ MODEL, CARD = "model.onnx", "README.md"
 OPSET = 18  # what torch's exporter writes without converting; onnxruntime reads it since 1.14
 NEAR = 1e-4  # largest difference of the logits, relative to the largest logit where that is above 1
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+REFUSED = {"multiple_choice": "whose rows are several sequences", "generation": "which decodes token by token"}
 PROBLEMS = {"regression": "regression", "multi_label": "multi_label_classification"}
 
 
@@ -60,16 +61,16 @@ def write_onnx(result: TransferResult, folder: str | Path, *, seed: int | None =
     Needs the extra `onnx`.
 
     Raises:
-        UserError: the extra is not installed; a task whose rows are no single sequences (multiple choice); a folder that holds something
+        UserError: the extra is not installed; a task that one pass does not answer (multiple choice, generation); a folder that holds something
             else; a base that torch's exporter cannot write, or whose file computes other logits.
 
     >>> write_onnx(TransferResult.load("out/rte"), "out/rte-onnx")  # doctest: +SKIP
     """
     need_onnx()
     folder, chosen, task = user_path(folder), result.seed(seed), result.task
-    if task.kind == "multiple_choice":
+    if task.kind in REFUSED:
         raise UserError(
-            f"'{task.name}' is multiple choice, whose rows are several sequences: ONNX is written of one text or a pair; "
+            f"'{task.name}' is {task.kind.replace('_', ' ')}, {REFUSED[task.kind]}: ONNX is written of a classifier of one text or a pair; "
             "`scalearn export` without --onnx writes its adapter"
         )
     if not is_unused(folder) and not (folder / MODEL).is_file():
