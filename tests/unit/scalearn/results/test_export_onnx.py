@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +153,11 @@ def test_what_is_not_written_is_said_before_work_begins(
     choices = transfer(choices, [], method="head-only", base=tiny, rows=24, recipe=recipe, out=out)
     with pytest.raises(UserError, match=r"^'endings_daily' is multiple choice, .*; `scalearn export` without --onnx"):
         write_onnx(choices, tmp_path / "out")
+    writes = SimpleNamespace(task=SimpleNamespace(kind="generation", name="chat"), seed=lambda seed: 0)
+    with pytest.raises(
+        UserError, match=r"^'chat' is generation, which decodes token by token: ONNX is written of a classifier"
+    ):
+        write_onnx(writes, tmp_path / "out")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds no ONNX export: choose another folder"):
         write_onnx(loud_results["mix"], tmp_path)
