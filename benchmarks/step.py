@@ -5,7 +5,7 @@
     python -m benchmarks.step --memory-of scalearn         one contender's peak memory, as JSON; the other forms start it
     python -m benchmarks.environments A/python B/python    the same in several environments, side by side
 
-A step is zero_grad, forward, loss, backward, clipping and AdamW, in float32 on fixed random tokens. The contenders take turns in one
+A step is zero_grad, forward, loss, backward, clipping and AdamW, in float32 (or with `--precision bf16`) on fixed random tokens. The contenders take turns in one
 process, in a new order each round, after one round that does not count. A ratio is taken within a round, so that a machine that slows
 down slows both sides; printed are the median over rounds and the range. Memory is that of three steps in a new process; where the library
 `adapters` is installed it is imported there for every contender, so that its modules count for all alike.
@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +33,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from benchmarks.contenders import AVAILABLE, CONTENDERS, HAS_LIBRARY, LEFT_OUT, UNTRAINED, Setting
+from benchmarks.bases import base_at_hand
+from benchmarks.contenders import AVAILABLE, CONTENDERS, HAS_LIBRARY, LEFT_OUT, PRECISIONS, UNTRAINED, Setting, autocast
 from benchmarks.scale import COUNTS, SCALED, Measurement, write_scaling
 from tasksel.model.base import load_base
 from tasksel.model.heads import loss_sum
@@ -63,15 +64,16 @@ class Ratio:
 
 
 Seconds = dict[str, list[float]]
+Contenders = Mapping[str, Callable[[Any], Any]]
 Key = TypeVar("Key")
 
 
 class Runner:
     """A contender on its device, with its optimizer and a fixed random batch."""
 
-    def __init__(self, name: str, setting: Setting) -> None:
-        self.device = setting.device
-        self.model = CONTENDERS[name](setting).to(setting.device)
+    def __init__(self, name: str, setting: Setting, contenders: Contenders = CONTENDERS) -> None:
+        self.device, self.precision = setting.device, setting.precision
+        self.model = contenders[name](setting).to(setting.device)
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=3e-4)
         generator = torch.Generator().manual_seed(0)
@@ -83,7 +85,9 @@ class Runner:
     def train(self) -> None:
         """One whole training step."""
         self.optimizer.zero_grad()
-        loss = loss_sum("single_sentence_classification", logits_of(self.model, self.batch), self.labels)
+        with autocast(self.device, self.precision):
+            logits = logits_of(self.model, self.batch)
+        loss = loss_sum("single_sentence_classification", logits, self.labels)
         (loss / len(self.labels)).backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
@@ -91,7 +95,8 @@ class Runner:
     @torch.no_grad()
     def infer(self) -> Tensor:
         """The logits of the batch."""
-        return logits_of(self.model, self.batch)
+        with autocast(self.device, self.precision):
+            return logits_of(self.model, self.batch)
 
     def seconds(self, act: Callable[[], Any]) -> float:
         """How long it takes, the device's queue included."""
@@ -122,9 +127,11 @@ def interleave(acts: dict[Key, Callable[[], float]], rounds: int) -> dict[Key, l
     return by_name
 
 
-def measure_time(names: Iterable[str], setting: Setting, rounds: int, *, infer: bool = True) -> tuple[Seconds, Seconds]:
+def measure_time(
+    names: Iterable[str], setting: Setting, rounds: int, *, infer: bool = True, contenders: Contenders = CONTENDERS
+) -> tuple[Seconds, Seconds]:
     """Seconds of a training step and of an inference pass, by contender and round."""
-    runners = {name: Runner(name, setting) for name in names}
+    runners = {name: Runner(name, setting, contenders) for name in names}
     for runner in runners.values():
         runner.model.train()
     trainable = {name: runner for name, runner in runners.items() if name not in UNTRAINED}
@@ -161,11 +168,11 @@ def held(device: str) -> float:
     return peak(device)
 
 
-def memory_here(name: str, setting: Setting) -> dict[str, float]:
+def memory_here(name: str, setting: Setting, contenders: Contenders = CONTENDERS) -> dict[str, float]:
     """Memory in MiB with the model built, and the peak of three training steps; to be run in a new process."""
     if HAS_LIBRARY:
         importlib.import_module("adapters")
-    runner = Runner(name, setting)
+    runner = Runner(name, setting, contenders)
     runner.model.train()
     gc.collect()  # what only the building needed
     built = held(setting.device)
@@ -174,10 +181,12 @@ def memory_here(name: str, setting: Setting) -> dict[str, float]:
     return {"built": built, "peak": peak(setting.device)}
 
 
-def measure_memory(name: str, setting: Setting, threads: int, python: str = sys.executable) -> dict[str, float]:
+def measure_memory(
+    name: str, setting: Setting, threads: int, python: str = sys.executable, module: str = "benchmarks.step"
+) -> dict[str, float]:
     """As `memory_here`, in a process of its own."""
     arguments = [f"--{key}={value}" for key, value in asdict(setting).items()]
-    command = [python, "-m", "benchmarks.step", "--memory-of", name, f"--threads={threads}", *arguments]
+    command = [python, "-m", module, "--memory-of", name, f"--threads={threads}", *arguments]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -187,7 +196,7 @@ def packages() -> str:
     return f"torch {torch.__version__}, transformers {version('transformers')}, {library}"
 
 
-def machine(setting: Setting, threads: int) -> str:
+def machine(setting: Any, threads: int) -> str:
     """The conditions but the versions, in one line."""
     chip = platform.machine()
     if setting.device != "cpu":
@@ -195,11 +204,12 @@ def machine(setting: Setting, threads: int) -> str:
     elif Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         chip = next((line.split(": ")[1] for line in lines if line.startswith("model name")), chip)
-    return f"{setting.base}, batch {setting.batch}, length {setting.length}, float32, {threads} threads, {chip}"
+    base = Path(setting.base).name
+    return f"{base}, batch {setting.batch}, length {setting.length}, {setting.precision}, {threads} threads, {chip}"
 
 
-def table(names: list[str], trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[str]:
-    """One aligned row per contender: milliseconds, MiB, and each as a multiple of the unit's."""
+def cells(names: list[str], trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[list[str]]:
+    """One row per contender under a row of captions: milliseconds, MiB, and each as a multiple of the unit's."""
 
     def timed(seconds: Seconds, name: str) -> list[str]:
         if name not in seconds:
@@ -210,24 +220,46 @@ def table(names: list[str], trained: Seconds, inferred: Seconds, memory: dict[st
     for name in names:
         peaks = [f"{memory[name]:,.0f}", f"{memory[name] / memory[UNIT]:.2f}"] if name in memory else ["–", "–"]
         rows.append([name, *timed(trained, name), *timed(inferred, name), *peaks])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return rows
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """The cells in columns, the first to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+
+
+def markdown(rows: list[list[str]]) -> list[str]:
+    """The cells as a table of Markdown."""
+    captions, *rest = ["| " + " | ".join(row) + " |" for row in rows]
+    return [captions, "|---|" + "--:|" * (len(rows[0]) - 1), *rest]
+
+
+Bound = tuple[str, Any, str, str, bool, float]
+"""What is bounded, its costs, the contender above and the one below, whether at most or at least, and the bound."""
 
 
 def verdicts(trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[str]:
     """The bounds that the project promises, and what was measured, where the contenders ran."""
-    bounds: list[tuple[str, Any, str, str, bool, float]] = [
-        ("training step", trained, "scalearn", UNIT, True, 1.10),
-        ("training step", trained, UNIT, "library-single", True, 1.05),
-        ("training step", trained, "fusion", "scalearn", False, 2.50),
-        ("training step", trained, "fusion", "library-fusion", True, 1.05),
-        ("peak memory", memory, "scalearn", UNIT, True, 1.05),
-        ("inference", inferred, "exported", UNIT, True, 1.10),
-    ]
+    return judged(
+        [
+            ("training step", trained, "scalearn", UNIT, True, 1.10),
+            ("training step", trained, UNIT, "library-single", True, 1.05),
+            ("training step", trained, "fusion", "scalearn", False, 2.50),
+            ("training step", trained, "fusion", "library-fusion", True, 1.05),
+            ("peak memory", memory, "scalearn", UNIT, True, 1.05),
+            ("inference", inferred, "exported", UNIT, True, 1.10),
+        ]
+    )
+
+
+def judged(bounds: list[Bound]) -> list[str]:
+    """A line for each bound whose contenders ran: what was measured, and whether it is met."""
     lines = []
     for what, costs, above, below, at_most, bound in bounds:
         if above in costs and below in costs:
-            ratio = costs[above] / costs[below] if costs is memory else Ratio.of(costs[above], costs[below]).median
+            rounds = isinstance(costs[above], list)
+            ratio = Ratio.of(costs[above], costs[below]).median if rounds else costs[above] / costs[below]
             sign, met = ("<=", ratio <= bound) if at_most else (">=", ratio >= bound)
             label = f"{what}, {above} / {below}"
             lines.append(f"{label:38} {ratio:5.2f}   wanted {sign} {bound:.2f}   {'met' if met else 'NOT MET'}")
@@ -240,7 +272,7 @@ def compare(names: list[str], setting: Setting, rounds: int, threads: int, *, wi
     memory = {name: measure_memory(name, setting, threads)["peak"] for name in trainable} if with_memory else {}
     trained, inferred = measure_time(names, setting, rounds)
     print(f"{setting.sources} sources, {rounds} rounds, {machine(setting, threads)}, {packages()}\n")
-    print("\n".join([*table(names, trained, inferred, memory), "", *verdicts(trained, inferred, memory)]))
+    print("\n".join([*aligned(cells(names, trained, inferred, memory)), "", *verdicts(trained, inferred, memory)]))
 
 
 def scale(setting: Setting, rounds: int, threads: int, counts: list[int], out: Path) -> None:
@@ -269,7 +301,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
     default = Setting(device="cuda" if torch.cuda.is_available() else "cpu")
     for key, value in asdict(default).items():
-        parser.add_argument(f"--{key}", type=type(value), default=value, help=f"default: {value}")
+        choices = PRECISIONS if key == "precision" else None
+        parser.add_argument(f"--{key}", type=type(value), default=value, choices=choices, help=f"default: {value}")
     parser.add_argument("--rounds", type=int, default=20, help="rounds that count; default: 20")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all that can run here")
@@ -294,18 +327,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     options = parse(arguments)
-    setting = Setting(**{key: getattr(options, key) for key in asdict(Setting())})
     torch.set_num_threads(options.threads)
-    if options.memory_of:
-        print(json.dumps(memory_here(options.memory_of, setting)))
-    elif options.scale:
-        scale(setting, options.rounds, options.threads, options.counts, options.out)
-    else:
-        wanted = {*(options.contenders or AVAILABLE), UNIT}  # the unit always runs
-        if not options.contenders and not HAS_LIBRARY:
-            print(LEFT_OUT)
-        names = [name for name in CONTENDERS if name in wanted]
-        compare(names, setting, options.rounds, options.threads, with_memory=not options.no_memory)
+    with base_at_hand(options.base) as base:
+        setting = Setting(**{**{key: getattr(options, key) for key in asdict(Setting())}, "base": base})
+        if options.memory_of:
+            print(json.dumps(memory_here(options.memory_of, setting)))
+        elif options.scale:
+            scale(setting, options.rounds, options.threads, options.counts, options.out)
+        else:
+            wanted = {*(options.contenders or AVAILABLE), UNIT}  # the unit always runs
+            if not options.contenders and not HAS_LIBRARY:
+                print(LEFT_OUT)
+            names = [name for name in CONTENDERS if name in wanted]
+            compare(names, setting, options.rounds, options.threads, with_memory=not options.no_memory)
 
 
 if __name__ == "__main__":

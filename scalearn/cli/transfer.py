@@ -32,6 +32,8 @@ DEFAULT_TOP = 2  # of which `auto` uses one, two or none
 OneText = tyro.conf.UseAppendAction[tuple[str, ...]]
 METHOD = "auto tries several and keeps the best by cross-validation; or one of docs/reference/transfer_methods.md: closed-form, scalearn, fusion, …"
 BUDGET = "seconds (of a nominal machine) that gradient steps may take: auto's in all, another method's training; auto has 120, 0 trains nothing"
+RANK = "over LoRAs: narrow to the best of this rank in each module, and say what is lost"
+SERVER = "over LoRAs: in a rank that it accepts, without modules_to_save"
 PORTABLE = "the head reads the first token, as the heads of plain `adapters` do, whatever the base was trained with"
 
 
@@ -156,18 +158,37 @@ def export(
     result: Folder,
     out_folder: Annotated[Path, tyro.conf.arg(name="out")],
     seed: int | None = None,
+    rank: Annotated[int | None, tyro.conf.arg(help=RANK)] = None,
+    server: Annotated[Literal["vllm"] | None, tyro.conf.arg(name="for", help=SERVER)] = None,
+    onnx: Annotated[
+        bool, tyro.conf.arg(help="the whole model as one ONNX file, of every method (extra: onnx)")
+    ] = False,
     base: StoredBase = None,
 ) -> None:
     """Write a result as one adapter that plain `adapters` loads, or as one LoRA that stock PEFT loads, and print the code that does so.
 
     `scalearn predict` and `push` take it without either library. A head on the mean of the tokens is applied by the printed code.
 
-    Example: scalearn export out/rte --out out/rte-adapter
+    For example:
+      scalearn export out/rte --out out/rte-adapter
+      scalearn export out/rte --out out/rte-lora --rank 16 --for vllm
+      scalearn export out/rte --out out/rte-onnx --onnx
     """
-    from scalearn.results.export import how_to_load
+    from scalearn.results.export import how_to_load, how_to_serve, read_export
     from scalearn.results.result import TransferResult
 
-    folder = TransferResult.load(result, base=base).export(out_folder, seed=seed)
+    if onnx and (rank is not None or server is not None):
+        raise UserError("--onnx writes the whole model: give it without --rank and --for")
+    if onnx:
+        folder = TransferResult.load(result, base=base).export_onnx(out_folder, seed=seed)
+        show(f"exported to {folder}; {folder / 'README.md'} holds the code that predicts with it by onnxruntime alone")
+        return
+    folder = TransferResult.load(result, base=base).export(out_folder, seed=seed, rank=rank, server=server)
+    exported = read_export(folder)
+    if exported.narrowed:
+        show(f"{exported.narrowed}\n{exported.narrowed.compared(exported.scores)}")
+    if server is not None:
+        show(f"{how_to_serve(folder)}\n")
     show(f"exported to {folder}, for `scalearn predict`; {how_to_load(folder)}".rstrip())
 
 

@@ -43,9 +43,9 @@ class MatrixConfig(Configuration):
 
     def recipe_of(self, method: str) -> Recipe:
         """The recipe that a method is trained by here."""
-        from scalearn.methods.registry import METHODS
+        from scalearn.methods.registry import get_method
 
-        changed = self.recipe.of(METHODS[method].recipe)
+        changed = self.recipe.of(get_method(method).recipe)
         return changed.model_copy(update={"lr": self.lr[method]} if method in self.lr else {})
 
 

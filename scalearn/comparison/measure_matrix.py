@@ -101,7 +101,7 @@ class MatrixMeasurement:
         for name in (*config.methods, *config.lr):
             get_method(name)
         for name in config.methods:
-            reason = METHODS[name].pairwise_reason
+            reason = get_method(name).pairwise_reason
             if reason:
                 raise UserError(f"methods: '{name}' {reason}")
         tasks = configured_tasks(config)
@@ -144,7 +144,7 @@ class MatrixMeasurement:
     def _methods(self) -> dict[str, list[Any]]:
         """What decides the numbers beside the configuration: the methods' values and versions, and the recipes that it leaves as they are."""
         names = dict.fromkeys((SINGLE, *self.config.methods))
-        used = {name: [method_identity(METHODS[name]), self.config.recipe_of(name).identity()] for name in names}
+        used = {name: [method_identity(get_method(name)), self.config.recipe_of(name).identity()] for name in names}
         return {**used, "sources": versioned([self.config.sources.recipe.of(SOURCE_RECIPE).identity()], VERSION)}
 
     @functools.cached_property
@@ -286,7 +286,7 @@ class _UnitTrainer:
     def measure(self, unit: MatrixUnit) -> MatrixRecord:
         """Trains and scores one unit; a training that diverges has no score."""
         start = time.perf_counter()
-        task, method = self.tasks[unit.target], METHODS[unit.method]
+        task, method = self.tasks[unit.target], get_method(unit.method)
         layers, adapter_config = method.prepare([self.pool[unit.source]] if unit.source else [])
         recipe = self.config.recipe_of(unit.method)
         train, dev = self.rows(unit.target, unit.seed)

@@ -54,8 +54,8 @@ class TransferMethod:
         version: of the class's behaviour; who changes the numbers that it gives raises it, and nothing stored is taken for the new ones.
         needs_similarities: whether it weighs the sources by their similarity to the target.
         needs_tasks: whether it trains on the sources' tasks instead of using their adapters.
-        adds_new: whether it trains a new adapter, of the kind that is asked for. lora_reason: why it takes no LoRAs, in words that follow its
-            name; None if it does.
+        adds_new: whether it trains a new adapter, of the kind that is asked for. lora_reason, bottleneck_reason: why it takes no LoRAs, or no
+            bottleneck adapters, in words that follow its name; None if it does.
         merges: whether it merges its sources into one adapter, which is kept for this target alone and counts among its bytes.
         mixes: whether the sources sit in the slot side by side under an omega, which `explain` reads.
         trained_parts: parts of the names of the parameters that train beside the head.
@@ -78,6 +78,7 @@ class TransferMethod:
     needs_tasks: ClassVar[bool] = False
     adds_new: ClassVar[bool] = False
     lora_reason: ClassVar[str | None] = None
+    bottleneck_reason: ClassVar[str | None] = None
     merges: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
     trained_parts: ClassVar[tuple[str, ...]] = ADAPTER
@@ -175,6 +176,10 @@ class TransferMethod:
         if kind == "lora" and self.lora_reason and self.takes_sources:
             raise UserError(
                 f"method '{self.name}' {self.lora_reason}, so it takes no LoRAs; choose auto, scalearn, average, …"
+            )
+        if kind == "bottleneck" and self.bottleneck_reason:
+            raise UserError(
+                f"method '{self.name}' {self.bottleneck_reason}, so it takes LoRAs alone; choose auto, scalearn, soup, …"
             )
 
     def recipe_for(self, kind: Kind) -> Recipe:

@@ -3,7 +3,7 @@
     in the adapter slot                     methods
     nothing                                 head-only, full
     one new adapter                         single-adapter, compacter++, joint (learns its sources' tasks too)
-    one source, or several merged           sequential, soup, soup-similarity
+    one source, or several merged           sequential, soup, soup-similarity; over LoRAs peft-linear, peft-ties, … (`PEFT_MERGES`)
     frozen sources under an omega           scalearn and its forms (learned), average and fixed-grid (set), search (searched)
     frozen sources under attention          fusion
 
@@ -26,6 +26,7 @@ from scalearn.methods.full import FullFineTuning
 from scalearn.methods.fusion import Fusion
 from scalearn.methods.head_only import HeadOnly
 from scalearn.methods.joint import Joint
+from scalearn.methods.peft_merge import MODES, PeftMerge
 from scalearn.methods.scalearn import OMEGA_RECIPE, ScaledSources
 from scalearn.methods.search import Search
 from scalearn.methods.sequential import Sequential
@@ -59,6 +60,11 @@ _METHODS: tuple[TransferMethod, ...] = (
 METHODS: dict[str, TransferMethod] = {method.name: method for method in _METHODS}
 """Every transfer method by its name; `register_method` adds others."""
 
+PEFT_MERGES: dict[str, TransferMethod] = {
+    row.name: row for row in (PeftMerge(name=f"peft-{m.replace('_', '-')}", recipe=HEAD_RECIPE, mode=m) for m in MODES)
+}
+"""PEFT's own merges of LoRAs, by name: rows to compare with, which take no bottleneck adapters."""
+
 
 def get_method(name: str) -> TransferMethod:
     """The transfer method of that name.
@@ -69,9 +75,10 @@ def get_method(name: str) -> TransferMethod:
     Raises:
         UserError: unknown name (with the nearest one).
     """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return METHODS[name]
+    known = {**PEFT_MERGES, **METHODS}
+    if name not in known:
+        raise unknown("method", name, known)
+    return known[name]
 
 
 def register_method(method: TransferMethod) -> TransferMethod:
@@ -90,6 +97,6 @@ def register_method(method: TransferMethod) -> TransferMethod:
             f"{method!r} is not a transfer method: derive its class from scalearn.methods.base.TransferMethod"
         )
     method.settings()  # refuses values by which its results could not be known again
-    if METHODS.setdefault(method.name, method) != method:
+    if (PEFT_MERGES.get(method.name) or METHODS.setdefault(method.name, method)) != method:
         raise UserError(f"method '{method.name}' is registered with other values: give yours another name")
     return method

@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.text import Text
 
 from scalearn.comparison.records import RankingRecord
-from scalearn.methods.registry import METHODS
+from scalearn.methods.registry import METHODS, PEFT_MERGES
 from scalearn.report.statistics import AVERAGE, EACH, Cell, Comparison, Condition, rows_words
 from tasksel.display.tables import NOTHING, Block, Item, Mark, Sheet, Terminal, items, listed
 
@@ -26,7 +26,7 @@ SAME = 1e-12  # means closer than this are the same
 
 def block_of(condition: Condition) -> int:
     """The index in BLOCKS of a condition. ScaLearn's are the mixes whose omega is trained by gradient descent."""
-    method = METHODS.get(condition.method)
+    method = METHODS.get(condition.method) or PEFT_MERGES.get(condition.method)
     if method is None:  # an older version's
         return int(condition.by is not None)
     if not method.takes_sources:

@@ -21,9 +21,10 @@ from scalearn.methods.closed_form import ClosedFormBase, Majority, best_constant
 from scalearn.methods.registry import get_method
 from scalearn.results.answer_table import answer_tables
 from scalearn.results.bootstrap import interval, resampled
-from scalearn.results.explain import capped, trained_data
+from scalearn.results.explain import capped
 from scalearn.results.mistakes import Mistakes, mistakes
 from scalearn.results.result import TransferResult
+from scalearn.results.trained_data import trained_data
 from tasksel.display.progress import bar, say
 from tasksel.display.streams import as_text
 from tasksel.errors import UserError

@@ -20,13 +20,14 @@ from scalearn.layers.attribution import effective_omega, mix_slots, shares, with
 from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import TransferResult
+from scalearn.results.trained_data import trained_data
 from tasksel.display.progress import bar
 from tasksel.errors import UserError
 from tasksel.model.encoding import encode_split
 from tasksel.model.names import module_name
 from tasksel.storage.provenance import versions
 from tasksel.tasks.examples import Split
-from tasksel.tasks.load import Data, load_data, stratified
+from tasksel.tasks.load import Data, stratified
 from tasksel.tasks.metrics import row_scores, score, within
 from tasksel.tasks.text_metrics import TEXT_METRICS
 from tasksel.training.predict import predict
@@ -210,24 +211,6 @@ def _left_out(result: TransferResult, seed: int, test: Split, draws: int) -> tup
     intervals = paired_intervals(metric, full, others, test.labels, draws=draws)
     by_source = zip(names, scores, intervals, strict=True)
     return full_score, tuple(LeftOut(name, value, value - full_score, *interval) for name, value, interval in by_source)
-
-
-def trained_data(result: TransferResult, seed: int) -> Data:
-    """The rows that a seed was trained on and scored by.
-
-    Raises:
-        UserError: data that is missing or has changed.
-
-    >>> len(trained_data(result, seed=0).test)  # doctest: +SKIP
-    200
-    """
-    data = load_data(result.task, rows=result.run.rows, seed=seed)
-    if data.fingerprint != result.seeds[seed].data:
-        raise UserError(
-            f"{result.folder}: the data of '{result.task.name}' has changed since it was trained on; "
-            "restore the files, or run the transfer again"
-        )
-    return data
 
 
 def _provenance(result: TransferResult, data: Data, draws: int) -> dict[str, Any]:

@@ -10,6 +10,9 @@ layers are applied to the same logits. A LoRA is what `scalearn.results.lora_exp
 
 from __future__ import annotations
 
+import functools
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from pydantic import Field
 from scalearn.methods.registry import METHODS, TransferMethod
 from scalearn.results.lora_card import LoraCard
 from scalearn.results.lora_export import save_plain_lora
+from scalearn.results.lora_narrowing import LoraForm, Narrowing, in_form
 from scalearn.results.model_card import ModelCard, snippet
 from tasksel.adapters.folder import HEAD_CONFIG, save_adapter
 from tasksel.errors import UserError
@@ -43,6 +47,7 @@ class ExportRecord(Frozen):
         base: name and fingerprint. files: sha256 by file name. method, sources, seed: what was exported.
         scores: of that seed, by metric. seed_scores: the task's metric by seed. versions: those that trained it.
         range: that predicted numbers are kept in; None where they are as they come.
+        narrowed: what a LoRA lost that was narrowed; None where nothing was.
     """
 
     task: Task
@@ -56,6 +61,7 @@ class ExportRecord(Frozen):
     seed_scores: dict[str, Score] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     range: Limits | None = None
+    narrowed: Narrowing | None = None
 
 
 def read_export(folder: Path) -> ExportRecord:
@@ -77,10 +83,13 @@ def write_adapter(
     config: dict[str, Any],
     folder: Path,
     description: dict[str, Any],
+    form: LoraForm = LoraForm(),
+    score: Callable[[Any], dict[str, float]] | None = None,
 ) -> Path:
     """Writes the adapter and head of a trained model, and a model card.
 
     Args:
+        form: of a LoRA. score: scores a model on the validation set by metric, where less rank may change them.
         trained: a trained model of the method's `build`. config: the sources' adapter configuration (empty without sources).
         description: method, sources, seed, max_length, scores; optionally seed_scores (the task's metric by seed), versions (those
             that trained it) and range (of regression).
@@ -88,16 +97,15 @@ def write_adapter(
     Raises:
         UserError: a method whose result is not an adapter, and why; a folder that holds something else.
     """
-    if not is_unused(folder) and not (folder / EXPORT_FILE).is_file():
-        raise UserError(f"{folder} exists and holds no export: choose another folder")
-    if method.export_reason:
-        able = ", ".join(other.name for other in METHODS.values() if not other.export_reason)
-        raise UserError(
-            f"'{method.name}' {method.export_reason}, so there is no ordinary adapter to export: predict from the result's folder, "
-            f"which holds all of it, or export a result of {able}"
-        )
+    _check(method, folder)
     model, name = method.export(trained, base, task, config), module_name(task.name)
-    save = save_plain_lora if is_lora(model.adapter_configs[name]) else save_adapter
+    save: Callable[..., None] = save_adapter
+    if is_lora(model.adapter_configs[name]):
+        model, narrowed = in_form(model, base, task, name, form)
+        description = {**description, **_losses(narrowed, description["scores"], score, model)}
+        save = functools.partial(save_plain_lora, keeps_head=form.keeps_head)
+    elif form.changes:
+        raise UserError(f"'{task.name}' is a bottleneck adapter: --rank and --for are for results over LoRAs")
     with whole_folder(folder) as partial:
         save(model, partial, name)
         for file in CONFIGS:  # the base by a name that another machine knows, not by a path
@@ -114,6 +122,28 @@ def write_adapter(
         )
         write_text(partial / README, str(_model_card(trained, base, task, method, folder, partial, description)))
     return folder
+
+
+def _check(method: TransferMethod, folder: Path) -> None:
+    """Refuses a folder that holds something else, and a method whose result is not an adapter."""
+    if not is_unused(folder) and not (folder / EXPORT_FILE).is_file():
+        raise UserError(f"{folder} exists and holds no export: choose another folder")
+    if method.export_reason:
+        able = ", ".join(other.name for other in METHODS.values() if not other.export_reason)
+        raise UserError(
+            f"'{method.name}' {method.export_reason}, so there is no ordinary adapter to export: predict from the result's folder, "
+            f"which holds all of it, or export a result of {able}"
+        )
+
+
+def _losses(
+    narrowed: Narrowing | None, before: Mapping[str, float], score: Callable[[Any], dict[str, float]] | None, model: Any
+) -> dict[str, Any]:
+    """What an export's record says of a LoRA that was narrowed: the scores of what is written, and beside them those of the whole."""
+    if narrowed is None:
+        return {}
+    kept = narrowed.model_copy(update={"scores": dict(before)}).model_dump(mode="json")
+    return {"narrowed": kept, "scores": score(model) if score else before}
 
 
 def _model_card(
@@ -146,15 +176,22 @@ def _model_card(
         versions=description.get("versions") or versions(),
         pooling=head.pooling,
         range=description.get("range"),
+        narrowed=description.get("narrowed"),
     )
 
 
-def _card_of(files: Path, **contents: Any) -> ModelCard:
+def _card_of(files: Path, *, narrowed: Mapping[str, Any] | None = None, **contents: Any) -> ModelCard:
     """The model card of the kind of adapter whose files lie in a folder."""
     config = read_json(files / CONFIGS[0])
     if "peft_type" not in config:
         return ModelCard(**contents)
-    return LoraCard(**contents, rank=config["r"], targets=tuple(config["target_modules"]))
+    return LoraCard(
+        **contents,
+        rank=config["r"],
+        targets=tuple(config["target_modules"]),
+        whole=bool(config["modules_to_save"]),
+        narrowed=Narrowing.model_validate(narrowed) if narrowed else None,
+    )
 
 
 def how_to_load(folder: Path) -> str:
@@ -189,4 +226,26 @@ def how_to_load(folder: Path) -> str:
     return (
         "its head reads the mean of the tokens, and the heads of plain `adapters` the first token alone: transfer again with --portable for one that "
         f"it loads whole; this gives the same logits there, with nothing of scalearn:\n\n{snippet(card, here=True)}"
+    )
+
+
+def how_to_serve(folder: Path) -> str:
+    """The call by which vLLM serves an export of `--for vllm`, with the `--max-lora-rank` that it needs.
+
+    >>> print(how_to_serve(Path("out/rte-lora")))  # doctest: +SKIP
+    vllm serve meta-llama/Llama-3.2-1B --enable-lora --max-lora-rank 16 --lora-modules rte-lora=out/rte-lora
+    """
+    config = read_json(folder / CONFIGS[0])
+    base, name = config["base_model_name_or_path"], folder.resolve().name
+    return shlex.join(
+        [
+            "vllm",
+            "serve",
+            base,
+            "--enable-lora",
+            "--max-lora-rank",
+            str(config["r"]),
+            "--lora-modules",
+            f"{name}={folder}",
+        ]
     )

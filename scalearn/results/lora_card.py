@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from scalearn.results.lora_export import own_head
-from scalearn.results.model_card import ModelCard, answer, base_code, by_scalearn, fenced, quoted, texts
+from scalearn.results.lora_narrowing import Narrowing
+from scalearn.results.model_card import ModelCard, answer, base_code, by_scalearn, escape, fenced, quoted, texts
 from tasksel.adapters.folder import HEAD
 from tasksel.model.decoders import BETWEEN_TEXTS, DECODERS
 from tasksel.tasks.prompts import GENERATION
@@ -30,17 +30,14 @@ class LoraCard(ModelCard):
 
     Attributes:
         rank: R, which is alpha too. targets: names of the modules.
+        whole: whether PEFT's file holds the head, as the base's own classifier has it, so that it is loaded with the LoRA.
+        narrowed: what the LoRA lost, where it was narrowed.
     """
 
     rank: int = 0
     targets: tuple[str, ...] = ()
-
-    @property
-    def whole(self) -> bool:
-        """Whether the base's own classifier holds the head, so that PEFT loads it with the LoRA."""
-        kind = "multiple_choice" if self.task.kind == "multiple_choice" else "classification"
-        config = {"layers": 2, "activation_function": "tanh", "head_type": kind, "pooling": self.pooling}
-        return own_head(self.model_type, config) is not None
+    whole: bool = True
+    narrowed: Narrowing | None = None
 
     @property
     def writes(self) -> bool:
@@ -65,10 +62,23 @@ class LoraCard(ModelCard):
         """How it is loaded, as Markdown."""
         beside = not (self.whole or self.writes)
         apart = f". The head is not in that file: the last lines apply `{HEAD}` to the same logits" if beside else ""
+        narrowed = f"## What narrowing lost\n\n{self._narrowing()}\n\n" if self.narrowed else ""
         merge = "`model.merge_and_unload()` gives the base with the LoRA in its weights, and the same logits."
         code = fenced(self.code(), "python")
         library = f"With `pip install peft`, and nothing of scalearn{apart}:\n\n{code}\n\n{merge}"
-        return f"## How to load it\n\n{library}\n\nOr with {by_scalearn(self, 'peft')}"
+        return f"{narrowed}## How to load it\n\n{library}\n\nOr with {by_scalearn(self, 'peft')}"
+
+    def _narrowing(self) -> str:
+        """The energy and the scores that less rank lost."""
+        lost = self.narrowed
+        if lost is None:
+            return ""
+        rows = [f"| {escape(name)} | {value:.4f} | {self.scores[name]:.4f} |" for name, value in lost.scores.items()]
+        return (
+            f"The sources' scaled sum has rank {lost.folded}; this is the best LoRA of rank {lost.rank} for each module. Of the energy of the update "
+            f"(the squares of its singular values) {lost.lost:.2%} is lost, most in `{lost.worst}`: {lost.worst_lost:.2%}.\n\n"
+            f"| metric | rank {lost.folded} | rank {lost.rank} |\n|---|--:|--:|\n" + "\n".join(rows)
+        )
 
     def code(self, *, here: bool = False) -> str:
         """Plain PEFT code that loads the export and predicts; it runs beside the export's folder."""

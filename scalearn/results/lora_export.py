@@ -83,13 +83,16 @@ def plain_config(pairs: Pairs, model: Any) -> LoraConfig:
     return LoraConfig(r=rank, lora_alpha=rank, target_modules=short_names(pairs, linears))
 
 
-def save_plain_lora(trained: Any, folder: Path, name: str) -> None:
+def save_plain_lora(trained: Any, folder: Path, name: str, *, keeps_head: bool = True) -> None:
     """Writes the adapter and head `name` of a trained model: PEFT's two files, and the head's beside them.
+
+    Args:
+        keeps_head: whether the head may lie in PEFT's file too, under `modules_to_save`.
 
     >>> save_plain_lora(result.model(), Path("out/rte-adapter"), "rte")  # doctest: +SKIP
     """
     pairs, head = uniform(folded_pairs(trained, name)), trained.heads[name]
-    own = own_head(trained.config.model_type, head.config)
+    own = own_head(trained.config.model_type, head.config) if keeps_head else None
     options: dict[str, Any] = {"task_type": "CAUSAL_LM"} if head.config.get("head_type") == CAUSAL_LM else {}
     if own:
         heads = {f"{part}.{leaf}": value for part, layer in zip(own.parts, (1, 4), strict=True) for leaf, value in head.get_submodule(str(layer)).state_dict().items()}  # fmt: skip

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -50,6 +51,7 @@ class ModelCard:
         pooling: what the head reads of a text's tokens. range: that its predicted numbers are kept in; None where they are as they come.
     """
 
+    thing: ClassVar[str] = "adapter"
     folder: str
     task: Task
     method: str
@@ -160,20 +162,21 @@ def _base_name(card: ModelCard) -> str:
 
 def _what(card: ModelCard) -> str:
     kind = card.task.kind.replace("_", " ")
+    frozen = "" if card.method == "full" else "frozen "
     labels = (
         f"\n\nLabels, in the order of the outputs: {', '.join(map(escape, card.task.labels))}."
         if card.task.labels
         else ""
     )
     return (
-        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{card.adapter()}, for the task {escape(card.task.name)} ({kind}) on a frozen "
+        f"# {escape(card.task.name)} by {escape(card.method)}\n\n{card.adapter()}, for the task {escape(card.task.name)} ({kind}) on a {frozen}"
         f"{escape(card.model_type)}: {_base_name(card)}.{labels}"
     )
 
 
 def _scored(card: ModelCard) -> str:
     lines = [f"| {escape(name)} | {value:.4f} |" for name, value in card.scores.items()]
-    text = f"## Scores\n\nSeed {card.seed}, which is this adapter, on the public validation set:\n\n| metric | score |\n|---|--:|\n"
+    text = f"## Scores\n\nSeed {card.seed}, which is this {card.thing}, on the public validation set:\n\n| metric | score |\n|---|--:|\n"
     text += "\n".join(lines)
     if len(card.seed_scores) > 1:
         rows = [f"| {seed} | {value:.4f} |" for seed, value in card.seed_scores.items()]
@@ -202,7 +205,7 @@ def _data(card: ModelCard) -> str:
     else:
         where = "the generated suite of tasksel" if source.type == "builtin" else "the trainer's own files"
     data_licence = escape(licence) if licence and licence != "not stated" else "unknown"
-    adapter_licence = "Licence of this adapter: unknown; whoever publishes it states one here and in the header."
+    adapter_licence = f"Licence of this {card.thing}: unknown; whoever publishes it states one here and in the header."
     return f"## Data and licence\n\nTrained on {where}. Licence of the data: {data_licence}.\n\n{adapter_licence}"
 
 

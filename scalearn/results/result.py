@@ -28,6 +28,9 @@ from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
+from scalearn.results.export_onnx import write_onnx
+from scalearn.results.lora_narrowing import LoraForm
+from scalearn.results.trained_data import trained_data
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
@@ -41,7 +44,7 @@ from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split, unlabelled
 from tasksel.tasks.metrics import Limits
 from tasksel.tasks.task import Task
-from tasksel.training.predict import predict
+from tasksel.training.predict import evaluate_all, predict
 from tasksel.training.recipe import Recipe
 
 SOURCES = "sources.safetensors"
@@ -324,16 +327,23 @@ class TransferResult:
             shutil.copytree(self.folder, partial, dirs_exist_ok=True)
         return TransferResult.load(folder, base=self._base)
 
-    def export(self, folder: str | Path, *, seed: int | None = None) -> Path:
+    def export(
+        self, folder: str | Path, *, seed: int | None = None, rank: int | None = None, server: str | None = None
+    ) -> Path:
         """Writes a seed's model as one ordinary adapter in the format of the `adapters` library, and returns the folder.
 
         Plain `adapters` loads it (but for an MPNet, which that library does not have, and for a head on the mean of the tokens, which the
         model card applies by hand); `predict_text` and `predict_file` do without.
 
+        Args:
+            rank: of a LoRA, the most that each module keeps; what that loses is measured on the validation set, and in the model card.
+            server: of a LoRA, "vllm": a rank that it accepts, and nothing but the LoRA in PEFT's file.
+
         Raises:
-            UserError: a method whose result is not an ordinary adapter (its `export_reason`); a folder that holds something else.
+            UserError: a method whose result is not an ordinary adapter (its `export_reason`); a folder that holds something else; a rank
+                beyond the server's; data that is missing where a narrowed LoRA is to be scored.
         """
-        chosen = self.seed(seed)
+        chosen, form = self.seed(seed), LoraForm(rank, server)
         description = {"method": self.run.method, "sources": list(self.run.sources), "seed": chosen}
         description |= {"seed_scores": self.scores, "versions": self.run.versions}
         description |= {"max_length": self.run.recipe.max_length, "scores": self.seeds[chosen].scores}
@@ -341,8 +351,24 @@ class TransferResult:
             description["range"] = limits
         method, config = self.method, self.run.adapter_config
         return write_adapter(
-            self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description
-        )
+            self.model(seed=chosen), self.base, self.task, method, config, user_path(folder), description, form,
+            score=lambda model: self._scores(model, chosen),
+        )  # fmt: skip
+
+    def _scores(self, model: Any, seed: int) -> dict[str, float]:
+        """A model's scores on what a seed was scored by."""
+        data, length, limits = trained_data(self, seed), self.run.recipe.max_length, self.range(seed=seed)
+        return evaluate_all(model, self.task, data, self.base.tokenizer, max_length=length, limits=limits)
+
+    def export_onnx(self, folder: str | Path, *, seed: int | None = None) -> Path:
+        """Writes a seed's whole model (base, what was learned, head) as one ONNX file with its tokenizer, and returns the folder.
+
+        Of every method, and for onnxruntime alone; needs the extra `onnx`.
+
+        Raises:
+            UserError: the extra is not installed; multiple choice; a folder that holds something else; see `write_onnx`.
+        """
+        return write_onnx(self, folder, seed=seed)
 
     def __str__(self) -> str:
         by_seed = ", ".join(f"{score:.4f} (seed {seed})" for seed, score in self.scores.items())
