@@ -20,6 +20,7 @@ All hold the same n random sources of the library's default form (seq_bn, reduct
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import Distribution
@@ -42,6 +43,7 @@ from tasksel.model.heads import add_head
 from tasksel.model.task_model import TaskModel
 from tasksel.tasks.task import BuiltinSource, Task
 
+PRECISIONS = ("float32", "bf16")  # bf16: under autocast, as `accelerate launch --mixed_precision bf16` trains
 STD = 0.02  # of the random sources' weights, as in a BERT initialisation
 CONFIG = {**SEQ_BN, "reduction_factor": REDUCTION_FACTOR}
 TASK = Task(
@@ -56,13 +58,19 @@ TASK = Task(
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contenders have in common: number of sources, rows and tokens of a batch, the base, the device."""
+    """What all contenders have in common: number of sources, rows and tokens of a batch, the base, the device, the precision."""
 
     sources: int = 8
     batch: int = 32
     length: int = 64
     base: str = "minilm"
     device: str = "cpu"
+    precision: str = "float32"
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    """The precision of a forward pass, for loops that know no accelerate."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
 class Floor(nn.Module):

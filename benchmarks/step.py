@@ -5,7 +5,7 @@
     python -m benchmarks.step --memory-of scalearn         one contender's peak memory, as JSON; the other forms start it
     python -m benchmarks.environments A/python B/python    the same in several environments, side by side
 
-A step is zero_grad, forward, loss, backward, clipping and AdamW, in float32 on fixed random tokens. The contenders take turns in one
+A step is zero_grad, forward, loss, backward, clipping and AdamW, in float32 (or with `--precision bf16`) on fixed random tokens. The contenders take turns in one
 process, in a new order each round, after one round that does not count. A ratio is taken within a round, so that a machine that slows
 down slows both sides; printed are the median over rounds and the range. Memory is that of three steps in a new process; where the library
 `adapters` is installed it is imported there for every contender, so that its modules count for all alike.
@@ -33,7 +33,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from benchmarks.contenders import AVAILABLE, CONTENDERS, HAS_LIBRARY, LEFT_OUT, UNTRAINED, Setting
+from benchmarks.bases import base_at_hand
+from benchmarks.contenders import AVAILABLE, CONTENDERS, HAS_LIBRARY, LEFT_OUT, PRECISIONS, UNTRAINED, Setting, autocast
 from benchmarks.scale import COUNTS, SCALED, Measurement, write_scaling
 from tasksel.model.base import load_base
 from tasksel.model.heads import loss_sum
@@ -70,7 +71,7 @@ class Runner:
     """A contender on its device, with its optimizer and a fixed random batch."""
 
     def __init__(self, name: str, setting: Setting) -> None:
-        self.device = setting.device
+        self.device, self.precision = setting.device, setting.precision
         self.model = CONTENDERS[name](setting).to(setting.device)
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=3e-4)
@@ -83,7 +84,9 @@ class Runner:
     def train(self) -> None:
         """One whole training step."""
         self.optimizer.zero_grad()
-        loss = loss_sum("single_sentence_classification", logits_of(self.model, self.batch), self.labels)
+        with autocast(self.device, self.precision):
+            logits = logits_of(self.model, self.batch)
+        loss = loss_sum("single_sentence_classification", logits, self.labels)
         (loss / len(self.labels)).backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
@@ -91,7 +94,8 @@ class Runner:
     @torch.no_grad()
     def infer(self) -> Tensor:
         """The logits of the batch."""
-        return logits_of(self.model, self.batch)
+        with autocast(self.device, self.precision):
+            return logits_of(self.model, self.batch)
 
     def seconds(self, act: Callable[[], Any]) -> float:
         """How long it takes, the device's queue included."""
@@ -187,7 +191,7 @@ def packages() -> str:
     return f"torch {torch.__version__}, transformers {version('transformers')}, {library}"
 
 
-def machine(setting: Setting, threads: int) -> str:
+def machine(setting: Any, threads: int) -> str:
     """The conditions but the versions, in one line."""
     chip = platform.machine()
     if setting.device != "cpu":
@@ -195,7 +199,8 @@ def machine(setting: Setting, threads: int) -> str:
     elif Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         chip = next((line.split(": ")[1] for line in lines if line.startswith("model name")), chip)
-    return f"{setting.base}, batch {setting.batch}, length {setting.length}, float32, {threads} threads, {chip}"
+    base = Path(setting.base).name
+    return f"{base}, batch {setting.batch}, length {setting.length}, {setting.precision}, {threads} threads, {chip}"
 
 
 def table(names: list[str], trained: Seconds, inferred: Seconds, memory: dict[str, float]) -> list[str]:
@@ -269,7 +274,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
     default = Setting(device="cuda" if torch.cuda.is_available() else "cpu")
     for key, value in asdict(default).items():
-        parser.add_argument(f"--{key}", type=type(value), default=value, help=f"default: {value}")
+        choices = PRECISIONS if key == "precision" else None
+        parser.add_argument(f"--{key}", type=type(value), default=value, choices=choices, help=f"default: {value}")
     parser.add_argument("--rounds", type=int, default=20, help="rounds that count; default: 20")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all that can run here")
@@ -294,18 +300,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     options = parse(arguments)
-    setting = Setting(**{key: getattr(options, key) for key in asdict(Setting())})
     torch.set_num_threads(options.threads)
-    if options.memory_of:
-        print(json.dumps(memory_here(options.memory_of, setting)))
-    elif options.scale:
-        scale(setting, options.rounds, options.threads, options.counts, options.out)
-    else:
-        wanted = {*(options.contenders or AVAILABLE), UNIT}  # the unit always runs
-        if not options.contenders and not HAS_LIBRARY:
-            print(LEFT_OUT)
-        names = [name for name in CONTENDERS if name in wanted]
-        compare(names, setting, options.rounds, options.threads, with_memory=not options.no_memory)
+    with base_at_hand(options.base) as base:
+        setting = Setting(**{**{key: getattr(options, key) for key in asdict(Setting())}, "base": base})
+        if options.memory_of:
+            print(json.dumps(memory_here(options.memory_of, setting)))
+        elif options.scale:
+            scale(setting, options.rounds, options.threads, options.counts, options.out)
+        else:
+            wanted = {*(options.contenders or AVAILABLE), UNIT}  # the unit always runs
+            if not options.contenders and not HAS_LIBRARY:
+                print(LEFT_OUT)
+            names = [name for name in CONTENDERS if name in wanted]
+            compare(names, setting, options.rounds, options.threads, with_memory=not options.no_memory)
 
 
 if __name__ == "__main__":
