@@ -14,6 +14,7 @@ from scalearn.comparison.own_file import Files
 from scalearn.comparison.own_tasks import check_own_rows
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, as_tuple, conditions
+from scalearn.methods.few_rows import FEW_ROWS, with_rates
 from tasksel.bounds import Count, Positive, Seed, Title
 from tasksel.errors import UserError
 from tasksel.tasks.task import HubSource, Task, TaskSet
@@ -74,9 +75,19 @@ class ExperimentConfig(Configuration):
         return get_protocol(self.protocol)
 
     def recipe_of(self, method: TransferMethod, size: Size) -> Recipe:
-        """The recipe of a method at a size: its own, changed by the protocol, `recipe`, `few_shot` and `lr`, in this order."""
+        """The recipe of a method at a size: its own, changed by the protocol, `recipe`, `few_shot` and `lr`, in this order.
+
+        At few-shot sizes a method that starts at the solved head has its rates for few rows in place of its own.
+        """
         few = size != FULL
-        recipe = self.recipe.of(self.rules.recipe(method, few=few))
+        own = self.rules.recipe(method, few=few)
+        recipe = self._changed(own, method, few=few)
+        if size == FULL or int(size) > FEW_ROWS or recipe.start != "solved":
+            return recipe
+        return self._changed(with_rates(own, method), method, few=few)
+
+    def _changed(self, recipe: Recipe, method: TransferMethod, *, few: bool) -> Recipe:
+        recipe = self.recipe.of(recipe)
         recipe = self.few_shot.of(recipe) if few else recipe
         return recipe.model_copy(update={"lr": self.lr[method.name]} if method.name in self.lr else {})
 

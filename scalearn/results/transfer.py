@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
+from scalearn.methods.few_rows import recipe_for
 from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import TransferMethod, get_method
 from scalearn.methods.state import learned_parameters, learned_state
@@ -99,7 +100,7 @@ def transfer(
         method: a name in `scalearn.methods.registry.METHODS`; "auto" tries several ways and keeps the one that cross-validates best.
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
-        recipe: by default the method's own.
+        recipe: by default the method's own, for few rows or many (`scalearn.methods.few_rows`).
         base: needed without sources, or where theirs was moved; by default the one they were trained on.
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
         similarities: each source's similarity to the target, as a ranking's scores; for methods that need them ("soup-similarity").
@@ -114,7 +115,7 @@ def transfer(
         Diverged: the loss became NaN; finished seeds and the last good state are kept.
     """
     chosen = get_method(method)
-    recipe = recipe or chosen.recipe
+    recipe = recipe or recipe_for(chosen, lambda: len(load_data(target, rows=rows).train))
     model_base = _base(sources, base)
     _check(chosen, sources, seeds)
     weights = _similarities(chosen, sources, similarities)
