@@ -1,6 +1,6 @@
 """What a recipe changes with few rows: the rates that a training wants which begins at the solved head, and its length. Ours.
 
-    lr          of what is not the head, by method: the better of two on the development targets of docs/results/default, for every method
+    lr          of what is not the head, by method: the better of two on the development targets of docs/results/default (level for `scalearn-uniform`)
     head_lr     3e-4: the head stands at its optimum for the features it begins with, and shall follow them, not lead
     length      300 steps, patience 20: an epoch of 100 rows is three or four steps
 
