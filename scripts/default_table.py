@@ -6,7 +6,9 @@
     over A      the same of the difference seed by seed, with p of the paired t test; wins / ties / losses over targets: of a target's mean difference,
                 beyond one point
 
-A target of `HELD_OUT` had no part in any decision before these runs.
+    s           mean seconds of a training: on one H200, 16 at a time, or "cpu": one core of a server, other work beside it
+
+A target of `HELD_OUT` had no part in any decision before these runs. A way that lacks a target of a group is left out of its table.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ def way_of(row: UnitRecord) -> str:
 
 def read(folder: Path) -> list[tuple[str, UnitRecord]]:
     """Every finished row of the runs in a folder, with its way."""
-    found = sorted(folder.glob("*/rows.jsonl"))
-    return [(way_of(row), row) for path in found for row in read_lines(path, UnitRecord)]
+    runs = sorted(folder.glob("*/rows.jsonl"))
+    return [(way_of(row), row) for path in runs for row in read_lines(path, UnitRecord)]
 
 
 def by_seed(scores: dict[str, dict[int, float]], targets: list[str]) -> dict[int, float]:
@@ -73,11 +75,11 @@ def against(scores: Scores, way: str, other: str, targets: list[str]) -> list[st
 def table(rows: list[tuple[str, UnitRecord]], targets: list[str]) -> str:
     """One line per way, the best mean first."""
     scores: Scores = defaultdict(lambda: defaultdict(dict))
-    seconds: dict[str, list[float]] = defaultdict(list)
+    seconds: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for way, row in rows:
         if row.target in targets and row.score is not None:
             scores[way][row.target][row.seed] = row.score
-            seconds[way].append(row.seconds)
+            seconds[way].append((row.versions["torch"].endswith("+cpu"), row.seconds))
     lines = []
     for way in scores:
         if not (seeds := by_seed(scores[way], targets)):
@@ -85,27 +87,37 @@ def table(rows: list[tuple[str, UnitRecord]], targets: list[str]) -> str:
         mean, interval = fmean(seeds.values()), _cell(seeds).interval
         shown = f"{100 * mean:.1f}" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if len(seeds) > 1 else "")
         cells = [*against(scores, way, BASE, targets), *against(scores, way, DEFAULT, targets)]
-        lines.append((mean, [way, shown, *cells, str(len(seeds)), f"{fmean(seconds[way]):.0f}"]))
+        lines.append((mean, [way, shown, *cells, str(len(seeds)), spent(seconds[way])]))
     head = ["way", "score", "over the base's closed form", "w / t / l", "over the default", "w / t / l", "seeds", "s"]
     return markdown_table(head, [line for _, line in sorted(lines, key=lambda item: -item[0])])
 
 
+def spent(seconds: list[tuple[bool, float]]) -> str:
+    """Mean seconds, apart for the rows that a CPU computed."""
+    parts = {"": [value for cpu, value in seconds if not cpu], " cpu": [value for cpu, value in seconds if cpu]}
+    return ", ".join(f"{fmean(values):.0f}{where}" for where, values in parts.items() if values)
+
+
 def by_target(rows: list[tuple[str, UnitRecord]], targets: list[str]) -> str:
     """One line per way and one column per target: the means over seeds."""
-    cells: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    cells: Scores = defaultdict(lambda: defaultdict(dict))
     for way, row in rows:
         if row.score is not None:
-            cells[way][row.target].append(100 * row.score)
-    lines = [[way, *(f"{fmean(found[t]):.1f}" if found[t] else "" for t in targets)] for way, found in cells.items()]
-    return markdown_table(["way", *targets], sorted(lines))
+            cells[way][row.target][row.seed] = 100 * row.score
+    lines = []
+    for way, by_name in cells.items():
+        seeds = by_seed(by_name, targets).keys()
+        means = [f"{fmean(by_name[target][seed] for seed in seeds):.1f}" for target in targets if seeds]
+        lines += [[way, str(len(seeds)), *means]] if seeds else []
+    return markdown_table(["way", "seeds", *targets], sorted(lines))
 
 
 def _cell(seeds: dict[int, float]) -> Cell:
     return Cell("", "", None, "", seeds, 0, 0.0, 0.0, 0.0, None, None, 0, 0)  # type: ignore[arg-type]
 
 
-def main(folder: Path) -> None:
-    """Writes tables.md beside the runs."""
+def page(folder: Path) -> str:
+    """The tables of the runs in a folder."""
     rows = read(folder)
     parts = ["<!-- made by scripts/default_table.py -->"]
     for size in sorted({int(row.size) for _, row in rows if row.size != "full"}):
@@ -117,8 +129,9 @@ def main(folder: Path) -> None:
             if group:
                 parts.append(f"## {size} rows, {words}: {', '.join(group)}\n\n{table(part, group)}")
         parts.append(f"## {size} rows, by target\n\n{by_target(part, targets)}")
-    (folder / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    FOLDER = Path(sys.argv[1])
+    (FOLDER / "tables.md").write_text(page(FOLDER), encoding="utf-8")

@@ -10,7 +10,7 @@ import tyro
 
 from scalearn.comparison.config import Config, Sources, configuration_file, read_config
 from scalearn.comparison.experiment import Experiment
-from scalearn.comparison.experiment_config import SizedTargets
+from scalearn.comparison.experiment_config import AdapterSources, SizedTargets
 from scalearn.comparison.matrix_config import MatrixConfig, ScoredTargets
 from tasksel.bounds import check_jobs
 from tasksel.cli.app import show
@@ -18,7 +18,7 @@ from tasksel.cli.arguments import Folder
 from tasksel.processes import is_main
 
 SHOWN_RANKINGS = 8  # in the terminal; the report has all of a run
-NO_EXPERIMENT = Experiment(name="experiment", sources=Sources(tasks=()), targets=SizedTargets(tasks=()))
+NO_EXPERIMENT = Experiment(name="experiment", sources=AdapterSources(tasks=()), targets=SizedTargets(tasks=()))
 NO_MATRIX = MatrixConfig(name="matrix", sources=Sources(tasks=()), targets=ScoredTargets(tasks=()))
 Out = Annotated[Path, tyro.conf.arg(name="out", help="the run's folder")]
 Store = Annotated[

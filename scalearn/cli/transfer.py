@@ -20,9 +20,11 @@ from tasksel.training.recipe import Start
 if TYPE_CHECKING:
     from scalearn.methods.registry import TransferMethod
     from scalearn.results.result import TransferResult
+    from tasksel.adapters.kind import Kind
     from tasksel.adapters.pool import AdapterPool, Source
     from tasksel.selection.base import Selector
     from tasksel.tasks.task import Task
+    from tasksel.training.recipe import Recipe
 
 Ranked = Annotated[
     str | None,
@@ -81,10 +83,18 @@ def transfer(
         )
     selecting = time.perf_counter() - begun
     result = run_transfer(
-        task, selected, method=method, rows=rows, recipe=changed.of(transfer_method.recipe_for(pool.kind or "bottleneck")), seeds=seeds,
+        task, selected, method=method, rows=rows, recipe=_recipe(transfer_method, task, rows, changed, pool.kind or "bottleneck"), seeds=seeds,
         base=pool.base, similarities=similarities, out=out_folder, lora=lora,
     )  # fmt: skip
     _show_answer(result, begun, selecting)
+
+
+def _recipe(method: TransferMethod, task: Task, rows: int | None, change: RecipeChange, kind: Kind) -> Recipe:
+    """The method's recipe for the task's rows, with what was asked for."""
+    from scalearn.methods.few_rows import recipe_for
+    from tasksel.tasks.load import load_data
+
+    return recipe_for(method, lambda: len(load_data(task, rows=rows).train), change.of, kind=kind)
 
 
 def _default_selector(method: TransferMethod, recipe: RecipeChange) -> str | Selector:

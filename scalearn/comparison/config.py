@@ -173,4 +173,6 @@ def _complaint(item: Any, kind: type[Frozen]) -> str:
     model: Any = kind
     for part in item["loc"][:-1]:
         model = model.model_fields[part].annotation if hasattr(model, "model_fields") else get_args(model)[-1]
+        if type(None) in get_args(model):  # a part that may be left out
+            model = get_args(model)[0]
     return f"{path}: {unknown('key', str(item['loc'][-1]), model.model_fields)}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import tyro
 from pydantic import BeforeValidator, Field
 
 from scalearn.comparison.condition import FULL, Condition, unit_name
@@ -14,8 +15,11 @@ from scalearn.comparison.own_file import Files
 from scalearn.comparison.own_tasks import check_own_rows
 from scalearn.comparison.protocols import Protocol, get_protocol
 from scalearn.comparison.source_choice import Choice, as_tuple, conditions
+from scalearn.methods.few_rows import FEW_ROWS, with_rates
+from tasksel.adapters.kind import Kind
 from tasksel.bounds import Count, Positive, Seed, Title
 from tasksel.errors import UserError
+from tasksel.model.lora_config import LoraConfig
 from tasksel.tasks.task import HubSource, Task, TaskSet
 from tasksel.training.recipe import Recipe
 
@@ -23,6 +27,24 @@ if TYPE_CHECKING:  # a configuration is read, and its mistakes are named, before
     from scalearn.methods.registry import TransferMethod
 
 Size = int | Literal["full"]
+
+
+class AdapterSources(Sources):
+    """The tasks that get a source adapter.
+
+    Attributes:
+        lora: what a LoRA in place of a bottleneck is like, with PEFT's names (`r`, `lora_alpha`, `target_modules`, …); "single-adapter" trains
+            such a one too.
+    """
+
+    lora: Annotated[LoraConfig | None, tyro.conf.Suppress] = (
+        None  # in a file alone: a part that may be left out is no option
+    )
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of adapters."""
+        return "lora" if self.lora else "bottleneck"
 
 
 class SizedTargets(Targets):
@@ -58,7 +80,7 @@ class ExperimentConfig(Configuration):
     files: Files = Field(default_factory=dict)
     protocol: str = "sound"
     test_rows: Count | None = None
-    sources: Sources
+    sources: AdapterSources
     targets: SizedTargets
     rank: Choice = Choice()
     methods: tuple[str, ...] = ("auto", "scalearn", "closed-form-base", "majority", "single-adapter")
@@ -74,16 +96,26 @@ class ExperimentConfig(Configuration):
         return get_protocol(self.protocol)
 
     def recipe_of(self, method: TransferMethod, size: Size) -> Recipe:
-        """The recipe of a method at a size: its own, changed by the protocol, `recipe`, `few_shot` and `lr`, in this order."""
+        """The recipe of a method at a size: its own, changed by the protocol, `recipe`, `few_shot` and `lr`, in this order.
+
+        At few-shot sizes a method that starts at the solved head has its rates for few rows in place of its own.
+        """
         few = size != FULL
-        recipe = self.recipe.of(self.rules.recipe(method, few=few))
+        own = self.rules.recipe(method, few=few, kind=self.sources.kind)
+        recipe = self._changed(own, method, few=few)
+        if size == FULL or int(size) > FEW_ROWS or recipe.start != "solved":
+            return recipe
+        return self._changed(with_rates(own, method, self.sources.kind), method, few=few)
+
+    def _changed(self, recipe: Recipe, method: TransferMethod, *, few: bool) -> Recipe:
+        recipe = self.recipe.of(recipe)
         recipe = self.few_shot.of(recipe) if few else recipe
         return recipe.model_copy(update={"lr": self.lr[method.name]} if method.name in self.lr else {})
 
     @property
     def source_recipe(self) -> Recipe:
         """The recipe of stage 1, which trains the sources."""
-        return self.sources.recipe.of(self.rules.source_recipe)
+        return self.sources.recipe.of(self.rules.source_recipe(self.sources.kind))
 
     def source_seed(self, seed: int) -> int:
         """The stage-1 seed that belongs to a seed of the targets."""
@@ -160,6 +192,7 @@ def check_experiment(experiment: ExperimentConfig, tasks: TaskSet | Mapping[str,
         get_method(name)
     for name in experiment.methods:
         get_method(name).check_installed()
+        get_method(name).check_kind(experiment.sources.kind)
     get_protocol(experiment.protocol)
     experiment.rank.check()
     for name, seeds in experiment.targets.seeds_of.items():

@@ -25,6 +25,7 @@ from tasksel.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from scalearn.methods.registry import TransferMethod
+    from tasksel.adapters.kind import Kind
 
 FEW = {"epochs": 1000, "max_steps": 1000, "patience": 20}
 AUTHORS_HEAD = {"start": "random", "pooling": "first"}
@@ -52,17 +53,16 @@ class Protocol:
     few: Mapping[str, Any] = field(default_factory=dict)
     mix: Mapping[str, Any] = field(default_factory=dict)
 
-    def recipe(self, method: TransferMethod, *, few: bool) -> Recipe:
-        """A method's recipe on full data or a few rows."""
+    def recipe(self, method: TransferMethod, *, few: bool, kind: Kind = "bottleneck") -> Recipe:
+        """A method's recipe on full data or a few rows, over adapters of a kind."""
         changed = self.few if few else {**self.full, **(self.mix if method.learns_omega else {})}
-        return method.recipe.model_copy(update=dict(changed))
+        return method.recipe_for(kind).model_copy(update=dict(changed))
 
-    @property
-    def source_recipe(self) -> Recipe:
-        """The recipe of stage 1, which trains the sources on full data."""
-        from tasksel.adapters.train import SOURCE_RECIPE
+    def source_recipe(self, kind: Kind = "bottleneck") -> Recipe:
+        """The recipe of stage 1, which trains the sources, of a kind, on full data."""
+        from tasksel.adapters.train import LORA_RECIPE, SOURCE_RECIPE
 
-        return SOURCE_RECIPE.model_copy(update=dict(self.full))
+        return (LORA_RECIPE if kind == "lora" else SOURCE_RECIPE).model_copy(update=dict(self.full))
 
     def drawn(self, task: Task, *, shots: int | None, test_rows: int | None) -> Task:
         """The task with the rows that this protocol draws from it; `shots` None is full data."""

@@ -91,7 +91,8 @@ class WorkStore:
         part = self.experiment.sources
         recipe = self.experiment.source_recipe.identity()
         drawn = self.experiment.drawn(self.tasks[part.tasks[0]], FULL).draw.model_dump()
-        settings = value_hash([self.base.fingerprint, part.rows, recipe, drawn])[:8]
+        decisive = [self.base.fingerprint, part.rows, recipe, drawn]
+        settings = value_hash(decisive if part.lora is None else [*decisive, part.lora.model_dump(mode="json")])[:8]
         kept = sorted((self.store / "sources").glob(f"*-{settings}"))  # the base may have been renamed
         place = self.store / "sources" / short_name("", self._base_name, f"-{settings}")
         return AdapterPool((kept[0] if kept else place) / f"seed-{seed}", base=self.experiment.base)
@@ -104,12 +105,13 @@ class WorkStore:
         """The key of a source, trained or not."""
         part, task = self.experiment.sources, self.target(name, FULL)
         data = _loaded(task.model_dump_json(), part.rows, seed)
-        return source_key(task, data, self.base, self.experiment.source_recipe, seed)
+        return source_key(task, data, self.base, self.experiment.source_recipe, seed, part.lora)
 
     def target_adapter_key(self, name: str, size: Size, seed: int) -> str:
         """The key of a target adapter, trained or not."""
         recipe = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size)
-        return source_key(self.target(name, size), self.data(name, size, seed), self.base, recipe, seed)
+        data = self.data(name, size, seed)
+        return source_key(self.target(name, size), data, self.base, recipe, seed, self.experiment.sources.lora)
 
     def _choice_key(self, unit: Unit) -> list[Any] | None:
         """What decides which sources a unit has, and what they are; None without sources."""
@@ -167,9 +169,8 @@ class WorkStore:
     def ensure_source(self, name: str, seed: int) -> None:
         """Trains a source, unless it is there."""
         part = self.experiment.sources
-        train_source(
-            self.target(name, FULL), self.pool(seed), rows=part.rows, seed=seed, recipe=self.experiment.source_recipe
-        )
+        recipe = self.experiment.source_recipe
+        train_source(self.target(name, FULL), self.pool(seed), rows=part.rows, seed=seed, recipe=recipe, lora=part.lora)
 
     def target_adapter(self, name: str, size: Size, seed: int) -> Source:
         """The target adapter, trained if it is not there; a source of the pool, if that is the same training."""
@@ -178,7 +179,8 @@ class WorkStore:
             if name in pool and pool[name].card.key == key:
                 return pool[name]
         recipe = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size)
-        return train_source(self.target(name, size), places[-1][0], rows=self.rows(size), seed=seed, recipe=recipe)
+        task, lora = self.target(name, size), self.experiment.sources.lora
+        return train_source(task, places[-1][0], rows=self.rows(size), seed=seed, recipe=recipe, lora=lora)
 
     def _target_adapter_places(self, name: str, size: Size, seed: int) -> Iterator[tuple[AdapterPool, str]]:
         """The pools that may hold a target adapter, with its key: that of the sources, if it is the same training; one for it alone."""

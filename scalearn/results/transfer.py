@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from scalearn.layers.kinds import Layers, kind_of
+from scalearn.methods.few_rows import recipe_for
 from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, TransferMethod, get_method
 from scalearn.methods.state import learned_parameters, learned_state
@@ -106,7 +107,7 @@ def transfer(
         method: a name in `scalearn.methods.registry.METHODS`; "auto" tries several ways and keeps the one that cross-validates best.
         seeds: each draws its own rows, dev set, head, omega and order.
         rows: at most so many training rows of the target.
-        recipe: by default the method's own.
+        recipe: by default the method's own, for few rows or many (`scalearn.methods.few_rows`).
         base: needed without sources, or where theirs was moved; by default the one they were trained on.
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
         similarities: each source's similarity to the target, as a ranking's scores; for methods that need them ("soup-similarity").
@@ -124,7 +125,9 @@ def transfer(
     chosen = get_method(method)
     _check(chosen, sources, seeds)
     new_lora = _new_lora(chosen, lora)
-    recipe = recipe or chosen.recipe_for("lora" if new_lora or any(s.kind == "lora" for s in sources) else "bottleneck")
+    recipe = recipe or _own_recipe(
+        chosen, target, rows, lora=new_lora is not None or any(s.kind == "lora" for s in sources)
+    )
     model_base = _base(sources, base)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
@@ -137,6 +140,11 @@ def transfer(
     shared = user_path(store) if store else None
     spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora)
     return _run(spec, seeds)
+
+
+def _own_recipe(method: TransferMethod, target: Task, rows: int | None, *, lora: bool) -> Recipe:
+    """The method's own recipe for the target's rows and the kind of adapters."""
+    return recipe_for(method, lambda: len(load_data(target, rows=rows).train), kind="lora" if lora else "bottleneck")
 
 
 def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:

@@ -9,7 +9,8 @@ import pytest
 from scalearn.comparison.config import of_any_version, read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.experiment_config import units
-from scalearn.comparison.records import RunFolder
+from scalearn.comparison.records import RunFolder, UnitRecord, read_lines
+from scalearn.methods.registry import METHODS
 from scalearn.report.markdown import markdown_report
 from scalearn.report.statistics import comparisons
 
@@ -60,10 +61,16 @@ def test_the_commands_of_a_published_comparison_stand_on_its_page_and_the_index_
     assert f"({folder.name}/README.md)" in (RESULTS / "README.md").read_text()
 
 
+def script_of(name):
+    """A script of the project as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_recall_of_shortlists_is_made_again_from_the_scores_beside_it():
-    spec = importlib.util.spec_from_file_location("shortlist_recall", ROOT / "scripts" / "shortlist_recall.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = script_of("shortlist_recall")
     assert script.page(RESULTS / "matrix") == (RESULTS / "matrix" / "shortlist.md").read_text()
     assert script.order_of({"b": 1.0, "a": 1.0, "c": 2.0}, ["b", "a", "c"]) == [2, 1, 0]
 
@@ -74,6 +81,40 @@ def test_the_recall_on_the_page_is_that_of_the_whole_table():
     (shown,) = re.findall(r"\| k = 6 \|.*?\n\n", page(RESULTS / "matrix"), flags=re.DOTALL)
     rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in shown.splitlines()[2:] if line]
     assert rows == [[six[number][column] for column in (0, 1, 3)] for number in (0, 2, 3)]
+
+
+def test_the_tables_of_the_default_are_made_again_from_the_rows_beside_them():
+    script = script_of("default_table")
+    tables = (RESULTS / "default" / "tables.md").read_text()
+    assert script.page(RESULTS / "default") == tables
+    shown = [line for line in page(RESULTS / "default").splitlines() if re.match(r"\| .*\| \d+( cpu)?", line)]
+    assert len(shown) > 20
+    assert set(shown) <= set(tables.splitlines())
+
+
+def test_the_runs_of_the_default_are_of_their_configurations_and_their_commands_stand_on_the_page():
+    runs = sorted((RESULTS / "default").glob("*/rows.jsonl"))
+    assert "default_auto" in {path.parent.name for path in runs}
+    for path in runs:
+        config = read_config(ROOT / "scripts" / f"{path.parent.name}.yaml", Experiment)
+        rows = read_lines(path, UnitRecord)
+        assert {row.target for row in rows} <= set(config.targets.tasks)
+        assert {row.method for row in rows} <= set(config.methods)
+        for row in rows:
+            recipe = config.recipe_of(METHODS[row.method], row.size)
+            assert recipe.model_dump(mode="json", exclude={"log_with"}) == row.recipe, (path.parent.name, row.method)
+        assert f"scripts/{path.parent.name}.yaml" in page(RESULTS / "default")
+
+
+def test_the_readme_shows_the_default_as_its_tables_have_it():
+    tables = (RESULTS / "default" / "tables.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(r"\| all thirteen \| five held out \|.*?\n\n", readme, flags=re.DOTALL)
+    cells = {cell.strip() for line in shown.splitlines()[2:] for cell in line.split("|")[2:-1] if cell.strip()}
+    assert len(cells) == 16
+    scores = {line.split("|")[2].strip() for line in tables.splitlines() if line.startswith("| ")}
+    scores |= {score.split(" [")[0] for score in scores if score.startswith(("28.6", "25.7"))}
+    assert cells <= scores
 
 
 def page(folder):

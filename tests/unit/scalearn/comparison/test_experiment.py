@@ -148,7 +148,9 @@ RUNS = [
 LOCAL = {"quickstart"}
 FROM_HUB = {"glue_roberta", "superglue_roberta", "humset_xlmr", "fewshot_roberta"}
 CONVERGED = ("glue_minilm_converged", "glue_minilm_converged_random")
-DEFAULT = tuple(f"default_{name}" for name in ("auto", "one", "trained", "random", "seconds", "version_0_1"))
+LORAS = ("glue_minilm_loras", "glue_minilm_loras_all_linear")
+NAMES = ("auto", "one", "trained", "trained_low", "random", "random_low", "seconds", "version_0_1")
+DEFAULT = tuple(f"default_{name}" for name in NAMES)
 GLUE = ("glue_minilm", "glue_minilm_k", "glue_minilm_full", "glue_minilm_two", "glue_minilm_average")
 
 
@@ -156,6 +158,7 @@ def test_there_is_a_configuration_a_table():
     assert {path.stem for path in RUNS} == LOCAL | FROM_HUB | {
         *GLUE,
         *CONVERGED,
+        *LORAS,
         *DEFAULT,
         "superglue_minilm",
         "crisis_minilm",
@@ -228,7 +231,7 @@ def test_what_changes_in_a_recipe_is_layered(config):
     few, full = (experiment.recipe_of(METHODS["scalearn"], size) for size in (16, "full"))
     assert (full.epochs, full.max_steps, full.lr, full.select) == (7, None, 0.5, "metric")
     assert (few.epochs, few.max_steps, few.lr, few.select, few.patience) == (7, 5, 0.5, "metric-loss", 20)
-    assert experiment.recipe_of(METHODS["head-only"], 16).lr == METHODS["head-only"].recipe.lr
+    assert experiment.recipe_of(METHODS["average"], 16).lr == METHODS["average"].recipe.lr
 
 
 def test_an_experiment_in_code_is_the_one_in_the_file_and_mappings_stand_for_its_parts(write, config):
