@@ -125,9 +125,7 @@ def transfer(
     chosen = get_method(method)
     _check(chosen, sources, seeds)
     new_lora = _new_lora(chosen, lora)
-    recipe = recipe or _own_recipe(
-        chosen, target, rows, lora=new_lora is not None or any(s.kind == "lora" for s in sources)
-    )
+    recipe = recipe or _own_recipe(chosen, target, rows, sources, new_lora)
     model_base = _base(sources, base)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
@@ -142,9 +140,12 @@ def transfer(
     return _run(spec, seeds)
 
 
-def _own_recipe(method: TransferMethod, target: Task, rows: int | None, *, lora: bool) -> Recipe:
+def _own_recipe(
+    method: TransferMethod, target: Task, rows: int | None, sources: Sequence[Source], new: LoraConfig | None
+) -> Recipe:
     """The method's own recipe for the target's rows and the kind of adapters."""
-    return recipe_for(method, lambda: len(load_data(target, rows=rows).train), kind="lora" if lora else "bottleneck")
+    loras = new is not None or any(source.kind == "lora" for source in sources)
+    return recipe_for(method, lambda: len(load_data(target, rows=rows).train), kind="lora" if loras else "bottleneck")
 
 
 def _run(spec: TransferSpec, seeds: Sequence[int]) -> TransferResult:
