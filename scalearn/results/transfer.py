@@ -134,10 +134,8 @@ def transfer(
         chosen.check_base(model_base, used)
     trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
     check_length(model_base, trained_on, recipe.max_length)
-    folder = user_path(out) if out is not None else temporary_folder()
-    shared = user_path(store) if store else None
-    spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora)
-    return _run(spec, seeds)
+    folder, shared = user_path(out) if out is not None else temporary_folder(), user_path(store) if store else None
+    return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora), seeds)
 
 
 def _own_recipe(
