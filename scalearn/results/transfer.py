@@ -126,15 +126,13 @@ def transfer(
     new_lora = _new_lora(chosen, lora)
     recipe = recipe or chosen.recipe_for("lora" if new_lora or any(s.kind == "lora" for s in sources) else "bottleneck")
     model_base = _base(sources, base)
-    weights = _similarities(chosen, sources, similarities)
-    used = chosen.choose(target, sources)
+    weights, used = _similarities(chosen, sources, similarities), chosen.choose(target, sources)
     chosen.check_task(target)
     if new_lora is None:
         chosen.check_base(model_base, used)
     trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
     check_length(model_base, trained_on, recipe.max_length)
-    folder = user_path(out) if out is not None else temporary_folder()
-    shared = user_path(store) if store else None
+    folder, shared = user_path(out) if out is not None else temporary_folder(), user_path(store) if store else None
     spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora)
     return _run(spec, seeds)
 
