@@ -112,7 +112,8 @@ def searched(
 
     >>> searched(model, task, rows, training.fit, count=4, seed=0)  # doctest: +SKIP
     """
-    labels = None if task.kind == GENERATION else torch.as_tensor(rows.labels)
+    writes = task.kind == GENERATION
+    labels = torch.as_tensor([] if writes else rows.labels)
 
     def agreed(omega: Sequence[float]) -> Sequence[float]:
         """The main process's omega, for all: two machines may differ in the last digit."""
@@ -122,7 +123,7 @@ def searched(
         """Mean loss on the training rows + 0.05 * mean |omega|."""
         omega = agreed(omega)
         set_omega(model, omega)
-        if task.kind == GENERATION:
+        if writes:
             loss = mean_loss(model, task, rows)
         else:
             loss = float(loss_sum(task.kind, torch.from_numpy(predict(model, rows)), labels)) / len(rows)
