@@ -173,6 +173,9 @@ def export(
     onnx: Annotated[
         bool, tyro.conf.arg(help="the whole model as one ONNX file, of every method (extra: onnx)")
     ] = False,
+    merged: Annotated[
+        bool, tyro.conf.arg(help="a dense model folder of transformers, a LoRA merged into its weights")
+    ] = False,
     base: StoredBase = None,
 ) -> None:
     """Write a result as one adapter that plain `adapters` loads, or as one LoRA that stock PEFT loads, and print the code that does so.
@@ -183,12 +186,17 @@ def export(
       scalearn export out/rte --out out/rte-adapter
       scalearn export out/rte --out out/rte-lora --rank 16 --for vllm
       scalearn export out/rte --out out/rte-onnx --onnx
+      scalearn export out/rte --out out/rte-model --merged
     """
     from scalearn.results.export import how_to_load, how_to_serve, read_export
     from scalearn.results.result import TransferResult
 
-    if onnx and (rank is not None or server is not None):
-        raise UserError("--onnx writes the whole model: give it without --rank and --for")
+    if (onnx or merged) and (rank is not None or server is not None or (onnx and merged)):
+        raise UserError("--onnx and --merged write the whole model: give one of them, without --rank and --for")
+    if merged:
+        folder = TransferResult.load(result, base=base).export_merged(out_folder, seed=seed)
+        show(f"exported to {folder}; {folder / 'README.md'} holds the code that predicts with it by transformers alone")
+        return
     if onnx:
         folder = TransferResult.load(result, base=base).export_onnx(out_folder, seed=seed)
         show(f"exported to {folder}; {folder / 'README.md'} holds the code that predicts with it by onnxruntime alone")

@@ -27,9 +27,10 @@ from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded
 from tasksel.model.heads import loss_sum
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult
-from tasksel.training.predict import predict
+from tasksel.training.predict import mean_loss, predict
 
 BOUND, PENALTY, EVALUATIONS = 1.5, 0.05, 40  # LoraHub's
 SPREAD = 0.5
@@ -111,7 +112,8 @@ def searched(
 
     >>> searched(model, task, rows, training.fit, count=4, seed=0)  # doctest: +SKIP
     """
-    labels = torch.as_tensor(rows.labels)
+    writes = task.kind == GENERATION
+    labels = torch.as_tensor([] if writes else rows.labels)
 
     def agreed(omega: Sequence[float]) -> Sequence[float]:
         """The main process's omega, for all: two machines may differ in the last digit."""
@@ -121,7 +123,10 @@ def searched(
         """Mean loss on the training rows + 0.05 * mean |omega|."""
         omega = agreed(omega)
         set_omega(model, omega)
-        loss = float(loss_sum(task.kind, torch.from_numpy(predict(model, rows)), labels)) / len(rows)
+        if writes:
+            loss = mean_loss(model, task, rows)
+        else:
+            loss = float(loss_sum(task.kind, torch.from_numpy(predict(model, rows)), labels)) / len(rows)
         return loss + PENALTY * float(np.abs(omega).mean())
 
     first, start = train(model), time.perf_counter()

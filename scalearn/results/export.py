@@ -190,6 +190,7 @@ def _card_of(files: Path, *, narrowed: Mapping[str, Any] | None = None, **conten
         rank=config["r"],
         targets=tuple(config["target_modules"]),
         whole=bool(config["modules_to_save"]),
+        causal=config["task_type"] == "CAUSAL_LM",
         narrowed=Narrowing.model_validate(narrowed) if narrowed else None,
     )
 
@@ -236,16 +237,6 @@ def how_to_serve(folder: Path) -> str:
     vllm serve meta-llama/Llama-3.2-1B --enable-lora --max-lora-rank 16 --lora-modules rte-lora=out/rte-lora
     """
     config = read_json(folder / CONFIGS[0])
-    base, name = config["base_model_name_or_path"], folder.resolve().name
-    return shlex.join(
-        [
-            "vllm",
-            "serve",
-            base,
-            "--enable-lora",
-            "--max-lora-rank",
-            str(config["r"]),
-            "--lora-modules",
-            f"{name}={folder}",
-        ]
-    )
+    base, lora = config["base_model_name_or_path"], f"{folder.resolve().name}={folder}"
+    call = f"--enable-lora --max-lora-rank {config['r']} --lora-modules"
+    return f"vllm serve {shlex.quote(base)} {call} {shlex.quote(lora)}"

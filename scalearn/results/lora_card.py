@@ -31,12 +31,14 @@ class LoraCard(ModelCard):
     Attributes:
         rank: R, which is alpha too. targets: names of the modules.
         whole: whether PEFT's file holds the head, as the base's own classifier has it, so that it is loaded with the LoRA.
+        causal: whether PEFT's file has the names of the causal language model, on which it is loaded.
         narrowed: what the LoRA lost, where it was narrowed.
     """
 
     rank: int = 0
     targets: tuple[str, ...] = ()
     whole: bool = True
+    causal: bool = False
     narrowed: Narrowing | None = None
 
     @property
@@ -83,7 +85,7 @@ class LoraCard(ModelCard):
     def code(self, *, here: bool = False) -> str:
         """Plain PEFT code that loads the export and predicts; it runs beside the export's folder."""
         before, base, revision = base_code(self, here=here)
-        head = "ForCausalLM" if self.writes else "ForSequenceClassification" if self.whole else ""
+        head = "ForCausalLM" if self.causal else "ForSequenceClassification" if self.whole else ""
         options = revision + (f", num_labels={self.task.outputs}" if self.whole else "")
         lines = [
             *before,
@@ -125,10 +127,12 @@ class LoraCard(ModelCard):
     def _applied(self) -> list[str]:
         """The layers of the head on the pooled tokens."""
         linear, row = "torch.nn.functional.linear", "[:, 0]" if self.task.kind == "multiple_choice" else "[0]"
+        last = "model(**inputs, output_hidden_states=True).hidden_states[-1]"
+        tokens = last if self.causal else "model(**inputs).last_hidden_state"
         return [
             f'head = {{key.split(".", 2)[2]: tensor for key, tensor in load_file({quoted(f"{self.folder}/{HEAD}")}).items()}}',
             "with torch.no_grad():",
-            '    tokens, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]',
+            f'    tokens, mask = {tokens}, inputs["attention_mask"][..., None]',
             f"    pooled = {POOLED[self.pooling]}",
             f'    hidden = {linear}(pooled, head["1.weight"], head["1.bias"]).tanh()',
             f'    logits = {linear}(hidden, head["4.weight"], head["4.bias"]){row}',

@@ -19,6 +19,7 @@ from torch import Tensor
 from scalearn.layers.lora_mix import folded_pairs
 from tasksel.adapters.folder import save_head
 from tasksel.adapters.lora_folder import write_lora
+from tasksel.model.decoders import is_decoder
 from tasksel.model.language_head import CAUSAL_LM
 from tasksel.model.linear_slot import linears_of
 from tasksel.model.lora_config import LoraConfig, short_names
@@ -87,13 +88,15 @@ def save_plain_lora(trained: Any, folder: Path, name: str, *, keeps_head: bool =
     """Writes the adapter and head `name` of a trained model: PEFT's two files, and the head's beside them.
 
     Args:
-        keeps_head: whether the head may lie in PEFT's file too, under `modules_to_save`.
+        keeps_head: whether the head may lie in PEFT's file too, under `modules_to_save`. A server, which takes none, knows a decoder's
+            modules by the names that they have in the causal language model.
 
     >>> save_plain_lora(result.model(), Path("out/rte-adapter"), "rte")  # doctest: +SKIP
     """
     pairs, head = uniform(folded_pairs(trained, name)), trained.heads[name]
     own = own_head(trained.config.model_type, head.config) if keeps_head else None
-    options: dict[str, Any] = {"task_type": "CAUSAL_LM"} if head.config.get("head_type") == CAUSAL_LM else {}
+    causal = head.config.get("head_type") == CAUSAL_LM or (not keeps_head and is_decoder(trained.config))
+    options: dict[str, Any] = {"task_type": "CAUSAL_LM"} if causal else {}
     if own:
         heads = {f"{part}.{leaf}": value for part, layer in zip(own.parts, (1, 4), strict=True) for leaf, value in head.get_submodule(str(layer)).state_dict().items()}  # fmt: skip
         options = {"task_type": "SEQ_CLS", "heads": heads, "modules_to_save": own.saved}

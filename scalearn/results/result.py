@@ -28,6 +28,7 @@ from scalearn.methods.candidate import Candidate
 from scalearn.methods.registry import get_method
 from scalearn.methods.state import load_learned
 from scalearn.results.export import write_adapter
+from scalearn.results.export_merged import write_merged
 from scalearn.results.export_onnx import write_onnx
 from scalearn.results.lora_narrowing import LoraForm
 from scalearn.results.trained_data import trained_data
@@ -369,6 +370,14 @@ class TransferResult:
             UserError: the extra is not installed; multiple choice; a folder that holds something else; see `write_onnx`.
         """
         return write_onnx(self, folder, seed=seed)
+
+    def export_merged(self, folder: str | Path, *, seed: int | None = None) -> Path:
+        """Writes a seed's model as one dense model folder of `transformers`, a LoRA merged into the weights, and returns the folder.
+
+        Raises:
+            UserError: a bottleneck, which cannot be merged; a head that the base's own classifier cannot be; a folder that holds something else.
+        """
+        return write_merged(self, folder, seed=seed)
 
     def __str__(self) -> str:
         by_seed = ", ".join(f"{score:.4f} (seed {seed})" for seed, score in self.scores.items())

@@ -129,13 +129,11 @@ def transfer(
     model_base = _base(sources, base)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
-    chosen.check_task(target)
-    if new_lora is None:
-        chosen.check_base(model_base, used)
-    trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
-    check_length(model_base, trained_on, recipe.max_length)
-    folder, shared = user_path(out) if out is not None else temporary_folder(), user_path(store) if store else None
-    return _run(TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora), seeds)
+    _check_target(chosen, target, used, model_base, recipe, new_lora)
+    folder = user_path(out) if out is not None else temporary_folder()
+    shared = user_path(store) if store else None
+    spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora)
+    return _run(spec, seeds)
 
 
 def _own_recipe(
@@ -173,6 +171,22 @@ def _base(sources: Sequence[Source], base: str | Base | None) -> Base:
     for source in sources:
         source.check_base(model_base)
     return model_base
+
+
+def _check_target(
+    method: TransferMethod,
+    target: Task,
+    used: Sequence[Source],
+    base: Base,
+    recipe: Recipe,
+    lora: LoraConfig | None,
+) -> None:
+    """Refuses a target that the method cannot train, a base without its slots, and a number of tokens that does not fit."""
+    method.check_task(target)
+    if lora is None:
+        method.check_base(base, used)
+    trained_on = [target, *(source.task for source in used if method.needs_tasks and source.task)]
+    check_length(base, trained_on, recipe.max_length)
 
 
 def _new_lora(method: TransferMethod, lora: LoraConfig | Mapping[str, Any] | None) -> LoraConfig | None:

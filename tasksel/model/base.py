@@ -137,6 +137,14 @@ class Base:
         """
         return self._decoder() if is_decoder(self.config) else self._encoder()
 
+    def whole(self, kind: Any, **options: Any) -> Any:
+        """A new model of another class of transformers on the same weights, in eval mode; a head that is not stored is drawn at random.
+
+        Args:
+            kind: such as `AutoModelForSequenceClassification`. options: of its configuration.
+        """
+        return self._read(kind, **options, **WEIGHTS).eval()
+
     def _encoder(self) -> TaskModel:
         config = copy.deepcopy(self.config)
         for part in OTHER_PARTS:

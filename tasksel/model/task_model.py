@@ -131,6 +131,8 @@ class TaskModel(nn.Module):
         Args:
             config: of the LoRA that they are, or that they fold into. contents: what a slot adds, by the path of its Linear in the base.
         """
+        if name in self.adapter_configs:  # it may have sat on other Linears
+            self.delete_adapter(name)
         self.adapter_configs[name] = config.model_dump()
         for path, content in contents.items():
             slot = open_linear_slot(self.base_model, path)

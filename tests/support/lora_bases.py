@@ -33,6 +33,6 @@ def with_lora(model, name, config, *, seed=1, size=0.3):
 
 
 def hidden(model, ids=IDS, mask=MASK):
-    """The last hidden state [b, t, d] of a base or a `TaskModel`."""
+    """The last hidden state [b, t, d] of a base or a `TaskModel`; zeros at padding, where decoders differ in positions."""
     with torch.no_grad():
-        return model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return model(input_ids=ids, attention_mask=mask).last_hidden_state * mask[..., None]

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from decoders import save_decoder
 from safetensors.torch import load_file
 
-from scalearn import AdapterPool, Recipe, predict_file, predict_text, transfer
+from scalearn import AdapterPool, Recipe, predict_file, predict_text, train_source, transfer
 from scalearn.cli.main import main
 from scalearn.layers.lora_mix import folded_pairs
 from scalearn.results.export import read_export
@@ -139,6 +140,25 @@ def test_stock_peft_loads_what_is_for_vllm_to_the_same_hidden_states(peft, resul
     with torch.no_grad():
         wanted = model.base_model(**inputs).last_hidden_state[:, 0]
     torch.testing.assert_close(torch.tensor(found), wanted, atol=1e-5, rtol=0)
+
+
+def test_a_classifier_on_a_decoder_has_the_names_that_a_server_knows_and_the_cards_code_applies_its_head(
+    peft, fresh_process, tmp_path
+):
+    decoder, task = save_decoder(tmp_path / "llama"), get_task("sentiment_phones")
+    pool = AdapterPool(tmp_path / "pool", base=decoder)
+    train_source(get_task("sentiment_films"), pool, rows=24, recipe=QUICK, lora={"r": 3})
+    result = transfer(task, list(pool), method="average", rows=24, recipe=QUICK, out=tmp_path / "result")
+    out = result.export(tmp_path / "served", server="vllm")
+    assert config(out)["task_type"] == "CAUSAL_LM"
+    assert all(key.startswith("base_model.model.model.layers.") for key in tensors(out))
+    wanted = result.predict(["A text"])[0]
+    code = (out / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    base_line = next(line for line in code.splitlines() if line.startswith("base ="))
+    said = fresh_process(f"{code.replace(base_line, f'base = {decoder!r}')}print(logits.tolist())", cwd=tmp_path)
+    assert np.abs(np.array(json.loads(said.splitlines()[-1])) - wanted).max() < 1e-5
+    scores = predict_text(out, "A text")["scores"]
+    assert np.abs(np.array(scores) - torch.tensor(wanted).softmax(0).numpy()).max() < 1e-5
 
 
 def test_what_cannot_be_is_said_before_anything_is_written(result, pool, tmp_path, monkeypatch):

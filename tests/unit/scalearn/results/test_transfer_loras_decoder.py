@@ -157,3 +157,17 @@ def test_a_lora_on_the_lm_head_is_refused_as_one(decoder, tmp_path, peft):
     change_json(tmp_path / "head" / "adapter_config.json", base_model_name_or_path=decoder)
     with pytest.raises(UserError, match="it targets the lm_head"):
         AdapterPool(tmp_path / "pool", base=decoder).add(tmp_path / "head")
+
+
+def test_weights_of_writing_loras_are_searched_by_the_loss_of_the_answers_and_averaged_without_training(
+    colours, tmp_path
+):
+    decoder = save_decoder(tmp_path / "base", "llama")
+    pool, recipe = pool_of(decoder, tmp_path / "pool", colours), Recipe(**QUICK)
+    average, search = (transfer(colours, list(pool), method=method, rows=24, recipe=recipe, out=tmp_path / method) for method in ("average", "search"))  # fmt: skip
+    assert (average.seeds[0].steps, average.seeds[0].parameters) == (0, {"transfer": 0, "head": 0})
+    assert average.omega().ravel().tolist() == [0.5, 0.5]
+    assert search.seeds[0].parameters == {"transfer": 2, "head": 0}
+    for method in ("closed-form", "auto"):
+        with pytest.raises(UserError, match="solves a head in closed form, and the head of 'colours'"):
+            transfer(colours, list(pool), method=method, rows=24, out=tmp_path / "refused")

@@ -67,7 +67,7 @@ def test_every_decoder_takes_a_lora_without_a_bottleneck_slot(kind):
     before = hidden(model)
     with_lora(model, "own", {"r": 2})
     assert (hidden(model) - before).abs().max() > 1e-3
-    with pytest.raises(UserError, match=f"a {kind} has no adapter slot here"):
+    with pytest.raises(UserError, match=f"a {kind} is a decoder, whose layers are pre-LN and have no slot"):
         model.add_adapter("bottleneck", "seq_bn")
 
 
@@ -117,6 +117,12 @@ def test_one_lora_of_several_is_active_and_dropout_acts_while_training_alone():
     assert not torch.equal(hidden(model.train()), hidden(model))
     model.set_active_adapters("one")
     assert torch.equal(hidden(model.eval()), alone)
+
+
+def test_a_name_that_is_given_twice_is_the_second():
+    model = with_lora(TaskModel(tiny_lora_base("bert")), "rte", QUERY)
+    with_lora(model, "rte", {"target_modules": ["value"]}, seed=4)
+    assert {path.rpartition(".")[2] for path, _ in model.slots()} == {"value"}
 
 
 def test_a_copy_and_a_bottleneck_beside_it_keep_their_own():
