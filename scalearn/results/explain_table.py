@@ -7,8 +7,10 @@ grammar_garden         ▅▅▅▄▃▄   22.9     92.5    +0.5   -2.0 to +3.0
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+import numpy as np
 from rich import box
 from rich.console import Group
 from rich.table import Table
@@ -40,7 +42,7 @@ def explanation_tables(explanation: Explanation) -> Group:
     weights = "mean |omega|" + (
         ", one for all layers" if len(explanation.omega) < len(explanation.shares) else " by layer"
     )
-    percent = [[100 * share for share in row] for row in explanation.shares]
+    percent = by_layer(explanation.slots, [[100 * share for share in row] for row in explanation.shares])
     return Group(
         Text(f"{explanation.target} by {explanation.method}, seed {explanation.seed}: {score}\n"),
         Text("each source: its share of the mix, and the score without it, in %"),
@@ -49,9 +51,24 @@ def explanation_tables(explanation: Explanation) -> Group:
         Text(f"share of the mix by layer in % ({explanation.dev_rows} dev rows)"),
         *_by_layer(explanation.sources, percent, "{:.0f}"),
         Text(f"\n{weights}"),
-        *_by_layer(explanation.sources, explanation.omega, "{:.2f}"),
+        *_by_layer(explanation.sources, by_layer(explanation.slots, explanation.omega), "{:.2f}"),
         *_candidates(explanation),
     )
+
+
+def by_layer(slots: Sequence[str], rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """The mean over the slots of each layer: LoRAs have one on each Linear that a source targets. Rows that are not by slot stay as they are.
+
+    >>> by_layer(["encoder.layer.0.query", "encoder.layer.0.value", "encoder.layer.1.query"], [[0.0], [1.0], [0.25]])
+    [[0.5], [0.25]]
+    """
+    if len(rows) != len(slots):
+        return [list(row) for row in rows]
+    layers: dict[str, list[Sequence[float]]] = {}
+    for slot, row in zip(slots, rows, strict=True):
+        number = re.search(r"\.(\d+)(\.|$)", slot)
+        layers.setdefault(number[1] if number else "", []).append(row)
+    return [np.mean(part, axis=0).tolist() for part in layers.values()]
 
 
 def _by_source(explanation: Explanation) -> Table:
@@ -62,11 +79,12 @@ def _by_source(explanation: Explanation) -> Table:
     for column in ("share", "without", "change", "95 % interval"):
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
-    top, mean = max(max(row) for row in explanation.shares), explanation.mean_shares
+    shares = by_layer(explanation.slots, explanation.shares)
+    top, mean = max(max(row) for row in shares), explanation.mean_shares
     for number, left in sorted(enumerate(explanation.left_out), key=lambda item: -mean[item[1].source]):
         shown.add_row(
             Text(left.source),
-            strip([row[number] for row in explanation.shares], top),
+            strip([row[number] for row in shares], top),
             f"{100 * mean[left.source]:.1f}",
             f"{100 * left.score:.1f}",
             f"{100 * left.difference:+.1f}",
