@@ -27,9 +27,10 @@ from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded
 from tasksel.model.heads import loss_sum
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.loop import FitResult
-from tasksel.training.predict import predict
+from tasksel.training.predict import mean_loss, predict
 
 BOUND, PENALTY, EVALUATIONS = 1.5, 0.05, 40  # LoraHub's
 SPREAD = 0.5
@@ -96,6 +97,14 @@ def minimise(objective: Callable[[Sequence[float]], float], count: int, *, seed:
     return best
 
 
+def training_loss(model: Any, task: Task, rows: Encoded) -> float:
+    """The mean loss of the training rows."""
+    if task.kind == GENERATION:
+        return mean_loss(model, task, rows)
+    logits = torch.from_numpy(predict(model, rows))
+    return float(loss_sum(task.kind, logits, torch.as_tensor(rows.labels))) / len(rows)
+
+
 def searched(
     model: Any, task: Task, rows: Encoded, train: Callable[[Any], FitResult], *, count: int, seed: int
 ) -> FitResult:
@@ -111,7 +120,6 @@ def searched(
 
     >>> searched(model, task, rows, training.fit, count=4, seed=0)  # doctest: +SKIP
     """
-    labels = torch.as_tensor(rows.labels)
 
     def agreed(omega: Sequence[float]) -> Sequence[float]:
         """The main process's omega, for all: two machines may differ in the last digit."""
@@ -121,8 +129,7 @@ def searched(
         """Mean loss on the training rows + 0.05 * mean |omega|."""
         omega = agreed(omega)
         set_omega(model, omega)
-        loss = float(loss_sum(task.kind, torch.from_numpy(predict(model, rows)), labels)) / len(rows)
-        return loss + PENALTY * float(np.abs(omega).mean())
+        return training_loss(model, task, rows) + PENALTY * float(np.abs(omega).mean())
 
     first, start = train(model), time.perf_counter()
     set_omega(model, agreed(minimise(objective, count, seed=seed)))

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scalearn.results.generation_card import generation_code
 from scalearn.results.lora_export import own_head
 from scalearn.results.model_card import ModelCard, answer, base_code, by_scalearn, fenced, quoted, texts
 from tasksel.adapters.folder import HEAD
+from tasksel.tasks.prompts import GENERATION
 
 POOLED = {"first": "tokens[:, 0]", "mean": "(tokens * mask).sum(1) / mask.sum(1)"}
 LAST = "tokens[torch.arange(len(tokens)), (mask[..., 0] * torch.arange(1, mask.shape[1] + 1)).argmax(1)]"
@@ -28,7 +30,9 @@ class LoraCard(ModelCard):
 
     @property
     def whole(self) -> bool:
-        """Whether the base's own classifier holds the head, so that PEFT loads it with the LoRA."""
+        """Whether the base's own classifier holds the head, so that PEFT loads it with the LoRA; or the head is the base's own lm_head."""
+        if self.task.kind == GENERATION:
+            return True
         kind = "multiple_choice" if self.task.kind == "multiple_choice" else "classification"
         config = {"layers": 2, "activation_function": "tanh", "head_type": kind, "pooling": self.pooling}
         return own_head(self.model_type, config) is not None
@@ -45,6 +49,8 @@ class LoraCard(ModelCard):
             if self.whole
             else f"its head, on the {self.pooling} of the tokens, beside it"
         )
+        if self.task.kind == GENERATION:
+            where = "the base's own lm_head"
         names = ", ".join(f"`{name}`" for name in self.targets)
         return f"One plain LoRA in the format of [PEFT](https://github.com/huggingface/peft), rank {self.rank} and alpha {self.rank} on {names}, with {where}"
 
@@ -60,6 +66,8 @@ class LoraCard(ModelCard):
 
     def code(self, *, here: bool = False) -> str:
         """Plain PEFT code that loads the export and predicts; it runs beside the export's folder."""
+        if self.task.kind == GENERATION:
+            return generation_code(self, here=here)
         before, base, revision = base_code(self, here=here)
         head = "ForSequenceClassification" if self.whole else ""
         options = revision + (f", num_labels={self.task.outputs}" if self.whole else "")

@@ -2,7 +2,8 @@
 
 A = [A_1; …; A_n; 0]  [R, in]      B = [omega_1 scale_1 B_1, …, omega_n scale_n B_n, 0]  [out, R]      R the largest rank of all modules
 
-head    as the base's own classifier, where that can be it (`SEQ_CLS`, the head under `modules_to_save`); else beside it (model_head.safetensors)
+head    of a generation the base's own lm_head (`CAUSAL_LM`), of which nothing is written; else
+        as the base's own classifier, where that can be it (`SEQ_CLS`, the head under `modules_to_save`); else beside it (model_head.safetensors)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from scalearn.layers.lora_mix import folded_pairs
 from tasksel.adapters.folder import save_head
 from tasksel.adapters.lora_folder import write_lora
+from tasksel.model.language_head import CAUSAL_LM
 from tasksel.model.linear_slot import linears_of
 from tasksel.model.lora_config import LoraConfig, short_names
 
@@ -89,6 +91,8 @@ def save_plain_lora(trained: Any, folder: Path, name: str) -> None:
     pairs, head = uniform(folded_pairs(trained, name)), trained.heads[name]
     own = own_head(trained.config.model_type, head.config)
     options: dict[str, Any] = {}
+    if head.config["head_type"] == CAUSAL_LM:
+        options = {"task_type": "CAUSAL_LM"}
     if own:
         heads = {f"{part}.{leaf}": value for part, layer in zip(own.parts, (1, 4), strict=True) for leaf, value in head.get_submodule(str(layer)).state_dict().items()}  # fmt: skip
         options = {"task_type": "SEQ_CLS", "heads": heads, "modules_to_save": own.saved}

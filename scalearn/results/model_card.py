@@ -103,7 +103,8 @@ def header(card: ModelCard) -> ModelCardData:
     """The metadata that the hub reads, as YAML before the text."""
     source, metric = card.task.source, card.task.metric
     hub = source if isinstance(source, HubSource) else None
-    task_type = "multiple-choice" if card.task.kind == "multiple_choice" else "text-classification"
+    types = {"multiple_choice": "multiple-choice", "generation": "text-generation"}
+    task_type = types.get(card.task.kind, "text-classification")
     scored = EvalResult(
         task_type=task_type,
         dataset_type=hub.path if hub else _plain(card.task.name),
