@@ -25,7 +25,7 @@ class OwnFile(Frozen):
     """A data file with its columns, or a task file.
 
     Attributes:
-        path: of the file. text, label, kind, metric, labels, choices, validation, separator, encoding: of a data file,
+        path: of the file. text, label, kind, metric, labels, choices, validation, separator, encoding, max_new_tokens: of a data file,
             as in `Task.from_file`.
     """
 
@@ -39,6 +39,7 @@ class OwnFile(Frozen):
     validation: str | None = None
     separator: str | None = None
     encoding: str | None = None
+    max_new_tokens: int | None = None
 
 
 def as_file(value: Any) -> Any:

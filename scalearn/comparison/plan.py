@@ -111,6 +111,8 @@ class Plan:
         check_experiment(
             experiment, {name: tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)}
         )
+        for method, target in product(experiment.methods, experiment.targets.tasks):
+            get_method(method).check_task(tasks[target])
         self._check_base([tasks[name] for name in (*experiment.sources.tasks, *experiment.targets.tasks)])
         self.work_store = WorkStore(experiment, self.store)
         self._claim()

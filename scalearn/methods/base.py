@@ -209,16 +209,19 @@ class TransferMethod:
         if self.solves_head and task.kind == GENERATION:
             raise UserError(
                 f"method '{self.name}' solves a head in closed form, and the head of '{task.name}', a generation task, is the base's own: "
-                "choose one that trains (head-only, full, …)"
+                "choose one that trains (scalearn, single-adapter, head-only, full, …)"
             )
 
-    def check_base(self, base: Base, sources: Sequence[Source]) -> None:
+    def check_base(self, base: Base, sources: Sequence[Source], *, lora: bool = False) -> None:
         """Refuses a base in which the method's own adapters have no slot.
+
+        Args:
+            lora: whether the method's new adapter is a LoRA.
 
         Raises:
             UserError: a decoder, for a method that adds a bottleneck adapter.
         """
-        if not sources and type(self).fill_slot is not TransferMethod.fill_slot:
+        if not sources and not lora and type(self).fill_slot is not TransferMethod.fill_slot:
             check_slots_for(base.config, f"method '{self.name}' on base '{base.name}'")
 
     def check_stacked(self, count: int) -> None:

@@ -97,6 +97,14 @@ def minimise(objective: Callable[[Sequence[float]], float], count: int, *, seed:
     return best
 
 
+def training_loss(model: Any, task: Task, rows: Encoded) -> float:
+    """The mean loss of the training rows."""
+    if task.kind == GENERATION:
+        return mean_loss(model, task, rows)
+    logits = torch.from_numpy(predict(model, rows))
+    return float(loss_sum(task.kind, logits, torch.as_tensor(rows.labels))) / len(rows)
+
+
 def searched(
     model: Any, task: Task, rows: Encoded, train: Callable[[Any], FitResult], *, count: int, seed: int
 ) -> FitResult:
@@ -112,8 +120,11 @@ def searched(
 
     >>> searched(model, task, rows, training.fit, count=4, seed=0)  # doctest: +SKIP
     """
+<<<<<<< HEAD
     writes = task.kind == GENERATION
     labels = torch.as_tensor([] if writes else rows.labels)
+=======
+>>>>>>> i14-decoder
 
     def agreed(omega: Sequence[float]) -> Sequence[float]:
         """The main process's omega, for all: two machines may differ in the last digit."""
@@ -123,11 +134,15 @@ def searched(
         """Mean loss on the training rows + 0.05 * mean |omega|."""
         omega = agreed(omega)
         set_omega(model, omega)
+<<<<<<< HEAD
         if writes:
             loss = mean_loss(model, task, rows)
         else:
             loss = float(loss_sum(task.kind, torch.from_numpy(predict(model, rows)), labels)) / len(rows)
         return loss + PENALTY * float(np.abs(omega).mean())
+=======
+        return training_loss(model, task, rows) + PENALTY * float(np.abs(omega).mean())
+>>>>>>> i14-decoder
 
     first, start = train(model), time.perf_counter()
     set_omega(model, agreed(minimise(objective, count, seed=seed)))

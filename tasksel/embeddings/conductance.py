@@ -4,7 +4,7 @@
     C_j^l = sum_k (h_j(k+1) - h_j(k)) * (g_j(k+1) + g_j(k)) / 2        h = layer l's output at x(k), g = d logit / d h
     a^l   = mean over examples of the mean over an example's real tokens of C^l        (unsigned: of |C^l|)
 
-    x     word embeddings [b, t, d]     x' the same with [CLS] and [SEP] kept and every other token's replaced by PAD's
+    x     word embeddings [b, t, d]     x' the same with [CLS] and [SEP] (of a decoder <s>) kept and every other token's replaced by PAD's
     l     transformer layers, j hidden units [L, d]     logit the gold label's; all that are gold where several are; a regression's one
 
 Completeness: over all units and tokens, a layer's conductances add up to logit(x) - logit(x').
@@ -29,8 +29,10 @@ from tasksel.bounds import Count, Tokens
 from tasksel.embeddings.base import Embedder, Inputs, Needs, TaskEmbedding, TaskInput, must_match
 from tasksel.embeddings.similarity import cosine
 from tasksel.errors import UserError, unknown
+from tasksel.model.decoders import is_decoder
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.language_head import CAUSAL_LM
+from tasksel.model.slot import layers_of
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
 from tasksel.tasks.prompts import GENERATION
@@ -180,11 +182,12 @@ def layer_conductance(
 
 
 def baseline_ids(ids: Tensor, tokenizer: Any) -> Tensor:
-    """The ids with all but [CLS] and [SEP] replaced by PAD.
+    """The ids with all but [CLS], [SEP] and a decoder's <s> replaced by PAD.
 
     [UNK] stands for a word, so not every special token is kept.
     """
-    kept = torch.tensor([i for i in (tokenizer.cls_token_id, tokenizer.sep_token_id) if i is not None])
+    special = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id)
+    kept = torch.tensor([i for i in special if i is not None])
     return torch.where(torch.isin(ids, kept.to(ids.device)), ids, tokenizer.pad_token_id)
 
 
@@ -210,10 +213,13 @@ def _from_words(model: Any, words: Tensor) -> Iterator[list[Tensor]]:
 
     A hook and not `inputs_embeds`, with which some architectures number the positions of padding differently.
     """
-    layers = [module for name, module in model.named_modules() if re.search(LAYER, name)]
+    if is_decoder(model.config):
+        layers = [layer for _, layer in layers_of(model.base_model)]
+    else:
+        layers = [module for name, module in model.named_modules() if re.search(LAYER, name)]
     if len(layers) != model.config.num_hidden_layers:
         raise UserError(
-            f"conductance: the layers of a '{model.config.model_type}' are not known; known: BERT, RoBERTa, XLM-R, DeBERTa, ELECTRA, DistilBERT"
+            f"conductance: the layers of a '{model.config.model_type}' are not known; known: BERT, RoBERTa, XLM-R, DeBERTa, ELECTRA, DistilBERT, and decoders"
         )
     outputs: list[Tensor] = []
 

@@ -2,7 +2,8 @@
 
     parameter       F = 1/N sum_n  g_n^2                      g_n = d loss_n / d parameter
     layer output    F = 1/N sum_n  (sum_t h_nt)^2 / T_n       h_nt = d loss_n / d output of the layer at token t
-    cls             F = 1/N sum_n  h_n1^2 / T_n               of the last layer, whose first token is what the head reads
+    cls             F = 1/N sum_n  h_n1^2 / T_n               of the last layer, whose first token is what the head reads (of a decoder its last,
+                                                              of a generation the answer's)
     per="example"   n one row, N rows: the diagonal of the true empirical Fisher (gold labels)
     per="batch"     n one batch with its mean loss, N still the number of ROWS: the authors' code, where the batch size changes the result
 
@@ -35,6 +36,7 @@ from tasksel.embeddings.similarity import cosine, reciprocal_rank_fusion
 from tasksel.errors import UserError, unknown
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.model.heads import loss_sum
+from tasksel.model.pooling import last_token
 from tasksel.model.slot import layers_of
 from tasksel.processes import accelerator
 from tasksel.tasks.load import stratified
@@ -106,15 +108,17 @@ class Fisher(Embedder):
     ) -> dict[str, Tensor]:
         """Squared gradients by component, summed over a batch's rows; those of its mean loss where batches are squared."""
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        rows, mask = len(batch["labels"]), batch["attention_mask"]
-        if "choice_mask" in batch:
-            mask = mask * batch["choice_mask"].view(-1, 1)
+        mask, choices = batch["attention_mask"], batch.get("choice_mask")
+        rows = len(mask) if choices is None else len(choices)
+        if choices is not None:
+            mask = mask * choices.view(-1, 1)
         loss = loss_sum(task.kind, logits_of(model, batch), batch["labels"])
         parameters, hidden = recorder.gradients(loss, rows)
         outputs = {
             f"layer.{n}.output": h.reshape(rows, -1, h.shape[-1]).sum(1) for n, h in enumerate(hidden)
         }  # padding is masked in attention: its gradient is 0
-        outputs["cls"] = hidden[-1][:, 0].reshape(rows, -1, hidden[-1].shape[-1]).sum(1)
+        read = _read_by_head(hidden[-1], batch, model.heads[model.active_head].reads)
+        outputs["cls"] = read.reshape(rows, -1, read.shape[-1]).sum(1)
         tokens = mask.reshape(rows, -1).sum(1, keepdim=True)
         if self.per == "batch":
             parameters, outputs = (
@@ -143,6 +147,13 @@ class Fisher(Embedder):
             return []
         cosines = np.array([_cosines(source, target) for source in sources])  # [sources, components]
         return reciprocal_rank_fusion(cosines.T)
+
+
+def _read_by_head(gradients: Tensor, batch: dict[str, Tensor], reads: str) -> Tensor:
+    """The gradients [sequences, d] at the token that the head reads, of [sequences, tokens, d]; of an answer's tokens their sum."""
+    if "answer_mask" in batch:
+        return (gradients * batch["answer_mask"][..., None]).sum(1)
+    return last_token(gradients, batch["attention_mask"]) if reads == "last" else gradients[:, 0]
 
 
 class _GradientRecorder:

@@ -5,8 +5,7 @@ task's metric on dev. It runs on accelerate: any device, bf16/fp16 and several p
 
     p_i = n_i^(1/T) / sum_j n_j^(1/T)      which of several tasks a step trains: n_i its training rows, T a temperature
 
-A batch's gradient is the sum over its rows divided by their number (of generation the sum over the answers' tokens divided by theirs), however many
-processes share it. A process takes its part in
+A batch's gradient is the sum over its rows (of generation its answers' tokens) divided by their number, however many processes share it. A process takes its part in
 micro-batches, each with its own random stream (seed, step, number), so that dropout too is the same for any number of processes.
 """
 
@@ -154,6 +153,8 @@ def fit_parts(
     """
     begun = time.perf_counter()
     recipe.check()
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return _untrained(model, parts, recipe, begun)
     if rescue := options.get("rescue"):  # where it lies the outcome will be written
         need_space(rescue.parent, sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad))
     loop = _Loop(model, parts, recipe, seed, temperature, options)
@@ -167,6 +168,17 @@ def fit_parts(
     if best is None:
         return FitResult(None, None, loop.step, seconds, loop.history)
     return FitResult(best.score, best.epoch, loop.step, seconds, loop.history, best.scores)
+
+
+def _untrained(model: Any, parts: Sequence[Part], recipe: Recipe, begun: float) -> FitResult:
+    """The scores of a model in which nothing trains: a mix whose weights are set, under a generation's head."""
+    model.to(accelerator().device)
+    scores: dict[str, float] = {}
+    for part in parts:
+        model.active_head = module_name(part.task.name) if len(parts) > 1 else model.active_head
+        scores |= {} if part.dev is None else {part.task.name: dev_score(model, part.task, part.dev, recipe.select)[0]}
+    score = float(np.mean(list(scores.values()))) if scores else None
+    return FitResult(score, 0 if scores else None, 0, time.perf_counter() - begun, scores=scores)
 
 
 def sampling_shares(rows: Sequence[int], temperature: float) -> list[float]:

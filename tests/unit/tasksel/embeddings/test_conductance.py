@@ -147,7 +147,7 @@ class Square(nn.Module):
         return (x * x,)
 
 
-IDS = SimpleNamespace(cls_token_id=3, sep_token_id=None, pad_token_id=0)
+IDS = SimpleNamespace(cls_token_id=3, sep_token_id=None, bos_token_id=None, pad_token_id=0)
 
 
 class TestByHand:
@@ -197,7 +197,7 @@ class TestByHand:
 
 
 def test_the_baseline_keeps_the_frame_and_pads_every_word():
-    tokenizer = SimpleNamespace(cls_token_id=101, sep_token_id=102, pad_token_id=9)
+    tokenizer = SimpleNamespace(cls_token_id=101, sep_token_id=102, bos_token_id=None, pad_token_id=9)
     ids = torch.tensor([[101, 7, 100, 102, 8, 102], [101, 7, 102, 9, 9, 9]])  # 100: an unknown word
     assert baseline_ids(ids, tokenizer).tolist() == [[101, 9, 9, 102, 9, 102], [101, 9, 102, 9, 9, 9]]
 

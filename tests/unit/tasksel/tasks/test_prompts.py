@@ -8,6 +8,7 @@ from datasets import Dataset
 from refusals import refused_line
 
 from tasksel import Task, load_data
+from tasksel.cli.main import main
 from tasksel.tasks.registry import resolve_task
 
 ASKED = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "2 + 2?"}]
@@ -54,6 +55,17 @@ class TestColumns:
         held = write(tmp_path / "held.jsonl", {"prompt": "b", "completion": "?"}, {"prompt": "c", "completion": None}, times=1)  # fmt: skip
         task, _ = read(train, validation=held)
         assert load_data(task).test.labels.tolist() == ["?"]
+
+    def test_a_task_folder_and_the_command_that_shows_it(self, tmp_path, capsys):
+        card = {"name": "sums", "kind": "generation", "text_fields": ["{q} ="], "label_field": "a", "metric": "exact_match", "max_new_tokens": 4}  # fmt: skip
+        (tmp_path / "task.json").write_text(json.dumps(card))
+        write(tmp_path / "train.jsonl", {"q": "2 + 2", "a": 4})
+        task = Task.from_folder(tmp_path)
+        assert (task.metric, task.max_new_tokens, load_data(task).train.texts[0]) == ("exact_match", 4, ("2 + 2 =",))
+        assert main(["show", str(tmp_path)]) == 0
+        said = capsys.readouterr().out
+        assert '"max_new_tokens": 4' in said
+        assert "4: 2 + 2 =" in said
 
 
 class TestChat:
