@@ -120,11 +120,6 @@ def searched(
 
     >>> searched(model, task, rows, training.fit, count=4, seed=0)  # doctest: +SKIP
     """
-<<<<<<< HEAD
-    writes = task.kind == GENERATION
-    labels = torch.as_tensor([] if writes else rows.labels)
-=======
->>>>>>> i14-decoder
 
     def agreed(omega: Sequence[float]) -> Sequence[float]:
         """The main process's omega, for all: two machines may differ in the last digit."""
@@ -134,15 +129,7 @@ def searched(
         """Mean loss on the training rows + 0.05 * mean |omega|."""
         omega = agreed(omega)
         set_omega(model, omega)
-<<<<<<< HEAD
-        if writes:
-            loss = mean_loss(model, task, rows)
-        else:
-            loss = float(loss_sum(task.kind, torch.from_numpy(predict(model, rows)), labels)) / len(rows)
-        return loss + PENALTY * float(np.abs(omega).mean())
-=======
         return training_loss(model, task, rows) + PENALTY * float(np.abs(omega).mean())
->>>>>>> i14-decoder
 
     first, start = train(model), time.perf_counter()
     set_omega(model, agreed(minimise(objective, count, seed=seed)))

@@ -26,7 +26,6 @@ from tasksel.tasks.task import Task
 from tasksel.training.base_pooling import pooling_of
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
-from tasksel.training.predict import dev_score
 from tasksel.training.recipe import Recipe
 from tasksel.training.solved_start import solve_head
 
@@ -100,12 +99,6 @@ class SeedTraining:
             Diverged: the loss became NaN.
         """
         train, dev = self.encoded
-        if not any(
-            parameter.requires_grad for parameter in model.parameters()
-        ):  # set weights, and a base's own lm_head
-            begun = time.perf_counter()
-            value, _ = dev_score(model, self.target, dev, self.recipe.select)
-            return FitResult(value, 0, 0, time.perf_counter() - begun)
         return fit(
             model,
             self.target,

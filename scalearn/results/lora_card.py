@@ -8,17 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-<<<<<<< HEAD
 from scalearn.results.lora_narrowing import Narrowing
 from scalearn.results.model_card import ModelCard, answer, base_code, by_scalearn, escape, fenced, quoted, texts
 from tasksel.adapters.folder import HEAD
 from tasksel.model.decoders import BETWEEN_TEXTS, DECODERS
-=======
-from scalearn.results.generation_card import generation_code
-from scalearn.results.lora_export import own_head
-from scalearn.results.model_card import ModelCard, answer, base_code, by_scalearn, fenced, quoted, texts
-from tasksel.adapters.folder import HEAD
->>>>>>> i14-decoder
 from tasksel.tasks.prompts import GENERATION
 
 PADDED = "tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token"
@@ -49,19 +42,9 @@ class LoraCard(ModelCard):
     narrowed: Narrowing | None = None
 
     @property
-<<<<<<< HEAD
     def writes(self) -> bool:
         """Whether it writes texts, with the base's own lm_head."""
         return self.task.kind == GENERATION
-=======
-    def whole(self) -> bool:
-        """Whether the base's own classifier holds the head, so that PEFT loads it with the LoRA; or the head is the base's own lm_head."""
-        if self.task.kind == GENERATION:
-            return True
-        kind = "multiple_choice" if self.task.kind == "multiple_choice" else "classification"
-        config = {"layers": 2, "activation_function": "tanh", "head_type": kind, "pooling": self.pooling}
-        return own_head(self.model_type, config) is not None
->>>>>>> i14-decoder
 
     @property
     def library(self) -> str:
@@ -70,19 +53,9 @@ class LoraCard(ModelCard):
 
     def adapter(self) -> str:
         """What it is, as a sentence begins."""
-<<<<<<< HEAD
         where = f"its head, on the {self.pooling} of the tokens, beside it"
         where = "its head, under `modules_to_save`" if self.whole else where
         where = "the base's own lm_head" if self.writes else where
-=======
-        where = (
-            "its head, under `modules_to_save`"
-            if self.whole
-            else f"its head, on the {self.pooling} of the tokens, beside it"
-        )
-        if self.task.kind == GENERATION:
-            where = "the base's own lm_head"
->>>>>>> i14-decoder
         names = ", ".join(f"`{name}`" for name in self.targets)
         format_ = "the format of [PEFT](https://github.com/huggingface/peft)"
         return f"One plain LoRA in {format_}, rank {self.rank} and alpha {self.rank} on {names}, with {where}"
@@ -111,8 +84,6 @@ class LoraCard(ModelCard):
 
     def code(self, *, here: bool = False) -> str:
         """Plain PEFT code that loads the export and predicts; it runs beside the export's folder."""
-        if self.task.kind == GENERATION:
-            return generation_code(self, here=here)
         before, base, revision = base_code(self, here=here)
         head = "ForCausalLM" if self.causal else "ForSequenceClassification" if self.whole else ""
         options = revision + (f", num_labels={self.task.outputs}" if self.whole else "")

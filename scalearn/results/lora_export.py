@@ -2,13 +2,8 @@
 
 A = [A_1; …; A_n; 0]  [R, in]      B = [omega_1 scale_1 B_1, …, omega_n scale_n B_n, 0]  [out, R]      R the largest rank of all modules
 
-<<<<<<< HEAD
 head    as the base's own classifier, where that can be it (`SEQ_CLS`, the head under `modules_to_save`); else beside it (model_head.safetensors);
         of a generation task the base's own lm_head, which is frozen (`CAUSAL_LM`)
-=======
-head    of a generation the base's own lm_head (`CAUSAL_LM`), of which nothing is written; else
-        as the base's own classifier, where that can be it (`SEQ_CLS`, the head under `modules_to_save`); else beside it (model_head.safetensors)
->>>>>>> i14-decoder
 """
 
 from __future__ import annotations
@@ -24,10 +19,7 @@ from torch import Tensor
 from scalearn.layers.lora_mix import folded_pairs
 from tasksel.adapters.folder import save_head
 from tasksel.adapters.lora_folder import write_lora
-<<<<<<< HEAD
 from tasksel.model.decoders import is_decoder
-=======
->>>>>>> i14-decoder
 from tasksel.model.language_head import CAUSAL_LM
 from tasksel.model.linear_slot import linears_of
 from tasksel.model.lora_config import LoraConfig, short_names
@@ -102,16 +94,9 @@ def save_plain_lora(trained: Any, folder: Path, name: str, *, keeps_head: bool =
     >>> save_plain_lora(result.model(), Path("out/rte-adapter"), "rte")  # doctest: +SKIP
     """
     pairs, head = uniform(folded_pairs(trained, name)), trained.heads[name]
-<<<<<<< HEAD
     own = own_head(trained.config.model_type, head.config) if keeps_head else None
     causal = head.config.get("head_type") == CAUSAL_LM or (not keeps_head and is_decoder(trained.config))
     options: dict[str, Any] = {"task_type": "CAUSAL_LM"} if causal else {}
-=======
-    own = own_head(trained.config.model_type, head.config)
-    options: dict[str, Any] = {}
-    if head.config["head_type"] == CAUSAL_LM:
-        options = {"task_type": "CAUSAL_LM"}
->>>>>>> i14-decoder
     if own:
         heads = {f"{part}.{leaf}": value for part, layer in zip(own.parts, (1, 4), strict=True) for leaf, value in head.get_submodule(str(layer)).state_dict().items()}  # fmt: skip
         options = {"task_type": "SEQ_CLS", "heads": heads, "modules_to_save": own.saved}

@@ -115,6 +115,7 @@ def transfer(
         lora: of a method that trains a new adapter ("single-adapter"), a LoRA of this configuration in place of a bottleneck.
 
     >>> result = transfer(get_task("rte"), pool.select(["mnli", "qnli"]), seeds=[0, 1, 2], out="out/rte")  # doctest: +SKIP
+    >>> result.mean, result.std  # doctest: +SKIP
 
     Raises:
         UserError: too few or ill-matched sources, an unknown method, similarities that are missing or cannot be weights, a folder that
@@ -128,14 +129,7 @@ def transfer(
     model_base = _base(sources, base)
     weights = _similarities(chosen, sources, similarities)
     used = chosen.choose(target, sources)
-<<<<<<< HEAD
     _check_target(chosen, target, used, model_base, recipe, new_lora)
-=======
-    chosen.check_task(target)
-    chosen.check_base(model_base, used, lora=new_lora is not None)
-    trained_on = [target, *(source.task for source in used if chosen.needs_tasks and source.task)]
-    check_length(model_base, trained_on, recipe.max_length)
->>>>>>> i14-decoder
     folder = user_path(out) if out is not None else temporary_folder()
     shared = user_path(store) if store else None
     spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora)
@@ -189,8 +183,7 @@ def _check_target(
 ) -> None:
     """Refuses a target that the method cannot train, a base without its slots, and a number of tokens that does not fit."""
     method.check_task(target)
-    if lora is None:
-        method.check_base(base, used)
+    method.check_base(base, used, lora=lora is not None)
     trained_on = [target, *(source.task for source in used if method.needs_tasks and source.task)]
     check_length(base, trained_on, recipe.max_length)
 
