@@ -118,7 +118,16 @@ def test_every_page_is_in_the_navigation():
         for path in DOCS.rglob("*.md")
         if path.parent.name == "report"
         or path.name
-        in ("judge.md", "benefit.md", "shortlist.md", "step.md", "environments.md", "lora.md", "throughput.md")
+        in (
+            "judge.md",
+            "benefit.md",
+            "shortlist.md",
+            "step.md",
+            "environments.md",
+            "lora.md",
+            "throughput.md",
+            "tables.md",
+        )
     }
     assert shown - GENERATED == set(DOCS.rglob("*.md")) - by_link - GENERATED
 

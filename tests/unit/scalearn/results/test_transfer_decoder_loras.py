@@ -1,7 +1,5 @@
 """LoRAs on decoders: trained on texts and on classes, mixed, and exported as one LoRA that stock PEFT loads, merges and writes with."""
 
-import contextlib
-import io
 import json
 
 import numpy as np
@@ -99,20 +97,6 @@ class TestExport:
         torch.testing.assert_close(merged, wanted, atol=1e-4, rtol=0)
         text = base.tokenizer.decode(tokens, skip_special_tokens=True).strip()
         assert text == mixed.predict(PROMPTS[:1])[0] == predict_text(folder, PROMPTS[:1])["prediction"]
-
-    def test_the_cards_code_writes(self, peft, mixed, tmp_path, monkeypatch):
-        folder = mixed.export(tmp_path / "lora")
-        card = (folder / "README.md").read_text()
-        assert "text-generation" in card
-        assert "with the base's own lm_head" in card
-        code = card.split("```python\n")[1].split("```")[0].replace("A prompt", PROMPTS[0])
-        name = json.loads((folder / "scalearn.json").read_text())["base"]["name"]
-        code = code.replace('base = "base"', f'base = "{name}"')
-        monkeypatch.chdir(tmp_path)
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            exec(compile(code, "card", "exec"), {})
-        assert said.getvalue().strip() == mixed.predict(PROMPTS[:1])[0]
 
     def test_a_classification_is_exported_with_its_head_on_the_last_token(self, pool, tmp_path):
         target = get_task("sentiment_phones")
