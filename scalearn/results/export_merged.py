@@ -18,10 +18,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from scalearn.layers.lora_mix import folded_pairs
+from scalearn.results.card_fields import known_fields
 from scalearn.results.lora_export import OwnHead, own_head
 from scalearn.results.merged_card import MergedCard
 from tasksel.errors import UserError
-from tasksel.model.base import describe
 from tasksel.model.linear_slot import is_transposed
 from tasksel.model.lora_config import is_lora
 from tasksel.model.names import module_name
@@ -51,7 +51,7 @@ def write_merged(result: TransferResult, folder: str | Path, *, seed: int | None
     with whole_folder(folder) as partial:
         model.save_pretrained(partial, safe_serialization=True)
         result.base.tokenizer.save_pretrained(partial)
-        write_text(partial / CARD, str(_card(result, chosen, trained, folder)))
+        write_text(partial / CARD, str(MergedCard(**known_fields(result, chosen, trained, folder))))
     return folder
 
 
@@ -110,25 +110,3 @@ def dense(result: TransferResult, trained: Any, own: OwnHead | None) -> Any:
         model.set_output_embeddings(copy.deepcopy(trained.lm_head).cpu())
         model.config.tie_word_embeddings = False
     return model.eval()
-
-
-def _card(result: TransferResult, seed: int, trained: Any, folder: Path) -> MergedCard:
-    sources: dict[str, float | None] = dict.fromkeys(result.run.sources)
-    if means := result.method.source_weights(trained, module_name(result.task.name)):
-        sources = dict(zip(sources, means, strict=True))
-    return MergedCard(
-        folder=folder.resolve().name,
-        task=result.task,
-        method=result.run.method,
-        base=describe(result.base)["name"],
-        seed=seed,
-        scores=result.seeds[seed].scores,
-        max_length=result.run.recipe.max_length,
-        model_type=trained.config.model_type,
-        seed_scores=result.scores,
-        sources=sources,
-        sources_note=result.method.sources_note,
-        versions=result.run.versions,
-        pooling=result.pooling(seed),
-        range=result.range(seed=seed),
-    )

@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scalearn.results.card_fields import known_fields
 from scalearn.results.onnx_card import OnnxCard
 from tasksel.errors import UserError, one_line
 from tasksel.model.base import describe
 from tasksel.model.compatibility import most_tokens
-from tasksel.model.names import module_name
 from tasksel.storage.atomic import is_unused, whole_folder, write_json, write_text
 from tasksel.storage.user_path import user_path
 
@@ -137,8 +137,8 @@ def _facts(result: TransferResult, seed: int) -> dict[str, str]:
 def _inputs(graph: Graph, tokenizer: Any) -> list[str]:
     """The tensors that both the tokenizer gives and the base takes."""
     known = ("input_ids", "attention_mask", "token_type_ids")
-    given = tokenizer("a", "b").keys()
-    return [name for name in known if name in given and name in graph.model._takes]
+    encoded = tokenizer("a", "b").keys()
+    return [name for name in known if name in encoded and name in graph.model._takes]
 
 
 def _tokens(result: TransferResult, names: list[str], *, rows: int, length: int) -> list[Tensor]:
@@ -198,28 +198,7 @@ def _write_texts(result: TransferResult, folder: Path) -> None:
 
 def _card(result: TransferResult, seed: int, trained: Any, folder: Path, difference: float) -> OnnxCard:
     """The model card."""
-    sources: dict[str, float | None] = dict.fromkeys(result.run.sources)
-    name = module_name(result.task.name)
-    if means := result.method.source_weights(trained, name):
-        sources = dict(zip(sources, means, strict=True))
-    return OnnxCard(
-        folder=folder.resolve().name,
-        task=result.task,
-        method=result.run.method,
-        base=describe(result.base)["name"],
-        seed=seed,
-        scores=result.seeds[seed].scores,
-        max_length=result.run.recipe.max_length,
-        model_type=result.base.config.model_type,
-        seed_scores=result.scores,
-        sources=sources,
-        sources_note=result.method.sources_note,
-        versions=result.run.versions,
-        pooling=result.pooling(seed),
-        range=result.range(seed=seed),
-        opset=OPSET,
-        difference=difference,
-    )
+    return OnnxCard(**known_fields(result, seed, trained, folder), opset=OPSET, difference=difference)
 
 
 @contextmanager

@@ -105,11 +105,11 @@ class LoraCard(ModelCard):
 
     def _answered(self) -> list[str]:
         """Logits of one row, and what they say."""
-        given = f'{texts(self.task)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="pt"'
+        call = f'{texts(self.task)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="pt"'
         if self.model_type in DECODERS:  # a decoder's tokenizer has no token between two texts
-            given = given.replace('"], ["', f'"], ["{json.dumps(BETWEEN_TEXTS)[1:-1]}') + NO_TYPES
+            call = call.replace('"], ["', f'"], ["{json.dumps(BETWEEN_TEXTS)[1:-1]}') + NO_TYPES
         logits = ["with torch.no_grad():", "    logits = model(**inputs).logits[0]"] if self.whole else self._applied()
-        return [f"inputs = tokenizer({given})", *logits, *answer(self)]
+        return [f"inputs = tokenizer({call})", *logits, *answer(self)]
 
     def _written(self) -> list[str]:
         """The text that is written after a prompt."""

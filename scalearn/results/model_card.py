@@ -338,6 +338,7 @@ def texts(task: Task) -> str:
 
 
 def answer(card: ModelCard) -> list[str]:
+    """Lines of code that say what `logits` of one row mean for the task."""
     task = card.task
     if task.kind == "regression" and card.range:
         low, high = card.range

@@ -74,9 +74,9 @@ def read_peft_config(path: Path, *, origin: str) -> PeftConfig:
     for key, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise UserError(f"{origin}: adapter_config.json: {key}: a text is needed, given {value!r:.40}")
-    given = {key: content[key] for key in LORA_KEYS if content.get(key) is not None}
+    known = {key: content[key] for key in LORA_KEYS if content.get(key) is not None}
     try:
-        lora = lora_config(given)
+        lora = lora_config(known)
     except UserError as error:
         raise UserError(f"{origin}: adapter_config.json: {error}") from error
     heads = tuple(content.get("modules_to_save") or ())

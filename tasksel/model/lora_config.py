@@ -94,8 +94,8 @@ class LoraConfig(Frozen):
             return True
         patterns = (self.layers_pattern,) if isinstance(self.layers_pattern, str) else self.layers_pattern
         tried = [rf"(?:^|.*?\.){pattern}\.(\d+)\." for pattern in patterns or ()] or [r".*?\.[^.]*\.(\d+)\."]
-        found = next((match for pattern in tried if (match := re.match(pattern, path))), None)
-        return found is not None and int(found[1]) in layers
+        matched = next((match for pattern in tried if (match := re.match(pattern, path))), None)
+        return matched is not None and int(matched[1]) in layers
 
     def with_targets(self, model_type: str) -> LoraConfig:
         """This configuration with the model type's usual targets, where none are named."""
@@ -118,15 +118,15 @@ class LoraConfig(Frozen):
             raise UserError(f"a pattern of a LoRA's configuration is no regular expression ({error})") from error
 
     def _targets(self, paths: Sequence[str], prefix: str) -> Iterable[Target]:
-        found = 0
+        count = 0
         for path in paths:
             names = (path, f"{prefix}.{path}") if prefix else (path,)
             name = next((name for name in names if self.matches(name)), None)
             if name is not None and not any(self.exclude_modules and _named(self.exclude_modules, n) for n in names):
-                found += 1
+                count += 1
                 named = next((n for n in names if self.rank(n) != self.r or self.alpha(n) != self.lora_alpha), name)
                 yield Target(path, self.rank(named), self.alpha(named))
-        if not found:
+        if not count:
             last = ", ".join(sorted({path.rpartition(".")[2] for path in paths}))
             raise UserError(
                 f"target_modules {_listed(self.target_modules)}: the base has no such Linear; it has {last}"
