@@ -11,8 +11,8 @@ from tasksel.cli.app import Commands, run_command
 WAS_OWN = {"--own": "--include-target"}
 
 # what is stored when a command is interrupted
-SOURCES = "finished sources are in the pool; the same command trains the others (all, with --overwrite always)"
-SEEDS = "finished seeds are stored; the same command trains the others"
+SOURCES = "finished sources are in the pool, and what another has reached; the same command goes on (all anew, with --overwrite always)"
+SEEDS = "finished seeds are stored, and what another has reached; the same command goes on from there"
 STEPS = "finished work is stored; the same command goes on from there"
 
 app = Commands("scalearn", __doc__)

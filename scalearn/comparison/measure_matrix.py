@@ -15,6 +15,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from tasksel.model.base import base_at_hand, load_base
 from tasksel.model.compatibility import check_length
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.processes import accelerator
+from tasksel.storage.atomic import value_hash
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.storage.identity import versioned
@@ -45,6 +47,7 @@ from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
 from tasksel.training.base_pooling import pooling_of
+from tasksel.training.checkpoints import Checkpoints, resumable
 from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import evaluate
@@ -258,7 +261,7 @@ class _UnitTrainer:
     """Trains and scores units in one process, which loads base, pool and rows once."""
 
     def __init__(self, config: MatrixConfig, out: Path) -> None:
-        self.config = config
+        self.config, self.out = config, out
         self.base = load_base(config.base)
         self.pool = AdapterPool(out / "pool", base=config.base)
         self.tasks = configured_tasks(config)
@@ -284,7 +287,12 @@ class _UnitTrainer:
         return self._encode(target, test.take(chosen))
 
     def measure(self, unit: MatrixUnit) -> MatrixRecord:
-        """Trains and scores one unit; a training that diverges has no score."""
+        """Trains and scores one unit, or goes on with it; a training that diverges has no score."""
+        key = value_hash([self.config.model_dump(mode="json"), asdict(unit)])
+        with resumable(self.out / f"unit-{key}", key) as checkpoints:
+            return self._measure(unit, checkpoints)
+
+    def _measure(self, unit: MatrixUnit, checkpoints: Checkpoints | None) -> MatrixRecord:
         start = time.perf_counter()
         task, method = self.tasks[unit.target], get_method(unit.method)
         layers, adapter_config = method.prepare([self.pool[unit.source]] if unit.source else [])
@@ -294,7 +302,7 @@ class _UnitTrainer:
         model = method.build(self.base, task, layers, adapter_config, seed=unit.seed, pooling=pooling)
         score, dev_score, steps = None, None, 0
         try:
-            done = fit(model, task, train, dev, recipe, seed=unit.seed, label=str(unit))
+            done = fit(model, task, train, dev, recipe, seed=unit.seed, label=str(unit), checkpoints=checkpoints)
             with accelerator().autocast():
                 score = evaluate(model, task, self.test(unit.target))
             dev_score, steps = done.score, done.steps

@@ -332,6 +332,7 @@ class WorkStore:
                     out=out,
                     similarities=similarities,
                     store=self.store / "joint",
+                    checkpoints=self.store / "results" / key,
                 )
             except Diverged as error:
                 say(str(error))

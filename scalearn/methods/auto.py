@@ -16,11 +16,13 @@ repeated. Texts to write have no head to solve: `scalearn.methods.auto_generatio
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from scalearn.layers.scaling import LEARNED_FROM_ONE, Scaling
 from scalearn.methods.auto_generation import TextTrial
@@ -123,14 +125,11 @@ class _Trial:
         begun, stops = time.perf_counter(), _checkpoints(steps)
         logits = {stop: np.zeros((len(self.rows), self.task.outputs)) for stop in stops}
         for kept, held in self.parts:
-            model, rest = self._thawed(start), self.rows.take(held.tolist())
-
-            def note(step: int, model: Any = model, held: np.ndarray = held, rest: Encoded = rest) -> bool:
-                if step in logits:
-                    logits[step][held] = predict(model, rest)
-                return False
-
-            self._steps(model, self.rows.take(kept.tolist()), steps, note)
+            model = self._thawed(start)
+            scored = _Scored(model, self.rows.take(held.tolist()), stops)
+            self._steps(model, self.rows.take(kept.tolist()), steps, start, on_step=scored.note, stateful=scored)
+            for stop in stops:
+                logits[stop][held] = scored.logits[stop]
             advance("")
         seconds = time.perf_counter() - begun
         for stop in stops:
@@ -142,15 +141,16 @@ class _Trial:
         """A new model at the candidate's omega, whose projections train."""
         return thawed(self.method, self.training, start.omega(len(self.training.sources)))
 
-    def _steps(self, model: Any, rows: Encoded, steps: int, on_step: Any) -> None:
-        """Gradient steps on some rows, from the head that is solved on them."""
+    def _steps(self, model: Any, rows: Encoded, steps: int, start: Candidate, **hooks: Any) -> None:
+        """Gradient steps on some rows, from a candidate's omega and the head that is solved on them."""
         training = self.training
         changes = {"max_steps": steps, "patience": None, "epochs": steps, "start": "solved"}
         recipe = training.recipe.model_copy(update=changes)
         options: dict[str, Any] = {
-            "label": f"{training.label}: steps",
+            "label": f"{training.label}: {replace(start, steps=steps)}",
             "groups": rates(model, recipe),
-            "on_step": on_step,
+            "checkpoints": training.checkpoints,
+            **hooks,
         }
         done = fit(model, self.task, rows, None, recipe, seed=training.seed, **options)
         self.steps += done.steps
@@ -159,10 +159,32 @@ class _Trial:
         """The winner's model, fitted on all rows."""
         if best.steps:
             model = self._thawed(best)
-            self._steps(model, self.rows, best.of_steps, lambda step: step >= best.steps)
+            self._steps(model, self.rows, best.of_steps, best, on_step=lambda step: step >= best.steps)
         else:
             self._solve(model, best.omega(len(self.training.sources)))
         return model
+
+
+class _Scored:
+    """The logits of the rows that a training leaves out, after some of its steps."""
+
+    def __init__(self, model: Any, rows: Encoded, stops: Sequence[int]) -> None:
+        self.model, self.rows, self.stops = model, rows, stops
+        self.logits: dict[int, np.ndarray] = {}
+
+    def note(self, step: int) -> bool:
+        """Called after each step; never ends the training."""
+        if step in self.stops:
+            self.logits[step] = predict(self.model, self.rows)
+        return False
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The logits by step."""
+        return {str(step): torch.from_numpy(logits) for step, logits in self.logits.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up those of a training that was killed."""
+        self.logits = {int(step): logits.numpy() for step, logits in state.items()}
 
 
 def _checkpoints(steps: int) -> list[int]:

@@ -75,7 +75,11 @@ class TextTrial:
             return []
         changes = {"max_steps": steps, "patience": PATIENCE, "epochs": steps, "start": "solved", "select": "loss"}
         recipe = training.recipe.model_copy(update=changes)
-        options: dict[str, Any] = {"label": f"{training.label}: steps", "groups": rates(model, recipe)}
+        options: dict[str, Any] = {
+            "label": f"{training.label}: steps",
+            "groups": rates(model, recipe),
+            "checkpoints": training.checkpoints,
+        }
         try:
             done = fit(model, training.target, train, dev, recipe, seed=training.seed, **options)
         except Diverged as error:

@@ -26,6 +26,7 @@ except ImportError:  # no POSIX
 
 PARTIAL = ".partial-"  # what is being written, or what a killed run left; never read
 LOCK = ".lock-"
+TRAINING = ".training-"  # the state of a training that is not finished (`tasksel.training.checkpoints`)
 DAY = 24 * 60 * 60.0
 NAME_BYTES = 255  # of a file's name, on every usual file system
 
