@@ -37,9 +37,11 @@ from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.base_pooling import pooling_of
+from tasksel.training.device import for_device
 from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
+from tasksel.training.precision import Precision
 from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
@@ -216,6 +218,7 @@ def train_source(
     recipe: Recipe | None = None,
     overwrite: Existing = "only-missing",
     lora: LoraConfig | Mapping[str, Any] | None = None,
+    precision: Precision | None = None,
 ) -> Source:
     """Trains a `seq_bn` adapter (reduction factor 16), or a LoRA, with a head on a task and stores both in the pool.
 
@@ -228,6 +231,7 @@ def train_source(
         overwrite: "only-missing" returns an entry that was trained with the same data and settings and refuses one that was not;
             "always" trains again; "never" returns whatever entry has the name.
         lora: a LoRA of this configuration, with PEFT's names (`r`, `lora_alpha`, `target_modules`, …), in place of a bottleneck.
+        precision: of the steps, "float32", "bf16" or "fp16"; by default the recipe's, which is the launch's, or bf16 on a GPU that has it.
 
     >>> train_source(get_task("sentiment_films"), AdapterPool("pools/mine", base="minilm"))  # doctest: +SKIP
     >>> train_source(task, AdapterPool("pools/loras", base="minilm"), lora={"r": 8, "target_modules": ["query", "value"]})  # doctest: +SKIP
@@ -245,6 +249,9 @@ def train_source(
     if config is None:
         check_slots_for(pool.base.config, f"a source on base '{pool.base.name}'")
     check_length(pool.base, [task], recipe.max_length)
+    begun = pool[name].card.recipe if name in pool and overwrite == "only-missing" else None
+    recipe = recipe.model_copy(update={"precision": precision}) if precision else recipe
+    recipe = for_device(recipe, pool.base, task, begun=begun)
     data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed, config)
     if name in pool and overwrite == "only-missing":

@@ -224,7 +224,7 @@ class _Loop:
         self.step, self.loss, self.overflows = 0, math.nan, 0
         self.history: list[dict[str, float]] = []
         self.best: _Checkpoint | None = None
-        self.world = accelerator(recipe.log_with, unused=len(parts) > 1)  # a step uses one of the heads
+        self.world = accelerator(recipe.log_with, unused=len(parts) > 1, mixed=recipe.mixed)  # a step uses one head
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if recipe.start == "solved":
             self._solve(seed)
