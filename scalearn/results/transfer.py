@@ -119,7 +119,6 @@ def transfer(
         precision: of the steps, "float32", "bf16" or "fp16"; by default the recipe's, which is the launch's, or bf16 on a GPU that has it.
 
     >>> result = transfer(get_task("rte"), pool.select(["mnli", "qnli"]), seeds=[0, 1, 2], out="out/rte")  # doctest: +SKIP
-    >>> result.mean, result.std  # doctest: +SKIP
 
     Raises:
         UserError: too few or ill-matched sources, an unknown method, similarities that are missing or cannot be weights, a folder that
@@ -135,8 +134,7 @@ def transfer(
     used = chosen.choose(target, sources)
     _check_target(chosen, target, used, model_base, recipe, new_lora)
     folder = user_path(out) if out is not None else temporary_folder()
-    recipe = recipe.model_copy(update={"precision": precision}) if precision else recipe
-    recipe = for_device(recipe, model_base, target, begun=_begun_by(folder))
+    recipe = for_device(recipe, model_base, target, precision=precision, begun=_begun_by(folder))
     shared = user_path(store) if store else None
     spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora)
     return _run(spec, seeds)

@@ -21,7 +21,7 @@ from tasksel.model.base import Base
 from tasksel.processes import accelerator
 from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
-from tasksel.training.precision import fastest, is_launched, launched
+from tasksel.training.precision import Precision, fastest, is_launched, launched
 from tasksel.training.recipe import Recipe
 
 SHARE = 0.5  # of a card's memory for activations; the rest is for weights, optimizer and the allocator's gaps
@@ -29,15 +29,19 @@ LOGIT_BYTES = 12  # a logit, its softmax and its gradient, in float32
 OPTIONS = {"precision": "precision", "micro_batch": "recipe.micro-batch"}
 
 
-def for_device(recipe: Recipe, base: Base, task: Task, *, begun: Recipe | None = None) -> Recipe:
+def for_device(
+    recipe: Recipe, base: Base, task: Task, *, precision: Precision | None = None, begun: Recipe | None = None
+) -> Recipe:
     """The recipe with what it leaves open: as the training that it goes on with was begun, as the launch says, or by the device.
 
     Args:
+        precision: what was asked for in place of the recipe's own; None leaves that.
         begun: the recipe by which the same folder or entry was begun, perhaps on another device.
 
     >>> for_device(Recipe(), load_base("minilm"), task).micro_batch  # on an H200: a whole batch  # doctest: +SKIP
     32
     """
+    recipe = recipe.model_copy(update={"precision": precision}) if precision else recipe
     chosen: dict[str, Any] = {}
     card = None if begun else _card()
     if recipe.precision is None:
