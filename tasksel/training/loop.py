@@ -36,6 +36,7 @@ from tasksel.storage.atomic import write_bytes
 from tasksel.storage.disk import need_space
 from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
+from tasksel.training.divergence import fused, watch
 from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
 from tasksel.training.solved_start import solve_head
@@ -221,7 +222,7 @@ class _Loop:
         self.name, self.task, rows = ", ".join(names), parts[0].task, [len(part.train) for part in parts]
         self.shares, self.streams = sampling_shares(rows, temperature), [self._stream(part) for part in parts]
         self.epoch_steps, self.total = recipe.epoch_steps(*rows), recipe.steps(*rows)
-        self.step, self.loss, self.overflows = 0, math.nan, 0
+        self.step, self.loss = 0, math.nan
         self.history: list[dict[str, float]] = []
         self.best: _Checkpoint | None = None
         self.world = accelerator(recipe.log_with, unused=len(parts) > 1, mixed=recipe.mixed)  # a step uses one head
@@ -229,7 +230,8 @@ class _Loop:
         if recipe.start == "solved":
             self._solve(seed)
         groups = options.get("groups") or self._groups()
-        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused(self.world))
+        self.watch = watch(self.world, optimizer)
         self.schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * self.total), self.total)
         self.model, self.optimizer = self.world.prepare(model, optimizer)
         self._announce(options.get("label", ""))
@@ -263,18 +265,16 @@ class _Loop:
     def log(self, values: dict[str, float]) -> None:
         """Passes values of this step to the tracker, where there is one."""
         if self.recipe.log_with:
-            self.world.log(values, step=self.step)
+            self.world.log({name: float(value) for name, value in values.items()}, step=self.step)
 
     def close(self) -> None:
         """Unwraps the model, in eval mode, and ends the trackers."""
         for tracker in self.world.trackers:
             tracker.finish()
         self.world.unwrap_model(self.model, keep_fp32_wrapper=False)  # also undoes autocast on the bare model
-        self.bare._is_accelerate_prepared = (
-            False  # or a second fit of it would be skipped by `prepare`, and run without autocast
-        )
+        self.bare._is_accelerate_prepared = False  # or `prepare` would skip a second fit, which ran without autocast
         self.bare.eval()
-        self.world.free_memory()
+        self.streams.clear()  # they hold this loop, which holds them
 
     def run(self, advance: Callable[[str], None]) -> None:
         """Epochs until the recipe's last; its steps, `on_step` or its patience may end them earlier. A solved start is the first checkpoint."""
@@ -291,17 +291,19 @@ class _Loop:
         """The steps of an epoch; whether training ends with them."""
         on_step = self.options.get("on_step")
         for steps in self.epoch(epoch):
-            advance(f"loss {self.loss:.3f}" + (f", dev {self.best.score:.3f}" if self.best else ""))
+            advance(f"loss {self.watch.shown(self.loss):.3f}" + (f", dev {self.best.score:.3f}" if self.best else ""))
             if (on_step is not None and on_step(steps)) or steps >= self.total:
                 return True
         return False
 
     def _compare(self, epoch: int) -> None:
         """Scores the checkpoint on dev, where there are dev rows, and keeps it if it is the best."""
+        if late := self.watch.late():
+            self._give_up(late)
         checkpoint = self.check(epoch)
         if checkpoint is None:
             return
-        self.history.append({"epoch": epoch, "step": self.step, "loss": self.loss, "dev": checkpoint.score})
+        self.history.append({"epoch": epoch, "step": self.step, "loss": float(self.loss), "dev": checkpoint.score})
         self.log({"dev": checkpoint.score})
         if self.best is None or checkpoint.rank > self.best.rank:
             checkpoint.state = trained_state(self.bare)
@@ -366,27 +368,25 @@ class _Loop:
             else:
                 loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
                 self.world.backward(loss + penalty() if penalty else loss)
-            total += float(loss.detach())
+            total += self.watch.value(loss.detach())
         self.loss = total
 
     def _update(self) -> None:
         """A step of the optimizer; a gradient that is not finite ends the run before it touches a parameter."""
         norm = self.world.clip_grad_norm_(self.trained, self.recipe.clip)
-        finite = bool(torch.isfinite(norm)) if isinstance(norm, Tensor) else math.isfinite(norm)
-        finite = finite and (self.world.num_processes > 1 or math.isfinite(self.loss))  # a loss is one process's own
-        self.overflows = 0 if finite else self.overflows + 1
-        if self.overflows > (
-            20 if self.world.mixed_precision == "fp16" else 0
-        ):  # fp16's scaler overflows a few times while it settles
+        if self.watch.diverged(norm, self.loss):
             self._give_up()
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
         self.log({"loss": self.loss, "lr": self.schedule.get_last_lr()[0]})
+        if late := self.watch.late(self.step):
+            self._give_up(late)
 
-    def _give_up(self) -> None:
-        lr = self.schedule.get_last_lr()[0]
+    def _give_up(self, late: int = 0) -> None:
+        self.step -= late
+        lr = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.step)
         rescue, kept = self.options.get("rescue"), ""
         if rescue is not None:
             main_writes(self._store_state, rescue)
