@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import tyro
 
-from scalearn.comparison.config import Config, Sources, configuration_file, read_config
+from scalearn.comparison.config import Config, Sources, configuration_file, in_precision, read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.experiment_config import AdapterSources, SizedTargets
 from scalearn.comparison.matrix_config import MatrixConfig, ScoredTargets
 from tasksel.bounds import check_jobs
 from tasksel.cli.app import show
-from tasksel.cli.arguments import Folder
+from tasksel.cli.arguments import Folder, PinnedPrecision
 from tasksel.processes import is_main
 
 SHOWN_RANKINGS = 8  # in the terminal; the report has all of a run
@@ -29,7 +29,7 @@ Jobs = Annotated[int, tyro.conf.arg(help="processes that share the work")]
 
 
 def compare(
-    config: Folder, out_folder: Out, store: Store = None, jobs: Jobs = 1, plan: bool = False,
+    config: Folder, out_folder: Out, store: Store = None, jobs: Jobs = 1, plan: bool = False, precision: PinnedPrecision = None,
     experiment: Annotated[Experiment, tyro.conf.arg(name="")] = NO_EXPERIMENT,
 ) -> None:  # fmt: skip
     """Compare transfer methods as a configuration says.
@@ -46,6 +46,7 @@ def compare(
     from scalearn.report import show_run, write_report
 
     check_jobs(jobs)
+    experiment = in_precision(experiment, precision)
     if plan:
         show(f"{experiment.plan(out_folder, store=store)}; nothing was run")
         return
@@ -82,7 +83,7 @@ def report(
 
 
 def measure_matrix(
-    config: Folder, out_folder: Out, jobs: Jobs = 1, plan: bool = False,
+    config: Folder, out_folder: Out, jobs: Jobs = 1, plan: bool = False, precision: PinnedPrecision = None,
     measured: Annotated[MatrixConfig, tyro.conf.arg(name="")] = NO_MATRIX,
 ) -> None:  # fmt: skip
     """Measure the transfer from each source to each target.
@@ -98,6 +99,7 @@ def measure_matrix(
     from scalearn.comparison.measure_matrix import MatrixMeasurement
 
     check_jobs(jobs)
+    measured = in_precision(measured, precision)
     run = MatrixMeasurement(measured, out_folder)
     todo, total = run.todo(), len(matrix_units(measured))
     if plan:

@@ -53,6 +53,7 @@ def checks(pool: Path | None) -> list[Check]:
 
     from tasksel.model.base import load_base
     from tasksel.storage.provenance import versions
+    from tasksel.training.precision import fastest, launched
 
     installed = versions()
     results = [Check("packages", True, ", ".join(f"{name} {version}" for name, version in installed.items()))]
@@ -61,6 +62,7 @@ def checks(pool: Path | None) -> list[Check]:
     results.append(
         Check("device", True, f"{device.type} x {torch.accelerator.device_count()}" if device else "CPU only")
     )
+    results.append(Check("precision", True, precision_line(launched(), fastest(), on_cpu=device is None)))
     results.append(Check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} cores"))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     results.append(Check("disk", free > NEEDED_GB, f"{free:.1f} GB free here, {NEEDED_GB:.0f} needed"))
@@ -70,6 +72,21 @@ def checks(pool: Path | None) -> list[Check]:
     if pool is not None:
         results.append(_try("pool", lambda: _verify_pool(pool)))
     return results
+
+
+def precision_line(launch: str | None, fast: str, *, on_cpu: bool) -> str:
+    """In which precision trainings compute here where nothing else is said, and whether another is faster.
+
+    >>> precision_line(None, "bf16", on_cpu=False)
+    'bf16 in transfers and sources (--precision), float32 in comparisons'
+    """
+    from tasksel.training.precision import cpu_prefers_bf16
+
+    if launch:
+        return f"{launch}, as launched"
+    if on_cpu and cpu_prefers_bf16():
+        return f"{fast}; steps in bf16 are faster on this CPU (--precision bf16)"
+    return fast if fast == "float32" else f"{fast} in transfers and sources (--precision), float32 in comparisons"
 
 
 def line(transformers: str, adapters: str) -> str:

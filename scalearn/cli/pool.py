@@ -9,7 +9,7 @@ import tyro
 
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show as show_result
-from tasksel.cli.arguments import NO_COLUMNS, BaseName, Columns, Data, Name, Names, Rows, StoredBase
+from tasksel.cli.arguments import NO_COLUMNS, BaseName, ChosenPrecision, Columns, Data, Name, Names, Rows, StoredBase
 from tasksel.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ ADAPTER = "what is trained: a bottleneck adapter, or a LoRA; by default what the
 def train_source(
     tasks: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, data: Data = None, rows: Rows = None, seed: int = 0, name: str | None = None,
     columns: Columns = NO_COLUMNS, overwrite: Literal["only-missing", "always", "never"] = "only-missing", recipe: RecipeChange = RecipeChange(),
+    precision: ChosenPrecision = "auto",
     adapter: Annotated[Literal["bottleneck", "lora"] | None, tyro.conf.arg(help=ADAPTER)] = None,
     rank: Annotated[int | None, tyro.conf.arg(help="r of a LoRA, by default 8")] = None,
     alpha: Annotated[float | None, tyro.conf.arg(help="of a LoRA, which is scaled by alpha / rank; by default the rank")] = None,
@@ -52,10 +53,10 @@ def train_source(
     pool = open_pool(pool_folder, base)
     lora = _lora(adapter or pool.kind or "bottleneck", rank=rank, alpha=alpha, targets=target_modules)
     source_recipe = recipe.of(LORA_RECIPE if lora is not None else SOURCE_RECIPE)
+    options: dict[str, Any] = {"name": name, "rows": rows, "seed": seed, "overwrite": overwrite, "lora": lora}
+    options["precision"] = None if precision == "auto" else precision
     for task in resolved:
-        source = train(
-            task, pool, name=name, rows=rows, seed=seed, recipe=source_recipe, overwrite=overwrite, lora=lora
-        )
+        source = train(task, pool, recipe=source_recipe, **options)
         show_result(repr(source))
 
 

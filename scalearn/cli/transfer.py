@@ -11,7 +11,7 @@ import tyro
 from scalearn.cli.pool import DEFAULT_POOL, PoolFolder
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show
-from tasksel.cli.arguments import NO_COLUMNS, Columns, Data, Folder, Name, Rows, StoredBase
+from tasksel.cli.arguments import NO_COLUMNS, ChosenPrecision, Columns, Data, Folder, Name, Rows, StoredBase
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.processes import is_main
@@ -48,7 +48,7 @@ def transfer(
     data: Data = None, rows: Rows = None, seeds: tuple[int, ...] = (0,), columns: Columns = NO_COLUMNS,
     start: Annotated[Start | None, tyro.conf.arg(help="of the head: at the closed form (the default), or at random")] = None,
     budget: Annotated[float | None, tyro.conf.arg(help=BUDGET)] = None,
-    portable: Annotated[bool, tyro.conf.arg(help=PORTABLE)] = False,
+    portable: Annotated[bool, tyro.conf.arg(help=PORTABLE)] = False, precision: ChosenPrecision = "auto",
     recipe: RecipeChange = RecipeChange(), base: StoredBase = None,
 ) -> None:  # fmt: skip
     """Combine sources of a pool for a target; store the result.
@@ -84,7 +84,7 @@ def transfer(
     selecting = time.perf_counter() - begun
     result = run_transfer(
         task, selected, method=method, rows=rows, recipe=_recipe(transfer_method, task, rows, changed, pool.kind or "bottleneck"), seeds=seeds,
-        base=pool.base, similarities=similarities, out=out_folder, lora=lora,
+        base=pool.base, similarities=similarities, out=out_folder, lora=lora, precision=None if precision == "auto" else precision,
     )  # fmt: skip
     _show_answer(result, begun, selecting)
 

@@ -16,6 +16,7 @@ from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.user_files import read_fields
 from tasksel.storage.user_path import user_path
+from tasksel.training.precision import Precision, PrecisionChoice, fastest
 from tasksel.training.recipe import Recipe, RecipePooling, Start
 
 
@@ -67,6 +68,13 @@ class RecipeChange(Frozen):
     head_lr: Positive | None = None
     budget: NotNegative | None = None
     log_with: str | None = None
+    precision: Precision | None = None
+
+    @model_serializer(mode="wrap")
+    def _stored(self, fields_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The changes; a precision only where it is said, as configurations were stored before it could be."""
+        fields: dict[str, Any] = fields_of(self)
+        return {name: value for name, value in fields.items() if name != "precision" or value is not None}
 
     def of(self, recipe: Recipe) -> Recipe:
         """The recipe with these changes.
@@ -145,6 +153,20 @@ def configuration_file(name: str) -> Path:
     """
     packaged = Path(__file__).parent / f"{name}.yaml"
     return packaged if name.isidentifier() and packaged.is_file() and not Path(name).exists() else user_path(name)
+
+
+def in_precision(config: Config, precision: PrecisionChoice | None) -> Config:
+    """A configuration whose sources and targets train in a precision; "auto" is this device's fastest, and None leaves it as it says.
+
+    >>> in_precision(experiment, "bf16").recipe.precision  # doctest: +SKIP
+    'bf16'
+    """
+    if precision is None:
+        return config
+    change = {"precision": fastest() if precision == "auto" else precision}
+    parts: Any = config
+    sources = parts.sources.model_copy(update={"recipe": parts.sources.recipe.model_copy(update=change)})
+    return config.model_copy(update={"recipe": parts.recipe.model_copy(update=change), "sources": sources})
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:

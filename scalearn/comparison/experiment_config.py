@@ -98,8 +98,12 @@ class ExperimentConfig(Configuration):
     def recipe_of(self, method: TransferMethod, size: Size) -> Recipe:
         """The recipe of a method at a size: its own, changed by the protocol, `recipe`, `few_shot` and `lr`, in this order.
 
-        At few-shot sizes a method that starts at the solved head has its rates for few rows in place of its own.
+        At few-shot sizes a method that starts at the solved head has its rates for few rows in place of its own. Nothing of it depends on
+        the device: units that different machines compute are of one recipe.
         """
+        return self._recipe_of(method, size).as_launched()
+
+    def _recipe_of(self, method: TransferMethod, size: Size) -> Recipe:
         few = size != FULL
         own = self.rules.recipe(method, few=few, kind=self.sources.kind)
         recipe = self._changed(own, method, few=few)
@@ -115,7 +119,7 @@ class ExperimentConfig(Configuration):
     @property
     def source_recipe(self) -> Recipe:
         """The recipe of stage 1, which trains the sources."""
-        return self.sources.recipe.of(self.rules.source_recipe(self.sources.kind))
+        return self.sources.recipe.of(self.rules.source_recipe(self.sources.kind)).as_launched()
 
     def source_seed(self, seed: int) -> int:
         """The stage-1 seed that belongs to a seed of the targets."""

@@ -251,7 +251,7 @@ class MatrixMeasurement:
         part, pool = self.config.sources, AdapterPool(self.out / "pool", base=self.config.base)
         with bar("sources", len(part.tasks)) as advance:
             for name in part.tasks:
-                recipe = part.recipe.of(SOURCE_RECIPE)
+                recipe = part.recipe.of(SOURCE_RECIPE).as_launched()
                 train_source(self.tasks[name], pool, rows=part.rows, seed=part.seed, recipe=recipe)
                 advance(name)
         return {name: pool[name].fingerprint for name in part.tasks}
@@ -303,7 +303,7 @@ class _UnitTrainer:
         score, dev_score, steps = None, None, 0
         try:
             done = fit(model, task, train, dev, recipe, seed=unit.seed, label=str(unit), checkpoints=checkpoints)
-            with accelerator().autocast():
+            with accelerator(mixed=recipe.mixed).autocast():
                 score = evaluate(model, task, self.test(unit.target))
             dev_score, steps = done.score, done.steps
         except Diverged as error:

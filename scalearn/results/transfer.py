@@ -42,7 +42,9 @@ from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.metrics import Limits, label_range
 from tasksel.tasks.task import Task
 from tasksel.training.checkpoints import Checkpoints, resumable
+from tasksel.training.device import for_device
 from tasksel.training.exclusive import exclusive
+from tasksel.training.precision import Precision
 from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
@@ -103,6 +105,7 @@ def transfer(
     store: str | Path | None = None,
     lora: LoraConfig | Mapping[str, Any] | None = None,
     checkpoints: str | Path | None = None,
+    precision: Precision | None = None,
 ) -> TransferResult:
     """Trains a transfer method on a target and scores it on the public validation set.
 
@@ -118,9 +121,9 @@ def transfer(
         store: where trainings that several targets share ("joint") are kept; None trains anew.
         lora: of a method that trains a new adapter ("single-adapter"), a LoRA of this configuration in place of a bottleneck.
         checkpoints: where a seed keeps what it goes on from if it is killed; by default in `out`, and without either nowhere.
+        precision: of the steps, "float32", "bf16" or "fp16"; by default the recipe's, which is the launch's, or bf16 on a GPU that has it.
 
     >>> result = transfer(get_task("rte"), pool.select(["mnli", "qnli"]), seeds=[0, 1, 2], out="out/rte")  # doctest: +SKIP
-    >>> result.mean, result.std  # doctest: +SKIP
 
     Raises:
         UserError: too few or ill-matched sources, an unknown method, similarities that are missing or cannot be weights, a folder that
@@ -136,9 +139,16 @@ def transfer(
     used = chosen.choose(target, sources)
     _check_target(chosen, target, used, model_base, recipe, new_lora)
     folder = user_path(out) if out is not None else temporary_folder()
+    recipe = for_device(recipe, model_base, target, precision=precision, begun=_begun_by(folder))
     shared, kept = (user_path(place) if place else None for place in (store, checkpoints or out))
     spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora, kept)
     return _run(spec, seeds)
+
+
+def _begun_by(folder: Path) -> Recipe | None:
+    """The recipe of the transfer that a folder holds; None where it holds none."""
+    path = folder / "run.json"
+    return read_record(path, TransferRecord).recipe if path.is_file() else None
 
 
 def _own_recipe(

@@ -38,9 +38,11 @@ from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.base_pooling import pooling_of
 from tasksel.training.checkpoints import Checkpoints, resumable
+from tasksel.training.device import for_device
 from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
+from tasksel.training.precision import Precision
 from tasksel.training.predict import evaluate_all
 from tasksel.training.recipe import Recipe
 
@@ -219,21 +221,21 @@ def train_source(
     recipe: Recipe | None = None,
     overwrite: Existing = "only-missing",
     lora: LoraConfig | Mapping[str, Any] | None = None,
+    precision: Precision | None = None,
 ) -> Source:
     """Trains a `seq_bn` adapter (reduction factor 16), or a LoRA, with a head on a task and stores both in the pool.
 
-    One that is killed goes on from its last state when it is called again. The dev tenth of train chooses the checkpoint; the public validation set is scored once, at the end.
+    One that is killed goes on from its last state when it is called again. The dev tenth of train chooses the checkpoint; the public validation set is scored once.
 
     Args:
         name: the entry's name, by default the task's.
         rows: at most so many training rows (a seeded, stratified draw).
         recipe: by default `SOURCE_RECIPE`, of a LoRA `LORA_RECIPE`.
-        overwrite: "only-missing" returns an entry that was trained with the same data and settings and refuses one that was not;
-            "always" trains again; "never" returns whatever entry has the name.
-        lora: a LoRA of this configuration, with PEFT's names (`r`, `lora_alpha`, `target_modules`, …), in place of a bottleneck.
+        overwrite: "only-missing" returns an entry of the same data and settings and refuses another; "always" trains again; "never" returns any.
+        lora: a LoRA with PEFT's names (`r`, `lora_alpha`, `target_modules`, …) in place of a bottleneck, as {"r": 8, "target_modules": ["query"]}.
+        precision: of the steps, "float32", "bf16" or "fp16"; by default the recipe's, which is the launch's, or bf16 on a GPU that has it.
 
     >>> train_source(get_task("sentiment_films"), AdapterPool("pools/mine", base="minilm"))  # doctest: +SKIP
-    >>> train_source(task, AdapterPool("pools/loras", base="minilm"), lora={"r": 8, "target_modules": ["query", "value"]})  # doctest: +SKIP
 
     Raises:
         UserError: a pool of the other kind; a target that the base lacks; the name holds an adapter trained with other data or settings, or cannot name a folder; bad data (see `tasksel.tasks.load.load_data`).
@@ -241,12 +243,14 @@ def train_source(
     """
     name = entry_name(name or task.name)
     config = lora_config(lora) if lora is not None else None
-    recipe = recipe or (LORA_RECIPE if config else SOURCE_RECIPE)
     pool.check_kind("lora" if config else "bottleneck")
     if name in pool and overwrite == "never":
         return pool[name]
     if config is None:
         check_slots_for(pool.base.config, f"a source on base '{pool.base.name}'")
+    begun = pool[name].card.recipe if name in pool and overwrite == "only-missing" else None
+    own = LORA_RECIPE if config else SOURCE_RECIPE
+    recipe = for_device(recipe or own, pool.base, task, precision=precision, begun=begun)
     check_length(pool.base, [task], recipe.max_length)
     data = load_data(task, rows=rows, seed=seed)
     key = source_key(task, data, pool.base, recipe, seed, config)

@@ -11,6 +11,7 @@ import tyro
 
 from tasksel.errors import UserError
 from tasksel.tasks.infer import KindWord
+from tasksel.training.precision import PrecisionChoice
 
 if TYPE_CHECKING:
     from tasksel.tasks.task import Task
@@ -35,6 +36,19 @@ StoredBase = Annotated[
 CacheDir = Annotated[Path, tyro.conf.arg(help="the folder that keeps a target's embeddings and adapter")]
 Data = Annotated[str | None, tyro.conf.arg(help="a folder of task folders, 'hub', or nothing for the built-in suite")]
 Rows = Annotated[int | None, tyro.conf.arg(help="at most so many training rows (a seeded, stratified draw)")]
+ChosenPrecision = Annotated[
+    PrecisionChoice,
+    tyro.conf.arg(
+        name="precision", help="of training steps; auto is the launch's, else bf16 on a GPU that has it, else float32"
+    ),
+]
+PinnedPrecision = Annotated[
+    PrecisionChoice | None,
+    tyro.conf.arg(
+        name="precision",
+        help="of training steps; by default what CONFIG or the launch says, or float32; auto: bf16 on a GPU that has it",
+    ),
+]
 CACHE_DIR = Path("embeddings/.kept")
 WAS_STORE = {"--store": "--cache-dir"}
 

@@ -44,13 +44,20 @@ class Autosave:
 
     Args:
         checkpoint: the place. world: the launch's accelerator. capture: gives the state; called in the main process, between two steps.
+        look: called in every process before; raises where the state is not worth keeping.
         label: of the training, in what is said of it.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint | None, world: Any, capture: Callable[[], TrainingState], label: str
+        self,
+        checkpoint: Checkpoint | None,
+        world: Any,
+        capture: Callable[[], TrainingState],
+        label: str,
+        *,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
-        self.checkpoint, self.world, self.capture, self.label = checkpoint, world, capture, label
+        self.checkpoint, self.world, self.capture, self.label, self.look = checkpoint, world, capture, label, look
         self._noted, self._signal = 0, 0  # a signal that this process got; one that all processes know of
         self._written, self._failed, self._interruptible = False, False, False
         self._before: dict[int, Any] = {}
@@ -144,6 +151,7 @@ class Autosave:
     def save(self) -> None:
         """Writes the state; a disk that does not take it is named once, and training goes on."""
         assert self.checkpoint is not None
+        self.look()
         begun = time.monotonic()
         if self.world.is_main_process:
             try:

@@ -36,6 +36,7 @@ from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.autosave import Autosave
 from tasksel.training.checkpoints import Evaluation
+from tasksel.training.divergence import fused, watch
 from tasksel.training.loop_state import captured, identity, restore
 from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
@@ -148,12 +149,12 @@ class _Loop:
         self.label, self.begun, self.earlier = options.get("label") or ", ".join(names), begun, 0.0
         self.shares, self.drawn = sampling_shares(rows, temperature), [0] * len(parts)
         self.epoch_steps, self.total = recipe.epoch_steps(*rows), recipe.steps(*rows)
-        self.step, self.epochs, self.loss, self.overflows = 0, 0, math.nan, 0
+        self.step, self.epochs, self.loss = 0, 0, math.nan
         self.stopped, self.finished = False, False
         self.history: list[dict[str, float]] = []
         self.best: Evaluation | None = None
         self.best_weights: dict[str, Tensor] = {}
-        self.world = accelerator(recipe.log_with, unused=len(parts) > 1)  # a step uses one of the heads
+        self.world = accelerator(recipe.log_with, unused=len(parts) > 1, mixed=recipe.mixed)  # a step uses one head
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = options.get("groups") or self._groups()
         checkpoints = options.get("checkpoints")
@@ -161,13 +162,14 @@ class _Loop:
         state = checkpoint.read(self.world.num_processes) if checkpoint else None
         if recipe.start == "solved" and state is None:
             self._solve(seed)
-        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused(self.world))
+        self.watch = watch(self.world, optimizer)
         self.schedule = self.scheduled(optimizer)
         self.model, self.optimizer = self.world.prepare(model, optimizer)
         if state is not None:
             restore(self, state, optimizer)
         self.streams = [self._stream(part, done) for part, done in zip(parts, self.drawn, strict=True)]
-        self.autosave = Autosave(checkpoint, self.world, partial(captured, self), self.label)
+        self.autosave = Autosave(checkpoint, self.world, partial(captured, self), self.label, look=self._look)
         self._announce(options.get("label", ""))
 
     def scheduled(self, optimizer: Any, step: int = 0) -> Any:
@@ -204,18 +206,16 @@ class _Loop:
     def log(self, values: dict[str, float]) -> None:
         """Passes values of this step to the tracker, where there is one."""
         if self.recipe.log_with:
-            self.world.log(values, step=self.step)
+            self.world.log({name: float(value) for name, value in values.items()}, step=self.step)
 
     def close(self) -> None:
         """Unwraps the model, in eval mode, and ends the trackers."""
         for tracker in self.world.trackers:
             tracker.finish()
         self.world.unwrap_model(self.model, keep_fp32_wrapper=False)  # also undoes autocast on the bare model
-        self.bare._is_accelerate_prepared = (
-            False  # or a second fit of it would be skipped by `prepare`, and run without autocast
-        )
+        self.bare._is_accelerate_prepared = False  # or `prepare` would skip a second fit, which ran without autocast
         self.bare.eval()
-        self.world.free_memory()
+        self.streams.clear()  # they hold this loop, which holds them
 
     def run(self, advance: Callable[[str], None]) -> None:
         """Epochs until the recipe's last; its steps, `on_step` or its patience may end them earlier. A solved start is the first checkpoint."""
@@ -235,17 +235,18 @@ class _Loop:
         """The steps of an epoch, or those that are left of it; `on_step` or the recipe's steps may end them."""
         on_step = self.options.get("on_step")
         for steps in self.epoch(epoch):
-            advance(f"loss {self.loss:.3f}" + (f", dev {self.best.score:.3f}" if self.best else ""))
+            advance(f"loss {self.watch.shown(self.loss):.3f}" + (f", dev {self.best.score:.3f}" if self.best else ""))
             self.stopped = on_step is not None and bool(on_step(steps))
             self.autosave.after_step(steps)
 
     def _compare(self, epoch: int) -> None:
         """Scores the checkpoint on dev, where there are dev rows, and keeps it if it is the best."""
+        self._look()
         checkpoint = self.autosave.undisturbed(partial(self.check, epoch))
         self.epochs = epoch
         if checkpoint is None:
             return
-        self.history.append({"epoch": epoch, "step": self.step, "loss": self.loss, "dev": checkpoint.score})
+        self.history.append({"epoch": epoch, "step": self.step, "loss": float(self.loss), "dev": checkpoint.score})
         self.log({"dev": checkpoint.score})
         if self.best is None or checkpoint.rank > self.best.rank:
             self.best, self.best_weights = checkpoint, trained_state(self.bare)
@@ -327,27 +328,29 @@ class _Loop:
             else:
                 loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
                 self.world.backward(loss + penalty() if penalty else loss)
-            total += float(loss.detach())
+            total += self.watch.value(loss.detach())
         self.loss = total
 
     def _update(self) -> None:
         """A step of the optimizer; a gradient that is not finite ends the run before it touches a parameter."""
         norm = self.world.clip_grad_norm_(self.trained, self.recipe.clip)
-        finite = bool(torch.isfinite(norm)) if isinstance(norm, Tensor) else math.isfinite(norm)
-        finite = finite and (self.world.num_processes > 1 or math.isfinite(self.loss))  # a loss is one process's own
-        self.overflows = 0 if finite else self.overflows + 1
-        if self.overflows > (
-            20 if self.world.mixed_precision == "fp16" else 0
-        ):  # fp16's scaler overflows a few times while it settles
+        if self.watch.diverged(norm, self.loss):
             self._give_up()
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
         self.log({"loss": self.loss, "lr": self.schedule.get_last_lr()[0]})
+        self._look(self.step)
 
-    def _give_up(self) -> None:
-        lr = self.schedule.get_last_lr()[0]
+    def _look(self, step: int | None = None) -> None:
+        """Ends the run if steps were not made because of a loss or gradient that is not finite: always, or where it is that step's turn to look."""
+        if late := self.watch.late(step):
+            self._give_up(late)
+
+    def _give_up(self, late: int = 0) -> None:
+        self.step -= late
+        lr = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.step)
         rescue, kept = self.options.get("rescue"), ""
         self.autosave.discard()
         if rescue is not None:

@@ -36,7 +36,7 @@ def captured(loop: Any) -> TrainingState:
         drawn=tuple(loop.drawn),
         stopped=loop.stopped,
         loss=float(loop.loss),
-        overflows=loop.overflows,
+        overflows=loop.watch.overflows,
         task=loop.task.name,
         seconds=loop.seconds,
         history=tuple(loop.history),
@@ -53,9 +53,10 @@ def captured(loop: Any) -> TrainingState:
 def restore(loop: Any, state: TrainingState, optimizer: torch.optim.Optimizer) -> None:
     """Takes up a state of the same run."""
     progress = state.progress
-    for name in ("finished", "step", "epochs", "stopped", "loss", "overflows", "best"):
+    for name in ("finished", "step", "epochs", "stopped", "loss", "best"):
         setattr(loop, name, getattr(progress, name))
     loop.drawn, loop.history, loop.earlier = [*progress.drawn], [*progress.history], progress.seconds
+    loop.watch.overflows = progress.overflows
     load_trained(loop.bare, state.weights)
     if stateful := loop.options.get("stateful"):
         stateful.load_state_dict(state.others)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from tasksel.bounds import Count, NotNegative, Positive, Share, Tokens, Wait, requirement
 from tasksel.errors import UserError, unknown
 from tasksel.storage.frozen import Frozen
+from tasksel.training.precision import FULL, Precision, launched, mixed
 
 # of the training loop, heads, token ids and metrics: raised when the same rows and recipe give other numbers
 TRAINING_VERSION = 1
@@ -38,7 +38,8 @@ class Recipe(Frozen):
         patience: epochs without a better dev score before training stops; None never stops early.
         max_steps: an upper bound on steps.
         micro_batch: rows per forward pass. It decides the dropout masks, the number of processes does not; batch / micro_batch
-            processes have work.
+            processes have work. On a GPU a transfer or a source whose recipe leaves it open takes what the card holds
+            (`tasksel.training.device`).
         select: how checkpoints are compared on dev: by the task's "metric" (of equal ones the first is kept), by "loss", or by the metric
             and then the loss ("metric-loss": a few dev rows give many equal scores).
         pooling: what the head reads of a text's tokens, the "first", the "last" or their "mean"; or as the "base" was trained
@@ -49,6 +50,8 @@ class Recipe(Frozen):
         budget: seconds on a nominal machine that a method's gradient steps may take together (`scalearn.methods.budget`); None does not
             bound them.
         log_with: an accelerate tracker ("tensorboard", "wandb", …), which must be installed.
+        precision: in which steps compute, "float32", "bf16" or "fp16"; None is that of the launch, or float32 (of a transfer or a source
+            the fastest that suits the device: `tasksel.training.precision`).
     """
 
     lr: Positive = 3e-4
@@ -67,18 +70,29 @@ class Recipe(Frozen):
     head_lr: Positive | None = None
     budget: NotNegative | None = None
     log_with: str | None = None
+    precision: Precision | None = None
+
+    @model_serializer(mode="wrap")
+    def _stored(self, fields_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields; a precision only where it is not full, as in keys, so that what was stored before keeps its hash."""
+        fields: dict[str, Any] = fields_of(self)
+        return {name: value for name, value in fields.items() if name != "precision" or value not in (None, "float32")}
+
+    @property
+    def mixed(self) -> str:
+        """The precision as accelerate calls it; "no" is float32."""
+        return mixed(self.precision)
 
     def identity(self) -> dict[str, Any]:
-        """What of a training's settings decides its numbers, for keys: all but `log_with`; the launch's precision where it is not full, and
-        `TRAINING_VERSION` from 2 on. Fields that version 0.1 did not have count once they are changed.
+        """What of a training's settings decides its numbers, for keys: all but `log_with`; its precision, or the launch's, where it is not full,
+        and `TRAINING_VERSION` from 2 on. Fields that version 0.1 did not have count once they are changed.
 
         >>> sorted(Recipe().identity().keys() ^ Recipe.model_fields.keys())
-        ['budget', 'head_lr', 'log_with', 'pooling', 'start']
+        ['budget', 'head_lr', 'log_with', 'pooling', 'precision', 'start']
         """
-        decisive = self.model_dump(mode="json", exclude={"log_with"})
+        decisive = self.model_dump(mode="json", exclude={"log_with", "precision"})
         decisive = {name: value for name, value in decisive.items() if UNTIL_CHANGED.get(name, ...) != value}
-        precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-        decisive |= {} if precision == "no" else {"mixed_precision": precision}
+        decisive |= {} if self.mixed == FULL else {"mixed_precision": self.mixed}
         return decisive if TRAINING_VERSION == 1 else {**decisive, "version": TRAINING_VERSION}
 
     def __init__(self, **fields: Any) -> None:
@@ -99,6 +113,16 @@ class Recipe(Frozen):
             UserError: see the constructor.
         """
         Recipe(**dict(self))
+
+    def as_launched(self) -> Self:
+        """The recipe with its micro-batch fixed, and its precision, where it is open, that of the launch or float32: nothing of it depends on
+        the device that trains by it.
+
+        >>> Recipe().as_launched().precision
+        'float32'
+        """
+        precision = self.precision or launched() or "float32"
+        return self.model_copy(update={"micro_batch": self.micro_batch, "precision": precision})
 
     def steps(self, *rows: int) -> int:
         """The number of steps that this many rows give: those of one task, or of each of several."""

@@ -31,6 +31,7 @@ SENSELESS = {
     "start": ("warm", True),
     "head_lr": (-1.0, 0.0, math.nan),
     "budget": (-1.0, math.nan, math.inf, True),
+    "precision": ("bf8", "auto", 16),
 }
 MORE = {
     "warmup": (-0.1, 1.1, math.nan),
