@@ -1,0 +1,182 @@
+"""Rows in an Arrow file that stay on the disk: a row is read when it is asked for.
+
+    text0, text1   large_string       choices   list of large_string       label   int64, float32, a list of float32, or large_string
+
+The file is a stream of record batches, the form that `datasets.Dataset.from_file` opens too. It is memory mapped, so that the processes of a
+machine share its pages; a split's row numbers (`MappedRows.rows`) are all that a process holds itself.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tasksel.tasks.examples import Split
+
+A = TypeVar("A")
+
+
+class MappedTable:
+    """An Arrow file of rows, opened when a row or label of it is first asked for.
+
+    >>> MappedTable(Path("train.arrow"))  # doctest: +SKIP
+    MappedTable(train.arrow)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"MappedTable({self.path})"
+
+    @cached_property
+    def batches(self) -> list[Any]:
+        """The record batches, whose values lie in the mapped file."""
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.path)) as file:
+            return list(pa.ipc.open_stream(file))
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """The number of the first row of each batch, and at the end the number of rows."""
+        return [0, *np.cumsum([len(batch) for batch in self.batches]).tolist()]
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """A column's arrays, one for each batch."""
+        names = self.batches[0].schema.names if self.batches else []
+        return {name: [batch.column(name) for batch in self.batches] for name in names}
+
+    def value(self, column: str, row: int) -> Any:
+        """What a column holds in a row."""
+        number = bisect_right(self.starts, row) - 1
+        return self.columns[column][number][row - self.starts[number]].as_py()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The labels of all rows, as in `Split`; those are held in memory."""
+        import pyarrow as pa
+
+        arrays = self.columns["label"]
+        if pa.types.is_fixed_size_list(arrays[0].type):
+            width = arrays[0].type.list_size
+            return np.concatenate([array.flatten().to_numpy().reshape(-1, width) for array in arrays])
+        if pa.types.is_large_string(arrays[0].type):
+            return np.array([text for array in arrays for text in array.to_pylist()], dtype=object)
+        return np.concatenate([array.to_numpy() for array in arrays])
+
+    def split(self) -> Split:
+        """All rows as a split."""
+        from tasksel.tasks.examples import Split
+
+        texts = tuple(name for name in self.columns if name.startswith("text"))
+        rows = np.arange(self.starts[-1])
+        choices: Sequence[list[str]] | None = (
+            MappedRows(self, ("choices",), rows, single=True) if "choices" in self.columns else None
+        )
+        return Split(MappedRows(self, texts, rows), choices, self.labels)
+
+
+class MappedRows(Sequence[A]):
+    """A column of a table by row, or a tuple of columns, of some of its rows, in any order.
+
+    >>> texts = MappedRows(table, ("text0",), np.array([7, 3]))  # doctest: +SKIP
+    >>> texts[1], len(texts.take([1]))  # doctest: +SKIP
+    (('rich and hot',), 1)
+    """
+
+    def __init__(self, table: MappedTable, columns: tuple[str, ...], rows: np.ndarray, *, single: bool = False) -> None:
+        self.table, self.columns, self.rows, self.single = table, columns, rows, single
+
+    def __repr__(self) -> str:
+        return f"MappedRows({self.table.path}, {len(self)} rows)"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> A: ...
+    @overload
+    def __getitem__(self, index: slice) -> MappedRows[A]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._of(self.rows[index])
+        row = int(self.rows[index])
+        values = tuple(self.table.value(column, row) for column in self.columns)
+        return values[0] if self.single else values
+
+    def __iter__(self) -> Iterator[A]:
+        return (self[i] for i in range(len(self.rows)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return False
+        return all(one == two for one, two in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> MappedRows[A]:
+        """The rows at `indices`, in that order."""
+        return self._of(self.rows[np.asarray(indices, dtype=np.int64)])
+
+    def _of(self, rows: np.ndarray) -> MappedRows[A]:
+        return MappedRows(self.table, self.columns, rows, single=self.single)
+
+
+def taken(rows: Sequence[A], indices: Sequence[int] | np.ndarray) -> Sequence[A]:
+    """The rows at `indices`: a list of them, or of mapped rows their numbers.
+
+    >>> taken(["a", "b", "c"], [2, 0])
+    ['c', 'a']
+    """
+    return rows.take(indices) if isinstance(rows, MappedRows) else [rows[i] for i in indices]
+
+
+def write_splits(path: Path, splits: Iterable[Split]) -> int:
+    """Writes the rows of splits, one after the other, as a record batch each; returns how many rows.
+
+    Raises:
+        UnicodeEncodeError: a text that is no Unicode (half of a surrogate pair).
+        OSError: no space, …
+    """
+    import pyarrow as pa
+
+    writer, rows = None, 0
+    with path.open("wb") as file:
+        for split in splits:
+            if not len(split):
+                continue
+            batch = _batch(split)
+            writer = writer or pa.ipc.new_stream(file, batch.schema)
+            writer.write_batch(batch)
+            rows += len(split)
+        if writer is not None:
+            writer.close()
+        file.flush()
+        os.fsync(file.fileno())
+    return rows
+
+
+def _batch(split: Split) -> Any:
+    import pyarrow as pa
+
+    columns = zip(*split.texts, strict=True)
+    arrays = {f"text{number}": pa.array(column, pa.large_string()) for number, column in enumerate(columns)}
+    if split.choices is not None:
+        arrays["choices"] = pa.array(split.choices, pa.list_(pa.large_string()))
+    labels = split.labels
+    if labels.dtype == object:
+        arrays["label"] = pa.array(labels.tolist(), pa.large_string())
+    elif labels.ndim == 2:
+        arrays["label"] = pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), labels.shape[1])
+    else:
+        arrays["label"] = pa.array(labels)
+    return pa.RecordBatch.from_pydict(arrays)
