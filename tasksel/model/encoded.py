@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from tasksel.model.token_rows import Rows, TokenRows, joined, taken
+
 
 @dataclass(frozen=True)
 class Encoded:
     """Token ids of a split. A row is one sequence, or one per choice.
 
-    ids, types   [rows][sequences][tokens]; `types` (segments of a pair) where the tokenizer has them
+    ids, types   [rows][sequences][tokens], lists or of many rows arrays that are read alike; `types` (segments of a pair) where the tokenizer has them
     cut          rows that were longer than `max_length`
     """
 
-    ids: list[list[list[int]]]
-    types: list[list[list[int]]] | None
+    ids: Rows
+    types: Rows | None
     labels: np.ndarray
     pad_id: int
     width: int  # sequences a row has room for: 1, or the task's num_choices
@@ -34,18 +36,20 @@ class Encoded:
     @cached_property
     def lengths(self) -> list[int]:
         """Tokens of each row's longest sequence."""
-        return [max(map(len, row)) for row in self.ids]
+        return (
+            self.ids.lengths.tolist() if isinstance(self.ids, TokenRows) else [max(map(len, row)) for row in self.ids]
+        )
 
     def take(self, indices: Sequence[int]) -> Encoded:
         """These rows alone, in this order."""
-        types = None if self.types is None else [self.types[i] for i in indices]
-        return replace(self, ids=[self.ids[i] for i in indices], types=types, labels=self.labels[list(indices)])
+        types = None if self.types is None else taken(self.types, indices)
+        return replace(self, ids=taken(self.ids, indices), types=types, labels=self.labels[list(indices)])
 
     def joined(self, other: Encoded) -> Encoded:
         """The rows of both, of the same task."""
-        types = None if self.types is None or other.types is None else [*self.types, *other.types]
+        types = None if self.types is None or other.types is None else joined(self.types, other.types)
         labels = np.concatenate([self.labels, other.labels])
-        return replace(self, ids=[*self.ids, *other.ids], types=types, labels=labels, cut=self.cut + other.cut)
+        return replace(self, ids=joined(self.ids, other.ids), types=types, labels=labels, cut=self.cut + other.cut)
 
     def loss_terms(self, indices: Sequence[int]) -> int:
         """How many terms the mean loss of these rows is a mean over: one a row."""

@@ -13,7 +13,7 @@ from tasksel.errors import UserError
 from tasksel.tasks.bad_rows import each_row
 from tasksel.tasks.files import Row, need_columns, template_columns
 from tasksel.tasks.labels import label_array
-from tasksel.tasks.mapped_rows import taken
+from tasksel.tasks.mapped_rows import joined, taken
 from tasksel.tasks.prompts import GENERATION, prompt_text
 from tasksel.tasks.row_sources import HubSource
 from tasksel.tasks.templates import render
@@ -44,6 +44,12 @@ class Split:
         """The rows at `indices`, in that order."""
         choices = taken(self.choices, indices) if self.choices is not None else None
         return Split(taken(self.texts, indices), choices, self.labels[np.asarray(indices, dtype=np.int64)])
+
+    def joined(self, other: Split) -> Split:
+        """The rows of both, of the same task."""
+        both = self.choices is not None and other.choices is not None
+        choices = joined(self.choices, other.choices) if both else None  # type: ignore[arg-type]
+        return Split(joined(self.texts, other.texts), choices, np.concatenate([self.labels, other.labels]))
 
 
 def to_split(task: Task, rows: list[Row], *, labelled: bool = True, multi_hot: bool | None = None) -> Split:

@@ -12,6 +12,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tasksel.tasks.examples import Split
 
 A = TypeVar("A")
+AT_ONCE = 1_024  # rows that are read when all are wanted
 
 
 class MappedTable:
@@ -59,6 +61,20 @@ class MappedTable:
         """What a column holds in a row."""
         number = bisect_right(self.starts, row) - 1
         return self.columns[column][number][row - self.starts[number]].as_py()
+
+    def values(self, column: str, rows: np.ndarray) -> list[Any]:
+        """What a column holds in rows: those that follow one another in a batch are read together."""
+        import pyarrow as pa
+
+        batches = np.searchsorted(self.starts, rows, side="right") - 1
+        ends = [0, *(np.flatnonzero(np.diff(batches)) + 1).tolist(), len(rows)]
+        values: list[Any] = []
+        for start, end in pairwise(ends):
+            if start < end:
+                number = int(batches[start])
+                array = self.columns[column][number]
+                values += array.take(pa.array(rows[start:end] - self.starts[number])).to_pylist()
+        return values
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -114,7 +130,10 @@ class MappedRows(Sequence[A]):
         return values[0] if self.single else values
 
     def __iter__(self) -> Iterator[A]:
-        return (self[i] for i in range(len(self.rows)))
+        for start in range(0, len(self.rows), AT_ONCE):
+            rows = self.rows[start : start + AT_ONCE]
+            columns = [self.table.values(column, rows) for column in self.columns]
+            yield from columns[0] if self.single else zip(*columns, strict=True)  # type: ignore[misc]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or len(other) != len(self):
@@ -140,6 +159,17 @@ def taken(rows: Sequence[A], indices: Sequence[int] | np.ndarray) -> Sequence[A]
     return rows.take(indices) if isinstance(rows, MappedRows) else [rows[i] for i in indices]
 
 
+def joined(rows: Sequence[A], others: Sequence[A]) -> Sequence[A]:
+    """The rows of both, one after the other: of one table's rows their numbers.
+
+    >>> joined(["a"], ["b", "c"])
+    ['a', 'b', 'c']
+    """
+    if isinstance(rows, MappedRows) and isinstance(others, MappedRows) and rows.table is others.table:
+        return MappedRows(rows.table, rows.columns, np.concatenate([rows.rows, others.rows]), single=rows.single)
+    return [*rows, *others]
+
+
 def write_splits(path: Path, splits: Iterable[Split]) -> int:
     """Writes the rows of splits, one after the other, as a record batch each; returns how many rows.
 
@@ -147,17 +177,19 @@ def write_splits(path: Path, splits: Iterable[Split]) -> int:
         UnicodeEncodeError: a text that is no Unicode (half of a surrogate pair).
         OSError: no space, …
     """
+    return write_batches(path, (_batch(split) for split in splits if len(split)))
+
+
+def write_batches(path: Path, batches: Iterable[Any]) -> int:
+    """Writes record batches as a stream that is on the disk when this returns; returns how many rows."""
     import pyarrow as pa
 
     writer, rows = None, 0
     with path.open("wb") as file:
-        for split in splits:
-            if not len(split):
-                continue
-            batch = _batch(split)
+        for batch in batches:
             writer = writer or pa.ipc.new_stream(file, batch.schema)
             writer.write_batch(batch)
-            rows += len(split)
+            rows += len(batch)
         if writer is not None:
             writer.close()
         file.flush()
