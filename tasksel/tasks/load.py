@@ -29,11 +29,10 @@ from tasksel.tasks.files import Row, iter_rows
 from tasksel.tasks.hub import COMMIT, each_plain_row, held_commit, hub_data, hub_revision
 from tasksel.tasks.mapped_rows import MappedRows
 from tasksel.tasks.parsing import Reader, parse, parse_into, say_of
-from tasksel.tasks.row_cache import KeptRows, cache_key, data_cache, kept_folder
+from tasksel.tasks.row_cache import SMALL, KeptRows, cache_key, data_cache, kept_folder
 from tasksel.tasks.splits import count_twins, is_compared, say_lost_classes, say_twins
 from tasksel.tasks.task import FileSource, HubSource, Task
 
-SMALL = 2**18  # bytes of files that are read sooner than they are looked up in the cache
 LONG = 20 * 2**20  # bytes of files whose parsing is said
 PARSED = ("kind", "text", "label", "labels", "among", "choices", "num_choices", "explode", "chat")  # what decides rows
 _said: set[str] = set()  # rows of which it has been said what was left out

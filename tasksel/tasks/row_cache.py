@@ -34,6 +34,7 @@ from tasksel.tasks.examples import Split
 from tasksel.tasks.mapped_rows import MappedTable
 from tasksel.tasks.stored_rows import cache_root
 
+SMALL = 2**18  # bytes of files that are read sooner than they are looked up here
 LAYOUT = 1  # of the files here; raised when they, or how rows are parsed, change
 CARD = "card.json"
 _unkept: set[Path] = set()  # entries that could not be written, in this process
