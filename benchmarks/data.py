@@ -18,6 +18,7 @@ file of their own, the same for every size, so that all trainings score the same
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +91,9 @@ def first_step(train: Path, held_out: Path) -> dict[str, Any]:
     rows, dev = (encode_split(split, task, tokenizer, max_length=64) for split in (data.train, data.dev))
     clock.append(("tokens", time.perf_counter()))
     model = adapter_model(base, [task], module_name(task.name), seed=0)
-    try:
+    with contextlib.suppress(_Begun):
         fit(model, task, rows, dev, SOURCE_RECIPE, seed=0, on_step=stop)
-    except _Begun:
-        pass
-    seconds = {name: round(end - begun, 3) for (_, begun), (name, end) in zip(clock, clock[1:], strict=False)}
+    seconds = {name: round(end - begun, 3) for (_, begun), (name, end) in pairwise(clock)}
     return {"seconds": seconds, "all": round(clock[-1][1] - clock[0][1], 3), "peak": round(peak(), 1)}
 
 
@@ -178,7 +178,7 @@ def report(by_rows: dict[int, dict[str, dict[str, Any]]], runs: dict[str, dict[s
         ("first step, warm", f"{warm['all']:.1f} s", f"at most {WANTED['warm']:.0f} s", warm["all"] <= WANTED["warm"]),
         (f"{len(few)} units", f"{ratio:.2f} x", f"at most {WANTED['units']} x", ratio <= WANTED["units"]),
     ]
-    table = ["| of {:,} rows | measured | wanted | |".format(most), "|---|--:|--:|---|"]
+    table = [f"| of {most:,} rows | measured | wanted | |", "|---|--:|--:|---|"]
     table += [
         f"| {name} | {value} | {goal} | {'reached' if ok else 'not reached'} |" for name, value, goal, ok in verdicts
     ]

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from tasksel.model.token_rows import Rows, TokenRows, joined, taken
@@ -32,6 +33,11 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest sequence of all rows."""
+        return max(self.lengths)
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -59,8 +65,12 @@ class Encoded:
         """What the loss of these rows compares with: their labels."""
         return torch.from_numpy(self.labels[list(indices)])
 
-    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Padded tensors: input_ids, attention_mask (and token_type_ids) [rows * width, tokens], labels, choice_mask [rows, width]."""
+    def batch(self, indices: Sequence[int], *, multiple: int = 1) -> dict[str, Tensor]:
+        """Padded tensors: input_ids, attention_mask (and token_type_ids) [rows * width, tokens], labels, choice_mask [rows, width].
+
+        Args:
+            multiple: of tokens, to which a batch is padded; never beyond the longest of all rows, for which the model has positions.
+        """
         rows = [self.ids[i] for i in indices]
         filled = [row + [row[0][:1]] * (self.width - len(row)) for row in rows]  # a missing choice is one masked token
         ids = [torch.tensor(sequence) for row in filled for sequence in row]
@@ -74,6 +84,11 @@ class Encoded:
             out["token_type_ids"] = pad_sequence(
                 [torch.tensor(sequence) for row in types for sequence in row], batch_first=True
             )
+        if multiple > 1:
+            longest = out["input_ids"].shape[1]
+            room = max(0, min(-longest % multiple, self.longest - longest))
+            values = {"input_ids": self.pad_id, "attention_mask": 0, "token_type_ids": 0}
+            out |= {name: pad(out[name], (0, room), value=value) for name, value in values.items() if name in out}
         if self.width > 1:
             out["choice_mask"] = torch.tensor([[i < len(row) for i in range(self.width)] for row in rows])
         return out

@@ -23,9 +23,10 @@ import tokenizers
 from tasksel.display.progress import bar
 from tasksel.model.token_rows import Block, Rows, TokenRows, taken
 from tasksel.storage.atomic import value_hash
+from tasksel.tasks.data_cache import cache_key, is_whole, kept_folder
 from tasksel.tasks.examples import Split
 from tasksel.tasks.mapped_rows import MappedRows, MappedTable, write_batches
-from tasksel.tasks.row_cache import cache_key, is_whole, kept_folder
+from tasksel.tasks.row_cache import whole_split
 
 SHARE = 4  # a split of at least a quarter of a file's rows is worth the tokens of all
 AT_ONCE = 4_096  # rows whose tokens are lists
@@ -89,7 +90,7 @@ def _kept(texts: MappedRows[Any], tokenize: Tokenize, tokenizer: str | None, set
 
 
 def _write(folder: Path, table: MappedTable, tokenize: Tokenize, name: str) -> dict[str, Any]:
-    whole, ends = table.split(), table.starts
+    whole, ends = whole_split(table), table.starts
 
     def batches() -> Iterator[Any]:
         with bar(f"token ids of {name}", len(ends) - 1) as advance:

@@ -67,9 +67,9 @@ class EncodedPrompts(Encoded):
         """How many terms the mean loss of these rows is a mean over: one a token of an answer."""
         return sum(self.answers[i] for i in indices)
 
-    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def batch(self, indices: Sequence[int], *, multiple: int = 1) -> dict[str, Tensor]:
         """`Encoded.batch`, whose labels are the answers' tokens [tokens], and answer_mask [rows, t]: the tokens that they are predicted at."""
-        batch = super().batch(indices)
+        batch = super().batch(indices, multiple=multiple)
         rows = [(self.ids[i][0], self.answers[i]) for i in indices]
         mask = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
         for number, (ids, count) in enumerate(rows):

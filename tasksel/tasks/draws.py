@@ -11,13 +11,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasksel.errors import UserError
-from tasksel.tasks.infer import CLASSES
+from tasksel.tasks.kinds import CLASSES
 from tasksel.tasks.splits import keep_each_class
-from tasksel.tasks.task import Subsample, Task
+
+if TYPE_CHECKING:
+    from tasksel.tasks.task import Subsample, Task
 
 DEV_SHARE = 0.1  # ScaLearn's code
 HELD_OUT = 0.2  # ours: the test share of a file that comes without a validation file

@@ -21,6 +21,7 @@ from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.tasks.builtin import builtin_rows
 from tasksel.tasks.content import Stamp, content_hash
+from tasksel.tasks.data_cache import SMALL, cache_key, data_cache, kept_folder
 from tasksel.tasks.data_files import ending_of, expand
 from tasksel.tasks.draws import Draw, draw_rows, held_out_rows
 from tasksel.tasks.draws import stratified as stratified
@@ -29,7 +30,7 @@ from tasksel.tasks.files import Row, iter_rows
 from tasksel.tasks.hub import COMMIT, each_plain_row, held_commit, hub_data, hub_revision
 from tasksel.tasks.mapped_rows import MappedRows
 from tasksel.tasks.parsing import Reader, parse, parse_into, say_of
-from tasksel.tasks.row_cache import SMALL, KeptRows, cache_key, data_cache, kept_folder
+from tasksel.tasks.row_cache import KeptRows
 from tasksel.tasks.splits import count_twins, is_compared, say_lost_classes, say_twins
 from tasksel.tasks.task import FileSource, HubSource, Task
 

@@ -14,12 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from tasksel.tasks.examples import Split
 
 A = TypeVar("A")
 AT_ONCE = 1_024  # rows that are read when all are wanted
@@ -78,7 +75,7 @@ class MappedTable:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The labels of all rows, as in `Split`; those are held in memory."""
+        """The labels of all rows, as in `tasksel.tasks.examples.Split`; those are held in memory."""
         import pyarrow as pa
 
         arrays = self.columns["label"]
@@ -88,17 +85,6 @@ class MappedTable:
         if pa.types.is_large_string(arrays[0].type):
             return np.array([text for array in arrays for text in array.to_pylist()], dtype=object)
         return np.concatenate([array.to_numpy() for array in arrays])
-
-    def split(self) -> Split:
-        """All rows as a split."""
-        from tasksel.tasks.examples import Split
-
-        texts = tuple(name for name in self.columns if name.startswith("text"))
-        rows = np.arange(self.starts[-1])
-        choices: Sequence[list[str]] | None = (
-            MappedRows(self, ("choices",), rows, single=True) if "choices" in self.columns else None
-        )
-        return Split(MappedRows(self, texts, rows), choices, self.labels)
 
 
 class MappedRows(Sequence[A]):
@@ -170,16 +156,6 @@ def joined(rows: Sequence[A], others: Sequence[A]) -> Sequence[A]:
     return [*rows, *others]
 
 
-def write_splits(path: Path, splits: Iterable[Split]) -> int:
-    """Writes the rows of splits, one after the other, as a record batch each; returns how many rows.
-
-    Raises:
-        UnicodeEncodeError: a text that is no Unicode (half of a surrogate pair).
-        OSError: no space, …
-    """
-    return write_batches(path, (_batch(split) for split in splits if len(split)))
-
-
 def write_batches(path: Path, batches: Iterable[Any]) -> int:
     """Writes record batches as a stream that is on the disk when this returns; returns how many rows."""
     import pyarrow as pa
@@ -195,20 +171,3 @@ def write_batches(path: Path, batches: Iterable[Any]) -> int:
         file.flush()
         os.fsync(file.fileno())
     return rows
-
-
-def _batch(split: Split) -> Any:
-    import pyarrow as pa
-
-    columns = zip(*split.texts, strict=True)
-    arrays = {f"text{number}": pa.array(column, pa.large_string()) for number, column in enumerate(columns)}
-    if split.choices is not None:
-        arrays["choices"] = pa.array(split.choices, pa.list_(pa.large_string()))
-    labels = split.labels
-    if labels.dtype == object:
-        arrays["label"] = pa.array(labels.tolist(), pa.large_string())
-    elif labels.ndim == 2:
-        arrays["label"] = pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), labels.shape[1])
-    else:
-        arrays["label"] = pa.array(labels)
-    return pa.RecordBatch.from_pydict(arrays)

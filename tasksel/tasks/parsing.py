@@ -17,7 +17,7 @@ from tasksel.tasks.draws import held_out_rows
 from tasksel.tasks.examples import Split, say_left_out, split_of, to_split
 from tasksel.tasks.files import Row
 from tasksel.tasks.labels import are_multi_hot
-from tasksel.tasks.mapped_rows import MappedTable, write_splits
+from tasksel.tasks.row_cache import open_split, write_splits
 from tasksel.tasks.row_sources import FileSource
 from tasksel.tasks.splits import all_hidden, count_twins, labelled, say_hidden, scored_rows
 from tasksel.tasks.task import Task
@@ -116,9 +116,9 @@ def _twins(folder: Path, splits: Mapping[str, Any]) -> tuple[int, int]:
     """How many texts that are scored stand in train too, and how many are scored."""
     if "train" not in splits:
         return 0, 0
-    train = MappedTable(_file(folder, "train")).split()
+    train = open_split(_file(folder, "train"))
     if "validation" in splits:
-        scored = MappedTable(_file(folder, "validation")).split()
+        scored = open_split(_file(folder, "validation"))
     else:
         learned, test = held_out_rows(train.labels)
         train, scored = train.take(learned), train.take(test)

@@ -1,14 +1,9 @@
-"""Rows of tasks, parsed once per content and shared by all units, seeds and processes: in the user's cache, by what they were parsed from.
+"""A task's rows in the cache: its splits as mapped files, and beside them the draws that were made of them.
 
-    <cache>/data/<key>/card.json                   the rows of each split, and the size and hash of each file
-                       train.arrow, …              texts and labels (`tasksel.tasks.mapped_rows`)
-                       draws/<key>.npz, .json      the row numbers of a draw; the fingerprint of its rows
-                       tokens-<key>/               token ids (`tasksel.model.kept_tokens`)
-    <cache>/data/shapes/<key>.json                 what was inferred of a file: a task's kind, its label names
-    <cache>/data/files/<key>.json                  the hash of a file's content (`tasksel.tasks.content`)
+    <entry>/train.arrow, validation.arrow     `open_split` reads them, `write_splits` writes them
+            draws/<key>.npz, .json            the row numbers of a draw; the fingerprint of its rows
 
-A key holds the content, the options by which it was read, and the version of this package: another version makes entries of its own. All of it
-can be made again, and is where it is gone, damaged or cannot be written.
+Entries are made and checked by `tasksel.tasks.data_cache`.
 """
 
 from __future__ import annotations
@@ -16,111 +11,19 @@ from __future__ import annotations
 import contextlib
 import io
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasksel.display.progress import say, say_once
-from tasksel.errors import UserError, one_line
-from tasksel.storage.atomic import file_hash, value_hash, whole_folder, write_bytes
-from tasksel.storage.hashed import read_hashed, write_hashed
-from tasksel.storage.locks import waiting_lock
+from tasksel.storage.atomic import write_bytes
+from tasksel.storage.hashed import read_hashed
+from tasksel.tasks.data_cache import CARD, cache_key, kept_value
 from tasksel.tasks.draws import Draw
 from tasksel.tasks.examples import Split
-from tasksel.tasks.mapped_rows import MappedTable
-from tasksel.tasks.stored_rows import cache_root
-
-SMALL = 2**18  # bytes of files that are read sooner than they are looked up here
-LAYOUT = 1  # of the files here; raised when they, or how rows are parsed, change
-CARD = "card.json"
-_unkept: set[Path] = set()  # entries that could not be written, in this process
-
-
-def data_cache() -> Path:
-    """Where parsed rows and token ids are kept: the folder `data` of the cache."""
-    return cache_root() / "data"
-
-
-def cache_key(made_of: Any) -> str:
-    """A key of what is kept: of what it is made of, the layout and the version."""
-    return value_hash([LAYOUT, version("scalearn"), made_of])
-
-
-def kept_folder(place: Path, what: str, write: Callable[[Path], Mapping[str, Any]]) -> Path | None:
-    """A folder of the cache, made where it is not there or not whole; None where it cannot be kept, which is said once.
-
-    One process makes it; others that want it at the same time wait.
-
-    Args:
-        what: it holds, for messages. write: fills a folder, and gives what its card says.
-    """
-    if is_whole(place):
-        return place
-    if place in _unkept:
-        return None
-    try:
-        with waiting_lock(place, lambda: say(f"{what}: another process reads them; waiting for it")):
-            if not is_whole(place):
-                with whole_folder(place) as partial:
-                    card = {"layout": LAYOUT, **write(partial)}
-                    write_hashed(partial / CARD, card | {"files": _files(partial)})
-        return place
-    except UnicodeEncodeError:  # half of a surrogate pair, which no such file holds
-        _unkept.add(place)
-    except OSError as error:
-        _unkept.add(place)
-        say_once(
-            f"{what} cannot be kept in the cache and are read anew each time ({data_cache()}: {error.strerror or one_line(error)}); "
-            "make room there, or set SCALEARN_CACHE to another folder"
-        )
-    return None
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache is there, of this layout, and its files are as they were written; a damaged one is said."""
-    if not (folder / CARD).is_file():
-        return False
-    try:
-        card = read_hashed(folder / CARD)
-        if card["layout"] == LAYOUT and all(
-            _is_as_written(folder / name, kept) for name, kept in card["files"].items()
-        ):
-            return True
-    except (UserError, LookupError, TypeError, AttributeError):
-        pass
-    say_once(f"{folder} is cut short, altered or of another version: it is made anew")
-    return False
-
-
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    return {path.name: {**_stamp(path), "sha256": file_hash(path)} for path in sorted(folder.iterdir())}
-
-
-def _stamp(path: Path) -> dict[str, int]:
-    stat = path.stat()
-    return {"size": stat.st_size, "written": stat.st_mtime_ns}
-
-
-def _is_as_written(path: Path, kept: dict[str, Any]) -> bool:
-    """Whether a file has its size, and the time that it was written or, where it was copied, its content."""
-    try:
-        now = _stamp(path)
-        return now["size"] == kept["size"] and (now["written"] == kept["written"] or _is_equal(path, kept["sha256"]))
-    except OSError:
-        return False
-
-
-@lru_cache(maxsize=256)
-def _known_equal(path: Path, written: int, sha256: str) -> bool:
-    return file_hash(path) == sha256
-
-
-def _is_equal(path: Path, sha256: str) -> bool:
-    return _known_equal(path, path.stat().st_mtime_ns, sha256)
+from tasksel.tasks.mapped_rows import MappedRows, MappedTable, write_batches
 
 
 @lru_cache(maxsize=64)
@@ -170,19 +73,16 @@ class KeptRows:
 def open_split(path: Path) -> Split:
     """The rows of a file that is whole, as a split."""
     stat = path.stat()
-    return _table(path, stat.st_ino, stat.st_mtime_ns).split()
+    return whole_split(_table(path, stat.st_ino, stat.st_mtime_ns))
 
 
-def kept_value(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A value of the cache, made where it is not there or damaged, and kept where it can be."""
-    with contextlib.suppress(UserError, OSError):
-        kept = read_hashed(path)
-        if isinstance(kept, dict):
-            return kept
-    value = make()
-    with contextlib.suppress(OSError):
-        write_hashed(path, value)
-    return value
+def whole_split(table: MappedTable) -> Split:
+    """All rows of a table."""
+    texts = tuple(name for name in table.columns if name.startswith("text"))
+    rows, choices = np.arange(table.starts[-1]), None
+    if "choices" in table.columns:
+        choices = MappedRows[list[str]](table, ("choices",), rows, single=True)
+    return Split(MappedRows(table, texts, rows), choices, table.labels)
 
 
 def _as_arrays(draw: Draw) -> dict[str, np.ndarray]:
@@ -198,3 +98,30 @@ def _as_draw(arrays: dict[str, np.ndarray]) -> Draw:
     parts: dict[str, Any] = {**arrays, **dict.fromkeys(whole)}
     more = {name.removeprefix("more/"): rows for name, rows in parts.items() if name.startswith("more/")}
     return Draw(parts["train"], parts["dev"], parts["test"], more)
+
+
+def write_splits(path: Path, splits: Iterable[Split]) -> int:
+    """Writes the rows of splits, one after the other, as a record batch each; returns how many rows.
+
+    Raises:
+        UnicodeEncodeError: a text that is no Unicode (half of a surrogate pair).
+        OSError: no space, …
+    """
+    return write_batches(path, (_batch(split) for split in splits if len(split)))
+
+
+def _batch(split: Split) -> Any:
+    import pyarrow as pa
+
+    columns = zip(*split.texts, strict=True)
+    arrays = {f"text{number}": pa.array(column, pa.large_string()) for number, column in enumerate(columns)}
+    if split.choices is not None:
+        arrays["choices"] = pa.array(split.choices, pa.list_(pa.large_string()))
+    labels = split.labels
+    if labels.dtype == object:
+        arrays["label"] = pa.array(labels.tolist(), pa.large_string())
+    elif labels.ndim == 2:
+        arrays["label"] = pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), labels.shape[1])
+    else:
+        arrays["label"] = pa.array(labels)
+    return pa.RecordBatch.from_pydict(arrays)

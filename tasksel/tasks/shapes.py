@@ -15,12 +15,12 @@ from typing import Any
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.tasks.content import content_hash
+from tasksel.tasks.data_cache import SMALL, cache_key, data_cache, kept_value
 from tasksel.tasks.data_files import ending_of, expand
 from tasksel.tasks.files import Row, iter_rows, read_rows
 from tasksel.tasks.infer import Columns, infer_shape
 from tasksel.tasks.prompts import GENERATION, holds_messages
 from tasksel.tasks.row import need_columns
-from tasksel.tasks.row_cache import SMALL, cache_key, data_cache, kept_value
 
 Shape = dict[str, Any]
 

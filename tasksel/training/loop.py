@@ -36,6 +36,7 @@ from tasksel.storage.atomic import write_bytes
 from tasksel.storage.disk import need_space
 from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
+from tasksel.training.batches import ahead, on_device
 from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
 from tasksel.training.solved_start import solve_head
@@ -254,8 +255,7 @@ class _Loop:
         busy = math.ceil(self.recipe.batch / self.recipe.micro_batch)
         if busy < self.world.num_processes:
             say(
-                f"{label}: micro-batches of {self.recipe.micro_batch} feed {busy} of {self.world.num_processes} processes: "
-                "lower micro_batch or raise batch"
+                f"{label}: micro-batches of {self.recipe.micro_batch} feed {busy} of {self.world.num_processes} processes: lower micro_batch or raise batch"
             )
         if self.recipe.log_with:
             self.world.init_trackers("scalearn", config={"run": label, **self.recipe.model_dump(mode="json")})
@@ -270,9 +270,8 @@ class _Loop:
         for tracker in self.world.trackers:
             tracker.finish()
         self.world.unwrap_model(self.model, keep_fp32_wrapper=False)  # also undoes autocast on the bare model
-        self.bare._is_accelerate_prepared = (
-            False  # or a second fit of it would be skipped by `prepare`, and run without autocast
-        )
+        # or a second fit of it would be skipped by `prepare`, and run without autocast
+        self.bare._is_accelerate_prepared = False
         self.bare.eval()
         self.world.free_memory()
 
@@ -323,7 +322,8 @@ class _Loop:
     def _stream(self, part: Part) -> Iterator[list[int]]:
         """A part's batches without end, shuffled anew for each pass over its rows."""
         for number in count(1):
-            yield from length_batches(part.train.lengths, self.recipe.batch, seed=self.seed * 10_007 + number)
+            batches = length_batches(part.train.lengths, self.recipe.batch, seed=self.seed * 10_007 + number)
+            yield from ahead(part.train, batches, world=self.world, micro_batch=self.recipe.micro_batch)
 
     def _turn_to(self, part: Part) -> None:
         """Makes a part the one that is trained or scored; where there is one part alone, its head is active already."""
@@ -358,7 +358,7 @@ class _Loop:
         total = 0.0
         for i, (number, rows) in enumerate(share):
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + number) % 2**63)
-            tensors = {name: tensor.to(self.world.device) for name, tensor in train.batch(rows).items()}
+            tensors = on_device(train, rows, self.world.device)
             if i < len(share) - 1:
                 with self.world.no_sync(self.model):
                     loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
