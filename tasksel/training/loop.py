@@ -35,6 +35,7 @@ from tasksel.storage.disk import need_space
 from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 from tasksel.training.autosave import Autosave
+from tasksel.training.batches import ahead, on_device
 from tasksel.training.checkpoints import Evaluation
 from tasksel.training.divergence import fused, watch
 from tasksel.training.loop_state import captured, identity, restore
@@ -197,8 +198,7 @@ class _Loop:
         busy = math.ceil(self.recipe.batch / self.recipe.micro_batch)
         if busy < self.world.num_processes:
             say(
-                f"{label}: micro-batches of {self.recipe.micro_batch} feed {busy} of {self.world.num_processes} processes: "
-                "lower micro_batch or raise batch"
+                f"{label}: micro-batches of {self.recipe.micro_batch} feed {busy} of {self.world.num_processes} processes: lower micro_batch or raise batch"
             )
         if self.recipe.log_with:
             self.world.init_trackers("scalearn", config={"run": label, **self.recipe.model_dump(mode="json")})
@@ -285,7 +285,7 @@ class _Loop:
         passes, done = divmod(done, self.recipe.epoch_steps(len(part.train)))
         for number in count(passes + 1):
             batches = length_batches(part.train.lengths, self.recipe.batch, seed=self.seed * 10_007 + number)
-            yield from batches[done:]
+            yield from ahead(part.train, batches[done:], world=self.world, micro_batch=self.recipe.micro_batch)
             done = 0
 
     def turn_to(self, part: Part) -> None:
@@ -320,7 +320,7 @@ class _Loop:
         total = 0.0
         for i, (number, rows) in enumerate(share):
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + number) % 2**63)
-            tensors = {name: tensor.to(self.world.device) for name, tensor in train.batch(rows).items()}
+            tensors = on_device(train, rows, self.world.device)
             if i < len(share) - 1:
                 with self.world.no_sync(self.model):
                     loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
