@@ -1,6 +1,6 @@
-"""The steps of an experiment, in waves: finished steps are skipped, the rest is shared among processes, and a stopped run goes on.
+"""The steps of an experiment: finished ones are skipped, each other begins when what it needs is done, and a stopped run goes on.
 
-    sources  ->  target adapters  ->  rankings  ->  units     each wave needs the ones before it; steps of a wave are independent
+    sources  ->  target adapters, rankings  ->  units     what needs what: `steps`; in which order: `schedule`; who does it: `workers`, `ray_engine`
 
 A run's folder holds experiment.json, rows.jsonl, rankings.jsonl, map.json and the report; the work itself is kept in the store (by default
 in the same folder), which several runs may share.
@@ -12,18 +12,15 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from pydantic import ValidationError
 
-from scalearn.comparison.condition import FULL
 from scalearn.comparison.config import as_begun, of_any_version
-from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
+from scalearn.comparison.experiment_config import ExperimentConfig, Unit, check_experiment, units
 from scalearn.comparison.own_tasks import configured_tasks
 from scalearn.comparison.records import (
     EXPERIMENT_FILE,
@@ -35,7 +32,8 @@ from scalearn.comparison.records import (
     read_lines,
     read_provenance,
 )
-from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
+from scalearn.comparison.steps import Step, all_steps, needs, target_adapter
+from scalearn.comparison.work_store import WorkStore
 from scalearn.comparison.workers import workers
 from scalearn.methods.registry import get_method
 from tasksel.bounds import check_jobs
@@ -52,38 +50,6 @@ from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.task import Task
 from tasksel.training.exclusive import exclusive
-
-Wave = Literal["source", "target-adapter", "rank", "unit"]
-WAVES: tuple[Wave, ...] = get_args(Wave)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One piece of work of a wave.
-
-    Attributes:
-        target: the task that is trained on or ranked for. by: the selector of a ranking. unit: of the wave "unit".
-
-    >>> str(Step("rank", "rte", 0, size=16, by="logme"))
-    'rank sources for rte with 16 rows by logme, seed 0'
-    """
-
-    wave: Wave
-    target: str
-    seed: int
-    size: Size = FULL
-    by: str = ""
-    unit: Unit | None = None
-
-    def __str__(self) -> str:
-        rows = "all rows" if self.size == FULL else f"{self.size} rows"
-        if self.wave == "source":
-            return f"source {self.target}, seed {self.seed}"
-        if self.wave == "target-adapter":
-            return f"target adapter of {self.target} with {rows}, seed {self.seed}"
-        if self.wave == "rank":
-            return f"rank sources for {self.target} with {rows} by {self.by}, seed {self.seed}"
-        return str(self.unit)
 
 
 class Plan:
@@ -170,53 +136,43 @@ class Plan:
         return units(self.experiment)
 
     def steps(self) -> list[Step]:
-        """Every step, wave by wave."""
-        experiment = self.experiment
-        seeds = dict.fromkeys(experiment.source_seed(unit.seed) for unit in self.units)
-        needed = any(unit.condition.by for unit in self.units) or bool(experiment.map)
-        sources = [Step("source", name, seed) for seed in seeds for name in experiment.sources.tasks if needed]
-        target_adapters = [step for step in map(self._target_adapter, self.units) if step]
-        rankings = [
-            Step("rank", unit.target, unit.seed, unit.size, str(unit.condition.by))
-            for unit in self.units
-            if unit.condition.ranked
-        ]
-        computed = [Step("unit", unit.target, unit.seed, unit.size, unit=unit) for unit in self.units]
-        return [*sources, *dict.fromkeys(target_adapters), *dict.fromkeys(rankings), *computed]
+        """Every step, each after what it needs."""
+        return all_steps(self.experiment, self.units)
 
     def done(self, step: Step) -> bool:
         """Whether a step's outcome is in the store."""
         if not self.store.is_dir():
             return False  # no data is loaded to compute keys that cannot be there
-        if step.wave == "unit":
+        if step.kind == "unit":
             assert step.unit
             return self.work_store.stored(step.unit) is not None
-        if step.wave == "source":
+        if step.kind == "source":
             return self.work_store.has_source(step.target, step.seed)
-        if step.wave == "rank":
+        if step.kind == "rank":
             return self.work_store.ranking_path(step.target, step.size, step.by, step.seed).is_file()
         present = self.work_store.has_target_adapter(step.target, step.size, step.seed)
         return present or not self._is_needed(step)
 
     def _is_needed(self, step: Step) -> bool:
         """Whether an unfinished unit needs a target adapter: a store may keep the records of finished ones without it."""
-        return any(self.work_store.stored(unit) is None for unit in self.units if self._target_adapter(unit) == step)
+        return any(self.work_store.stored(unit) is None for unit in self._users.get(step, ()))
 
-    def _target_adapter(self, unit: Unit) -> Step | None:
-        """The step that trains the target adapter of a unit, if it uses one."""
-        if unit.condition.method == SINGLE_ADAPTER:
-            return Step("target-adapter", unit.target, unit.seed, unit.size)
-        if unit.condition.include_target:
-            return Step("target-adapter", unit.target, self.experiment.source_seed(unit.seed), unit.size)
-        return None
+    @cached_property
+    def _users(self) -> dict[Step, list[Unit]]:
+        """The units that need each target adapter."""
+        users: dict[Step, list[Unit]] = {}
+        for unit in self.units:
+            if adapter := target_adapter(self.experiment, unit):
+                users.setdefault(adapter, []).append(unit)
+        return users
 
     def do(self, step: Step) -> UnitRecord | None:
         """Does a step; a unit gives its record."""
-        if step.wave == "source":
+        if step.kind == "source":
             self.work_store.ensure_source(step.target, step.seed)
-        elif step.wave == "target-adapter":
+        elif step.kind == "target-adapter":
             self.work_store.try_target_adapter(step.target, step.size, step.seed)
-        elif step.wave == "rank":
+        elif step.kind == "rank":
             self.work_store.ranking(step.target, step.size, step.by, step.seed)
         else:
             assert step.unit
@@ -227,7 +183,7 @@ class Plan:
         """Does the steps that are not done and gives the run folder; every process of a launch calls it.
 
         Args:
-            jobs: processes that share the steps of a wave.
+            jobs: processes that share the steps.
 
         Raises:
             UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
@@ -251,13 +207,12 @@ class Plan:
             say(f"{total - len(todo)} of {total} steps are done already")
         main_writes(self._record)
         with bar(self.experiment.name, len(todo)) as advance, workers(self._worker(jobs), jobs) as work:
-            for wave in WAVES:
-                for step, row, seconds in work([step for step in todo if step.wave == wave]):
-                    if row is not None and is_main():
-                        append_line(self.out / ROWS_FILE, row)
-                    score = "" if row is None or row.score is None else f"  {100 * row.score:.1f}"
-                    say(f"{step}  {seconds:.0f} s{score}")
-                    advance(str(step))
+            for step, row, seconds in work(todo, needs=partial(needs, self.experiment)):
+                if row is not None and is_main():
+                    append_line(self.out / ROWS_FILE, row)
+                score = "" if row is None or row.score is None else f"  {100 * row.score:.1f}"
+                say(f"{step}  {seconds:.0f} s{score}")
+                advance(str(step))
         if self.experiment.map and not (self.out / "map.json").is_file():
             task_map = self.work_store.task_map()
             main_writes(write_hashed, self.out / "map.json", task_map)
@@ -275,7 +230,7 @@ class Plan:
 
     def rankings(self) -> list[RankingRecord]:
         """The finished rankings, in the plan's order."""
-        steps = [step for step in self.steps() if step.wave == "rank" and self.done(step)]
+        steps = [step for step in self.steps() if step.kind == "rank" and self.done(step)]
         return [self.work_store.ranking(step.target, step.size, step.by, step.seed) for step in steps]
 
     def _record(self) -> None:

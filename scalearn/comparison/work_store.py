@@ -66,6 +66,7 @@ class WorkStore:
     def __init__(self, experiment: ExperimentConfig, store: Path) -> None:
         self.experiment, self.store = experiment, store
         self.tasks = configured_tasks(experiment)
+        self._keys: dict[tuple[Any, ...], str] = {}  # each reads rows, and a plan asks for it again and again
 
     @property
     def base(self) -> Base:
@@ -103,15 +104,19 @@ class WorkStore:
 
     def source_key(self, name: str, seed: int) -> str:
         """The key of a source, trained or not."""
-        part, task = self.experiment.sources, self.target(name, FULL)
-        data = _loaded(task.model_dump_json(), part.rows, seed)
-        return source_key(task, data, self.base, self.experiment.source_recipe, seed, part.lora)
+        if (name, seed) not in self._keys:
+            part, task = self.experiment.sources, self.target(name, FULL)
+            data = _loaded(task.model_dump_json(), part.rows, seed)
+            self._keys[name, seed] = source_key(task, data, self.base, self.experiment.source_recipe, seed, part.lora)
+        return self._keys[name, seed]
 
     def target_adapter_key(self, name: str, size: Size, seed: int) -> str:
         """The key of a target adapter, trained or not."""
-        recipe = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size)
-        data = self.data(name, size, seed)
-        return source_key(self.target(name, size), data, self.base, recipe, seed, self.experiment.sources.lora)
+        if (name, size, seed) not in self._keys:
+            recipe, task = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size), self.target(name, size)
+            data, lora = self.data(name, size, seed), self.experiment.sources.lora
+            self._keys[name, size, seed] = source_key(task, data, self.base, recipe, seed, lora)
+        return self._keys[name, size, seed]
 
     def _choice_key(self, unit: Unit) -> list[Any] | None:
         """What decides which sources a unit has, and what they are; None without sources."""
@@ -130,15 +135,19 @@ class WorkStore:
 
     def key(self, unit: Unit) -> str:
         """16 hex digits of all that decides a unit's numbers."""
+        if (unit,) not in self._keys:
+            self._keys[(unit,)] = value_hash(self._decisive(unit))
+        return self._keys[(unit,)]
+
+    def _decisive(self, unit: Unit) -> list[Any]:
         task = self.target(unit.target, unit.size)
         method = get_method(unit.condition.method)
         recipe, named = self.experiment.recipe_of(method, unit.size).identity(), method_identity(method)
-        decisive = [
+        return [
             [task.name, task.kind, task.labels, task.metric, self.data(unit.target, unit.size, unit.seed).fingerprint],
             [self.base.fingerprint, self.experiment.protocol, named, str(unit.size), unit.seed, recipe],
             self._choice_key(unit),
         ]
-        return value_hash(decisive)
 
     def unit_path(self, unit: Unit) -> Path:
         """The file of a unit's record."""
