@@ -32,11 +32,13 @@ from scalearn.comparison.records import (
     read_lines,
     read_provenance,
 )
-from scalearn.comparison.steps import Step, all_steps, needs, target_adapter
+from scalearn.comparison.remote_steps import StepsByName, read_step
+from scalearn.comparison.remote_worker import Remote
+from scalearn.comparison.shard import Shard
+from scalearn.comparison.sharing import Sharing, Worker, check_engine
+from scalearn.comparison.steps import Step, all_steps, needs, step_of, target_adapter
 from scalearn.comparison.work_store import WorkStore
-from scalearn.comparison.workers import workers
 from scalearn.methods.registry import get_method
-from tasksel.bounds import check_jobs
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.model.base import base_at_hand, load_base
@@ -46,6 +48,7 @@ from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import is_unused, value_hash
 from tasksel.storage.hashed import write_hashed
 from tasksel.storage.jsonl import append_line, write_lines
+from tasksel.storage.locks import is_taken
 from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.task import Task
@@ -179,50 +182,87 @@ class Plan:
             return self.work_store.compute(step.unit)
         return None
 
-    def run(self, *, jobs: int = 1) -> RunFolder:
+    def run(
+        self, *, jobs: int | None = None, on: str | None = None, per_gpu: int | None = None, shard: str | None = None
+    ) -> RunFolder:
         """Does the steps that are not done and gives the run folder; every process of a launch calls it.
 
         Args:
-            jobs: processes that share the steps.
+            jobs: processes that share the steps; by default 1, and with `on` as many as the cluster takes.
+            on: a Ray cluster that does the steps: "ray", "auto", "HOST:PORT", "ray://HOST:PORT" (see `ray_cluster`); its machines share the
+                store's folder. per_gpu: of its workers that share a GPU; by default 1.
+            shard: "I/N", the I-th of N commands that share the steps by the store alone (see `shard`).
 
         Raises:
-            UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
+            UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes; a cluster that does not fit;
+                another N than the run has.
         """
-        check_jobs(jobs)
-        if jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise UserError(
-                "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
-            )
+        check_engine(jobs, on, per_gpu, shard)
+        part = Shard.parse(shard) if shard is not None else None
         # a base that cannot be loaded is refused here, before anything is written
         say(f"{self.experiment.name} on {self.work_store.base}")
-        with exclusive(self.out / EXPERIMENT_FILE):
+        with exclusive(part.rows_file(self.out) if part else self.out / EXPERIMENT_FILE):
             self._claim()  # another run may have been here before this one
-            self._run(jobs)
+            self._run(Sharing(jobs, on, per_gpu), part)
         return RunFolder(self.out)
 
-    def _run(self, jobs: int) -> None:
-        todo = [step for step in self.steps() if not self.done(step)]
-        total = len(self.steps())
-        if len(todo) < total:
-            say(f"{total - len(todo)} of {total} steps are done already")
-        main_writes(self._record)
-        with bar(self.experiment.name, len(todo)) as advance, workers(self._worker(jobs), jobs) as work:
-            for step, row, seconds in work(todo, needs=partial(needs, self.experiment)):
+    def _run(self, sharing: Sharing, shard: Shard | None) -> None:
+        if shard:
+            with exclusive(self.out / EXPERIMENT_FILE):
+                shard.claim(self.out)
+        steps = self.steps() if shard is None else self._steps_of(shard)
+        todo = [step for step in steps if not self.done(step)]
+        if len(todo) < len(steps):
+            say(f"{len(steps) - len(todo)} of {len(steps)} steps are done already")
+        self._record(shard)
+        if todo:
+            self._do_all(todo, sharing, shard)
+        whole = shard is None or all(self.done(step_of(unit)) for unit in self.units)
+        if whole and self.experiment.map and not (self.out / "map.json").is_file():
+            task_map = self.work_store.task_map()
+            main_writes(write_hashed, self.out / "map.json", task_map)
+        self._record(None if whole else shard)
+
+    def _steps_of(self, shard: Shard) -> list[Step]:
+        return shard.steps(self.steps(), shard.units(self.units), partial(needs, self.experiment))
+
+    def _do_all(self, todo: Sequence[Step], sharing: Sharing, shard: Shard | None) -> None:
+        """Does steps, and appends a row for each unit as it ends."""
+        rows = shard.rows_file(self.out) if shard else self.out / ROWS_FILE
+        order = {"needs": partial(needs, self.experiment), "is_taken": self._is_taken if shard else None}
+        with bar(self.experiment.name, len(todo)) as advance, sharing.engine(self._worker(), len(todo)) as work:
+            for step, row, seconds in work(todo, **order):
                 if row is not None and is_main():
-                    append_line(self.out / ROWS_FILE, row)
+                    self._check_row(step, row)
+                    append_line(rows, row)
                 score = "" if row is None or row.score is None else f"  {100 * row.score:.1f}"
                 say(f"{step}  {seconds:.0f} s{score}")
                 advance(str(step))
-        if self.experiment.map and not (self.out / "map.json").is_file():
-            task_map = self.work_store.task_map()
-            main_writes(write_hashed, self.out / "map.json", task_map)
-        main_writes(self._record)
 
-    def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
-        """Returns the function that does a step: by this plan, or, in another process, by an equal one."""
-        if jobs == 1:
-            return lambda: partial(_timed, self)
-        return partial(_worker_of_equal_plan, self.experiment.model_dump_json(), str(self.out), str(self.store))
+    def _is_taken(self, step: Step) -> bool:
+        """Whether another command does a step that several need."""
+        store, size, seed = self.work_store, step.size, step.seed
+        if step.kind == "unit":
+            return False
+        if step.kind == "rank":
+            return is_taken(store.ranking_path(step.target, size, step.by, seed))
+        pool = store.pool(seed) if step.kind == "source" else store.target_adapter_pool(step.target, size, seed)
+        return is_taken(pool.folder / step.target)
+
+    def _check_row(self, step: Step, row: UnitRecord) -> None:
+        """Refuses a row of another machine that computed something else under this unit's name."""
+        assert step.unit
+        if row.key != self.work_store.key(step.unit):
+            raise UserError(
+                f"'{step}': a worker's rows, base or settings are not those of this machine (its key is {row.key}, here it is "
+                f"{self.work_store.key(step.unit)}): give paths that are the same files on every machine"
+            )
+
+    def _worker(self) -> Worker:
+        """How a step is done: by this plan, or, in another process, by an equal one."""
+        settings = self.experiment.model_dump_json(), str(self.out.resolve()), str(self.store.resolve())
+        remote = Remote(f"{__name__}:step_by_name", settings, read_step, self.store.resolve())
+        return Worker(lambda: partial(_timed, self), partial(_worker_of_equal_plan, *settings), remote)
 
     def rows(self) -> list[UnitRecord]:
         """The records of the finished units, in the plan's order."""
@@ -233,8 +273,15 @@ class Plan:
         steps = [step for step in self.steps() if step.kind == "rank" and self.done(step)]
         return [self.work_store.ranking(step.target, step.size, step.by, step.seed) for step in steps]
 
-    def _record(self) -> None:
-        """Writes the configuration with its provenance, every finished row and every ranking."""
+    def _record(self, shard: Shard | None) -> None:
+        """Writes the configuration with its provenance, every finished row and every ranking; of a shard, its rows."""
+        if shard is None:
+            main_writes(self._write, self.out / ROWS_FILE, self.units)
+            return
+        with exclusive(self.out / EXPERIMENT_FILE):  # which the other shards write too
+            self._write(shard.rows_file(self.out), shard.units(self.units))
+
+    def _write(self, rows: Path, units: Sequence[Unit]) -> None:
         config = self.experiment.model_dump(mode="json")
         provenance = {"experiment": config, "key": value_hash(config), "plan": [str(unit) for unit in self.units]}
         provenance |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
@@ -244,7 +291,7 @@ class Plan:
             "threads": torch.get_num_threads(),
         }
         write_hashed(self.out / EXPERIMENT_FILE, provenance)
-        write_lines(self.out / ROWS_FILE, self.rows())
+        write_lines(rows, [record for record in map(self.work_store.stored, units) if record is not None])
         write_lines(self.out / RANKINGS_FILE, self.rankings())
 
 
@@ -266,3 +313,9 @@ def _timed(plan: Plan, step: Step) -> Done:
 def _worker_of_equal_plan(experiment: str, out: str, store: str) -> Callable[[Step], Done]:
     """Returns the function that does a step in another process, by a plan made there."""
     return partial(_timed, Plan(ExperimentConfig.model_validate_json(experiment), Path(out), store=Path(store)))
+
+
+def step_by_name(experiment: str, out: str, store: str) -> StepsByName:
+    """What does a step on another machine, by its name and a plan made there."""
+    plan = Plan(ExperimentConfig.model_validate_json(experiment), Path(out), store=Path(store))
+    return StepsByName(plan.steps(), partial(needs, plan.experiment), plan.done, plan.do)

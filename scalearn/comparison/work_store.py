@@ -2,7 +2,7 @@
 
     store/sources/<base>-<settings>/seed-<s>/<task>      sources: one pool per stage-1 seed
     store/own/<base>-<task>-<size>/<key>/<task>          a target adapter, trained on the rows that the target has
-    store/rankings/<key>.json, store/units/<key>.json    the rankings that choose sources, and the finished units
+    store/rankings/<key>.json, store/units/<key>.json    the rankings that choose sources, and the finished units (`unit_files`)
     store/results/<key>/                                 a unit's trained model, where models are kept
     store/targets/, store/joint/                         embeddings of targets; joint trainings that targets share
 
@@ -26,7 +26,8 @@ from accelerate.utils import broadcast_object_list
 from scalearn.comparison.condition import EACH, FULL, Condition
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit
 from scalearn.comparison.own_tasks import configured_tasks
-from scalearn.comparison.records import NO_ROW, RankingRecord, UnitRecord, read_unit
+from scalearn.comparison.records import NO_ROW, RankingRecord, UnitRecord
+from scalearn.comparison.unit_files import UnitFiles
 from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
@@ -65,7 +66,7 @@ class WorkStore:
 
     def __init__(self, experiment: ExperimentConfig, store: Path) -> None:
         self.experiment, self.store = experiment, store
-        self.tasks = configured_tasks(experiment)
+        self.tasks, self.units = configured_tasks(experiment), UnitFiles(store)
         self._keys: dict[tuple[Any, ...], str] = {}  # each reads rows, and a plan asks for it again and again
 
     @property
@@ -150,19 +151,17 @@ class WorkStore:
         ]
 
     def unit_path(self, unit: Unit) -> Path:
-        """The file of a unit's record."""
-        return self.store / "units" / f"{self.key(unit)}.json"
+        """The file of a unit's record, before it is packed."""
+        return self.units.path(self.key(unit))
 
     def stored(self, unit: Unit) -> UnitRecord | None:
         """A unit's record, if it is finished and, where models are kept, its model is there."""
-        if not (self.store / "units").is_dir():
+        if not self.units.are_there():
             return None  # no data is loaded to compute keys that cannot be there
-        path = self.unit_path(unit)
-        if not path.is_file():
-            return None
-        kept = (self.store / "results" / path.stem / "result.json").is_file()
-        record = read_unit(path)
-        return record if kept or not self.keeps(unit.condition.method) or record.score is None else None
+        record = self.units.read(self.key(unit))
+        if record is None or record.score is None or not self.keeps(unit.condition.method):
+            return record
+        return record if (self.store / "results" / record.key / "result.json").is_file() else None
 
     def keeps(self, method: str) -> bool:
         """Whether a unit's trained model is kept beside its record; a target adapter is in its pool."""
@@ -183,13 +182,18 @@ class WorkStore:
 
     def target_adapter(self, name: str, size: Size, seed: int) -> Source:
         """The target adapter, trained if it is not there; a source of the pool, if that is the same training."""
-        places = list(self._target_adapter_places(name, size, seed))
-        for pool, key in places:
+        for pool, key in self._target_adapter_places(name, size, seed):
             if name in pool and pool[name].card.key == key:
                 return pool[name]
         recipe = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size)
         task, lora = self.target(name, size), self.experiment.sources.lora
-        return train_source(task, places[-1][0], rows=self.rows(size), seed=seed, recipe=recipe, lora=lora)
+        place = self.target_adapter_pool(name, size, seed)
+        return train_source(task, place, rows=self.rows(size), seed=seed, recipe=recipe, lora=lora)
+
+    def target_adapter_pool(self, name: str, size: Size, seed: int) -> AdapterPool:
+        """The pool of a target adapter alone."""
+        *_, (pool, _) = self._target_adapter_places(name, size, seed)
+        return pool
 
     def _target_adapter_places(self, name: str, size: Size, seed: int) -> Iterator[tuple[AdapterPool, str]]:
         """The pools that may hold a target adapter, with its key: that of the sources, if it is the same training; one for it alone."""

@@ -14,8 +14,6 @@ from functools import partial
 from multiprocessing import connection
 from typing import Any, TypeVar
 
-import torch
-
 from scalearn.comparison.schedule import Engine, scheduled
 from tasksel.errors import UserError
 
@@ -111,6 +109,8 @@ _act: Callable[[Any], Any] | None = None
 
 def _begin(make: Callable[[], Callable[[Any], Any]], jobs: int) -> None:
     """Sets up a worker process: its share of the threads, and its function."""
+    import torch  # not before: a command line names its mistakes without
+
     global _act
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the process that started them ends them
     threading.Thread(target=_end_with_parent, daemon=True).start()
