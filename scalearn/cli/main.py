@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from scalearn.cli import comparison, doctor, pool, transfer
+from scalearn.cli import comparison, doctor, pool, store, transfer
 from tasksel.cli.app import Commands, run_command
 
 WAS_OWN = {"--own": "--include-target"}
@@ -30,6 +30,10 @@ app.command("push")(transfer.push)
 app.command("compare", kept=STEPS, formerly="run")(comparison.compare)
 app.command("report")(comparison.report)
 app.command("measure-matrix", kept=STEPS, formerly="matrix")(comparison.measure_matrix)
+stores = app.group("store", "List and pack what comparisons have stored.")
+stores.command("ls")(store.ls)
+stores.command("pack")(store.pack)
+stores.command("unpack")(store.unpack)
 app.command("doctor")(doctor.doctor)
 
 

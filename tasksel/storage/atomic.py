@@ -27,7 +27,7 @@ from typing import Any
 
 from tasksel.errors import UserError
 from tasksel.storage.disk import disk_error
-from tasksel.storage.locks import LOCK, PARTIAL, TRAINING, alone, hold, is_left, short_name
+from tasksel.storage.locks import LOCK, PARTIAL, TRAINING, alone, hold, is_left, partial_prefix, short_name
 
 OLD = "-old"  # what two renames replace, in between
 
@@ -143,9 +143,9 @@ def _new_partial(parent: Path, name: str = "", *, folder: bool = False) -> tuple
     with alone(parent):  # nobody takes it for a leftover before it is held
         _clear(parent, name)
         if not folder:
-            handle, path = tempfile.mkstemp(dir=parent, prefix=PARTIAL)
+            handle, path = tempfile.mkstemp(dir=parent, prefix=partial_prefix())
         else:
-            path = tempfile.mkdtemp(dir=parent, prefix=PARTIAL)
+            path = tempfile.mkdtemp(dir=parent, prefix=partial_prefix())
             handle = os.open(path, os.O_RDONLY)
         hold(handle)
         return handle, Path(path)
