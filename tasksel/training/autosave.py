@@ -152,7 +152,7 @@ class Autosave:
             except OSError as error:
                 if not self._failed:
                     say(
-                        f"{disk_line(error)}: the training goes on, and if it is killed, begins again where its state was last stored"
+                        f"{disk_line(error)}: the training goes on; if it is killed, it begins where its state was last stored"
                     )
                 self._failed = True
         self._last, self._written = time.monotonic(), True
@@ -166,7 +166,10 @@ class Autosave:
             return False
         due, seconds = self._together(due, now - self._asked)
         if self.world.num_processes > 1:
-            steps, self._asked, self._asked_at = step - self._asked_at, now, step
+            steps = (
+                step - self._asked_at if self._asked_at else 0
+            )  # what was done before a kill says nothing of the pace
+            self._asked, self._asked_at = now, step
             self._ask_at = step + max(1, int(steps * ASK / max(seconds, 1e-6)))
         return due or bool(self._signal)
 
