@@ -27,7 +27,7 @@ def test_a_state_is_four_times_what_trains(base, tmp_path):
 
 def test_the_share_is_of_the_time_between_two_writes():
     assert Cost(1, 0.06, 1.0, 1.0, 0.0, 1.0).share == pytest.approx(0.001)
-    assert Cost(1, 2.0, 1.0, 1.0, 0.0, 1.0).share == pytest.approx(0.01)  # which come less often
+    assert Cost(1, 1.0, 1.0, 1.0, 0.0, 1.0).share == pytest.approx(0.005)  # which come less often
     assert Cost(1, 0.0, 1.0, 1.0, 1e-6, 1e-3).share == pytest.approx(0.001)
 
 
