@@ -266,19 +266,21 @@ def scores(out):
     return sorted((row["method"], row["score"], row["dev"], row["steps"], row["omega"]) for row in rows)
 
 
+@pytest.fixture(scope="module")
+def config(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(yaml.safe_dump(comparison(tiny)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(config):
+    """The scores of a run that nothing disturbs."""
+    assert main(["compare", str(config), "--out", str(config.parent / "run")]) == 0
+    return scores(config.parent / "run")
+
+
 class TestComparisons:
-    @pytest.fixture(scope="class")
-    def config(self, tiny, tmp_path_factory):
-        path = tmp_path_factory.mktemp("config") / "small.yaml"
-        path.write_text(yaml.safe_dump(comparison(tiny)))
-        return path
-
-    @pytest.fixture(scope="class")
-    def whole(self, config):
-        """The scores of a run that nothing disturbs."""
-        assert main(["compare", str(config), "--out", str(config.parent / "run")]) == 0
-        return scores(config.parent / "run")
-
     def test_a_comparison_has_the_same_rows(self, config, whole, tmp_path, kills):
         """Killed while a source, the target adapter and a unit train."""
         kills[:] = [3, 26, 38]
