@@ -113,12 +113,12 @@ NUMBERS = frozenset(
 
 
 def files_in(place: Path) -> list[Path]:
-    """The files that a command left, but for links, temporary ones, locks and what is still being written."""
+    """The files that a command left, but for links, temporary ones, locks and what is still being written or trained."""
     return [
         path
         for path in sorted(place.rglob("*"))
         if path.is_file()
-        and not any(part in ("base", "tasks", "tmp") or part.startswith(".partial") for part in path.relative_to(place).parts)
+        and not any(part in ("base", "tasks", "tmp") or part.startswith((".partial", ".training")) for part in path.relative_to(place).parts)
         and not path.name.startswith(".")  # a lock
     ]  # fmt: skip
 

@@ -194,5 +194,5 @@ def _difference(expected: dict[str, Any], got: dict[str, Any]) -> str:
 
 def _leftovers(place: Path) -> str:
     """What a kill left for ever."""
-    left = [path.name for path in place.rglob("*") if path.name.startswith((".partial", "scalearn-"))]
+    left = [path.name for path in place.rglob("*") if path.name.startswith((".partial", ".training", "scalearn-"))]
     return f"left {left[0]}" if left else ""

@@ -300,8 +300,9 @@ class _UnitTrainer:
 
     def measure(self, unit: MatrixUnit) -> MatrixRecord:
         """Trains and scores one unit, or goes on with it; a training that diverges has no score."""
-        key = value_hash([self.config.model_dump(mode="json"), asdict(unit)])
-        with resumable(self.out / f"unit-{key}", key) as checkpoints:
+        more_may_come = {"targets": {"seeds"}}
+        key = value_hash([self.config.model_dump(mode="json", exclude=more_may_come), asdict(unit)])
+        with resumable(self.out / f"unit-{value_hash(asdict(unit))}", key) as checkpoints:
             return self._measure(unit, checkpoints)
 
     def _measure(self, unit: MatrixUnit, checkpoints: Checkpoints | None) -> MatrixRecord:

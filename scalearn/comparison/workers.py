@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from scalearn.comparison.schedule import Engine, scheduled
 from tasksel.errors import UserError
 
+LAST_STEP = 60.0  # seconds in which a worker that is told to end ends its step and stores its training's state
 Piece = TypeVar("Piece")
 Outcome = TypeVar("Outcome")
 Work = Callable[..., Iterator[Any]]  # `scheduled` without its engine
@@ -45,10 +46,12 @@ def workers(make: Callable[[], Callable[[Piece], Outcome]], jobs: int) -> Iterat
         try:
             yield partial(scheduled, engine=_Processes(executor, jobs))
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):  # or each would first finish its piece
-                for process in set(multiprocessing.active_children()) - others:
-                    process.terminate()
+            ended = set(multiprocessing.active_children()) - others if isinstance(error, KeyboardInterrupt) else set()
+            for process in ended:  # or each would first finish its piece
+                process.terminate()
             executor.shutdown(wait=False, cancel_futures=True)
+            for process in ended:
+                process.join(LAST_STEP)
             raise
 
 
@@ -112,6 +115,7 @@ def _begin(make: Callable[[], Callable[[Any], Any]], jobs: int) -> None:
     import torch  # not before: a command line names its mistakes without
 
     global _act
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork would take it for an error of its piece, and go on
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the process that started them ends them
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))

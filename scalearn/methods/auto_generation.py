@@ -75,11 +75,8 @@ class TextTrial:
             return []
         changes = {"max_steps": steps, "patience": PATIENCE, "epochs": steps, "start": "solved", "select": "loss"}
         recipe = training.recipe.model_copy(update=changes)
-        options: dict[str, Any] = {
-            "label": f"{training.label}: steps",
-            "groups": rates(model, recipe),
-            "checkpoints": training.checkpoints,
-        }
+        label, checkpoints = f"{training.label}: {replace(start, steps=steps)}", training.checkpoints
+        options: dict[str, Any] = {"label": label, "groups": rates(model, recipe), "checkpoints": checkpoints}
         try:
             done = fit(model, training.target, train, dev, recipe, seed=training.seed, **options)
         except Diverged as error:

@@ -1,6 +1,6 @@
 """When a training's state is written: now and then, and before a signal ends the process.
 
-every     60 s after the last time; 100 times as long as writing took, where that is more; 300 s at most
+every     60 s after the last time; 200 times as long as writing took, where that is more; 300 s at most
 signal    SIGTERM, SIGHUP and Ctrl-C wait until the step is done and the state is written; then they do what they did before. During an
           evaluation, in which nothing changes, they need not wait. A second Ctrl-C waits for nothing.
 
@@ -25,7 +25,7 @@ from tasksel.display.progress import say
 from tasksel.storage.disk import disk_line
 from tasksel.training.checkpoints import Checkpoint, TrainingState
 
-EVERY, AT_MOST, SHARE = 60.0, 300.0, 0.01  # seconds, seconds, of the training's time
+EVERY, AT_MOST, SHARE = 60.0, 300.0, 0.005  # seconds, seconds, of the training's time
 ASK = 1.0  # seconds between two questions among the processes of a launch
 SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT")
 Outcome = TypeVar("Outcome")
@@ -160,7 +160,7 @@ class Autosave:
             except OSError as error:
                 if not self._failed:
                     say(
-                        f"{disk_line(error)}: the training goes on, and if it is killed, begins again where its state was last stored"
+                        f"{disk_line(error)}: the training goes on; if it is killed, it begins where its state was last stored"
                     )
                 self._failed = True
         self._last, self._written = time.monotonic(), True
@@ -174,7 +174,10 @@ class Autosave:
             return False
         due, seconds = self._together(due, now - self._asked)
         if self.world.num_processes > 1:
-            steps, self._asked, self._asked_at = step - self._asked_at, now, step
+            steps = (
+                step - self._asked_at if self._asked_at else 0
+            )  # what was done before a kill says nothing of the pace
+            self._asked, self._asked_at = now, step
             self._ask_at = step + max(1, int(steps * ASK / max(seconds, 1e-6)))
         return due or bool(self._signal)
 

@@ -138,9 +138,7 @@ class Checkpoint:
         try:
             progress = read_record(self.folder / RECORD, Progress, "the state of a training")
             if progress.key != self.key:
-                say(
-                    f"{self.folder} is of a training with other settings or rows, and is not used: this one begins anew"
-                )
+                say(f"{self.folder} is of a training with other settings or rows: not used, this one begins anew")
                 return None
             path = self.folder / TENSORS
             if not path.is_file() or file_hash(path) != progress.weights:
@@ -189,11 +187,20 @@ def resumable(place: Path | None, key: str) -> Iterator[Checkpoints | None]:
         yield None
         return
     folder = place.with_name(short_name(TRAINING, place.name))
-    yield Checkpoints(folder, key)
+    try:
+        yield Checkpoints(folder, key)
+        _empty(folder)
+    finally:
+        if is_main():  # a training that has failed leaves an empty folder
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+                folder.parent.rmdir()
+
+
+def _empty(folder: Path) -> None:
     if is_main() and folder.is_dir():
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.parent.rmdir()  # where nothing else lies
+        for path in folder.iterdir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

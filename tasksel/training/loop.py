@@ -171,7 +171,8 @@ class _Loop:
             restore(self, state, optimizer)
         self.streams = [self._stream(part, done) for part, done in zip(parts, self.drawn, strict=True)]
         self.autosave = Autosave(checkpoint, self.world, partial(captured, self), self.label, look=self._look)
-        self._announce(options.get("label", ""))
+        if not self.finished:
+            self._announce(options.get("label", ""))
 
     def scheduled(self, optimizer: Any, step: int = 0) -> Any:
         """The learning rate's schedule, after so many steps."""

@@ -31,18 +31,57 @@ METHODS = [
     "compacter++",
 ]
 JOINT = ("entail_kitchen", "question_type")
+RESUMED = (
+    "begun",
+    "stopped",
+    "left",
+)  # pools of a training that was stopped in one process, in these, and is to be gone on with
 WORK = """
 import gc
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
-from scalearn import AdapterPool, Recipe, transfer
+from scalearn import AdapterPool, Recipe, train_source, transfer
 from scalearn.cli.main import main, parse
 from tasksel import Task, get_task
 from tasksel.processes import accelerator
+from tasksel.training import autosave, loop
 
 gc.freeze()
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop(number, _frame):
+    raise Stopped
+
+
+def train(name):
+    pool = AdapterPool(name, base=base)
+    recipe = Recipe(lr=1e-2, epochs=3, batch=8, micro_batch=4, max_length=32)
+    train_source(get_task("question_type"), pool, rows=40, recipe=recipe)
+
+
+def train_until_stopped(name):
+    plain, before = loop._Loop._update, signal.signal(signal.SIGTERM, stop)
+
+    def update(self):
+        plain(self)
+        if self.step == 7 and self.world.process_index == self.world.num_processes - 1:  # one alone
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    loop._Loop._update = update
+    try:
+        train(name)
+    except Stopped:
+        Path(f"{name}-by-{accelerator().process_index}").touch()
+    loop._Loop._update = plain
+    signal.signal(signal.SIGTERM, before)
 
 
 def from_prompts():
@@ -52,7 +91,12 @@ def from_prompts():
 
 world = accelerator()
 Path(f"rank-{world.process_index}").write_text(str(world.num_processes))
-pool, joint, decoder, commands = json.loads(Path("work.json").read_text())
+pool, joint, decoder, commands, base = json.loads(Path("work.json").read_text())
+autosave.ASK = 0.0  # at each step
+train("begun")
+train_until_stopped("stopped")
+train("stopped")
+train_until_stopped("left")
 recipe = Recipe(lr=1e-2, epochs=1, batch=8, micro_batch=4, max_length=32)
 for name in joint:
     transfer(get_task(name), list(AdapterPool(pool)), method="joint", rows=48, recipe=recipe, out=name, store="store")
@@ -98,10 +142,20 @@ def folders(tiny, pool_folder, shared, tmp_path_factory):
     decoder = str(shared.fill("launched-llama", save_decoder))
     made = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
     for folder in made.values():
-        (folder / "work.json").write_text(json.dumps([str(pool_folder), JOINT, decoder, commands(tiny)]))
+        (folder / "work.json").write_text(json.dumps([str(pool_folder), JOINT, decoder, commands(tiny), tiny]))
         (folder / "small.yaml").write_text(json.dumps(configuration(tiny)))
         (folder / "work.py").write_text(WORK)
+    begin(made["two"], tiny)
     return made
+
+
+def begin(folder, base):
+    """Leaves the state of a training that one process began; in the other folder it is not disturbed."""
+    names = {"base": base}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(compile(WORK.partition("world =")[0] + 'train_until_stopped("begun")', "work.py", "exec"), names)
+    assert (folder / "begun" / ".training-question_type").is_dir()
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +231,31 @@ def test_two_processes_learn_to_write_the_same(twice):
         torch.testing.assert_close(tensor, b[name], atol=1e-4, rtol=1e-3)
     assert one.scores == pytest.approx(two.scores, abs=1e-6)
     assert one.predict(["3 is odd?"]).tolist() == two.predict(["3 is odd?"]).tolist()
+
+
+@pytest.fixture(scope="module")
+def resumed(twice, tiny):
+    """The files of a source by how its training went: not disturbed, or stopped after step 7 and gone on with by 1, 2 or other processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(twice["two"])
+        exec(compile(WORK.partition("world =")[0] + 'train("left")', "work.py", "exec"), {"base": tiny})
+    whole = load_file(twice["one"] / "begun" / "question_type" / "adapter.safetensors")
+    return whole, {name: load_file(twice["two"] / name / "question_type" / "adapter.safetensors") for name in RESUMED}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_training_that_was_stopped_goes_on_with_any_number_of_processes(resumed, name):
+    """To what an undisturbed one gives, up to the order of sums."""
+    whole, others = resumed
+    for key, tensor in whole.items():
+        torch.testing.assert_close(tensor, others[name][key], atol=1e-4, rtol=1e-3)
+
+
+def test_a_signal_to_one_process_stops_all_at_the_same_step(resumed, twice):
+    assert sorted(path.name for path in twice["two"].glob("*-by-*")) == ["begun-by-0", *(f"{name}-by-{n}" for name in ("left", "stopped") for n in (0, 1))]  # fmt: skip
+    assert not list(twice["two"].rglob(".training*"))
+    one = load_file(twice["one"] / "stopped" / "question_type" / "adapter.safetensors")
+    assert all(torch.equal(tensor, one[key]) for key, tensor in resumed[0].items())  # in one process, to the bit
 
 
 def test_only_the_main_process_writes(twice):

@@ -67,7 +67,7 @@ class TestTime:
         train(tiny, "one part", tmp_path / "state")
         assert writes == [12, 18]
 
-    @pytest.mark.parametrize(("took", "every"), [(0.1, 60.0), (1.0, 100.0), (30.0, 300.0)])
+    @pytest.mark.parametrize(("took", "every"), [(0.1, 60.0), (1.0, 200.0), (30.0, 300.0)])
     def test_what_takes_long_to_write_is_written_less_often(self, tmp_path, took, every, monkeypatch):
         clock = iter([0.0, 10.0, 10.0 + took])
         monkeypatch.setattr(autosave, "time", SimpleNamespace(monotonic=lambda: next(clock)))

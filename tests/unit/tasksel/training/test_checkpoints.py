@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from toy_training import CASES, RECIPE, model_and_parts, same, train
 
 from tasksel.training import autosave, loop
@@ -126,6 +127,17 @@ class TestSameNumbers:
         assert same(again, whole)
         assert again[1][4] == 16
 
+    def test_in_bf16(self, tiny, tmp_path, always, monkeypatch):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+        AcceleratorState._reset_state(reset_partial_state=True)
+        try:
+            whole = train(tiny, "one part")
+            assert same(train_until_done(tiny, "one part", tmp_path / "state", 8)[0], whole)
+        finally:
+            monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+            AcceleratorState._reset_state(reset_partial_state=True)
+        assert not same(train(tiny, "one part"), whole)
+
     def test_a_training_that_is_over_is_not_repeated(self, tiny, tmp_path, always, monkeypatch):
         whole = train(tiny, "three parts", tmp_path / "state")
         monkeypatch.setattr(loop._Loop, "_backward", lambda *_: pytest.fail("a step"))
@@ -170,9 +182,7 @@ class TestOtherStates:
     )  # fmt: skip
     def test_one_of_other_settings_is_not(self, tiny, state, said, other):
         assert self.begins_anew(tiny, state, **other)
-        assert said == [
-            f"{state / '1'} is of a training with other settings or rows, and is not used: this one begins anew"
-        ]
+        assert said == [f"{state / '1'} is of a training with other settings or rows: not used, this one begins anew"]
         assert not list(state.rglob(".partial*"))
 
     def test_one_of_other_rows_or_parameters_is_not(self, tiny, state, said, monkeypatch):
@@ -221,6 +231,17 @@ class TestResumable:
             checkpoints.folder.mkdir()
             (tmp_path / "card.json").touch()
         assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
+
+    def test_a_training_that_failed_leaves_no_folder(self, tmp_path):
+        """Its state was discarded."""
+        (tmp_path / "pool").mkdir()
+        for begun in (True, False):
+            with contextlib.suppress(Killed), resumable(tmp_path / "pool" / "rte", "key") as checkpoints:
+                if begun:
+                    checkpoints.folder.mkdir()
+                    (tmp_path / "pool" / "card.json").touch()
+                raise Killed
+        assert [path.name for path in tmp_path.rglob("*")] == ["pool", "card.json"]
 
     def test_without_a_place_nothing_is_kept(self):
         with resumable(None, "key") as checkpoints:
