@@ -193,8 +193,7 @@ def sampling_shares(rows: Sequence[int], temperature: float) -> list[float]:
     """
     if not temperature > 0:
         raise ValueError(f"temperature {temperature}: give a number above 0 (1 for shares in proportion to rows)")
-    largest = max(rows)
-    weights = [(n / largest) ** (1 / temperature) for n in rows]
+    weights = [(n / max(rows)) ** (1 / temperature) for n in rows]
     return [weight / sum(weights) for weight in weights]
 
 
@@ -233,7 +232,7 @@ class _Loop:
         optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused(self.world))
         self.watch = watch(self.world, optimizer)
         self.schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * self.total), self.total)
-        self.model, self.optimizer = self.world.prepare(model, optimizer)
+        self.model, self.optimizer = self.world.prepare(model.eval(), optimizer)
         self._announce(options.get("label", ""))
 
     def _solve(self, seed: int) -> None:
@@ -317,7 +316,8 @@ class _Loop:
         draw = random.Random(f"{self.seed}, epoch {number}")
         for i in draw.choices(range(len(self.parts)), weights=self.shares, k=self.epoch_steps):
             self._turn_to(self.parts[i])
-            self.model.train()
+            if not self.bare.training:  # an evaluation has been; to walk through all modules takes a millisecond
+                self.model.train()
             self._backward(self.parts[i].train, next(self.streams[i]))
             self._update()
             yield self.step
