@@ -2,6 +2,7 @@
 
     python -m benchmarks.comparison                          a small comparison on the built-in tasks; seconds by part
     python -m benchmarks.comparison quickstart               another configuration
+    python -m benchmarks.comparison --jobs 1 2 4             units a minute, of many small units, by this many processes
     python -m benchmarks.comparison --out docs/results/costs also writes comparison.md there
 
 The comparison runs twice in processes of its own: the first with empty caches ("cold"), the second with what the first has read and tokenised
@@ -27,11 +28,20 @@ from benchmarks.stopwatch import Shape, Stopwatch
 SMALL = """\
 name: small
 base: {base}
-sources: {{tasks: [entail_travel, sentiment_films, grammar_garden], rows: 200, recipe: {{batch: 16, epochs: 2, max_length: 64}}}}
-targets: {{tasks: [sentiment_phones], rows: 100, seeds: [0, 1]}}
+sources: {{tasks: [entail_travel, sentiment_films, grammar_garden], rows: 100, recipe: {{batch: 16, epochs: 2, max_length: 64}}}}
+targets: {{tasks: [sentiment_phones], rows: 100, seeds: [0]}}
 rank: {{by: logme, top: 2}}
 methods: [closed-form, scalearn, single-adapter, closed-form-base]
 recipe: {{batch: 16, epochs: 3, max_length: 64}}
+"""
+MANY = """\
+name: many
+base: {base}
+sources: {{tasks: [sentiment_films], rows: 16, recipe: {{batch: 16, epochs: 1, max_length: 32}}}}
+targets: {{tasks: [sentiment_phones, entail_kitchen], rows: 32, seeds: [0, 1, 2, 3, 4, 5]}}
+methods: [head-only, closed-form-base]
+recipe: {{batch: 16, epochs: 2, max_length: 32}}
+keep: false
 """
 PARTS = {
     "base": ["tasksel.model.base:load_base", "tasksel.model.base:Base.model"],
@@ -168,6 +178,38 @@ def cells(cold: dict[str, Any], warm: dict[str, Any]) -> list[list[str]]:
     return table
 
 
+def rates(base: str, root: Path, engines: list[list[str]]) -> list[list[str]]:
+    """A row for each engine, as options of `scalearn compare`: units a minute of many small ones, the processes' start included."""
+    config = root / "many.yaml"
+    config.write_text(MANY.format(base=base))
+    table = [["engine", "units", "seconds", "units a minute"]]
+    for number, engine in enumerate(engines):
+        out = root / f"many-{number}"
+        begun = time.perf_counter()
+        command = [sys.executable, "-m", "scalearn", "compare", str(config), "--out", str(out), *engine]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds, units = time.perf_counter() - begun, len((out / "rows.jsonl").read_text().splitlines())
+        table.append([" ".join(engine), str(units), f"{seconds:.1f}", f"{60 * units / seconds:.1f}"])
+    return table
+
+
+def engines_here(jobs: list[int]) -> list[list[str]]:
+    """The ways to share units that this version and this machine have."""
+    import importlib.util
+    import inspect
+
+    import torch
+
+    from scalearn.cli.comparison import compare
+
+    engines = [["--jobs", str(number)] for number in jobs]
+    if "on" in inspect.signature(compare).parameters and importlib.util.find_spec("ray"):
+        engines.append(["--on", "ray"])
+        if torch.cuda.is_available():
+            engines.append(["--on", "ray", "--per-gpu", "4"])
+    return engines
+
+
 def about(run: dict[str, Any]) -> str:
     """What was measured on what, in one line."""
     from benchmarks.contenders import Setting
@@ -201,16 +243,24 @@ def write_page(cold: dict[str, Any], warm: dict[str, Any], out: Path) -> None:
     (out / "comparison.md").write_text("\n".join([*lines, f"    {summary(cold, warm)}", ""]))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.comparison", description=__doc__.splitlines()[0])
     parser.add_argument("config", nargs="?", help="a configuration; default: a small one on the built-in tasks")
     parser.add_argument("--base", default="minilm", help="of the small one; default: minilm")
     parser.add_argument(
         "--child", type=Path, help="measure one run into this folder, and print JSON; the first form starts it"
     )
+    parser.add_argument(
+        "--jobs", type=int, nargs="+", help="measure units a minute by so many processes, and by Ray where it is"
+    )
     parser.add_argument("--out", type=Path, help="folder in which comparison.md is written")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    options = parse(arguments)
     if options.child:
         print(json.dumps(measured(options.config, options.child)))
         return
@@ -218,6 +268,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        if options.jobs:
+            print("\n".join(aligned(rates(options.base, root, engines_here(options.jobs)))))
+            return
         config = options.config or small(options.base, root)
         cold, warm = (apart(config, root / name, root / "cache") for name in ("cold", "warm"))
     print("\n".join([about(warm), "", *aligned(cells(cold, warm)), "", summary(cold, warm)]))
