@@ -1,6 +1,7 @@
 """The tables of docs/results/default: every way of several runs side by side, over targets and seeds. Ours.
 
     python scripts/default_table.py docs/results/default            # from the rows.jsonl of each folder in it
+    python scripts/default_table.py docs/results/loras docs/results/default     # runs over LoRAs, beside those over bottlenecks
 
     score       mean over targets of a seed's scores, then mean and 95 % t interval over seeds
     over A      the same of the difference seed by seed, with p of the paired t test; wins / ties / losses over targets: of a target's mean difference,
@@ -8,7 +9,8 @@
 
     s           mean seconds of a training: on one H200, 16 at a time, or "cpu": one core of a server, other work beside it
 
-A target of `HELD_OUT` had no part in any decision before these runs. A way that lacks a target of a group is left out of its table.
+A target of `HELD_OUT` had no part in any decision before these runs. A way that lacks a target of a group is left out of its table. Beside
+runs over LoRAs stand the others' rows of the same targets, seeds and sizes; what has neither sources nor an adapter is the same for both.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from tasksel.display.tables import markdown_table
 HELD_OUT = ("snli", "imdb", "emotion", "disaster_response", "commonsenseqa")
 BASE, DEFAULT = "closed-form-base", "auto"
 WITHOUT_STEPS = ("majority", "closed-form-base", "closed-form", "auto")
+WITHOUT_ADAPTER = ("majority", "closed-form-base", "head-only", "full")
+LORA, BOTTLENECK = "LoRA: ", "bottleneck: "  # before a way, where both are in a table
 Scores = dict[str, dict[str, dict[int, float]]]  # way -> target -> seed -> score
 
 
@@ -42,6 +46,16 @@ def read(folder: Path) -> list[tuple[str, UnitRecord]]:
     """Every finished row of the runs in a folder, with its way."""
     runs = sorted(folder.glob("*/rows.jsonl"))
     return [(way_of(row), row) for path in runs for row in read_lines(path, UnitRecord)]
+
+
+def read_beside(folder: Path, other: Path) -> list[tuple[str, UnitRecord]]:
+    """The rows of runs over LoRAs, and those of the runs over bottlenecks with the same targets, seeds and sizes."""
+    loras, others = read(folder), read(other)
+    shared = {(row.target, row.seed, row.size) for _, row in loras}
+    kinds = {LORA: loras, BOTTLENECK: [(way, row) for way, row in others if (row.target, row.seed, row.size) in shared]}
+    return [
+        (way if row.method in WITHOUT_ADAPTER else kind + way, row) for kind, rows in kinds.items() for way, row in rows
+    ]
 
 
 def by_seed(scores: dict[str, dict[int, float]], targets: list[str]) -> dict[int, float]:
@@ -80,13 +94,13 @@ def table(rows: list[tuple[str, UnitRecord]], targets: list[str]) -> str:
         if row.target in targets and row.score is not None:
             scores[way][row.target][row.seed] = row.score
             seconds[way].append((row.versions["torch"].endswith("+cpu"), row.seconds))
-    lines = []
+    lines, default = [], DEFAULT if DEFAULT in scores else BOTTLENECK + DEFAULT
     for way in scores:
         if not (seeds := by_seed(scores[way], targets)):
             continue
         mean, interval = fmean(seeds.values()), _cell(seeds).interval
         shown = f"{100 * mean:.1f}" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if len(seeds) > 1 else "")
-        cells = [*against(scores, way, BASE, targets), *against(scores, way, DEFAULT, targets)]
+        cells = [*against(scores, way, BASE, targets), *against(scores, way, default, targets)]
         lines.append((mean, [way, shown, *cells, str(len(seeds)), spent(seconds[way])]))
     head = ["way", "score", "over the base's closed form", "w / t / l", "over the default", "w / t / l", "seeds", "s"]
     return markdown_table(head, [line for _, line in sorted(lines, key=lambda item: -item[0])])
@@ -116,9 +130,9 @@ def _cell(seeds: dict[int, float]) -> Cell:
     return Cell("", "", None, "", seeds, 0, 0.0, 0.0, 0.0, None, None, 0, 0)  # type: ignore[arg-type]
 
 
-def page(folder: Path) -> str:
-    """The tables of the runs in a folder."""
-    rows = read(folder)
+def page(folder: Path, beside: Path | None = None) -> str:
+    """The tables of the runs in a folder; of LoRAs, beside the runs of another."""
+    rows = read_beside(folder, beside) if beside else read(folder)
     parts = ["<!-- made by scripts/default_table.py -->"]
     for size in sorted({int(row.size) for _, row in rows if row.size != "full"}):
         part = [(way, row) for way, row in rows if str(row.size) == str(size)]
@@ -133,5 +147,5 @@ def page(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    FOLDER = Path(sys.argv[1])
-    (FOLDER / "tables.md").write_text(page(FOLDER), encoding="utf-8")
+    FOLDERS = [Path(name) for name in sys.argv[1:]]
+    (FOLDERS[0] / "tables.md").write_text(page(*FOLDERS), encoding="utf-8")

@@ -12,7 +12,7 @@ from scalearn.comparison.config import Config, Sources, configuration_file, in_p
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.experiment_config import AdapterSources, SizedTargets
 from scalearn.comparison.matrix_config import MatrixConfig, ScoredTargets
-from tasksel.bounds import check_jobs
+from scalearn.comparison.sharing import check_engine
 from tasksel.cli.app import show
 from tasksel.cli.arguments import Folder, PinnedPrecision
 from tasksel.processes import is_main
@@ -25,11 +25,31 @@ Store = Annotated[
     Path | None,
     tyro.conf.arg(help="where work is stored; runs with the same store share it; by default OUT/store"),
 ]
-Jobs = Annotated[int, tyro.conf.arg(help="processes that share the work")]
+Jobs = Annotated[
+    int | None,
+    tyro.conf.arg(help="processes that share the work; by default 1, with --on as many as the cluster takes"),
+]
+On = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="ray",
+        help="a Ray cluster that does the work: 'ray' (this machine), 'auto', HOST:PORT or ray://HOST:PORT",
+    ),
+]
+PerGpu = Annotated[int | None, tyro.conf.arg(help="workers of the cluster that share a GPU; by default 1")]
+
+
+ShardOption = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="I/N", help="the I-th of N commands that share the work by the store alone, as in a Slurm array"
+    ),
+]
 
 
 def compare(
-    config: Folder, out_folder: Out, store: Store = None, jobs: Jobs = 1, plan: bool = False, precision: PinnedPrecision = None,
+    config: Folder, out_folder: Out, store: Store = None, jobs: Jobs = None, on: On = None, per_gpu: PerGpu = None,
+    shard: ShardOption = None, plan: bool = False, precision: PinnedPrecision = None,
     experiment: Annotated[Experiment, tyro.conf.arg(name="")] = NO_EXPERIMENT,
 ) -> None:  # fmt: skip
     """Compare transfer methods as a configuration says.
@@ -41,16 +61,22 @@ def compare(
       scalearn compare quickstart --out runs/quickstart
       scalearn compare scripts/glue_minilm.yaml --data path/to/tasks --out runs/glue --store runs/store --jobs 2
       scalearn compare scripts/glue_roberta.yaml --data hub --out runs/glue --plan
+      scalearn compare scripts/glue_roberta.yaml --data hub --out /shared/glue --on auto --per-gpu 4
       scalearn compare quickstart --out runs/small --targets.sizes 16 100 --recipe.epochs 2
     """
     from scalearn.report import show_run, write_report
 
-    check_jobs(jobs)
+    check_engine(jobs, on, per_gpu, shard)
     experiment = in_precision(experiment, precision)
     if plan:
         show(f"{experiment.plan(out_folder, store=store)}; nothing was run")
         return
-    run = experiment.run(out_folder, store=store, jobs=jobs)
+    run = experiment.run(out_folder, store=store, jobs=jobs, on=on, per_gpu=per_gpu, shard=shard)
+    if shard and run.missing:
+        show(
+            f"shard {shard} is finished, and {len(run.missing)} of {len(run.planned)} units of the run are left to the others"
+        )
+        return
     for ranking in run.rankings[:SHOWN_RANKINGS]:
         near = ", ".join(f"{name} {score:.3f}" for name, score in zip(ranking.names, ranking.scores, strict=True))
         show(f"sources for {ranking.target} by {ranking.by}, seed {ranking.seed}: {near}")
@@ -83,7 +109,8 @@ def report(
 
 
 def measure_matrix(
-    config: Folder, out_folder: Out, jobs: Jobs = 1, plan: bool = False, precision: PinnedPrecision = None,
+    config: Folder, out_folder: Out, jobs: Jobs = None, on: On = None, per_gpu: PerGpu = None, plan: bool = False,
+    precision: PinnedPrecision = None,
     measured: Annotated[MatrixConfig, tyro.conf.arg(name="")] = NO_MATRIX,
 ) -> None:  # fmt: skip
     """Measure the transfer from each source to each target.
@@ -98,19 +125,19 @@ def measure_matrix(
     from scalearn.comparison.matrix_config import matrix_units
     from scalearn.comparison.measure_matrix import MatrixMeasurement
 
-    check_jobs(jobs)
+    check_engine(jobs, on, per_gpu)
     measured = in_precision(measured, precision)
     run = MatrixMeasurement(measured, out_folder)
     todo, total = run.todo(), len(matrix_units(measured))
     if plan:
         for target in measured.targets.tasks:
             show(f"{target}: {sum(unit.target == target for unit in todo)} runs to do")
-        minutes = run.estimate(todo, jobs) / 60
+        minutes = run.estimate(todo, jobs or 1) / 60
         show(
-            f"{total} runs, {total - len(todo)} done; about {minutes:.0f} minutes with {jobs} processes, after the sources"
+            f"{total} runs, {total - len(todo)} done; about {minutes:.0f} minutes with {jobs or 1} processes, after the sources"
         )
         return
-    run.run(jobs=jobs)
+    run.run(jobs=jobs, on=on, per_gpu=per_gpu)
     show(f"{total} runs in {run.rows_file}")
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from scalearn.cli import comparison, doctor, pool, transfer
+from scalearn.cli import comparison, doctor, pool, store, transfer
 from tasksel.cli.app import Commands, run_command
 
 WAS_OWN = {"--own": "--include-target"}
 
 # what is stored when a command is interrupted
-SOURCES = "finished sources are in the pool; the same command trains the others (all, with --overwrite always)"
-SEEDS = "finished seeds are stored; the same command trains the others"
+SOURCES = "finished sources are in the pool, and what another has reached; the same command goes on (all anew, with --overwrite always)"
+SEEDS = "finished seeds are stored, and what another has reached; the same command goes on from there"
 STEPS = "finished work is stored; the same command goes on from there"
 
 app = Commands("scalearn", __doc__)
@@ -30,6 +30,10 @@ app.command("push")(transfer.push)
 app.command("compare", kept=STEPS, formerly="run")(comparison.compare)
 app.command("report")(comparison.report)
 app.command("measure-matrix", kept=STEPS, formerly="matrix")(comparison.measure_matrix)
+stores = app.group("store", "List and pack what comparisons have stored.")
+stores.command("ls")(store.ls)
+stores.command("pack")(store.pack)
+stores.command("unpack")(store.unpack)
 app.command("doctor")(doctor.doctor)
 
 

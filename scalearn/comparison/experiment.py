@@ -47,13 +47,22 @@ class Experiment(ExperimentConfig):
 
         return Plan(self, out, store=store)
 
-    def run(self, out: str | Path, *, store: str | Path | None = None, jobs: int = 1) -> RunFolder:
+    def run(
+        self,
+        out: str | Path,
+        *,
+        store: str | Path | None = None,
+        jobs: int | None = None,
+        on: str | None = None,
+        per_gpu: int | None = None,
+        shard: str | None = None,
+    ) -> RunFolder:
         """Runs the comparison and gives its run folder; what is done already is skipped, and a stopped run goes on.
 
         Args:
-            store: see `plan`. jobs: processes that share the work.
+            store: see `plan`. jobs, on, per_gpu, shard: who shares the work, see `Plan.run`.
 
         Raises:
             UserError: see `Plan` and `Plan.run`.
         """
-        return self.plan(out, store=store).run(jobs=jobs)
+        return self.plan(out, store=store).run(jobs=jobs, on=on, per_gpu=per_gpu, shard=shard)

@@ -4,17 +4,19 @@
     sequential          the target trained on from the source's adapter, with a new head
     scalearn            that source alone under a ScaLearn layer
 
-Units are independent: `jobs` processes share them, the main one appends their rows, and a stopped measurement goes on.
+Units are independent: `jobs` processes or a cluster share them, the main one appends their rows, and a stopped measurement goes on.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,12 @@ import numpy as np
 from scalearn.comparison.config import as_begun, check_lists, of_any_version
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
 from scalearn.comparison.own_tasks import check_own_rows, configured_tasks
-from scalearn.comparison.workers import workers
+from scalearn.comparison.remote_worker import Remote
+from scalearn.comparison.sharing import Sharing, Worker, check_engine
 from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, get_method
 from tasksel.adapters.pool import AdapterPool
 from tasksel.adapters.train import SOURCE_RECIPE, VERSION, train_source
-from tasksel.bounds import check_jobs
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.evaluation.transfer_matrix import FILE, SINGLE, MatrixRecord, TransferMatrix, read_matrix, read_whole_rows
@@ -36,6 +38,7 @@ from tasksel.model.base import base_at_hand, load_base
 from tasksel.model.compatibility import check_length
 from tasksel.model.encoding import encode_split, say_cut
 from tasksel.processes import accelerator
+from tasksel.storage.atomic import value_hash
 from tasksel.storage.frozen import Frozen
 from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.storage.identity import versioned
@@ -45,16 +48,19 @@ from tasksel.storage.user_path import user_path
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import load_data
 from tasksel.training.base_pooling import pooling_of
+from tasksel.training.checkpoints import Checkpoints, resumable
 from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.predict import evaluate
 
 
-def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> TransferMatrix:
+def measure_matrix(
+    config: MatrixConfig, out: str | Path, *, jobs: int | None = None, on: str | None = None, per_gpu: int | None = None
+) -> TransferMatrix:
     """Measures a transfer matrix, as `scalearn measure-matrix` does, and gives it; what is done already is skipped.
 
     Args:
-        out: the folder of `matrix.jsonl`, its provenance and the sources' pool. jobs: processes that share the runs.
+        out: the folder of `matrix.jsonl`, its provenance and the sources' pool. jobs, on, per_gpu: who shares the runs, see `Plan.run`.
 
     Raises:
         UserError: see `MatrixMeasurement` and its `run`.
@@ -63,7 +69,7 @@ def measure_matrix(config: MatrixConfig, out: str | Path, *, jobs: int = 1) -> T
     >>> matrix = measure_matrix(config, "runs/matrix")  # doctest: +SKIP
     """
     measurement = MatrixMeasurement(config, user_path(out))
-    measurement.run(jobs=jobs)
+    measurement.run(jobs=jobs, on=on, per_gpu=per_gpu)
     return read_matrix(measurement.rows_file)
 
 
@@ -195,34 +201,53 @@ class MatrixMeasurement:
             * recipe.steps(len(train))
         )
 
-    def run(self, *, jobs: int = 1) -> None:
-        """Trains the sources that the pool lacks, then measures the units that have no row, with `jobs` processes.
+    def run(self, *, jobs: int | None = None, on: str | None = None, per_gpu: int | None = None) -> None:
+        """Trains the sources that the pool lacks, then measures the units that have no row; `jobs`, `on` and `per_gpu` as in `Plan.run`.
 
         Raises:
             UserError: bad data or sources; jobs below 1; a launch of several processes (here processes share units, not batches).
         """
-        check_jobs(jobs)
+        check_engine(jobs, on, per_gpu)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError("a matrix shares its runs among --jobs processes: start it with --num_processes 1")
         with exclusive(self.rows_file):
             self._claim()  # another run may have been here before this one
-            self._run(jobs)
+            self._run(Sharing(jobs, on, per_gpu))
 
-    def _run(self, jobs: int) -> None:
-        self._record(self._train_sources())
+    def _run(self, sharing: Sharing) -> None:
         if cut := mend(self.rows_file):
             say(cut)
-        todo = self.todo()
+        sources, here = self.config.sources.tasks, self._worker.here()
+        for name in sources:
+            if name in self._pool:
+                here(name)  # looks whether it is as the configuration says
+        missing, todo = [name for name in sources if name not in self._pool], self.todo()
         total = len(matrix_units(self.config))
         if len(todo) < total:
             say(f"{total - len(todo)} of {total} runs are done already")
-        make_worker = functools.partial(_unit_worker, self.config.model_dump_json(), str(self.out))
-        with bar(self.config.name, len(todo)) as advance, workers(make_worker, jobs) as measure:
-            for row in measure(todo):
-                append_row(self.rows_file, row)
-                advance(
-                    f"{row.target} from {row.source or 'nothing'}: {row.score if row.score is None else round(row.score, 3)}"
-                )
+        if not todo:
+            sharing = Sharing()
+        with sharing.engine(self._worker, max(len(todo), len(missing))) as work:
+            with bar("sources", len(missing)) as advance:
+                for name in work(missing):
+                    advance(name)
+            self._record({name: self._pool[name].fingerprint for name in sources})
+            with bar(self.config.name, len(todo)) as advance:
+                for row in work(todo):
+                    append_row(self.rows_file, row)
+                    score = row.score if row.score is None else round(row.score, 3)
+                    advance(f"{row.target} from {row.source or 'nothing'}: {score}")
+
+    @property
+    def _pool(self) -> AdapterPool:
+        return AdapterPool(self.out / "pool", base=self.config.base)
+
+    @functools.cached_property
+    def _worker(self) -> Worker:
+        """How a source is trained and a unit is measured."""
+        settings = self.config.model_dump_json(), str(self.out.resolve())
+        make = functools.partial(_piece_worker, *settings)
+        return Worker(make, make, Remote(f"{__name__}:piece_by_name", settings, read_piece, self.out.resolve()))
 
     def _record(self, adapters: dict[str, str]) -> None:
         """Writes the provenance; refuses adapters other than those that the finished rows were measured with."""
@@ -243,22 +268,12 @@ class MatrixMeasurement:
         }
         write_hashed(path, provenance)
 
-    def _train_sources(self) -> dict[str, str]:
-        """Trains the sources that the pool lacks; returns each adapter's fingerprint."""
-        part, pool = self.config.sources, AdapterPool(self.out / "pool", base=self.config.base)
-        with bar("sources", len(part.tasks)) as advance:
-            for name in part.tasks:
-                recipe = part.recipe.of(SOURCE_RECIPE).as_launched()
-                train_source(self.tasks[name], pool, rows=part.rows, seed=part.seed, recipe=recipe)
-                advance(name)
-        return {name: pool[name].fingerprint for name in part.tasks}
-
 
 class _UnitTrainer:
     """Trains and scores units in one process, which loads base, pool and rows once."""
 
     def __init__(self, config: MatrixConfig, out: Path) -> None:
-        self.config = config
+        self.config, self.out = config, out
         self.base = load_base(config.base)
         self.pool = AdapterPool(out / "pool", base=config.base)
         self.tasks = configured_tasks(config)
@@ -284,7 +299,12 @@ class _UnitTrainer:
         return self._encode(target, test.take(chosen))
 
     def measure(self, unit: MatrixUnit) -> MatrixRecord:
-        """Trains and scores one unit; a training that diverges has no score."""
+        """Trains and scores one unit, or goes on with it; a training that diverges has no score."""
+        key = value_hash([self.config.model_dump(mode="json"), asdict(unit)])
+        with resumable(self.out / f"unit-{key}", key) as checkpoints:
+            return self._measure(unit, checkpoints)
+
+    def _measure(self, unit: MatrixUnit, checkpoints: Checkpoints | None) -> MatrixRecord:
         start = time.perf_counter()
         task, method = self.tasks[unit.target], get_method(unit.method)
         layers, adapter_config = method.prepare([self.pool[unit.source]] if unit.source else [])
@@ -294,7 +314,7 @@ class _UnitTrainer:
         model = method.build(self.base, task, layers, adapter_config, seed=unit.seed, pooling=pooling)
         score, dev_score, steps = None, None, 0
         try:
-            done = fit(model, task, train, dev, recipe, seed=unit.seed, label=str(unit))
+            done = fit(model, task, train, dev, recipe, seed=unit.seed, label=str(unit), checkpoints=checkpoints)
             with accelerator(mixed=recipe.mixed).autocast():
                 score = evaluate(model, task, self.test(unit.target))
             dev_score, steps = done.score, done.steps
@@ -313,6 +333,39 @@ class _UnitTrainer:
         )
 
 
-def _unit_worker(config: str, out: str) -> Callable[[MatrixUnit], MatrixRecord]:
-    """Returns the function that measures a unit in this process."""
-    return _UnitTrainer(MatrixConfig.model_validate_json(config), Path(out)).measure
+Piece = str | MatrixUnit  # a source by its name, or a unit
+
+
+def _piece_worker(config: str, out: str) -> Callable[[Piece], str | MatrixRecord]:
+    """Returns the function that trains a source, whose name it gives, or measures a unit in this process."""
+    measured = MatrixConfig.model_validate_json(config)
+    units: list[_UnitTrainer] = []
+
+    def do(piece: Piece) -> str | MatrixRecord:
+        if isinstance(piece, str):
+            part, pool = measured.sources, AdapterPool(Path(out) / "pool", base=measured.base)
+            task = configured_tasks(measured)[piece]
+            train_source(task, pool, rows=part.rows, seed=part.seed, recipe=part.recipe.of(SOURCE_RECIPE).as_launched())
+            return piece
+        if not units:
+            units.append(_UnitTrainer(measured, Path(out)))  # with the pool as it is by now
+        return units[0].measure(piece)
+
+    return do
+
+
+def piece_by_name(config: str, out: str) -> Callable[[str], str]:
+    """Returns what does a piece on another machine, by its name."""
+    do = _piece_worker(config, out)
+    units = {str(unit): unit for unit in matrix_units(MatrixConfig.model_validate_json(config))}
+
+    def by_name(name: str) -> str:
+        outcome = do(units.get(name, name))
+        return outcome if isinstance(outcome, str) else json.dumps(asdict(outcome))
+
+    return by_name
+
+
+def read_piece(piece: Piece, text: str) -> str | MatrixRecord:
+    """The outcome of a piece, from what `piece_by_name` gave."""
+    return text if isinstance(piece, str) else MatrixRecord(**json.loads(text))

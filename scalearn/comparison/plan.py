@@ -1,6 +1,6 @@
-"""The steps of an experiment, in waves: finished steps are skipped, the rest is shared among processes, and a stopped run goes on.
+"""The steps of an experiment: finished ones are skipped, each other begins when what it needs is done, and a stopped run goes on.
 
-    sources  ->  target adapters  ->  rankings  ->  units     each wave needs the ones before it; steps of a wave are independent
+    sources  ->  target adapters, rankings  ->  units     what needs what: `steps`; in which order: `schedule`; who does it: `workers`, `ray_engine`
 
 A run's folder holds experiment.json, rows.jsonl, rankings.jsonl, map.json and the report; the work itself is kept in the store (by default
 in the same folder), which several runs may share.
@@ -12,18 +12,15 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from pydantic import ValidationError
 
-from scalearn.comparison.condition import FULL
 from scalearn.comparison.config import as_begun, of_any_version
-from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit, check_experiment, units
+from scalearn.comparison.experiment_config import ExperimentConfig, Unit, check_experiment, units
 from scalearn.comparison.own_tasks import configured_tasks
 from scalearn.comparison.records import (
     EXPERIMENT_FILE,
@@ -35,10 +32,13 @@ from scalearn.comparison.records import (
     read_lines,
     read_provenance,
 )
-from scalearn.comparison.work_store import SINGLE_ADAPTER, WorkStore
-from scalearn.comparison.workers import workers
+from scalearn.comparison.remote_steps import StepsByName, read_step
+from scalearn.comparison.remote_worker import Remote
+from scalearn.comparison.shard import Shard
+from scalearn.comparison.sharing import Sharing, Worker, check_engine
+from scalearn.comparison.steps import Step, all_steps, needs, step_of, target_adapter
+from scalearn.comparison.work_store import WorkStore
 from scalearn.methods.registry import get_method
-from tasksel.bounds import check_jobs
 from tasksel.display.progress import bar, say
 from tasksel.errors import UserError
 from tasksel.model.base import base_at_hand, load_base
@@ -48,42 +48,11 @@ from tasksel.processes import accelerator, is_main, main_writes
 from tasksel.storage.atomic import is_unused, value_hash
 from tasksel.storage.hashed import write_hashed
 from tasksel.storage.jsonl import append_line, write_lines
+from tasksel.storage.locks import is_taken
 from tasksel.storage.provenance import command, versions
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.task import Task
 from tasksel.training.exclusive import exclusive
-
-Wave = Literal["source", "target-adapter", "rank", "unit"]
-WAVES: tuple[Wave, ...] = get_args(Wave)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One piece of work of a wave.
-
-    Attributes:
-        target: the task that is trained on or ranked for. by: the selector of a ranking. unit: of the wave "unit".
-
-    >>> str(Step("rank", "rte", 0, size=16, by="logme"))
-    'rank sources for rte with 16 rows by logme, seed 0'
-    """
-
-    wave: Wave
-    target: str
-    seed: int
-    size: Size = FULL
-    by: str = ""
-    unit: Unit | None = None
-
-    def __str__(self) -> str:
-        rows = "all rows" if self.size == FULL else f"{self.size} rows"
-        if self.wave == "source":
-            return f"source {self.target}, seed {self.seed}"
-        if self.wave == "target-adapter":
-            return f"target adapter of {self.target} with {rows}, seed {self.seed}"
-        if self.wave == "rank":
-            return f"rank sources for {self.target} with {rows} by {self.by}, seed {self.seed}"
-        return str(self.unit)
 
 
 class Plan:
@@ -170,104 +139,130 @@ class Plan:
         return units(self.experiment)
 
     def steps(self) -> list[Step]:
-        """Every step, wave by wave."""
-        experiment = self.experiment
-        seeds = dict.fromkeys(experiment.source_seed(unit.seed) for unit in self.units)
-        needed = any(unit.condition.by for unit in self.units) or bool(experiment.map)
-        sources = [Step("source", name, seed) for seed in seeds for name in experiment.sources.tasks if needed]
-        target_adapters = [step for step in map(self._target_adapter, self.units) if step]
-        rankings = [
-            Step("rank", unit.target, unit.seed, unit.size, str(unit.condition.by))
-            for unit in self.units
-            if unit.condition.ranked
-        ]
-        computed = [Step("unit", unit.target, unit.seed, unit.size, unit=unit) for unit in self.units]
-        return [*sources, *dict.fromkeys(target_adapters), *dict.fromkeys(rankings), *computed]
+        """Every step, each after what it needs."""
+        return all_steps(self.experiment, self.units)
 
     def done(self, step: Step) -> bool:
         """Whether a step's outcome is in the store."""
         if not self.store.is_dir():
             return False  # no data is loaded to compute keys that cannot be there
-        if step.wave == "unit":
+        if step.kind == "unit":
             assert step.unit
             return self.work_store.stored(step.unit) is not None
-        if step.wave == "source":
+        if step.kind == "source":
             return self.work_store.has_source(step.target, step.seed)
-        if step.wave == "rank":
+        if step.kind == "rank":
             return self.work_store.ranking_path(step.target, step.size, step.by, step.seed).is_file()
         present = self.work_store.has_target_adapter(step.target, step.size, step.seed)
         return present or not self._is_needed(step)
 
     def _is_needed(self, step: Step) -> bool:
         """Whether an unfinished unit needs a target adapter: a store may keep the records of finished ones without it."""
-        return any(self.work_store.stored(unit) is None for unit in self.units if self._target_adapter(unit) == step)
+        return any(self.work_store.stored(unit) is None for unit in self._users.get(step, ()))
 
-    def _target_adapter(self, unit: Unit) -> Step | None:
-        """The step that trains the target adapter of a unit, if it uses one."""
-        if unit.condition.method == SINGLE_ADAPTER:
-            return Step("target-adapter", unit.target, unit.seed, unit.size)
-        if unit.condition.include_target:
-            return Step("target-adapter", unit.target, self.experiment.source_seed(unit.seed), unit.size)
-        return None
+    @cached_property
+    def _users(self) -> dict[Step, list[Unit]]:
+        """The units that need each target adapter."""
+        users: dict[Step, list[Unit]] = {}
+        for unit in self.units:
+            if adapter := target_adapter(self.experiment, unit):
+                users.setdefault(adapter, []).append(unit)
+        return users
 
     def do(self, step: Step) -> UnitRecord | None:
         """Does a step; a unit gives its record."""
-        if step.wave == "source":
+        if step.kind == "source":
             self.work_store.ensure_source(step.target, step.seed)
-        elif step.wave == "target-adapter":
+        elif step.kind == "target-adapter":
             self.work_store.try_target_adapter(step.target, step.size, step.seed)
-        elif step.wave == "rank":
+        elif step.kind == "rank":
             self.work_store.ranking(step.target, step.size, step.by, step.seed)
         else:
             assert step.unit
             return self.work_store.compute(step.unit)
         return None
 
-    def run(self, *, jobs: int = 1) -> RunFolder:
+    def run(
+        self, *, jobs: int | None = None, on: str | None = None, per_gpu: int | None = None, shard: str | None = None
+    ) -> RunFolder:
         """Does the steps that are not done and gives the run folder; every process of a launch calls it.
 
         Args:
-            jobs: processes that share the steps of a wave.
+            jobs: processes that share the steps; by default 1, and with `on` as many as the cluster takes.
+            on: a Ray cluster that does the steps: "ray", "auto", "HOST:PORT", "ray://HOST:PORT" (see `ray_cluster`); its machines share the
+                store's folder. per_gpu: of its workers that share a GPU; by default 1.
+            shard: "I/N", the I-th of N commands that share the steps by the store alone (see `shard`).
 
         Raises:
-            UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes.
+            UserError: a base that cannot be loaded; jobs below 1, or several in a launch of several processes; a cluster that does not fit;
+                another N than the run has.
         """
-        check_jobs(jobs)
-        if jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise UserError(
-                "either --jobs or a launch of several processes shares the work: start it with --num_processes 1"
-            )
+        check_engine(jobs, on, per_gpu, shard)
+        part = Shard.parse(shard) if shard is not None else None
         # a base that cannot be loaded is refused here, before anything is written
         say(f"{self.experiment.name} on {self.work_store.base}")
-        with exclusive(self.out / EXPERIMENT_FILE):
+        with exclusive(part.rows_file(self.out) if part else self.out / EXPERIMENT_FILE):
             self._claim()  # another run may have been here before this one
-            self._run(jobs)
+            self._run(Sharing(jobs, on, per_gpu), part)
         return RunFolder(self.out)
 
-    def _run(self, jobs: int) -> None:
-        todo = [step for step in self.steps() if not self.done(step)]
-        total = len(self.steps())
-        if len(todo) < total:
-            say(f"{total - len(todo)} of {total} steps are done already")
-        main_writes(self._record)
-        with bar(self.experiment.name, len(todo)) as advance, workers(self._worker(jobs), jobs) as work:
-            for wave in WAVES:
-                for step, row, seconds in work([step for step in todo if step.wave == wave]):
-                    if row is not None and is_main():
-                        append_line(self.out / ROWS_FILE, row)
-                    score = "" if row is None or row.score is None else f"  {100 * row.score:.1f}"
-                    say(f"{step}  {seconds:.0f} s{score}")
-                    advance(str(step))
-        if self.experiment.map and not (self.out / "map.json").is_file():
+    def _run(self, sharing: Sharing, shard: Shard | None) -> None:
+        if shard:
+            with exclusive(self.out / EXPERIMENT_FILE):
+                shard.claim(self.out)
+        steps = self.steps() if shard is None else self._steps_of(shard)
+        todo = [step for step in steps if not self.done(step)]
+        if len(todo) < len(steps):
+            say(f"{len(steps) - len(todo)} of {len(steps)} steps are done already")
+        self._record(shard)
+        if todo:
+            self._do_all(todo, sharing, shard)
+        whole = shard is None or all(self.done(step_of(unit)) for unit in self.units)
+        if whole and self.experiment.map and not (self.out / "map.json").is_file():
             task_map = self.work_store.task_map()
             main_writes(write_hashed, self.out / "map.json", task_map)
-        main_writes(self._record)
+        self._record(None if whole else shard)
 
-    def _worker(self, jobs: int) -> Callable[[], Callable[[Step], Done]]:
-        """Returns the function that does a step: by this plan, or, in another process, by an equal one."""
-        if jobs == 1:
-            return lambda: partial(_timed, self)
-        return partial(_worker_of_equal_plan, self.experiment.model_dump_json(), str(self.out), str(self.store))
+    def _steps_of(self, shard: Shard) -> list[Step]:
+        return shard.steps(self.steps(), shard.units(self.units), partial(needs, self.experiment))
+
+    def _do_all(self, todo: Sequence[Step], sharing: Sharing, shard: Shard | None) -> None:
+        """Does steps, and appends a row for each unit as it ends."""
+        rows = shard.rows_file(self.out) if shard else self.out / ROWS_FILE
+        order = {"needs": partial(needs, self.experiment), "is_taken": self._is_taken if shard else None}
+        with bar(self.experiment.name, len(todo)) as advance, sharing.engine(self._worker(), len(todo)) as work:
+            for step, row, seconds in work(todo, **order):
+                if row is not None and is_main():
+                    self._check_row(step, row)
+                    append_line(rows, row)
+                score = "" if row is None or row.score is None else f"  {100 * row.score:.1f}"
+                say(f"{step}  {seconds:.0f} s{score}")
+                advance(str(step))
+
+    def _is_taken(self, step: Step) -> bool:
+        """Whether another command does a step that several need."""
+        store, size, seed = self.work_store, step.size, step.seed
+        if step.kind == "unit":
+            return False
+        if step.kind == "rank":
+            return is_taken(store.ranking_path(step.target, size, step.by, seed))
+        pool = store.pool(seed) if step.kind == "source" else store.target_adapter_pool(step.target, size, seed)
+        return is_taken(pool.folder / step.target)
+
+    def _check_row(self, step: Step, row: UnitRecord) -> None:
+        """Refuses a row of another machine that computed something else under this unit's name."""
+        assert step.unit
+        if row.key != self.work_store.key(step.unit):
+            raise UserError(
+                f"'{step}': a worker's rows, base or settings are not those of this machine (its key is {row.key}, here it is "
+                f"{self.work_store.key(step.unit)}): give paths that are the same files on every machine"
+            )
+
+    def _worker(self) -> Worker:
+        """How a step is done: by this plan, or, in another process, by an equal one."""
+        settings = self.experiment.model_dump_json(), str(self.out.resolve()), str(self.store.resolve())
+        remote = Remote(f"{__name__}:step_by_name", settings, read_step, self.store.resolve())
+        return Worker(lambda: partial(_timed, self), partial(_worker_of_equal_plan, *settings), remote)
 
     def rows(self) -> list[UnitRecord]:
         """The records of the finished units, in the plan's order."""
@@ -275,11 +270,18 @@ class Plan:
 
     def rankings(self) -> list[RankingRecord]:
         """The finished rankings, in the plan's order."""
-        steps = [step for step in self.steps() if step.wave == "rank" and self.done(step)]
+        steps = [step for step in self.steps() if step.kind == "rank" and self.done(step)]
         return [self.work_store.ranking(step.target, step.size, step.by, step.seed) for step in steps]
 
-    def _record(self) -> None:
-        """Writes the configuration with its provenance, every finished row and every ranking."""
+    def _record(self, shard: Shard | None) -> None:
+        """Writes the configuration with its provenance, every finished row and every ranking; of a shard, its rows."""
+        if shard is None:
+            main_writes(self._write, self.out / ROWS_FILE, self.units)
+            return
+        with exclusive(self.out / EXPERIMENT_FILE):  # which the other shards write too
+            self._write(shard.rows_file(self.out), shard.units(self.units))
+
+    def _write(self, rows: Path, units: Sequence[Unit]) -> None:
         config = self.experiment.model_dump(mode="json")
         provenance = {"experiment": config, "key": value_hash(config), "plan": [str(unit) for unit in self.units]}
         provenance |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
@@ -289,7 +291,7 @@ class Plan:
             "threads": torch.get_num_threads(),
         }
         write_hashed(self.out / EXPERIMENT_FILE, provenance)
-        write_lines(self.out / ROWS_FILE, self.rows())
+        write_lines(rows, [record for record in map(self.work_store.stored, units) if record is not None])
         write_lines(self.out / RANKINGS_FILE, self.rankings())
 
 
@@ -311,3 +313,9 @@ def _timed(plan: Plan, step: Step) -> Done:
 def _worker_of_equal_plan(experiment: str, out: str, store: str) -> Callable[[Step], Done]:
     """Returns the function that does a step in another process, by a plan made there."""
     return partial(_timed, Plan(ExperimentConfig.model_validate_json(experiment), Path(out), store=Path(store)))
+
+
+def step_by_name(experiment: str, out: str, store: str) -> StepsByName:
+    """What does a step on another machine, by its name and a plan made there."""
+    plan = Plan(ExperimentConfig.model_validate_json(experiment), Path(out), store=Path(store))
+    return StepsByName(plan.steps(), partial(needs, plan.experiment), plan.done, plan.do)

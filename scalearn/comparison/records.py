@@ -1,7 +1,7 @@
 """What a comparison stores, one record per finished unit: tables and pictures are drawn from nothing else.
 
     store/units/<key>.json      one unit, whole or not there; the key is a hash of all that decides its numbers, so that runs share it
-    run/rows.jsonl              the units of one run, one per line
+    run/rows.jsonl              the units of one run, one per line; while several commands share it, in run/shards/ too
     run/rankings.jsonl          the rankings that chose the sources
     run/experiment.json         configuration, plan, versions, command
 
@@ -26,6 +26,7 @@ from tasksel.storage.user_path import user_path
 
 NO_ROW = "a row that this version reads"  # what a file is not, in the errors
 ROWS_FILE, RANKINGS_FILE, EXPERIMENT_FILE = "rows.jsonl", "rankings.jsonl", "experiment.json"
+SHARDS = "shards"  # a folder of rows files, where several commands share a run
 
 
 class UnitRecord(Frozen):
@@ -183,8 +184,18 @@ class RunFolder(os.PathLike[str]):
                 f"{folder}: no run there (no {EXPERIMENT_FILE}): scalearn compare CONFIG.yaml --out {folder} makes one"
             )
         self.provenance: dict[str, Any] = read_provenance(folder)
-        self.rows: list[UnitRecord] = read_lines(folder / ROWS_FILE, UnitRecord)
+        self.rows: list[UnitRecord] = self._rows()
         self.rankings: list[RankingRecord] = read_lines(folder / RANKINGS_FILE, RankingRecord)
+
+    def _rows(self) -> list[UnitRecord]:
+        """The rows of the run, and those of its shards that it does not have yet."""
+        rows: list[UnitRecord] = read_lines(self.folder / ROWS_FILE, UnitRecord)
+        shards = sorted((self.folder / SHARDS).glob("*.jsonl"))
+        if not shards:
+            return rows
+        by_name = {name_of(row): row for path in shards for row in read_lines(path, UnitRecord)}
+        by_name |= {name_of(row): row for row in rows}
+        return [by_name[name] for name in self.planned if name in by_name]
 
     def __fspath__(self) -> str:
         return str(self.folder)

@@ -2,7 +2,7 @@
 
     store/sources/<base>-<settings>/seed-<s>/<task>      sources: one pool per stage-1 seed
     store/own/<base>-<task>-<size>/<key>/<task>          a target adapter, trained on the rows that the target has
-    store/rankings/<key>.json, store/units/<key>.json    the rankings that choose sources, and the finished units
+    store/rankings/<key>.json, store/units/<key>.json    the rankings that choose sources, and the finished units (`unit_files`)
     store/results/<key>/                                 a unit's trained model, where models are kept
     store/targets/, store/joint/                         embeddings of targets; joint trainings that targets share
 
@@ -26,7 +26,8 @@ from accelerate.utils import broadcast_object_list
 from scalearn.comparison.condition import EACH, FULL, Condition
 from scalearn.comparison.experiment_config import ExperimentConfig, Size, Unit
 from scalearn.comparison.own_tasks import configured_tasks
-from scalearn.comparison.records import NO_ROW, RankingRecord, UnitRecord, read_unit
+from scalearn.comparison.records import NO_ROW, RankingRecord, UnitRecord
+from scalearn.comparison.unit_files import UnitFiles
 from scalearn.methods.identity import method_identity
 from scalearn.methods.registry import METHODS, get_method
 from scalearn.results.result import SeedRecord, TransferResult
@@ -65,7 +66,8 @@ class WorkStore:
 
     def __init__(self, experiment: ExperimentConfig, store: Path) -> None:
         self.experiment, self.store = experiment, store
-        self.tasks = configured_tasks(experiment)
+        self.tasks, self.units = configured_tasks(experiment), UnitFiles(store)
+        self._keys: dict[tuple[Any, ...], str] = {}  # each reads rows, and a plan asks for it again and again
 
     @property
     def base(self) -> Base:
@@ -103,15 +105,19 @@ class WorkStore:
 
     def source_key(self, name: str, seed: int) -> str:
         """The key of a source, trained or not."""
-        part, task = self.experiment.sources, self.target(name, FULL)
-        data = _loaded(task.model_dump_json(), part.rows, seed)
-        return source_key(task, data, self.base, self.experiment.source_recipe, seed, part.lora)
+        if (name, seed) not in self._keys:
+            part, task = self.experiment.sources, self.target(name, FULL)
+            data = _loaded(task.model_dump_json(), part.rows, seed)
+            self._keys[name, seed] = source_key(task, data, self.base, self.experiment.source_recipe, seed, part.lora)
+        return self._keys[name, seed]
 
     def target_adapter_key(self, name: str, size: Size, seed: int) -> str:
         """The key of a target adapter, trained or not."""
-        recipe = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size)
-        data = self.data(name, size, seed)
-        return source_key(self.target(name, size), data, self.base, recipe, seed, self.experiment.sources.lora)
+        if (name, size, seed) not in self._keys:
+            recipe, task = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size), self.target(name, size)
+            data, lora = self.data(name, size, seed), self.experiment.sources.lora
+            self._keys[name, size, seed] = source_key(task, data, self.base, recipe, seed, lora)
+        return self._keys[name, size, seed]
 
     def _choice_key(self, unit: Unit) -> list[Any] | None:
         """What decides which sources a unit has, and what they are; None without sources."""
@@ -130,30 +136,32 @@ class WorkStore:
 
     def key(self, unit: Unit) -> str:
         """16 hex digits of all that decides a unit's numbers."""
+        if (unit,) not in self._keys:
+            self._keys[(unit,)] = value_hash(self._decisive(unit))
+        return self._keys[(unit,)]
+
+    def _decisive(self, unit: Unit) -> list[Any]:
         task = self.target(unit.target, unit.size)
         method = get_method(unit.condition.method)
         recipe, named = self.experiment.recipe_of(method, unit.size).identity(), method_identity(method)
-        decisive = [
+        return [
             [task.name, task.kind, task.labels, task.metric, self.data(unit.target, unit.size, unit.seed).fingerprint],
             [self.base.fingerprint, self.experiment.protocol, named, str(unit.size), unit.seed, recipe],
             self._choice_key(unit),
         ]
-        return value_hash(decisive)
 
     def unit_path(self, unit: Unit) -> Path:
-        """The file of a unit's record."""
-        return self.store / "units" / f"{self.key(unit)}.json"
+        """The file of a unit's record, before it is packed."""
+        return self.units.path(self.key(unit))
 
     def stored(self, unit: Unit) -> UnitRecord | None:
         """A unit's record, if it is finished and, where models are kept, its model is there."""
-        if not (self.store / "units").is_dir():
+        if not self.units.are_there():
             return None  # no data is loaded to compute keys that cannot be there
-        path = self.unit_path(unit)
-        if not path.is_file():
-            return None
-        kept = (self.store / "results" / path.stem / "result.json").is_file()
-        record = read_unit(path)
-        return record if kept or not self.keeps(unit.condition.method) or record.score is None else None
+        record = self.units.read(self.key(unit))
+        if record is None or record.score is None or not self.keeps(unit.condition.method):
+            return record
+        return record if (self.store / "results" / record.key / "result.json").is_file() else None
 
     def keeps(self, method: str) -> bool:
         """Whether a unit's trained model is kept beside its record; a target adapter is in its pool."""
@@ -174,13 +182,18 @@ class WorkStore:
 
     def target_adapter(self, name: str, size: Size, seed: int) -> Source:
         """The target adapter, trained if it is not there; a source of the pool, if that is the same training."""
-        places = list(self._target_adapter_places(name, size, seed))
-        for pool, key in places:
+        for pool, key in self._target_adapter_places(name, size, seed):
             if name in pool and pool[name].card.key == key:
                 return pool[name]
         recipe = self.experiment.recipe_of(METHODS[SINGLE_ADAPTER], size)
         task, lora = self.target(name, size), self.experiment.sources.lora
-        return train_source(task, places[-1][0], rows=self.rows(size), seed=seed, recipe=recipe, lora=lora)
+        place = self.target_adapter_pool(name, size, seed)
+        return train_source(task, place, rows=self.rows(size), seed=seed, recipe=recipe, lora=lora)
+
+    def target_adapter_pool(self, name: str, size: Size, seed: int) -> AdapterPool:
+        """The pool of a target adapter alone."""
+        *_, (pool, _) = self._target_adapter_places(name, size, seed)
+        return pool
 
     def _target_adapter_places(self, name: str, size: Size, seed: int) -> Iterator[tuple[AdapterPool, str]]:
         """The pools that may hold a target adapter, with its key: that of the sources, if it is the same training; one for it alone."""
@@ -332,6 +345,7 @@ class WorkStore:
                     out=out,
                     similarities=similarities,
                     store=self.store / "joint",
+                    checkpoints=self.store / "results" / key,
                 )
             except Diverged as error:
                 say(str(error))

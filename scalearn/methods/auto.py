@@ -9,29 +9,33 @@
     score     the task's metric over all rows, each by a model that was fitted without its fold
 
 A dearer candidate must be better than all cheaper ones, so the result is never below the closed form on the base by that score. The winner is fitted
-again on all rows. `Recipe.budget` bounds the gradient steps (`scalearn.methods.budget`); they are counted, not timed, so that a run can be repeated.
+again on all rows. `Recipe.budget` bounds the gradient steps (`scalearn.methods.budget`); they are counted, not timed, so that a run can be
+repeated. Texts to write have no head to solve: `scalearn.methods.auto_generation`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from scalearn.layers.folded import mixes, thaw_mix
 from scalearn.layers.scaling import LEARNED_FROM_ONE, Scaling
+from scalearn.methods.auto_generation import TextTrial
 from scalearn.methods.base import SOLVED
 from scalearn.methods.budget import affordable_steps
 from scalearn.methods.candidate import Candidate, in_words
 from scalearn.methods.scalearn import ScaledSources
+from scalearn.methods.thawed import FEWEST_STEPS, rates, set_weights, thawed
 from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.display.progress import bar, say
 from tasksel.model.encoding import Encoded
 from tasksel.tasks.metrics import label_range, score, within
+from tasksel.tasks.prompts import GENERATION
 from tasksel.training.cross_validation import Folds, folds
 from tasksel.training.features import pooled
 from tasksel.training.loop import Diverged, FitResult, fit
@@ -41,8 +45,6 @@ from tasksel.training.solved_start import most_rows, solve_on
 
 # batches of 8: more steps in the same budget
 AUTO_RECIPE = Recipe(lr=1e-3, head_lr=3e-4, batch=8, max_steps=300, budget=120.0, epochs=1000, **SOLVED)
-OMEGA_LR = 3e-2  # a single number per layer and source wants a larger step than a matrix: 6e-3 does not move it within 50 steps
-FEWEST_STEPS = 6  # fewer move nothing
 CHECKPOINTS = 3  # numbers of steps that are compared
 
 
@@ -55,19 +57,27 @@ class Auto(ScaledSources):
 
     scaling: Scaling = LEARNED_FROM_ONE
     most: int | None = 2
-    solves_head: ClassVar[bool] = True
 
     def train(self, training: SeedTraining) -> TrainedModel:
         """Compares the candidates, says which is the best, and fits it on all rows."""
+        if training.target.kind == GENERATION:
+            texts = TextTrial(self, training)
+            return self._finished(training, *texts.best(candidates := texts.compare()), candidates)
         begun = time.perf_counter()
         model, trial = self.new_model(training), _Trial(self, training)
         candidates = trial.compare(model)
         best = max(range(len(candidates)), key=lambda number: (candidates[number].rank, -number))
         candidates = [replace(one, chosen=number == best) for number, one in enumerate(candidates)]
         model = trial.fit_again(model, candidates[best])
+        done = FitResult(candidates[best].score, 0, trial.steps, time.perf_counter() - begun)
+        return self._finished(training, model, done, candidates)
+
+    def _finished(
+        self, training: SeedTraining, model: Any, done: FitResult, candidates: list[Candidate]
+    ) -> TrainedModel:
+        """The trained model with its candidates; says which was chosen, and what the sources gave."""
         for line in in_words(training.target, candidates):
             say(line)
-        done = FitResult(candidates[best].score, 0, trial.steps, time.perf_counter() - begun)
         return replace(training.finished(model, done), candidates=tuple(candidates))
 
 
@@ -105,7 +115,7 @@ class _Trial:
 
     def _solve(self, model: Any, omega: tuple[float, ...]) -> float | None:
         """Sets omega and solves the head on all rows; the cross-validated score."""
-        _set_omega(model, omega)
+        set_weights(model, omega)
         head = model.heads[model.active_head]
         features, _ = pooled(model, self.rows, pooling=head.reads)
         return solve_on(head, features, self.task, self.rows, seed=self.training.seed, parts=self.parts).score
@@ -115,14 +125,11 @@ class _Trial:
         begun, stops = time.perf_counter(), _checkpoints(steps)
         logits = {stop: np.zeros((len(self.rows), self.task.outputs)) for stop in stops}
         for kept, held in self.parts:
-            model, rest = self._thawed(start), self.rows.take(held.tolist())
-
-            def note(step: int, model: Any = model, held: np.ndarray = held, rest: Encoded = rest) -> bool:
-                if step in logits:
-                    logits[step][held] = predict(model, rest)
-                return False
-
-            self._steps(model, self.rows.take(kept.tolist()), steps, note)
+            model = self._thawed(start)
+            scored = _Scored(model, self.rows.take(held.tolist()), stops)
+            self._steps(model, self.rows.take(kept.tolist()), steps, start, on_step=scored.note, stateful=scored)
+            for stop in stops:
+                logits[stop][held] = scored.logits[stop]
             advance("")
         seconds = time.perf_counter() - begun
         for stop in stops:
@@ -132,20 +139,18 @@ class _Trial:
 
     def _thawed(self, start: Candidate) -> Any:
         """A new model at the candidate's omega, whose projections train."""
-        model = self.method.new_model(self.training)
-        _set_omega(model, start.omega(len(self.training.sources)))
-        thaw_mix(model, model.active_adapter)
-        return model
+        return thawed(self.method, self.training, start.omega(len(self.training.sources)))
 
-    def _steps(self, model: Any, rows: Encoded, steps: int, on_step: Any) -> None:
-        """Gradient steps on some rows, from the head that is solved on them."""
+    def _steps(self, model: Any, rows: Encoded, steps: int, start: Candidate, **hooks: Any) -> None:
+        """Gradient steps on some rows, from a candidate's omega and the head that is solved on them."""
         training = self.training
         changes = {"max_steps": steps, "patience": None, "epochs": steps, "start": "solved"}
         recipe = training.recipe.model_copy(update=changes)
         options: dict[str, Any] = {
-            "label": f"{training.label}: steps",
-            "groups": _groups(model, recipe),
-            "on_step": on_step,
+            "label": f"{training.label}: {replace(start, steps=steps)}",
+            "groups": rates(model, recipe),
+            "checkpoints": training.checkpoints,
+            **hooks,
         }
         done = fit(model, self.task, rows, None, recipe, seed=training.seed, **options)
         self.steps += done.steps
@@ -154,29 +159,32 @@ class _Trial:
         """The winner's model, fitted on all rows."""
         if best.steps:
             model = self._thawed(best)
-            self._steps(model, self.rows, best.of_steps, lambda step: step >= best.steps)
+            self._steps(model, self.rows, best.of_steps, best, on_step=lambda step: step >= best.steps)
         else:
             self._solve(model, best.omega(len(self.training.sources)))
         return model
 
 
-def _set_omega(model: Any, values: tuple[float, ...]) -> None:
-    """Sets every layer's omega, one number per source."""
-    with torch.no_grad():
-        for _, mix in mixes(model, model.active_adapter):
-            weight = mix.omega.weight
-            weight.copy_(torch.tensor(values, dtype=weight.dtype)[:, None].expand_as(weight))
+class _Scored:
+    """The logits of the rows that a training leaves out, after some of its steps."""
 
+    def __init__(self, model: Any, rows: Encoded, stops: Sequence[int]) -> None:
+        self.model, self.rows, self.stops = model, rows, stops
+        self.logits: dict[int, np.ndarray] = {}
 
-def _groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """The head, omega and the rest, each at its own rate."""
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    heads = [parameter for name, parameter in named if name.startswith("heads.")]
-    omegas = [parameter for name, parameter in named if name.endswith(".omega.weight")]
-    rest = [
-        parameter for name, parameter in named if not name.startswith("heads.") and not name.endswith(".omega.weight")
-    ]
-    return [{"params": rest}, {"params": omegas, "lr": OMEGA_LR}, {"params": heads, "lr": recipe.head_lr or recipe.lr}]
+    def note(self, step: int) -> bool:
+        """Called after each step; never ends the training."""
+        if step in self.stops:
+            self.logits[step] = predict(self.model, self.rows)
+        return False
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The logits by step."""
+        return {str(step): torch.from_numpy(logits) for step, logits in self.logits.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up those of a training that was killed."""
+        self.logits = {int(step): logits.numpy() for step, logits in state.items()}
 
 
 def _checkpoints(steps: int) -> list[int]:

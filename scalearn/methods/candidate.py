@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
+
+AS_IT_IS = "as it is"  # a sum of sources under a head that no one fits
 
 
 @dataclass(frozen=True)
@@ -14,8 +17,8 @@ class Candidate:
     """What was tried and how it cross-validated.
 
     Attributes:
-        name: "closed form" or "trained". sources: that it adds up; none is the bare base.
-        score: the task's metric by cross-validation; None with too few rows for folds. chosen: whether it is the result.
+        name: "closed form", of texts to write "as it is", or "trained". sources: that it adds up; none is the bare base.
+        score: the task's metric by cross-validation; None with too few rows for folds. Of texts the likelihood (`scalearn.methods.auto_generation`). chosen: whether it is the result.
         steps, of_steps: gradient steps, and those that the learning rate's schedule has. seconds: that the trial took.
 
     >>> str(Candidate("closed form", ("mnli",)))
@@ -32,6 +35,8 @@ class Candidate:
 
     def __str__(self) -> str:
         where = " + ".join(self.sources) if self.sources else "the base alone"
+        if self.name == AS_IT_IS:
+            return f"{where} as {'they are' if len(self.sources) > 1 else 'it is'}"
         return f"trained from {where}, {self.steps} steps" if self.steps else f"{self.name} on {where}"
 
     @property
@@ -62,7 +67,10 @@ def in_words(task: Task, candidates: Sequence[Candidate]) -> list[str]:
     others = [one for one in candidates if not one.chosen and (one.name, one.sources) != (chosen.name, chosen.sources)]
     second = max(others, key=lambda one: one.rank)
     base = candidates[0]
-    first = f"{task.name}: chose {chosen}: {task.metric} {chosen.score:.4f} by cross-validation"
+    measure = f"{task.metric} {chosen.score:.4f} by cross-validation"
+    if task.kind == GENERATION:
+        measure = f"likelihood of an answer's token {chosen.score:.4f} on the dev rows"
+    first = f"{task.name}: chose {chosen}: {measure}"
     if second.score is not None:
         first += f", {chosen.score - second.score:.4f} over {second}"
     if chosen is base:

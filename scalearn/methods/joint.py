@@ -40,10 +40,12 @@ from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record, write_hashed
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
+from tasksel.training.checkpoints import Checkpoints, resumable
 from tasksel.training.exclusive import exclusive
-from tasksel.training.loop import TEMPERATURE, FitResult, Part, fit_parts
+from tasksel.training.loop import fit_parts
 from tasksel.training.memory import PeakMemory
 from tasksel.training.recipe import Recipe
+from tasksel.training.run import TEMPERATURE, FitOptions, FitResult, Part
 from tasksel.training.state import load_trained, trained_state
 
 SHARED = "joint"  # the adapter's name while it trains; a target's result has it under the target's
@@ -89,6 +91,7 @@ class Joint(SingleAdapter):
             store=training.store,
             label=f"{target.name} with {names}, seed {training.seed}",
             rescue=training.rescue,
+            checkpoints=training.checkpoints,
         )
         model = self.new_model(training)
         load_trained(model, done.of(target.name))
@@ -202,12 +205,14 @@ def train_joint(
     store: Path | None = None,
     label: str = "",
     rescue: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> JointTraining:
     """Trains one adapter, and one head per task, on all of them, or reads the same training from a store.
 
     Args:
         store: where it is kept for whoever asks for the same tasks, rows and settings; None keeps nothing.
         rescue: where the last finite state is written if the loss becomes NaN.
+        checkpoints: what it goes on from if it is killed; in a store, what lies there.
 
     >>> train_joint([(rte, load_data(rte)), joint_task(pool["mnli"])], base, SOURCE_RECIPE, seed=0)  # doctest: +SKIP
 
@@ -224,19 +229,20 @@ def train_joint(
         "temperature": TEMPERATURE,
         **({"version": Joint.version} if Joint.version > 1 else {}),
     }
+    options: FitOptions = {"label": label, "rescue": rescue, "checkpoints": checkpoints}
     if store is None:
-        return _train(ordered, base, recipe, decisive, label, rescue)
+        return _train(ordered, base, recipe, decisive, options)
     folder = store / value_hash(decisive)
-    with exclusive(folder):
+    with exclusive(folder), resumable(folder, folder.name) as options["checkpoints"]:
         if (folder / RECORD).is_file():
             return _read(folder)
-        training = _train(ordered, base, recipe, decisive, label, rescue)
+        training = _train(ordered, base, recipe, decisive, options)
         main_writes(_write, folder, training)
     return training
 
 
 def _train(
-    tasks: Sequence[JointTask], base: Base, recipe: Recipe, decisive: dict[str, Any], label: str, rescue: Path | None
+    tasks: Sequence[JointTask], base: Base, recipe: Recipe, decisive: dict[str, Any], options: FitOptions
 ) -> JointTraining:
     """Builds the model and trains it; `tasks` come in the order of their names."""
     peak, seed = PeakMemory(accelerator().device), decisive["seed"]
@@ -248,7 +254,7 @@ def _train(
         )
         say_cut(train, task.name, recipe.max_length)
         parts.append(Part(task, train, dev))
-    done = fit_parts(model, parts, recipe, seed=seed, temperature=decisive["temperature"], label=label, rescue=rescue)
+    done = fit_parts(model, parts, recipe, seed=seed, temperature=decisive["temperature"], **options)
     record = JointRecord(
         made_of=decisive,
         scores=done.scores,

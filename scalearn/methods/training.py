@@ -24,6 +24,7 @@ from tasksel.processes import accelerator
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
 from tasksel.training.base_pooling import pooling_of
+from tasksel.training.checkpoints import Checkpoints
 from tasksel.training.loop import FitResult, fit
 from tasksel.training.memory import PeakMemory
 from tasksel.training.recipe import Recipe
@@ -56,6 +57,7 @@ class SeedTraining:
         layers, adapter_config: from `TransferMethod.prepare`; empty if the method uses no adapters.
         label: of the progress bar. rescue: where the last finite state is written if the loss becomes NaN.
         store: where trainings that several targets share are kept; None keeps nothing.
+        checkpoints: what the seed goes on from if it is killed; every run of the loop is given them.
 
     >>> training.finished(model, training.fit(model))  # doctest: +SKIP
     """
@@ -71,6 +73,7 @@ class SeedTraining:
     label: str
     rescue: Path
     store: Path | None = None
+    checkpoints: Checkpoints | None = None
     peak: PeakMemory = field(default_factory=lambda: PeakMemory(accelerator().device), repr=False)
 
     @cached_property
@@ -108,6 +111,7 @@ class SeedTraining:
             seed=self.seed,
             label=self.label,
             rescue=self.rescue,
+            checkpoints=self.checkpoints,
             **options,
         )
 

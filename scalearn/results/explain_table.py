@@ -16,6 +16,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from scalearn.methods.candidate import AS_IT_IS
 from scalearn.results.explain import Explanation
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -100,7 +101,7 @@ def _candidates(explanation: Explanation) -> list[Text | Table]:
         return []
     shown, base = _table(), explanation.candidates[0].score
     shown.add_column("candidate", overflow="fold")
-    for column in (explanation.metric, "over the base", "seconds"):
+    for column in ("score", "over the base", "seconds"):
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("", no_wrap=True)
     for one in explanation.candidates:
@@ -109,7 +110,10 @@ def _candidates(explanation: Explanation) -> list[Text | Table]:
             scores = f"{100 * one.score:.1f}", f"{100 * (one.score - base):+.1f}"
         mark = ("bold", "chosen") if one.chosen else ("", "")
         shown.add_row(Text(str(one), style=mark[0]), *scores, f"{one.seconds:.1f}", mark[1])
-    return [Text("\ncandidates: the cross-validated score on train and dev, in %"), shown]
+    measure = "the cross-validated score on train and dev"
+    if any(one.name == AS_IT_IS for one in explanation.candidates):
+        measure = "the likelihood of an answer's token on dev"
+    return [Text(f"\ncandidates: {measure}, in %"), shown]
 
 
 def _by_layer(sources: Sequence[str], rows: Sequence[Sequence[float]], form: str) -> list[Table]:

@@ -41,6 +41,7 @@ from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.metrics import Limits, label_range
 from tasksel.tasks.task import Task
+from tasksel.training.checkpoints import Checkpoints, resumable
 from tasksel.training.device import for_device
 from tasksel.training.exclusive import exclusive
 from tasksel.training.precision import Precision
@@ -52,7 +53,8 @@ from tasksel.training.recipe import Recipe
 class TransferSpec:
     """All that decides a transfer except the seeds: what `run.json` records and the key is a hash of.
 
-    `store`, where trainings that several targets share are kept, decides no number. `lora` is the new LoRA of a method that adds one.
+    `store`, where trainings that several targets share are kept, and `checkpoints`, where a killed one finds its state, decide no number.
+    `lora` is the new LoRA of a method that adds one.
 
     >>> TransferSpec(folder, target, get_method("scalearn"), base, sources, None, recipe, None).key  # doctest: +SKIP
     """
@@ -67,6 +69,7 @@ class TransferSpec:
     similarities: tuple[float, ...] | None
     store: Path | None = None
     lora: LoraConfig | None = None
+    checkpoints: Path | None = None
 
     @cached_property
     def prepared(self) -> tuple[Layers, dict[str, Any]]:
@@ -101,6 +104,7 @@ def transfer(
     similarities: Sequence[float] | None = None,
     store: str | Path | None = None,
     lora: LoraConfig | Mapping[str, Any] | None = None,
+    checkpoints: str | Path | None = None,
     precision: Precision | None = None,
 ) -> TransferResult:
     """Trains a transfer method on a target and scores it on the public validation set.
@@ -116,6 +120,7 @@ def transfer(
         similarities: each source's similarity to the target, as a ranking's scores; for methods that need them ("soup-similarity").
         store: where trainings that several targets share ("joint") are kept; None trains anew.
         lora: of a method that trains a new adapter ("single-adapter"), a LoRA of this configuration in place of a bottleneck.
+        checkpoints: where a seed keeps what it goes on from if it is killed; by default in `out`, and without either nowhere.
         precision: of the steps, "float32", "bf16" or "fp16"; by default the recipe's, which is the launch's, or bf16 on a GPU that has it.
 
     >>> result = transfer(get_task("rte"), pool.select(["mnli", "qnli"]), seeds=[0, 1, 2], out="out/rte")  # doctest: +SKIP
@@ -135,8 +140,8 @@ def transfer(
     _check_target(chosen, target, used, model_base, recipe, new_lora)
     folder = user_path(out) if out is not None else temporary_folder()
     recipe = for_device(recipe, model_base, target, precision=precision, begun=_begun_by(folder))
-    shared = user_path(store) if store else None
-    spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora)
+    shared, kept = (user_path(place) if place else None for place in (store, checkpoints or out))
+    spec = TransferSpec(folder, target, chosen, model_base, used, rows, recipe, weights, shared, new_lora, kept)
     return _run(spec, seeds)
 
 
@@ -317,6 +322,13 @@ def _differing_settings(record: TransferRecord, spec: TransferSpec) -> dict[str,
 
 
 def _train_seed(spec: TransferSpec, seed: int) -> None:
+    """Trains one seed, or goes on with it, scores it, and stores it whole."""
+    place = spec.checkpoints and spec.checkpoints / f"seed-{seed}"
+    with resumable(place, f"{spec.key}, seed {seed}") as checkpoints:
+        _train_and_store(spec, seed, checkpoints)
+
+
+def _train_and_store(spec: TransferSpec, seed: int, checkpoints: Checkpoints | None) -> None:
     """Trains one seed by the method's own procedure, scores it, and stores it whole."""
     data = load_data(spec.target, rows=spec.rows, seed=seed)
     layers, adapter_config = spec.prepared
@@ -332,6 +344,7 @@ def _train_seed(spec: TransferSpec, seed: int) -> None:
         label=f"{spec.target.name} by {spec.method.name}, seed {seed}",
         rescue=spec.folder / f"seed-{seed}-last-good.safetensors",
         store=spec.store,
+        checkpoints=checkpoints,
     )
     trained = spec.method.train(training)
     limits, length = _limits(spec, data, trained), spec.recipe.max_length

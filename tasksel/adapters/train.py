@@ -37,6 +37,7 @@ from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.task import Task
 from tasksel.training.base_pooling import pooling_of
+from tasksel.training.checkpoints import Checkpoints, resumable
 from tasksel.training.device import for_device
 from tasksel.training.exclusive import exclusive
 from tasksel.training.loop import FitResult, fit
@@ -119,12 +120,13 @@ def fit_adapter(
     label: str,
     rescue: Path | None = None,
     lora: LoraConfig | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Any, FitResult]:
     """Trains a new adapter and head, both of the task's name, on the task's rows.
 
     Args:
         label: what a progress bar says. rescue: where the last finite state is written if the loss becomes NaN.
-        lora: of a LoRA in place of a bottleneck.
+        lora: of a LoRA in place of a bottleneck. checkpoints: what it goes on from if it is killed.
 
     Returns:
         The model with the best checkpoint on dev, and how the training went.
@@ -140,7 +142,8 @@ def fit_adapter(
     say_cut(train, task.name, recipe.max_length)
     pooling = pooling_of(recipe, base, task, train.joined(dev), seed=seed)
     model = adapter_model(base, [task], module_name(task.name), seed=seed, pooling=pooling, lora=lora)
-    return model, fit(model, task, train, dev, recipe, seed=seed, label=label, rescue=rescue)
+    options: dict[str, Any] = {"label": label, "rescue": rescue, "checkpoints": checkpoints}
+    return model, fit(model, task, train, dev, recipe, seed=seed, **options)
 
 
 def train_adapter(
@@ -176,11 +179,11 @@ def train_adapter(
     if lora is None:
         check_slots_for(base.config, f"an adapter of '{task.name}' on base '{base.name}'")
     check_length(base, [task], recipe.max_length)
-    with exclusive(stored.folder):
+    with exclusive(stored.folder), resumable(stored.folder, key) as checkpoints:
         if not (stored.folder / RECORD).is_file():
             say(f"{task.name} has no trained adapter: one is trained on its {len(data.train)} rows and stored")
-            label = f"adapter of {task.name}"
-            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, label=label, lora=lora)
+            options: dict[str, Any] = {"label": f"adapter of {task.name}", "lora": lora, "checkpoints": checkpoints}
+            model, fitted = fit_adapter(task, data, base, recipe, seed=seed, **options)
             main_writes(_store, stored, task, model, fitted)
     return stored
 
@@ -222,7 +225,7 @@ def train_source(
 ) -> Source:
     """Trains a `seq_bn` adapter (reduction factor 16), or a LoRA, with a head on a task and stores both in the pool.
 
-    The dev tenth of train chooses the checkpoint; the public validation set is scored once.
+    One that is killed goes on from its last state when it is called again. The dev tenth of train chooses the checkpoint; the public validation set is scored once.
 
     Args:
         name: the entry's name, by default the task's.
@@ -257,7 +260,9 @@ def train_source(
         pool.reread()  # another run may have trained it meanwhile
         if name in pool and overwrite != "always":
             return pool[name] if overwrite == "never" else _stored_entry(pool, name, key)
-        return _train(task, data, pool, name=name, key=key, rows=rows, seed=seed, recipe=recipe, lora=config)
+        with resumable(pool.folder / name, key) as checkpoints:
+            options: dict[str, Any] = {"rows": rows, "seed": seed, "recipe": recipe, "lora": config}
+            return _train(task, data, pool, name=name, key=key, checkpoints=checkpoints, **options)
 
 
 def _train(
@@ -271,10 +276,11 @@ def _train(
     seed: int,
     recipe: Recipe,
     lora: LoraConfig | None,
+    checkpoints: Checkpoints | None,
 ) -> Source:
     """Trains, scores and stores an entry."""
     peak, rescue = PeakMemory(accelerator().device), pool.folder / f"{name}-last-good.safetensors"
-    options: dict[str, Any] = {"label": f"source {name}", "rescue": rescue, "lora": lora}
+    options: dict[str, Any] = {"label": f"source {name}", "rescue": rescue, "lora": lora, "checkpoints": checkpoints}
     model, fitted = fit_adapter(task, data, pool.base, recipe, seed=seed, **options)
     card: dict[str, Any] = {"seconds": fitted.seconds, "steps": fitted.steps, "epoch": fitted.epoch}
     card |= {"peak_memory": peak.bytes(), "parameters": trainable_parameters(model)}

@@ -140,10 +140,19 @@ def _no_line(note: str = "") -> None:
     """Writes nothing."""
 
 
+def write_no_phases() -> None:
+    """Makes this process one whose phases another one counts: it writes lines, and no bars or steps."""
+    global _counted_elsewhere
+    _counted_elsewhere = True
+
+
+_counted_elsewhere = multiprocessing.parent_process() is not None
+
+
 @contextmanager
 def _written(label: str, total: int) -> Iterator[Callable[[str], None]]:
     """A phase in plain lines; a worker process writes none, as the process that shares out the work does."""
-    if multiprocessing.parent_process() is not None:
+    if _counted_elsewhere:
         yield _no_line
         return
     phase = _lines.begin(label, total)

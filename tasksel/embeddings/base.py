@@ -32,6 +32,7 @@ from tasksel.storage.hashed import FORMAT, HASH
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import Data
 from tasksel.tasks.task import Task
+from tasksel.training.checkpoints import Checkpoints
 
 Needs = Literal["data", "adapter"]  # rows alone, or also a trained adapter
 Inputs = Literal["own", "target"]  # whose rows a source is embedded from
@@ -107,6 +108,7 @@ class TaskInput:
         seed: of every draw.
         adapter: the task's trained adapter, where the embedder needs one; `trained` is the same, never None.
         recorded: what the method adds to the embedding's provenance; see `record`.
+        checkpoints: for `fit`, if the method trains: what it goes on from where it is killed.
     """
 
     task: Task
@@ -115,6 +117,7 @@ class TaskInput:
     seed: int = 0
     adapter: AdapterCheckpoint | None = None
     recorded: dict[str, Any] = field(default_factory=dict, compare=False)
+    checkpoints: Checkpoints | None = field(default=None, compare=False)
 
     @property
     def trained(self) -> AdapterCheckpoint:
@@ -218,7 +221,14 @@ class Embedder(ABC):
 
     @final
     def embed(
-        self, task: Task, data: Data, base: Base, *, seed: int = 0, trained: AdapterCheckpoint | None = None
+        self,
+        task: Task,
+        data: Data,
+        base: Base,
+        *,
+        seed: int = 0,
+        trained: AdapterCheckpoint | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> TaskEmbedding:
         """The embedding of a task, with its provenance.
 
@@ -226,6 +236,7 @@ class Embedder(ABC):
             data: the task's rows; the test rows are not read.
             seed: of every draw.
             trained: the task's trained adapter, for a method that needs one.
+            checkpoints: what a method that trains goes on from if it is killed (`tasksel.training.checkpoints`).
 
         Raises:
             UserError: no trained adapter where one is needed, and whatever the method refuses.
@@ -237,7 +248,8 @@ class Embedder(ABC):
         if self.needs == "adapter" and trained is None:
             raise UserError(f"{self.name} works from a trained adapter, and none of '{task.name}' is given (trained=…)")
         self.check_base(base, [task])
-        task_input = TaskInput(task, data, base, seed, trained if self.needs == "adapter" else None)
+        adapter = trained if self.needs == "adapter" else None
+        task_input = TaskInput(task, data, base, seed, adapter, checkpoints=checkpoints)
         start = time.perf_counter()
         arrays = self.arrays(task_input)
         return self._embedding(arrays, task_input, seconds=time.perf_counter() - start)

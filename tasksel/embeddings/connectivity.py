@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
@@ -39,6 +39,7 @@ from tasksel.model.names import module_name
 from tasksel.model.slot import layers_of
 from tasksel.training.loop import fit
 from tasksel.training.recipe import Recipe
+from tasksel.training.run import FitOptions
 
 # where an encoder's architecture keeps its two output projections, layer by layer: (attention, FFN)
 PROJECTIONS = (
@@ -115,11 +116,15 @@ class Connectivity(Embedder):
         with coefficients(model) as (heads, neurons):
             every = max(1, round(self.interval * math.ceil(len(train) / self.batch)))
             early_bird = _EarlyBird(self, heads, neurons, every=every)
-            hooks: dict[str, Any] = {"penalty": early_bird.penalty, "on_step": early_bird.settled}
-            groups = self._groups(model, [*heads, *neurons])
-            result = fit(
-                model, task, train, None, recipe, seed=seed, label=f"embed {task.name}", groups=groups, **hooks
-            )
+            options: FitOptions = {
+                "label": f"embed {task.name}",
+                "groups": self._groups(model, [*heads, *neurons]),
+                "penalty": early_bird.penalty,
+                "on_step": early_bird.settled,
+                "stateful": early_bird,
+                "checkpoints": task_input.checkpoints,
+            }
+            result = fit(model, task, train, None, recipe, seed=seed, **options)
             pattern = early_bird.current()
         task_input.record(steps=result.steps, bits={group: int(mask.size) for group, mask in pattern.items()})
         return {group: np.packbits(mask) for group, mask in pattern.items()}
@@ -250,6 +255,21 @@ class _EarlyBird:
         return len(later) == self.settings.patience and all(
             _distance(first[g], mask[g]) <= self.settings.eps for mask in later for g in first
         )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The masks, by group and in the order of their steps."""
+        return {
+            f"{number}/{group}": torch.from_numpy(mask)
+            for number, masks in enumerate(self.masks)
+            for group, mask in masks.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the masks of a training that was killed."""
+        count = len({name.partition("/")[0] for name in state})
+        self.masks = [
+            {group: state[f"{number}/{group}"].numpy() for group in ("heads", "neurons")} for number in range(count)
+        ]
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -40,6 +40,7 @@ from tasksel.model.names import module_name
 from tasksel.tasks.task import Task
 from tasksel.training.loop import fit
 from tasksel.training.recipe import Recipe
+from tasksel.training.run import FitOptions
 
 INIT_SEED = 0  # draws the common initialisation of every prompt; any number does, as long as it is the same
 
@@ -93,9 +94,12 @@ class SoftPrompt(TokenEmbedder):
             {"params": [prompt], "lr": self.lr},
             {"params": list(model.heads.parameters()), "lr": self.head_lr},
         ]
-        result = fit(
-            model, task, train, None, recipe, seed=task_input.seed, label=f"prompt of {task.name}", groups=groups
-        )
+        options: FitOptions = {
+            "label": f"prompt of {task.name}",
+            "groups": groups,
+            "checkpoints": task_input.checkpoints,
+        }
+        result = fit(model, task, train, None, recipe, seed=task_input.seed, **options)
         task_input.record(steps=result.steps)
         return {"tokens": prompt.detach().float().cpu().numpy()}
 

@@ -10,19 +10,22 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
+
+from tasksel.model.token_rows import Rows, TokenRows, joined, taken
 
 
 @dataclass(frozen=True)
 class Encoded:
     """Token ids of a split. A row is one sequence, or one per choice.
 
-    ids, types   [rows][sequences][tokens]; `types` (segments of a pair) where the tokenizer has them
+    ids, types   [rows][sequences][tokens], lists or of many rows arrays that are read alike; `types` (segments of a pair) where the tokenizer has them
     cut          rows that were longer than `max_length`
     """
 
-    ids: list[list[list[int]]]
-    types: list[list[list[int]]] | None
+    ids: Rows
+    types: Rows | None
     labels: np.ndarray
     pad_id: int
     width: int  # sequences a row has room for: 1, or the task's num_choices
@@ -32,20 +35,27 @@ class Encoded:
         return len(self.ids)
 
     @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest sequence of all rows."""
+        return max(self.lengths)
+
+    @cached_property
     def lengths(self) -> list[int]:
         """Tokens of each row's longest sequence."""
-        return [max(map(len, row)) for row in self.ids]
+        return (
+            self.ids.lengths.tolist() if isinstance(self.ids, TokenRows) else [max(map(len, row)) for row in self.ids]
+        )
 
     def take(self, indices: Sequence[int]) -> Encoded:
         """These rows alone, in this order."""
-        types = None if self.types is None else [self.types[i] for i in indices]
-        return replace(self, ids=[self.ids[i] for i in indices], types=types, labels=self.labels[list(indices)])
+        types = None if self.types is None else taken(self.types, indices)
+        return replace(self, ids=taken(self.ids, indices), types=types, labels=self.labels[list(indices)])
 
     def joined(self, other: Encoded) -> Encoded:
         """The rows of both, of the same task."""
-        types = None if self.types is None or other.types is None else [*self.types, *other.types]
+        types = None if self.types is None or other.types is None else joined(self.types, other.types)
         labels = np.concatenate([self.labels, other.labels])
-        return replace(self, ids=[*self.ids, *other.ids], types=types, labels=labels, cut=self.cut + other.cut)
+        return replace(self, ids=joined(self.ids, other.ids), types=types, labels=labels, cut=self.cut + other.cut)
 
     def loss_terms(self, indices: Sequence[int]) -> int:
         """How many terms the mean loss of these rows is a mean over: one a row."""
@@ -55,8 +65,12 @@ class Encoded:
         """What the loss of these rows compares with: their labels."""
         return torch.from_numpy(self.labels[list(indices)])
 
-    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Padded tensors: input_ids, attention_mask (and token_type_ids) [rows * width, tokens], labels, choice_mask [rows, width]."""
+    def batch(self, indices: Sequence[int], *, multiple: int = 1) -> dict[str, Tensor]:
+        """Padded tensors: input_ids, attention_mask (and token_type_ids) [rows * width, tokens], labels, choice_mask [rows, width].
+
+        Args:
+            multiple: of tokens, to which a batch is padded; never beyond the longest of all rows, for which the model has positions.
+        """
         rows = [self.ids[i] for i in indices]
         filled = [row + [row[0][:1]] * (self.width - len(row)) for row in rows]  # a missing choice is one masked token
         ids = [torch.tensor(sequence) for row in filled for sequence in row]
@@ -70,6 +84,11 @@ class Encoded:
             out["token_type_ids"] = pad_sequence(
                 [torch.tensor(sequence) for row in types for sequence in row], batch_first=True
             )
+        if multiple > 1:
+            longest = out["input_ids"].shape[1]
+            room = max(0, min(-longest % multiple, self.longest - longest))
+            values = {"input_ids": self.pad_id, "attention_mask": 0, "token_type_ids": 0}
+            out |= {name: pad(out[name], (0, room), value=value) for name, value in values.items() if name in out}
         if self.width > 1:
             out["choice_mask"] = torch.tensor([[i < len(row) for i in range(self.width)] for row in rows])
         return out

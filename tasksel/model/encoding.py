@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from tasksel.display.progress import say_once
 from tasksel.model.encoded import Encoded as Encoded
 from tasksel.model.encoded import length_batches as length_batches
+from tasksel.model.kept_tokens import Tokens, tokens_of
 from tasksel.model.prompts import EncodedPrompts, encode_prompts
 from tasksel.storage.user_files import whole_characters
 from tasksel.tasks.examples import Split
@@ -21,8 +23,19 @@ LONGEST, CHARACTERS = (
 BEGINNING = 64  # characters a token that are tried first: a tokenizer's time grows faster than the text
 
 
-def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> Encoded:
-    """A split's token ids, cut to `max_length` tokens (the longer text of a pair first)."""
+def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1, name: str = "the texts") -> Encoded:
+    """A split's token ids, cut to `max_length` tokens (the longer text of a pair first).
+
+    Args:
+        name: of the task, for a bar where there are many rows.
+    """
+    tokenize = partial(_of_split, tokenizer=tokenizer, max_length=max_length)
+    tokens = tokens_of(split, tokenize, tokenizer=tokenizer, settings=["texts", max_length], name=name)
+    return Encoded(tokens.ids, tokens.types, split.labels, tokenizer.pad_token_id, width, int(sum(tokens.cut)))
+
+
+def _of_split(split: Split, *, tokenizer: Any, max_length: int) -> Tokens:
+    """The token ids of rows, each of one sequence, or one for each of its choices."""
     if split.choices is None:
         firsts, seconds = (
             [texts[0] for texts in split.texts],
@@ -48,8 +61,7 @@ def encode(split: Split, tokenizer: Any, *, max_length: int, width: int = 1) -> 
         ends = np.cumsum(counts)
         return [flat[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
-    types = by_row(kinds) if kinds else None
-    return Encoded(by_row(ids), types, split.labels, tokenizer.pad_token_id, width, sum(map(any, by_row(was_cut))))
+    return Tokens(by_row(ids), by_row(kinds) if kinds else None, [any(flags) for flags in by_row(was_cut)])
 
 
 def _tokenize(
@@ -105,4 +117,5 @@ def encode_split(split: Split, task: Task, tokenizer: Any, *, max_length: int) -
     """A split of this task as token ids."""
     if task.kind == "generation":
         return encode_prompts(split, task, tokenizer, max_length=max_length)
-    return encode(split, tokenizer, max_length=max_length, width=task.outputs if task.kind == "multiple_choice" else 1)
+    width = task.outputs if task.kind == "multiple_choice" else 1
+    return encode(split, tokenizer, max_length=max_length, width=width, name=task.name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from torch import Tensor
 from tasksel.display.progress import say_once
 from tasksel.errors import UserError, one_line
 from tasksel.model.encoded import Encoded
+from tasksel.model.kept_tokens import Tokens, tokens_of
+from tasksel.model.token_rows import joined, taken
 from tasksel.storage.user_files import whole_characters
 from tasksel.tasks.examples import Split
 from tasksel.tasks.task import Task
@@ -44,7 +47,7 @@ class EncodedPrompts(Encoded):
 
     def take(self, indices: Sequence[int]) -> EncodedPrompts:
         """These rows alone, in this order."""
-        rows, labels = [self.ids[i] for i in indices], self.labels[list(indices)]
+        rows, labels = taken(self.ids, indices), self.labels[list(indices)]
         return replace(self, ids=rows, labels=labels, answers=[self.answers[i] for i in indices])
 
     def joined(self, other: Encoded) -> EncodedPrompts:
@@ -53,7 +56,7 @@ class EncodedPrompts(Encoded):
         labels, cut = np.concatenate([self.labels, other.labels]), self.cut + other.cut
         return replace(
             self,
-            ids=[*self.ids, *other.ids],
+            ids=joined(self.ids, other.ids),
             labels=labels,
             answers=[*self.answers, *other.answers],
             cut=cut,
@@ -64,9 +67,9 @@ class EncodedPrompts(Encoded):
         """How many terms the mean loss of these rows is a mean over: one a token of an answer."""
         return sum(self.answers[i] for i in indices)
 
-    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def batch(self, indices: Sequence[int], *, multiple: int = 1) -> dict[str, Tensor]:
         """`Encoded.batch`, whose labels are the answers' tokens [tokens], and answer_mask [rows, t]: the tokens that they are predicted at."""
-        batch = super().batch(indices)
+        batch = super().batch(indices, multiple=multiple)
         rows = [(self.ids[i][0], self.answers[i]) for i in indices]
         mask = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
         for number, (ids, count) in enumerate(rows):
@@ -107,6 +110,18 @@ class EncodedPrompts(Encoded):
 
 def encode_prompts(split: Split, task: Task, tokenizer: Any, *, max_length: int) -> EncodedPrompts:
     """A generation task's rows as token ids; a row without a target has its prompt alone."""
+    tokenize = partial(_of_split, task=task, tokenizer=tokenizer, max_length=max_length)
+    settings = ["prompts", max_length, task.max_new_tokens, task.chat]
+    tokens = tokens_of(split, tokenize, tokenizer=tokenizer, settings=settings, name=task.name)
+    assert tokens.answers is not None
+    assert tokens.cut_answers is not None
+    kept: dict[str, Any] = {"tokenizer": tokenizer, "max_new_tokens": task.max_new_tokens or 0}
+    kept |= {"answers": list(map(int, tokens.answers)), "cut_answers": int(sum(tokens.cut_answers))}
+    return EncodedPrompts(tokens.ids, None, split.labels, tokenizer.pad_token_id, 1, int(sum(tokens.cut)), **kept)
+
+
+def _of_split(split: Split, *, task: Task, tokenizer: Any, max_length: int) -> Tokens:
+    """The token ids of rows: prompt, answer and eos."""
     most = task.max_new_tokens or 0
     before = [] if task.chat else special_before(tokenizer)
     room = max_length - most - len(before)
@@ -115,19 +130,19 @@ def encode_prompts(split: Split, task: Task, tokenizer: Any, *, max_length: int)
     answers = [whole_characters(str(target)) for target in split.labels]
     prompts = _tokens(tokenizer, beginnings)
     wholes = _tokens(tokenizer, [text + join + answer for text, answer in zip(beginnings, answers, strict=True)])
-    rows, counts, cut, cut_answers = [], [], 0, 0
+    rows, counts, cut, cut_answers = [], [], [], []
     for prompt, whole, answer in zip(prompts, wholes, answers, strict=True):
         tokens: list[int] = []
         if answer:
             # where a token spans the end of the prompt, the answer is tokenized by itself, as decoding writes it
             behind = whole[len(prompt) :] if whole[: len(prompt)] == prompt else _tokens(tokenizer, [answer])[0]
             tokens = [*behind, tokenizer.eos_token_id]
-        cut, cut_answers = cut + (len(prompt) > room), cut_answers + (len(tokens) > most)
+        cut.append(len(prompt) > room)
+        cut_answers.append(len(tokens) > most)
         tokens = tokens[:most]
         rows.append([[*before, *(prompt or [tokenizer.pad_token_id])[-room:], *tokens]])
         counts.append(len(tokens))
-    kept: dict[str, Any] = {"tokenizer": tokenizer, "max_new_tokens": most, "cut_answers": cut_answers}
-    return EncodedPrompts(rows, None, split.labels, tokenizer.pad_token_id, 1, cut, answers=counts, **kept)
+    return Tokens(rows, None, cut, counts, cut_answers)
 
 
 def _prompt(text: str, task: Task, tokenizer: Any) -> str:

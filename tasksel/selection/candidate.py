@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.train import train_adapter
@@ -21,6 +21,7 @@ from tasksel.storage.atomic import value_hash
 from tasksel.tasks.load import Data, load_data
 from tasksel.tasks.stored_rows import cache_root
 from tasksel.tasks.task import Task
+from tasksel.training.checkpoints import resumable
 
 
 class Candidate(Protocol):
@@ -134,9 +135,12 @@ class TaskOnBase:
             computed_from = [stored.provenance.get(what) for what in ("base_fingerprint", "adapter", "version")]
             if computed_from == [self.base.fingerprint, trained and trained.fingerprint, version("scalearn")]:
                 return stored
-        embedding = embedder.embed(rows_of.task, rows_of.data, self.base, seed=self.seed, trained=trained)
-        if paths:
-            main_writes(embedding.save, paths[-1])
+        key = value_hash([file, self.base.fingerprint, trained and trained.fingerprint, version("scalearn")])
+        with resumable(paths[-1] if paths else None, key) as checkpoints:
+            options: dict[str, Any] = {"seed": self.seed, "trained": trained, "checkpoints": checkpoints}
+            embedding = embedder.embed(rows_of.task, rows_of.data, self.base, **options)
+            if paths:
+                main_writes(embedding.save, paths[-1])
         return embedding
 
     def kept_in(self, name: str) -> list[Path]:

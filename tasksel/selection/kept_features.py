@@ -46,7 +46,8 @@ def output_key(trained: AdapterCheckpoint, base: Base, encoded: Encoded, pooling
     """
     files = [trained.folder / name for name in (CONFIG, HEAD_CONFIG, HEAD)]
     others = [file_hash(path) if path.is_file() else None for path in files]
-    made_of = [trained.fingerprint, others, base.fingerprint, encoded.ids, encoded.types, encoded.width, pooling]
+    types = encoded.types and [*encoded.types]
+    made_of = [trained.fingerprint, others, base.fingerprint, [*encoded.ids], types, encoded.width, pooling]
     return value_hash([*made_of, version("scalearn")])
 
 

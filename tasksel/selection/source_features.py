@@ -204,9 +204,7 @@ def one_text(target: TaskOnBase, measure: str) -> None:
 
 def training_rows(data: Data, *, rows: int | None = None, seed: int = 0) -> Split:
     """Train and dev together, or `rows` of them by a stratified draw."""
-    train, dev = data.train, data.dev
-    choices = None if train.choices is None or dev.choices is None else [*train.choices, *dev.choices]
-    both = Split([*train.texts, *dev.texts], choices, np.concatenate([train.labels, dev.labels]))
+    both = data.train.joined(data.dev)
     return both if rows is None or rows >= len(both) else both.take(stratified(both.labels, rows, seed=seed))
 
 

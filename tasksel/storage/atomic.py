@@ -27,7 +27,7 @@ from typing import Any
 
 from tasksel.errors import UserError
 from tasksel.storage.disk import disk_error
-from tasksel.storage.locks import LOCK, PARTIAL, alone, hold, is_left, short_name
+from tasksel.storage.locks import LOCK, PARTIAL, TRAINING, alone, hold, is_left, partial_prefix, short_name
 
 OLD = "-old"  # what two renames replace, in between
 
@@ -131,11 +131,11 @@ def partial_folder(parent: Path, name: str = "") -> Iterator[Path]:
 
 
 def is_unused(folder: Path, *, but: Path | None = None) -> bool:
-    """Whether nothing lies in a folder but `but`, what is being written and what killed runs left; also where there is none."""
+    """Whether nothing lies in a folder but `but`, what is being written or trained and what killed runs left; also where there is none."""
     if not folder.is_dir():
         return not (folder.exists() or folder.is_symlink())
     other = but and but.resolve()
-    return all(path.name.startswith((PARTIAL, LOCK)) or path.resolve() == other for path in folder.iterdir())
+    return all(path.name.startswith((PARTIAL, LOCK, TRAINING)) or path.resolve() == other for path in folder.iterdir())
 
 
 def _new_partial(parent: Path, name: str = "", *, folder: bool = False) -> tuple[int, Path]:
@@ -143,9 +143,9 @@ def _new_partial(parent: Path, name: str = "", *, folder: bool = False) -> tuple
     with alone(parent):  # nobody takes it for a leftover before it is held
         _clear(parent, name)
         if not folder:
-            handle, path = tempfile.mkstemp(dir=parent, prefix=PARTIAL)
+            handle, path = tempfile.mkstemp(dir=parent, prefix=partial_prefix())
         else:
-            path = tempfile.mkdtemp(dir=parent, prefix=PARTIAL)
+            path = tempfile.mkdtemp(dir=parent, prefix=partial_prefix())
             handle = os.open(path, os.O_RDONLY)
         hold(handle)
         return handle, Path(path)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tasksel.errors import UserError, one_line
 from tasksel.tasks.row import Row
 
+SLICE = 10_000  # rows that are values at a time
 NAMES = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Feather"}
 
 
-def arrow_rows(path: Path, ending: str) -> list[Row]:
+def arrow_rows(path: Path, ending: str) -> Iterator[Row]:
     """Every row of a file, each with its number.
 
     Raises:
@@ -22,17 +24,18 @@ def arrow_rows(path: Path, ending: str) -> list[Row]:
 
     try:
         table = _with_texts(_table(path, ending))
-        values = table.to_pylist()
+        for name, times in Counter(table.column_names).items():
+            if times > 1:
+                raise UserError(f"{path}: column '{name:.60}' stands twice; rename or remove one")
+        for start in range(0, len(table), SLICE):
+            for number, row in enumerate(table.slice(start, SLICE).to_pylist(), start + 1):
+                yield Row(row, f"{path}:row {number}")
     except FileNotFoundError as error:
         raise UserError(f"no file {path}") from error
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a {NAMES[ending]} file ({one_line(error)})") from error
-    for name, times in Counter(table.column_names).items():
-        if times > 1:
-            raise UserError(f"{path}: column '{name:.60}' stands twice; rename or remove one")
-    return [Row(row, f"{path}:row {number}") for number, row in enumerate(values, 1)]
 
 
 def _table(path: Path, ending: str) -> Any:

@@ -13,6 +13,7 @@ from tasksel.errors import UserError
 from tasksel.tasks.bad_rows import each_row
 from tasksel.tasks.files import Row, need_columns, template_columns
 from tasksel.tasks.labels import label_array
+from tasksel.tasks.mapped_rows import joined, taken
 from tasksel.tasks.prompts import GENERATION, prompt_text
 from tasksel.tasks.row_sources import HubSource
 from tasksel.tasks.templates import render
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
 class Split:
     """Rows of a task: one or two texts each, the choices of multiple choice, and `labels` [rows] or [rows, labels]; of generation texts.
 
+    Texts and choices are lists, or of a large set `tasksel.tasks.mapped_rows.MappedRows`, which are read from the cache when they are asked for.
+
     >>> split = Split([("fine",), ("poor",), ("good",)], None, np.array([1, 0, 1]))
     >>> split.take([1, 2]).texts
     [('poor',), ('good',)]
     """
 
-    texts: list[tuple[str, ...]]
-    choices: list[list[str]] | None
+    texts: Sequence[tuple[str, ...]]
+    choices: Sequence[list[str]] | None
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -39,8 +42,14 @@ class Split:
 
     def take(self, indices: Sequence[int]) -> Split:
         """The rows at `indices`, in that order."""
-        choices = [self.choices[i] for i in indices] if self.choices is not None else None
-        return Split([self.texts[i] for i in indices], choices, self.labels[list(indices)])
+        choices = taken(self.choices, indices) if self.choices is not None else None
+        return Split(taken(self.texts, indices), choices, self.labels[np.asarray(indices, dtype=np.int64)])
+
+    def joined(self, other: Split) -> Split:
+        """The rows of both, of the same task."""
+        both = self.choices is not None and other.choices is not None
+        choices = joined(self.choices, other.choices) if both else None  # type: ignore[arg-type]
+        return Split(joined(self.texts, other.texts), choices, np.concatenate([self.labels, other.labels]))
 
 
 def to_split(task: Task, rows: list[Row], *, labelled: bool = True, multi_hot: bool | None = None) -> Split:
@@ -49,19 +58,29 @@ def to_split(task: Task, rows: list[Row], *, labelled: bool = True, multi_hot: b
     Raises:
         UserError: see `tasksel.tasks.load.load_data`.
     """
+    split, left_out = split_of(task, rows, labelled=labelled, multi_hot=multi_hot)
+    say_left_out(task, left_out, len(split))
+    return split
+
+
+def split_of(task: Task, rows: list[Row], *, labelled: bool = True, multi_hot: bool | None = None) -> tuple[Split, int]:
+    """`to_split`, and how many rows of a hub are left out, which have no text."""
     parts = (*task.text, *((task.choices,) if isinstance(task.choices, str) else task.choices or ()))
     if task.explode:
         rows = _explode(rows, task.explode, str(task.label))
     need_columns(rows, [*template_columns(parts), *(task.label_columns if labelled else ())])
     rendered = each_row(rows, lambda row: _texts(task, row))
     kept = [row for row, texts in zip(rows, rendered, strict=True) if texts is not None]
-    if len(kept) < len(rows):
-        say(f"{task.name}: left out {len(rows) - len(kept)} of {len(rows)} hub rows, which have an empty text")
     texts = [texts for texts in rendered if texts is not None]
     choices = each_row(kept, lambda row: _choices(task, row)) if task.choices is not None else None
-    if not labelled:
-        return Split(texts, choices, unlabelled(task, len(kept)))
-    return Split(texts, choices, label_array(task, kept, choices, multi_hot=multi_hot))
+    labels = label_array(task, kept, choices, multi_hot=multi_hot) if labelled else unlabelled(task, len(kept))
+    return Split(texts, choices, labels), len(rows) - len(kept)
+
+
+def say_left_out(task: Task, left_out: int, kept: int) -> None:
+    """Says how many rows of a hub have no text, if any have none."""
+    if left_out:
+        say(f"{task.name}: left out {left_out} of {left_out + kept} hub rows, which have an empty text")
 
 
 def unlabelled(task: Task, rows: int) -> np.ndarray:

@@ -9,7 +9,7 @@ Cells of separated files are text as it stands; values of the other files keep t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tasksel.errors import UserError
@@ -36,14 +36,27 @@ def read_rows(
     Raises:
         UserError: no such file, an unknown ending, broken rows (how many, the first five with their places), or no rows at all.
     """
-    files = expand(path)
-    rows = [row for file in files for row in _file_rows(file, separator, encoding)]
-    if not rows:
+    return list(iter_rows(path, separator=separator, encoding=encoding))
+
+
+def iter_rows(
+    path: str | Path | Sequence[str], *, separator: str | None = None, encoding: str | None = None
+) -> Iterator[Row]:
+    """`read_rows`, row by row: what is wrong with the file's form may be raised after its last row.
+
+    >>> next(iter_rows("reviews.csv")).values  # doctest: +SKIP
+    {'text': 'rich and hot', 'label': 'good'}
+    """
+    files, empty = expand(path), True
+    for file in files:
+        for row in _file_rows(file, separator, encoding):
+            empty = False
+            yield row
+    if empty:
         raise UserError(f"{files[0]}: the file is empty: it has no rows")
-    return rows
 
 
-def _file_rows(path: Path, separator: str | None, encoding: str | None) -> list[Row]:
+def _file_rows(path: Path, separator: str | None, encoding: str | None) -> Iterator[Row]:
     ending, packing = ending_of(path) or ("", "")
     text = TextFile(path, packing, encoding)
     if ending in (".csv", ".tsv"):

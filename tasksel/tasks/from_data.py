@@ -22,12 +22,13 @@ from tasksel.storage.user_files import read_fields
 from tasksel.storage.user_path import user_path
 from tasksel.tasks.data_files import data_name, ending_of, is_pattern, named_files, split_files
 from tasksel.tasks.examples import to_split
-from tasksel.tasks.files import Row, read_rows
+from tasksel.tasks.files import Row
 from tasksel.tasks.hub import COMMIT, held_commit, load_hub, plain_rows
 from tasksel.tasks.in_memory import Container, Table, container_of, read_table
 from tasksel.tasks.infer import DEFAULT_METRIC, Columns, declared_kind, feature_type, infer_shape, prompt_shape
 from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.row_sources import FileSource, HubSource
+from tasksel.tasks.shapes import file_shape
 from tasksel.tasks.splits import scored_rows
 from tasksel.tasks.stored_rows import keep_text, rows_path, rows_text
 
@@ -58,10 +59,8 @@ def task_from_file(
             f"validation rows as {type(validation).__name__} beside the file {path}; give a validation file"
         )
     files = named_files(path, validation)
-    rows = read_rows(files["train"], separator=separator, encoding=encoding)
-    columns = columns.among(rows[0].values)
     name = name or slug(data_name(path))
-    shape = infer_shape(rows, columns, name=name)
+    columns, shape = file_shape(files["train"], columns, name=name, separator=separator, encoding=encoding)
     source = FileSource(files=files, separator=separator, encoding=encoding)
     return _task(cls, columns, shape, source, name=name, metric=metric)
 

@@ -8,7 +8,7 @@ cache serves what was loaded before. This is the only file that imports `dataset
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # `datasets` takes a second to import, and only rows of the h
 PARQUET_BRANCH = "refs/convert/parquet"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT = 10.0  # seconds; ours
+AT_A_TIME = 4_096  # rows
 
 
 def hub_rows(
@@ -41,6 +42,18 @@ def hub_rows(
         UserError: no network and nothing in the cache, or no such data set, revision, folder, configuration or split;
             a data set that runs code; a pinned commit that the cache does not hold; another number of class labels.
     """
+    loaded = hub_data(source, name=name, label=label, labels=labels)
+    return {split: plain_rows(rows, label=label, labels=labels) for split, rows in loaded.items()}
+
+
+def hub_data(
+    source: HubSource, *, name: str, label: str | None = None, labels: Sequence[str] = ()
+) -> dict[str, Dataset]:
+    """`hub_rows` as data sets, which lie on the disk, by our name for the split.
+
+    Raises:
+        UserError: see `hub_rows`.
+    """
     loaded = load_hub(source, name)
     for split in source.splits.values():
         if split not in loaded:
@@ -48,7 +61,7 @@ def hub_rows(
     chosen = {split: loaded[hub_name] for split, hub_name in source.splits.items()}
     for rows in chosen.values():
         _check_labels(rows, source, name, label, labels)
-    return {split: plain_rows(rows, label=label, labels=labels) for split, rows in chosen.items()}
+    return chosen
 
 
 def hub_revision(source: HubSource, *, name: str) -> str:
@@ -165,7 +178,7 @@ def _subset(source: HubSource, listing: _Listing | None, name: str) -> dict[str,
     return {"data_files": picked, "config_id": BuilderConfig("default").create_config_id(keywords)}
 
 
-def held_commit(loaded: DatasetDict) -> str:
+def held_commit(loaded: Mapping[str, Dataset]) -> str:
     """The commit under which the cache keeps a data set: `.../<config>/<version>/<commit>/<split>.arrow`."""
     return next(Path(file["filename"]).parent.name for split in loaded.values() for file in split.cache_files)
 
@@ -198,7 +211,7 @@ def _check_labels(split: Dataset, source: HubSource, name: str, label: str | Non
 
 def plain_rows(split: Dataset, *, label: str | None = None, labels: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Rows as dictionaries of plain values, lists of class labels as lists of names; `label` and `labels` as in `hub_rows`."""
-    rows = split.to_list()
+    rows: list[dict[str, Any]] = split.to_list()
     for column, feature in split.features.items():
         names = class_names(feature)
         if names is None:
@@ -211,6 +224,14 @@ def plain_rows(split: Dataset, *, label: str | None = None, labels: Sequence[str
             for row in rows:
                 row[column] = name_of.get(row[column])
     return rows
+
+
+def each_plain_row(split: Dataset, *, label: str | None = None, labels: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """`plain_rows`, of which some thousands are in memory at a time."""
+    for start in range(0, len(split), AT_A_TIME):
+        yield from plain_rows(
+            split.select(range(start, min(start + AT_A_TIME, len(split)))), label=label, labels=labels
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ A column that names `choices` makes the task multiple choice, whatever its label
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, cast, get_args
 
@@ -31,6 +31,8 @@ DEFAULT_METRIC: dict[str, str] = {
     "generation": "token_f1",
 }
 Texts = str | Sequence[str]  # a column, or several
+
+Note = Callable[[str], None]  # takes a line for the user
 
 CLASSIFICATION = "classification"  # a user's short word for either of CLASSES
 KindWord = Kind | Literal["classification"]
@@ -137,22 +139,22 @@ def feature_type(feature: object) -> LabelType | None:
 
 
 def infer_shape(
-    rows: Sequence[Row], columns: Columns, label_type: LabelType | None = None, *, name: str = ""
+    rows: Sequence[Row], columns: Columns, label_type: LabelType | None = None, *, name: str = "", note: Note = say
 ) -> dict[str, Any]:
     """A task's kind, label names and number of choices: what the user says, else the column's type, else its values.
 
-    A kind that is inferred from values is said, with the reason; of the task `name`.
+    A kind that is inferred from values is said, with the reason; of the task `name`, by `note`.
 
     Raises:
         UserError: a missing column, a row of a classification task without a label, choices that are not a list, values that may be of
             two kinds.
     """
-    need_columns(list(rows), columns.used)
+    need_columns(rows, columns.used)
     if columns.kind == GENERATION:
         return prompt_shape(rows, columns)
     if columns.max_new_tokens is not None:
         raise UserError(f"max_new_tokens {columns.max_new_tokens}: it is for generation; say so (--kind generation)")
-    kind = columns.kind or declared_kind(label_type, columns) or _said_kind(rows, columns, label_type, name)
+    kind = columns.kind or declared_kind(label_type, columns) or _said_kind(rows, columns, label_type, name, note)
     if kind in CLASSES:
         need_labels(rows, str(columns.label))
     if kind == "multi_label" and isinstance(columns.label, str):
@@ -193,12 +195,12 @@ def declared_kind(label_type: LabelType | None, columns: Columns) -> Kind | None
     return class_kind(columns.text) if label_type.holds == "classes" else label_type.holds
 
 
-def _said_kind(rows: Sequence[Row], columns: Columns, label_type: LabelType | None, name: str) -> Kind:
+def _said_kind(rows: Sequence[Row], columns: Columns, label_type: LabelType | None, name: str, note: Note) -> Kind:
     """The kind that the values imply, which is said."""
     label = str(columns.label)
     cells = [(row.values[label], row.where) for row in rows]
     kind, reason = guess_kind(cells, columns.text, floats=label_type is not None and label_type.holds == "regression")
-    say(f"{name}{': ' * bool(name)}label '{label}': {reason}")
+    note(f"{name}{': ' * bool(name)}label '{label}': {reason}")
     return kind
 
 

@@ -25,13 +25,13 @@ from tasksel.tasks.text_files import TextFile
 _decode = json.JSONDecoder(object_pairs_hook=without_twins).decode
 
 
-def line_rows(file: TextFile) -> list[Row]:
-    """The rows of a file with a JSON object a line; blank lines are left out.
+def line_rows(file: TextFile) -> Iterator[Row]:
+    """The rows of a file with a JSON object a line; blank lines are left out. Bad lines are refused together, after the last row.
 
     Raises:
         UserError: every line that is broken or no object.
     """
-    rows, bad = [], BadRows()
+    bad = BadRows()
     with file.lines() as lines:
         for number, line in enumerate(lines, 1):
             if line.isspace():
@@ -41,16 +41,16 @@ def line_rows(file: TextFile) -> list[Row]:
                 values = _value(line)
                 if not isinstance(values, dict):
                     raise UserError(f"a row must be a JSON object, given {type(values).__name__}")
-                rows.append(Row(values, where))
             except json.JSONDecodeError as error:
                 bad.add(f"{where}: broken JSON ({error.msg} at column {error.colno})")
             except (ValueError, RecursionError) as error:
                 bad.add(f"{where}: {TOO_DEEP if isinstance(error, RecursionError) else one_line(error)}")
+            else:
+                yield Row(values, where)
     bad.refuse()
-    return rows
 
 
-def json_rows(file: TextFile) -> list[Row]:
+def json_rows(file: TextFile) -> Iterator[Row]:
     """The rows of a file that is one JSON value, or a value a line.
 
     Raises:
@@ -59,25 +59,26 @@ def json_rows(file: TextFile) -> list[Row]:
     with file.lines() as lines:
         text = lines.read()
     if not text.strip():
-        return []
+        return
     try:
         value = _value(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            return line_rows(file)
+            del text
+            yield from line_rows(file)
+            return
         raise UserError(f"{file.path}:{error.lineno}: broken JSON ({error.msg} at column {error.colno})") from error
     except (ValueError, RecursionError) as error:
         problem = TOO_DEEP if isinstance(error, RecursionError) else one_line(error)
         raise UserError(f"{file.path}: {problem}") from error
-    rows, bad = [], BadRows()
+    bad = BadRows()
     for number, values in enumerate(_table(value, file), 1):
         where = f"{file.path}:row {number}"
         if isinstance(values, dict):
-            rows.append(Row(values, where))
+            yield Row(values, where)
         else:
             bad.add(f"{where}: a row must be a JSON object, given {type(values).__name__}")
     bad.refuse()
-    return rows
 
 
 def _value(text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def label_array(
     return np.array(labels, dtype=np.float32 if task.kind in ("regression", "multi_label") else np.int64)
 
 
-def are_multi_hot(task: Task, rows: Sequence[Row]) -> bool:
+def are_multi_hot(task: Task, rows: Iterable[Row]) -> bool:
     """Whether the lists of numbers in a multi-label column are multi-hot: all as long as there are labels, all of 0 and 1.
 
     With two labels [0, 1] may be both indices, or "not the first, the second"; the other rows of the column say which. Where all label
@@ -45,9 +45,14 @@ def are_multi_hot(task: Task, rows: Sequence[Row]) -> bool:
     if not isinstance(task.label, str) or not (task.among or task.kind == "multi_label"):
         return False
     names = task.among or task.labels
-    lists = [items for row in rows if (items := listed(row.values.get(task.label))) and all(map(_is_index, items))]
-    fit = bool(lists) and all(len(items) == len(names) and all(map(_is_bit, items)) for items in lists)
-    return fit and not all(label_name(item) in names for items in lists for item in items)
+    one, by_name = False, True
+    for row in rows:
+        items = listed(row.values.get(task.label))
+        if items and all(map(_is_index, items)):
+            one, by_name = True, by_name and all(label_name(item) in names for item in items)
+            if len(items) != len(names) or not all(map(_is_bit, items)):
+                return False
+    return one and not by_name
 
 
 def _is_index(item: Any) -> bool:

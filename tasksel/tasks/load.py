@@ -3,33 +3,40 @@
     rows -> Split (texts, labels) -> train | dev | test        `tasksel.model.encoding` makes token ids of them
 
 `dev` is a seeded, stratified tenth of train, for choosing checkpoints; `test` is the public validation set and is only ever scored.
+Rows of files above `SMALL`, and of a hub, are parsed once per content and then read from the cache (`tasksel.tasks.row_cache`).
 """
 
 from __future__ import annotations
 
-import random
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tasksel.bounds import check_seed
+from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.storage.atomic import value_hash
 from tasksel.tasks.builtin import builtin_rows
-from tasksel.tasks.data_files import expand
-from tasksel.tasks.examples import Split, to_split
-from tasksel.tasks.files import Row, read_rows
-from tasksel.tasks.hub import hub_rows
-from tasksel.tasks.infer import CLASSES
-from tasksel.tasks.labels import are_multi_hot
-from tasksel.tasks.splits import keep_each_class, say_lost_classes, say_twins, scored_rows
-from tasksel.tasks.task import FileSource, HubSource, Subsample, Task
+from tasksel.tasks.content import Stamp, content_hash
+from tasksel.tasks.data_cache import SMALL, cache_key, data_cache, kept_folder
+from tasksel.tasks.data_files import ending_of, expand
+from tasksel.tasks.draws import Draw, draw_rows, held_out_rows
+from tasksel.tasks.draws import stratified as stratified
+from tasksel.tasks.examples import Split
+from tasksel.tasks.files import Row, iter_rows
+from tasksel.tasks.hub import COMMIT, each_plain_row, held_commit, hub_data, hub_revision
+from tasksel.tasks.mapped_rows import MappedRows
+from tasksel.tasks.parsing import Reader, parse, parse_into, say_of
+from tasksel.tasks.row_cache import KeptRows
+from tasksel.tasks.splits import count_twins, is_compared, say_lost_classes, say_twins
+from tasksel.tasks.task import FileSource, HubSource, Task
 
-DEV_SHARE = 0.1  # ScaLearn's code
-HELD_OUT = 0.2  # ours: the test share of a file that comes without a validation file
+LONG = 20 * 2**20  # bytes of files whose parsing is said
+PARSED = ("kind", "text", "label", "labels", "among", "choices", "num_choices", "explode", "chat")  # what decides rows
+_said: set[str] = set()  # rows of which it has been said what was left out
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,36 @@ class Data:
     dev: Split
     test: Split
     more: dict[str, Split] = field(default_factory=dict)
+    # where the fingerprint of these rows is kept; a copy, which may hold other rows, has none
+    _kept: Callable[[Callable[[], str]], str] | None = field(init=False, default=None, repr=False, compare=False)
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of every row of every split, wherever the rows are read from."""
-        parts = (self.train, self.dev, self.test, *self.more.values())
-        return value_hash([[split.texts, split.choices, split.labels.tolist()] for split in parts])
+        return self._kept(self._hash) if self._kept else self._hash()
+
+    def _hash(self) -> str:
+        """`value_hash` of the texts, choices and labels of all splits, without holding the text that is hashed."""
+        digest = hashlib.sha256()
+        for number, split in enumerate((self.train, self.dev, self.test, *self.more.values())):
+            for piece in ("[[" if number == 0 else ", [", *_json_pieces(split.texts), ", "):
+                digest.update(piece.encode(errors="surrogatepass"))
+            for piece in (*_json_pieces(split.choices), ", ", *_json_pieces(split.labels.tolist()), "]"):
+                digest.update(piece.encode(errors="surrogatepass"))
+        digest.update(b"]")
+        return digest.hexdigest()[:16]
+
+
+def _json_pieces(items: Sequence[Any] | None) -> Iterator[str]:
+    """The JSON text of a list, some thousands of items at a time."""
+    if items is None:
+        yield "null"
+        return
+    yield "["
+    for start in range(0, len(items), 4_096):
+        text = json.dumps([*items[start : start + 4_096]], ensure_ascii=False)
+        yield (", " if start else "") + text[1:-1]
+    yield "]"
 
 
 def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
@@ -79,98 +110,42 @@ def load_data(task: Task, *, rows: int | None = None, seed: int = 0) -> Data:
     splits = read_splits(task)
     if "train" not in splits:
         raise UserError(f"task '{task.name}' has no train split, only {', '.join(splits) or 'test'}; name one")
+    kept, made_of = _kept_rows(splits), ["draw", task.draw.model_dump(mode="json"), rows, seed]
+    make = partial(draw_rows, task, {name: split.labels for name, split in splits.items()}, rows=rows, seed=seed)
+    _say_twins(task, splits, kept)
+    data = _drawn(splits, kept.draw(made_of, make) if kept else make())
+    if kept:
+        object.__setattr__(data, "_kept", partial(kept.fingerprint, made_of))
+    say_lost_classes(task, data.train)
+    return data
+
+
+def _drawn(splits: dict[str, Split], draw: Draw) -> Data:
+    """The rows of a draw."""
     train = splits["train"]
-    if "validation" in splits:
-        test = splits["validation"]
-    else:  # always the same rows, whatever the seed: a test set must not move
-        held_out = keep_each_class(train.labels, stratified(train.labels, max(1, round(HELD_OUT * len(train))), seed=0))
-        test, train = train.take(sorted(held_out)), train.take(_others(len(train), held_out))
-    say_twins(task, train, test, held_out="validation" not in splits)
-    test = _scored(test, task.draw)
-    draw_seed = seed if task.draw.seed is None else task.draw.seed
-    if task.draw.shots is not None:
-        kept, dev = _few_shot(task, train, task.draw.shots, seed=draw_seed)
-    else:
-        train = _capped(task, train, rows, seed=draw_seed)
-        dev = stratified(train.labels, max(1, round(DEV_SHARE * len(train))), seed=draw_seed)
-        dev = sorted(keep_each_class(train.labels, dev) if task.kind in CLASSES else dev)
-        kept = _others(len(train), dev)
-    _need_classes(task, train.labels[kept] if task.draw.shots else train.labels)
-    say_lost_classes(task, train.take(kept))
-    more = {
-        name: _scored(split, task.draw) for name, split in splits.items() if name not in ("train", "validation", "test")
-    }
-    return Data(train.take(kept), train.take(dev), test, more)
+    test = splits.get("validation", train)
+    more = {name: splits[name] if rows is None else splits[name].take(rows) for name, rows in draw.more.items()}
+    return Data(train.take(draw.train), train.take(draw.dev), test if draw.test is None else test.take(draw.test), more)
 
 
-def _capped(task: Task, train: Split, rows: int | None, *, seed: int) -> Split:
-    """At most so many rows, by a stratified draw."""
-    if rows is not None:
-        if rows < 2:
-            raise UserError(
-                f"rows={rows}: a task needs at least 2 rows, one to learn from and one to choose the checkpoint by"
-            )
-        train = train.take(stratified(train.labels, min(rows, len(train)), seed=seed))
-    if len(train) < 2:
-        raise UserError(
-            f"task '{task.name}': {len(train)} training row; at least 2 are needed, one of them to choose the checkpoint by"
-        )
-    return train
+def _kept_rows(splits: dict[str, Split]) -> KeptRows | None:
+    """Where the rows lie in the cache, if they do."""
+    texts = splits["train"].texts
+    return KeptRows(texts.table.path.parent) if isinstance(texts, MappedRows) else None
 
 
-def _need_classes(task: Task, labels: np.ndarray) -> None:
-    """Refuses rows of one class, where there are several rows."""
-    one_class = len(labels) > 1 and len(np.unique(labels)) < 2
-    if one_class and (task.kind in CLASSES or task.kind == "multiple_choice"):
-        raise UserError(
-            f"task '{task.name}': every one of the {len(labels)} training rows has the same label; there is nothing to learn"
-        )
-
-
-def _scored(test: Split, draw: Subsample) -> Split:
-    """The rows that are scored: whatever the seed, the same ones."""
-    if draw.test_rows is None or draw.test_rows >= len(test):
-        return test
-    if draw.test_rows < 1:
-        raise UserError(f"test_rows is {draw.test_rows}; give 1 or more")
-    return test.take(sorted(stratified(test.labels, draw.test_rows, seed=0)))
-
-
-def _few_shot(task: Task, train: Split, shots: int, *, seed: int) -> tuple[list[int], list[int]]:
-    """Indices of exactly `shots` rows to learn from, each class among them, and of others to choose the checkpoint by.
-
-    Ours: every class has a row. A plain stratified draw would leave rare classes out of so few rows.
-
-    Raises:
-        UserError: fewer rows than classes, or more than there are.
-    """
-    classes = len(task.labels) if task.kind in CLASSES else 1
-    if shots < classes:
-        raise UserError(
-            f"{shots} rows for '{task.name}', which has {classes} classes: give at least one row per class, {classes} or more"
-        )
-    if shots >= len(train):
-        raise UserError(
-            f"{shots} rows of '{task.name}', which has {len(train)} training rows: give at most {len(train) - 1} "
-            "(one must be left to choose the checkpoint by), or take the full data"
-        )
-    chosen = _one_per_class(train.labels, seed=seed) if task.kind in CLASSES else []
-    rest = _others(len(train), chosen)
-    chosen += [rest[i] for i in stratified(train.labels[rest], shots - len(chosen), seed=seed)]
-    rest = _others(len(train), chosen)
-    dev = min(len(rest), task.draw.dev or shots)
-    return chosen, [rest[i] for i in stratified(train.labels[rest], dev, seed=seed)]
-
-
-def _one_per_class(labels: np.ndarray, *, seed: int) -> list[int]:
-    """The index of a seeded row of each class in the labels."""
-    rng = np.random.default_rng(seed)
-    return [int(rng.choice(np.flatnonzero(labels == label))) for label in np.unique(labels)]
-
-
-def _others(count: int, taken: list[int]) -> list[int]:
-    """The indices below `count` that are not taken, in order."""
-    return sorted(set(range(count)) - set(taken))
+def _say_twins(task: Task, splits: dict[str, Split], kept: KeptRows | None) -> None:
+    """Says how many of the texts that are scored stand in train too."""
+    if is_compared(task):
+        return
+    train, held_out = splits["train"], "validation" not in splits
+    if kept:
+        say_twins(task, kept.card["twins"], kept.card["scored"], held_out=held_out)
+        return
+    learned, test = held_out_rows(train.labels) if held_out else (None, None)
+    scored = splits["validation"] if test is None else train.take(test)
+    known = train if learned is None else train.take(learned)
+    say_twins(task, count_twins(known, scored), len(scored), held_out=held_out)
 
 
 def read_splits(task: Task) -> dict[str, Split]:
@@ -179,66 +154,94 @@ def read_splits(task: Task) -> dict[str, Split]:
     Raises:
         UserError: see `load_data`.
     """
-    if isinstance(task.source, HubSource):  # read once per process, because every stage loads the task
-        return _hub_splits(task.model_dump_json())
+    if isinstance(task.source, HubSource):
+        return _hub_splits(task)
     if isinstance(task.source, FileSource):
-        files = [file for split, path in task.source.files.items() if split != "test" for file in expand(path)]
-        return _file_splits(task.model_dump_json(), tuple(map(_stamp, files)))
-    return _splits(task, _placed(task, builtin_rows(task.name, task.source.seed)))
+        return _file_splits(task, task.source)
+    rows = builtin_rows(task.name, task.source.seed)
+    return parse(task, {split: partial(_placed, task, split, partial(iter, rows[split])) for split in rows})
 
 
-def _stamp(file: Path) -> tuple[str, int, int, int]:
-    """What changes when a file does: its place, inode, time and size."""
-    stat = file.stat()
-    return str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size
+def _file_splits(task: Task, source: FileSource) -> dict[str, Split]:
+    """Rows of files, small ones as they are, others from the cache."""
+    paths = {split: expand(path) for split, path in source.files.items() if split != "test"}
+    stamps = tuple(Stamp.of(file) for files in paths.values() for file in files)
+    size = sum(stamp.size for stamp in stamps)
+    if size < SMALL:
+        return _parsed(task.model_dump_json(), stamps)
+    contents = {split: [[ending_of(file), content_hash(file)] for file in files] for split, files in paths.items()}
+    kept = _kept_splits(task, [contents, source.separator, source.encoding], lambda: _file_readers(source), size=size)
+    return kept or _parsed(task.model_dump_json(), stamps)
+
+
+def _kept_splits(
+    task: Task, made_of: Any, readers: Callable[[], dict[str, Reader]], *, size: int = 0
+) -> dict[str, Split] | None:
+    """Every split from the cache, where rows of this content are put if they are not there; None where they cannot be kept."""
+    key = cache_key([made_of, task.model_dump(mode="json", include=set(PARSED))])
+
+    def write(folder: Path) -> dict[str, Any]:
+        if size >= LONG:
+            say(f"{task.name}: {size / 2**20:,.0f} MB of rows are read into the cache ({data_cache()})")
+        return parse_into(folder, task, readers())
+
+    folder = kept_folder(data_cache() / key, f"the rows of {task.name}", write)
+    if folder is None:
+        return None
+    kept = KeptRows(folder)
+    if key not in _said:
+        say_of(task, kept.card)
+    _said.add(key)
+    return kept.splits()
 
 
 @lru_cache(maxsize=2)  # the files of a target, which several stages read in turn; more would keep large data in memory
-def _file_splits(task_json: str, stamps: tuple[tuple[str, int, int, int], ...]) -> dict[str, Split]:
+def _parsed(task_json: str, stamps: tuple[Stamp, ...]) -> dict[str, Split]:
     task = Task.model_validate_json(task_json)
     assert isinstance(task.source, FileSource)
-    options = {"separator": task.source.separator, "encoding": task.source.encoding}
-    rows = {split: read_rows(path, **options) for split, path in task.source.files.items() if split != "test"}
-    return _splits(
-        task,
-        {split: placed if split == "train" else scored_rows(task, split, placed) for split, placed in rows.items()},
-    )
+    return parse(task, _file_readers(task.source))
 
 
-def _splits(task: Task, rows: dict[str, list[Row]]) -> dict[str, Split]:
-    hot = are_multi_hot(task, [row for placed in rows.values() for row in placed])
-    return {split: to_split(task, placed, multi_hot=hot) for split, placed in rows.items()}
+def _file_readers(source: FileSource) -> dict[str, Reader]:
+    """What reads the rows of each split."""
+    options = {"separator": source.separator, "encoding": source.encoding}
+    return {split: partial(iter_rows, path, **options) for split, path in source.files.items() if split != "test"}
+
+
+def _hub_splits(task: Task) -> dict[str, Split]:
+    """Rows of a hub's data set at a commit, from the cache."""
+    assert isinstance(task.source, HubSource)
+    commit = _commit(task.source.model_dump_json(), task.name)
+    kept = None
+    if COMMIT.fullmatch(commit):  # a cache of `datasets` 2 knows none
+        made_of = task.source.model_copy(update={"revision": commit}).model_dump(mode="json")
+        kept = _kept_splits(task, made_of, lambda: _hub_readers(task, commit))
+    return kept or _hub_parsed(task.model_dump_json())
+
+
+@lru_cache(maxsize=128)
+def _commit(source_json: str, name: str) -> str:
+    """The commit that a source stands for, asked for once per process."""
+    return hub_revision(HubSource.model_validate_json(source_json), name=name)
 
 
 @lru_cache(maxsize=8)
-def _hub_splits(task_json: str) -> dict[str, Split]:
+def _hub_parsed(task_json: str) -> dict[str, Split]:
     task = Task.model_validate_json(task_json)
+    return parse(task, _hub_readers(task))
+
+
+def _hub_readers(task: Task, commit: str | None = None) -> dict[str, Reader]:
+    """What reads the rows of each split of a hub's data set, which must be the commit's."""
     assert isinstance(task.source, HubSource)
     label = task.label if isinstance(task.label, str) else None
-    rows = hub_rows(task.source, name=task.name, label=label, labels=task.labels)
-    return {split: to_split(task, placed) for split, placed in _placed(task, rows).items() if split != "test"}
+    loaded = hub_data(task.source, name=task.name, label=label, labels=task.labels)
+    if commit and held_commit(loaded) != commit:
+        raise UserError(f"task '{task.name}': hub id '{task.source.path}' changed while it was read; run again")
+    rows_of = {name: partial(each_plain_row, split, label=label, labels=task.labels) for name, split in loaded.items()}
+    return {name: partial(_placed, task, name, rows) for name, rows in rows_of.items() if name != "test"}
 
 
-def _placed(task: Task, loaded: dict[str, list[dict[str, Any]]]) -> dict[str, list[Row]]:
+def _placed(task: Task, split: str, rows: Callable[[], Iterable[dict[str, Any]]]) -> Iterator[Row]:
     """Rows that are not in a file, each with the place that an error message names."""
-    return {
-        split: [Row(values, f"{task.name}/{split}:{n}") for n, values in enumerate(rows, 1)]
-        for split, rows in loaded.items()
-    }
-
-
-def stratified(labels: np.ndarray, count: int, *, seed: int) -> list[int]:
-    """`count` seeded indices that keep the label shares: systematic sampling over rows sorted by label, shuffled within one.
-
-    The same rule serves classes, multi-hot rows and numbers (which it spreads over their range). Ours.
-
-    >>> sorted(stratified(np.array([0] * 8 + [1] * 4), 3, seed=0))  # two of class 0, one of class 1
-    [1, 7, 11]
-    """
-    draw = random.Random(seed)
-    keys = [tuple(label) if labels.ndim == 2 else label for label in labels.tolist()]
-    order = sorted(range(len(keys)), key=lambda i: (keys[i], draw.random()))
-    start = draw.random()
-    picked = [order[int((start + i) * len(order) / count)] for i in range(count)]
-    draw.shuffle(picked)
-    return picked
+    return (Row(values, f"{task.name}/{split}:{n}") for n, values in enumerate(rows(), 1))

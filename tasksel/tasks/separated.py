@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from tasksel.errors import UserError
 from tasksel.tasks.bad_rows import BadRows
@@ -23,16 +25,18 @@ Quoting = Literal[0, 3]  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
 LONGEST = 2**31 - 1  # characters of a cell; the library's own limit is 131,072
 
 
-class Table(NamedTuple):
-    """The rows of a file, those that are bad, and whether a quoted cell went over several lines."""
+@dataclass
+class Table:
+    """What a pass over a file has seen: its header, its rows, those that are bad, and whether a quoted cell went over several lines."""
 
-    rows: list[Row]
-    bad: BadRows
+    header: list[str] = field(default_factory=list)
+    rows: int = 0
+    bad: BadRows = field(default_factory=BadRows)
     folded: bool = False
 
 
-def separated_rows(file: TextFile, *, separator: str | None = None, default: str = ",") -> list[Row]:
-    """Every row of a file, each with its line; blank lines are left out.
+def separated_rows(file: TextFile, *, separator: str | None = None, default: str = ",") -> Iterator[Row]:
+    """Every row of a file, each with its line; blank lines are left out. Bad rows are refused together, after the last row.
 
     Args:
         separator: between cells; None finds it from the header and the first rows.
@@ -44,24 +48,37 @@ def separated_rows(file: TextFile, *, separator: str | None = None, default: str
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
         raise UserError(f"separator {separator!r}: give one character, as ';' (a tab: '\\t')")
     csv.field_size_limit(LONGEST)
-    chosen, table = _read(file, separator, default, csv.QUOTE_MINIMAL)
-    if chosen == "\t" and (table.bad.count or table.folded):
-        plain = _read(file, chosen, default, csv.QUOTE_NONE)[1]
-        quoted_names = plain.rows and any(len(name) > 1 and name[0] == name[-1] == '"' for name in plain.rows[0].values)
-        if not quoted_names and plain.bad.count <= table.bad.count:
-            table = plain
+    with _lines(file, separator, default) as (chosen, _):
+        pass
+    quoting = _tab_quoting(file, separator, default) if chosen == "\t" else csv.QUOTE_MINIMAL
+    table = Table()
+    with _lines(file, separator, default) as (chosen, lines):
+        yield from _parse(lines, file, chosen, quoting, table)
     table.bad.refuse()
-    return table.rows
 
 
-def _read(file: TextFile, separator: str | None, default: str, quoting: Quoting) -> tuple[str, Table]:
+def _tab_quoting(file: TextFile, separator: str | None, default: str) -> Quoting:
+    """Whether quotation marks in a file of tabs are quoting: only where every row agrees with it, or the header's names are quoted."""
+    quoted, plain = Table(), Table()
+    for table, quoting in ((quoted, csv.QUOTE_MINIMAL), (plain, csv.QUOTE_NONE)):
+        with _lines(file, separator, default) as (chosen, lines):
+            for _ in _parse(lines, file, chosen, quoting, table):
+                pass
+        if not quoted.bad.count and not quoted.folded:
+            return csv.QUOTE_MINIMAL
+    quoted_names = plain.rows and any(len(name) > 1 and name[0] == name[-1] == '"' for name in plain.header)
+    return csv.QUOTE_MINIMAL if quoted_names or plain.bad.count > quoted.bad.count else csv.QUOTE_NONE
+
+
+@contextmanager
+def _lines(file: TextFile, separator: str | None, default: str) -> Iterator[tuple[str, Iterable[str]]]:
+    """The separator of an open file, and its lines."""
     with file.lines(newline="") as lines:
         head = list(islice(lines, HEAD))
         if head and head[0].lower().startswith("sep=") and len(head[0].strip("\r\n")) == 5:  # Excel's own first line
             separator = separator or head[0][4]
             head[0] = "\n"
-        chosen = separator or find_separator(head, default)
-        return chosen, _parse(chain(head, lines), file, chosen, quoting)
+        yield separator or find_separator(head, default), chain(head, lines)
 
 
 def find_separator(head: list[str], default: str) -> str:
@@ -83,21 +100,22 @@ def find_separator(head: list[str], default: str) -> str:
     return default if columns > 1 else max(widths, key=lambda separator: widths[separator][0])
 
 
-def _parse(lines: Iterable[str], file: TextFile, separator: str, quoting: Quoting) -> Table:
+def _parse(lines: Iterable[str], file: TextFile, separator: str, quoting: Quoting, table: Table) -> Iterator[Row]:
+    """The rows of lines, counted in `table`; it is complete after the last one."""
     reader = csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
-    rows, bad, folded, header = [], BadRows(), False, None
-    for first, values in _records(reader, file, bad):
+    header: list[str] | None = None
+    for first, values in _records(reader, file, table.bad):
         if not values:
             continue
         if header is None:
-            header = _header(values, f"{file.path}:{first}")
+            header = table.header = _header(values, f"{file.path}:{first}")
         elif len(values) == len(header):
             last = reader.line_num
-            folded = folded or last > first
-            rows.append(Row(dict(zip(header, values, strict=True)), f"{file.path}:{last}"))
+            table.folded = table.folded or (last > first and len(header) > 1)
+            table.rows += 1
+            yield Row(dict(zip(header, values, strict=True)), f"{file.path}:{last}")
         else:
-            bad.add(_other_number(f"{file.path}:{reader.line_num}", len(header), len(values), separator))
-    return Table(rows, bad, folded and len(header or ()) > 1)
+            table.bad.add(_other_number(f"{file.path}:{reader.line_num}", len(header), len(values), separator))
 
 
 def _records(reader: Any, file: TextFile, bad: BadRows) -> Iterator[tuple[int, list[str]]]:

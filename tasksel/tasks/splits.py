@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +44,11 @@ def keep_each_class(labels: np.ndarray, taken: Sequence[int]) -> list[int]:
     """
     if labels.ndim == 1 and not np.issubdtype(labels.dtype, np.integer):
         return list(taken)
-    hot = labels if labels.ndim == 2 else np.eye(int(labels.max()) + 1, dtype=int)[labels]
+    if labels.ndim == 1 and len(taken):
+        counts = np.bincount(labels)
+        if np.all((counts - np.bincount(labels[list(taken)], minlength=len(counts)))[labels[list(taken)]] > 0):
+            return list(taken)  # as nearly always: no class is rare
+    hot = labels if labels.ndim == 2 else np.eye(int(labels.max()) + 1, dtype=np.int8)[labels]
     left = hot.sum(0) - hot[list(taken)].sum(0)
     kept: list[int] = []
     for index in taken:
@@ -60,7 +65,7 @@ def keep_each_class(labels: np.ndarray, taken: Sequence[int]) -> list[int]:
 def say_lost_classes(task: Task, train: Split) -> None:
     """Says which classes have no training row: they cannot be learned, and what is scored may hold them."""
     if task.kind in CLASSES:
-        present = set(train.labels.tolist())
+        present = set(np.unique(train.labels).tolist())
         lost = [name for index, name in enumerate(task.labels) if index not in present]
     elif task.kind == "multi_label":
         lost = [name for name, count in zip(task.labels, train.labels.sum(0).tolist(), strict=True) if not count]
@@ -73,25 +78,37 @@ def say_lost_classes(task: Task, train: Split) -> None:
         )
 
 
-def say_twins(task: Task, train: Split, test: Split, *, held_out: bool) -> None:
+def say_twins(task: Task, twins: int, scored: int, *, held_out: bool) -> None:
     """Says, once, how many of the texts that are scored stand in train too, for a user's own files."""
-    if not isinstance(task.source, FileSource) or task.fingerprint in _compared:
+    if task.fingerprint in _compared:
         return
     _compared.add(task.fingerprint)
-    known = set(_keys(train))
-    twins = sum(key in known for key in _keys(test))
     if twins:
         what = "held-out" if held_out else "validation"
-        say(f"{task.name}: {twins} of {len(test)} {what} texts stand in train too")
+        say(f"{task.name}: {twins} of {scored} {what} texts stand in train too")
 
 
-def _keys(split: Split) -> list[tuple[str, ...]]:
-    """What is compared of each row: its texts and choices, without case and the length of spaces."""
-    choices = split.choices or [[] for _ in split.texts]
-    return [
-        tuple(" ".join(text[:COMPARED].split()).casefold() for text in (*texts, *options))
-        for texts, options in zip(split.texts, choices, strict=True)
-    ]
+def is_compared(task: Task) -> bool:
+    """Whether a task's texts need no comparison: it is not of a user's own files, or its twins have been said."""
+    return not isinstance(task.source, FileSource) or task.fingerprint in _compared
+
+
+def count_twins(train: Split, test: Split) -> int:
+    """How many of the texts that are scored stand in train too, but for case and the length of spaces."""
+    known, keys = np.sort(_keys(train)), _keys(test)
+    if not len(known):
+        return 0
+    places = np.searchsorted(known, keys)
+    return int((known[np.minimum(places, len(known) - 1)] == keys).sum())
+
+
+def _keys(split: Split) -> np.ndarray:
+    """What is compared of each row: a 64-bit hash of its texts and choices, without case and the length of spaces."""
+    rows = zip(split.texts, split.choices or repeat([]), strict=False)
+    plain = (
+        tuple(" ".join(text[:COMPARED].split()).casefold() for text in (*texts, *options)) for texts, options in rows
+    )
+    return np.fromiter(map(hash, plain), np.int64, count=len(split))
 
 
 def scored_rows(task: Task, split: str, rows: list[Row]) -> list[Row]:
@@ -100,18 +117,34 @@ def scored_rows(task: Task, split: str, rows: list[Row]) -> list[Row]:
     Raises:
         UserError: a missing label column; no row of a validation split has a label.
     """
-    need_columns(rows, task.label_columns)
-    kept = [row for row in rows if not is_placeholder(task, row)]
-    if task.kind == "regression" and all(as_number(row.values[str(task.label)]) == HIDDEN for row in kept):
+    kept = labelled(task, rows)
+    if all_hidden(task, [as_number(row.values[str(task.label)]) for row in kept] if task.kind == "regression" else []):
         kept = []
     if not kept:
         raise UserError(
             f"{rows[0].where}: no {split} row has a label of '{task.name}' (given {rows[0].values[task.label_columns[0]]!r}): "
             "give rows with labels, or leave the validation file out"
         )
-    if len(kept) < len(rows):
-        _say_once(
-            f"{task.name}: {len(rows) - len(kept)} of {len(rows)} {split} rows have no label: not scored",
-            task.fingerprint,
-        )
+    say_hidden(task, split, len(rows) - len(kept), len(rows))
     return kept
+
+
+def labelled(task: Task, rows: list[Row]) -> list[Row]:
+    """The rows whose label is not hidden.
+
+    Raises:
+        UserError: a missing label column.
+    """
+    need_columns(rows, task.label_columns)
+    return [row for row in rows if not is_placeholder(task, row)]
+
+
+def all_hidden(task: Task, labels: Sequence[float | None]) -> bool:
+    """Whether the labels of a regression say -1 throughout, which stands for a hidden label."""
+    return task.kind == "regression" and all(label == HIDDEN for label in labels)
+
+
+def say_hidden(task: Task, split: str, hidden: int, rows: int) -> None:
+    """Says how many rows of a split have no label, if any have none."""
+    if hidden:
+        _say_once(f"{task.name}: {hidden} of {rows} {split} rows have no label: not scored", task.fingerprint)

@@ -25,7 +25,13 @@ SHOWN_EVERY = 0.5  # seconds: a number that changes faster cannot be read
 
 
 class Watch(Protocol):
-    """What the training loop asks."""
+    """What the training loop asks.
+
+    Attributes:
+        overflows: steps in a row that were not finite; part of a training's state.
+    """
+
+    overflows: int
 
     def value(self, loss: Tensor) -> Any:
         """A loss as what the loop adds up: a number, or one that still lies on the device."""
@@ -56,7 +62,7 @@ def watch(world: Accelerator, optimizer: torch.optim.Optimizer) -> Watch:
     return EveryStep(alone=alone, allowed=OVERFLOWS if fp16 else 0)
 
 
-def fused(world: Accelerator) -> dict[str, bool]:
+def fused(world: Accelerator) -> dict[str, Any]:
     """AdamW's option on a GPU, where one kernel makes the step, or leaves it out; a CPU keeps the operations that its stored numbers came from."""
     return {"fused": True} if world.device.type == "cuda" else {}
 
@@ -106,7 +112,7 @@ class OnDevice:
     """
 
     def __init__(self, optimizer: Any, device: torch.device, *, alone: bool) -> None:
-        self.alone = alone
+        self.alone, self.overflows = alone, 0
         self.poison = torch.zeros((), device=device)  # NaN from the first value on that is not finite: 0 * inf is NaN
         self.found = torch.zeros((), device=device)  # 1 from then on
         self.steps = torch.zeros((), device=device)  # that were not made

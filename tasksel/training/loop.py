@@ -3,10 +3,9 @@
 AdamW, linear warm-up and decay, clipping, batches of like length with dynamic padding, early stopping, the best checkpoint by the
 task's metric on dev. It runs on accelerate: any device, bf16/fp16 and several processes as `accelerate launch` says.
 
-    p_i = n_i^(1/T) / sum_j n_j^(1/T)      which of several tasks a step trains: n_i its training rows, T a temperature
-
 A batch's gradient is the sum over its rows (of generation its answers' tokens) divided by their number, however many processes share it. A process takes its part in
 micro-batches, each with its own random stream (seed, step, number), so that dropout too is the same for any number of processes.
+What a run has reached is kept now and then (`tasksel.training.autosave`), and a run that was killed goes on from there to the same numbers.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
 from tasksel.display.progress import bar, say
-from tasksel.errors import UserError
 from tasksel.model.encoding import Encoded, length_batches
 from tasksel.model.heads import loss_sum
 from tasksel.model.names import module_name
@@ -36,67 +34,16 @@ from tasksel.storage.atomic import write_bytes
 from tasksel.storage.disk import need_space
 from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
+from tasksel.training.autosave import Autosave
+from tasksel.training.batches import ahead, on_device
+from tasksel.training.checkpoints import Evaluation
 from tasksel.training.divergence import fused, watch
+from tasksel.training.loop_state import captured, identity, restore
 from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
+from tasksel.training.run import TEMPERATURE, Diverged, FitOptions, FitResult, Part, sampling_shares
 from tasksel.training.solved_start import solve_head
 from tasksel.training.state import load_trained, trained_state
-
-TEMPERATURE = 10.0  # HyperFormer's joint runs (Mahabadi et al. 2021, arXiv:2106.04489)
-
-
-class Diverged(UserError):
-    """The loss stopped being a number."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One task of a training run: its training rows, and the dev rows on which checkpoints are compared, if it has any.
-
-    The model has a head of the task's name, where a run has several parts.
-    """
-
-    task: Task
-    train: Encoded
-    dev: Encoded | None
-
-
-@dataclass
-class FitResult:
-    """The result of a training run.
-
-    Attributes:
-        score: the best dev score, a mean over the parts that have dev rows; None without any.
-        epoch: the epoch of that checkpoint, from 1; 0 is a solved start.
-        steps, seconds: of the whole run.
-        history: one row per epoch: its number, steps, loss and dev score.
-        scores: the parts' own dev scores at that epoch, by task.
-    """
-
-    score: float | None
-    epoch: int | None
-    steps: int
-    seconds: float
-    history: list[dict[str, float]] = field(default_factory=list)
-    scores: dict[str, float] = field(default_factory=dict)
-
-
-class FitOptions(TypedDict, total=False):
-    """What a training run may be given beside its rows, recipe and seed.
-
-    Attributes:
-        label: the run's name, for the progress bar and a tracker; by default its tasks' names.
-        groups: AdamW parameter groups; by default all trainable parameters with the recipe's lr.
-        penalty: added to the mean loss of each step (an L1 term).
-        on_step: called after each step with its number; True ends training.
-        rescue: where the last finite state is written if the loss becomes NaN.
-    """
-
-    label: str
-    groups: list[dict[str, Any]] | None
-    penalty: Callable[[], Tensor] | None
-    on_step: Callable[[int], bool] | None
-    rescue: Path | None
 
 
 def fit(
@@ -158,17 +105,17 @@ def fit_parts(
         return _untrained(model, parts, recipe, begun)
     if rescue := options.get("rescue"):  # where it lies the outcome will be written
         need_space(rescue.parent, sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad))
-    loop = _Loop(model, parts, recipe, seed, temperature, options)
-    with torch.random.fork_rng(), bar(options.get("label") or loop.name, loop.total) as advance:
-        loop.run(advance)
-    best = loop.best
-    if best:
-        load_trained(loop.bare, best.state)
+    loop = _Loop(model, parts, recipe, seed, temperature, options, begun)
+    with torch.random.fork_rng(), loop.autosave.signals_wait():
+        if not loop.finished:
+            with bar(loop.label, loop.total - loop.step) as advance:
+                loop.run(advance)
+            loop.finish()
     loop.close()
-    seconds = time.perf_counter() - begun
+    best = loop.best
     if best is None:
-        return FitResult(None, None, loop.step, seconds, loop.history)
-    return FitResult(best.score, best.epoch, loop.step, seconds, loop.history, best.scores)
+        return FitResult(None, None, loop.step, loop.seconds, loop.history)
+    return FitResult(best.score, best.epoch, loop.step, loop.seconds, loop.history, best.scores)
 
 
 def _untrained(model: Any, parts: Sequence[Part], recipe: Recipe, begun: float) -> FitResult:
@@ -182,64 +129,60 @@ def _untrained(model: Any, parts: Sequence[Part], recipe: Recipe, begun: float) 
     return FitResult(score, 0 if scores else None, 0, time.perf_counter() - begun, scores=scores)
 
 
-def sampling_shares(rows: Sequence[int], temperature: float) -> list[float]:
-    """The share of the steps that each of several tasks has, by its training rows: p_i proportional to n_i^(1/T).
-
-    >>> sampling_shares([100, 400], 1.0), sampling_shares([100, 400], 2.0), sampling_shares([100, 400], math.inf)
-    ([0.2, 0.8], [0.3333333333333333, 0.6666666666666666], [0.5, 0.5])
-
-    Raises:
-        ValueError: a temperature that is not above 0.
-    """
-    if not temperature > 0:
-        raise ValueError(f"temperature {temperature}: give a number above 0 (1 for shares in proportion to rows)")
-    weights = [(n / max(rows)) ** (1 / temperature) for n in rows]
-    return [weight / sum(weights) for weight in weights]
-
-
-@dataclass
-class _Checkpoint:
-    """An epoch's dev scores by task, their mean, the rank by which it is compared, and its weights once it is the best."""
-
-    epoch: int
-    scores: dict[str, float]
-    score: float
-    rank: tuple[float, ...]
-    state: dict[str, Tensor] = field(default_factory=dict)
-
-
 class _Loop:
     """The state of one run: the wrapped model, its optimizer and schedule, the step it is at, and the best checkpoint so far."""
 
     def __init__(
-        self, model: Any, parts: Sequence[Part], recipe: Recipe, seed: int, temperature: float, options: FitOptions
+        self,
+        model: Any,
+        parts: Sequence[Part],
+        recipe: Recipe,
+        seed: int,
+        temperature: float,
+        options: FitOptions,
+        begun: float,
     ) -> None:
         names = [part.task.name for part in parts]
         if not parts or len(set(names)) < len(names):
             raise ValueError(f"parts {names}: must be a non-empty list without duplicates")
         self.bare, self.parts, self.recipe, self.seed, self.options = model, tuple(parts), recipe, seed, options
-        self.name, self.task, rows = ", ".join(names), parts[0].task, [len(part.train) for part in parts]
-        self.shares, self.streams = sampling_shares(rows, temperature), [self._stream(part) for part in parts]
+        self.task, rows = parts[0].task, [len(part.train) for part in parts]
+        self.label, self.begun, self.earlier = options.get("label") or ", ".join(names), begun, 0.0
+        self.shares, self.drawn = sampling_shares(rows, temperature), [0] * len(parts)
         self.epoch_steps, self.total = recipe.epoch_steps(*rows), recipe.steps(*rows)
-        self.step, self.loss = 0, math.nan
+        self.step, self.epochs, self.loss = 0, 0, math.nan
+        self.stopped, self.finished = False, False
         self.history: list[dict[str, float]] = []
-        self.best: _Checkpoint | None = None
+        self.best: Evaluation | None = None
+        self.best_weights: dict[str, Tensor] = {}
         self.world = accelerator(recipe.log_with, unused=len(parts) > 1, mixed=recipe.mixed)  # a step uses one head
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if recipe.start == "solved":
-            self._solve(seed)
         groups = options.get("groups") or self._groups()
+        checkpoints = options.get("checkpoints")
+        checkpoint = checkpoints.next(identity(self, groups, temperature)) if checkpoints else None
+        state = checkpoint.read(self.world.num_processes) if checkpoint else None
+        if recipe.start == "solved" and state is None:
+            self._solve(seed)
         optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused(self.world))
         self.watch = watch(self.world, optimizer)
-        self.schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * self.total), self.total)
+        self.schedule = self.scheduled(optimizer)
         self.model, self.optimizer = self.world.prepare(model.eval(), optimizer)
+        if state is not None:
+            restore(self, state, optimizer)
+        self.streams = [self._stream(part, done) for part, done in zip(parts, self.drawn, strict=True)]
+        self.autosave = Autosave(checkpoint, self.world, partial(captured, self), self.label, look=self._look)
         self._announce(options.get("label", ""))
+
+    def scheduled(self, optimizer: Any, step: int = 0) -> Any:
+        """The learning rate's schedule, after so many steps."""
+        warmup = round(self.recipe.warmup * self.total)
+        return get_linear_schedule_with_warmup(optimizer, warmup, self.total, last_epoch=step - 1)
 
     def _solve(self, seed: int) -> None:
         """Sets each part's head to the closed form on its training rows; a generation's head is the base's own, and starts as it is."""
         for part in self.parts:
             if part.task.kind != GENERATION:
-                self._turn_to(part)
+                self.turn_to(part)
                 solve_head(self.bare, part.task, part.train, seed=seed)
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -255,8 +198,7 @@ class _Loop:
         busy = math.ceil(self.recipe.batch / self.recipe.micro_batch)
         if busy < self.world.num_processes:
             say(
-                f"{label}: micro-batches of {self.recipe.micro_batch} feed {busy} of {self.world.num_processes} processes: "
-                "lower micro_batch or raise batch"
+                f"{label}: micro-batches of {self.recipe.micro_batch} feed {busy} of {self.world.num_processes} processes: lower micro_batch or raise batch"
             )
         if self.recipe.log_with:
             self.world.init_trackers("scalearn", config={"run": label, **self.recipe.model_dump(mode="json")})
@@ -277,36 +219,49 @@ class _Loop:
 
     def run(self, advance: Callable[[str], None]) -> None:
         """Epochs until the recipe's last; its steps, `on_step` or its patience may end them earlier. A solved start is the first checkpoint."""
-        if self.recipe.start == "solved":
+        if self.recipe.start == "solved" and not self.step:
             self._compare(0)
-        for epoch in range(1, self.recipe.epochs + 1):
-            ended = self._train_epoch(epoch, advance)
-            self._compare(epoch)
-            patience = self.recipe.patience
-            if ended or (self.best and patience is not None and epoch - self.best.epoch >= patience):
-                return
+        while self.step > self.epochs * self.epoch_steps or not self._is_over():
+            self._train_epoch(self.epochs + 1, advance)
+            self._compare(self.epochs + 1)
 
-    def _train_epoch(self, epoch: int, advance: Callable[[str], None]) -> bool:
-        """The steps of an epoch; whether training ends with them."""
+    def _is_over(self) -> bool:
+        """Whether no other epoch begins."""
+        patience, waited = self.recipe.patience, self.epochs - self.best.epoch if self.best else 0
+        impatient = patience is not None and self.best is not None and self.epochs > 0 and waited >= patience
+        return self.stopped or self.step >= self.total or impatient
+
+    def _train_epoch(self, epoch: int, advance: Callable[[str], None]) -> None:
+        """The steps of an epoch, or those that are left of it; `on_step` or the recipe's steps may end them."""
         on_step = self.options.get("on_step")
         for steps in self.epoch(epoch):
             advance(f"loss {self.watch.shown(self.loss):.3f}" + (f", dev {self.best.score:.3f}" if self.best else ""))
-            if (on_step is not None and on_step(steps)) or steps >= self.total:
-                return True
-        return False
+            self.stopped = on_step is not None and bool(on_step(steps))
+            self.autosave.after_step(steps)
 
     def _compare(self, epoch: int) -> None:
         """Scores the checkpoint on dev, where there are dev rows, and keeps it if it is the best."""
-        if late := self.watch.late():
-            self._give_up(late)
-        checkpoint = self.check(epoch)
+        self._look()
+        checkpoint = self.autosave.undisturbed(partial(self.check, epoch))
+        self.epochs = epoch
         if checkpoint is None:
             return
         self.history.append({"epoch": epoch, "step": self.step, "loss": float(self.loss), "dev": checkpoint.score})
         self.log({"dev": checkpoint.score})
         if self.best is None or checkpoint.rank > self.best.rank:
-            checkpoint.state = trained_state(self.bare)
-            self.best = checkpoint
+            self.best, self.best_weights = checkpoint, trained_state(self.bare)
+
+    def finish(self) -> None:
+        """Gives the model the best checkpoint's weights."""
+        if self.best:
+            load_trained(self.bare, self.best_weights)
+        self.finished = True
+        self.autosave.finish()
+
+    @property
+    def seconds(self) -> float:
+        """What the run took so far, with what it took before it was killed."""
+        return self.earlier + time.perf_counter() - self.begun
 
     def epoch(self, number: int) -> Iterator[int]:
         """One pass over train, or as many steps of tasks drawn by their shares; yields the number of steps done after each.
@@ -314,38 +269,44 @@ class _Loop:
         The draws are this epoch's own, the same for every process.
         """
         draw = random.Random(f"{self.seed}, epoch {number}")
-        for i in draw.choices(range(len(self.parts)), weights=self.shares, k=self.epoch_steps):
-            self._turn_to(self.parts[i])
+        draws = draw.choices(range(len(self.parts)), weights=self.shares, k=self.epoch_steps)
+        for i in draws[self.step - (number - 1) * self.epoch_steps :]:
+            if self.stopped or self.step >= self.total:
+                return
+            self.turn_to(self.parts[i])
             if not self.bare.training:  # an evaluation has been; to walk through all modules takes a millisecond
                 self.model.train()
             self._backward(self.parts[i].train, next(self.streams[i]))
             self._update()
+            self.drawn[i] += 1
             yield self.step
 
-    def _stream(self, part: Part) -> Iterator[list[int]]:
-        """A part's batches without end, shuffled anew for each pass over its rows."""
-        for number in count(1):
-            yield from length_batches(part.train.lengths, self.recipe.batch, seed=self.seed * 10_007 + number)
+    def _stream(self, part: Part, done: int) -> Iterator[list[int]]:
+        """A part's batches without end, shuffled anew for each pass over its rows; those that are done are left out."""
+        passes, done = divmod(done, self.recipe.epoch_steps(len(part.train)))
+        for number in count(passes + 1):
+            batches = length_batches(part.train.lengths, self.recipe.batch, seed=self.seed * 10_007 + number)
+            yield from ahead(part.train, batches[done:], world=self.world, micro_batch=self.recipe.micro_batch)
+            done = 0
 
-    def _turn_to(self, part: Part) -> None:
+    def turn_to(self, part: Part) -> None:
         """Makes a part the one that is trained or scored; where there is one part alone, its head is active already."""
         self.task = part.task
         if len(self.parts) > 1:
             self.bare.active_head = module_name(part.task.name)
 
-    def check(self, epoch: int) -> _Checkpoint | None:
+    def check(self, epoch: int) -> Evaluation | None:
         """The dev scores and their means over parts; None where no part has dev rows."""
         scores, ranks = {}, []
         for part in self.parts:
             if part.dev is not None:
-                self._turn_to(part)
+                self.turn_to(part)
                 scores[part.task.name], rank = dev_score(self.bare, part.task, part.dev, self.recipe.select)
                 ranks.append(rank)
         if not scores:
             return None
-        return _Checkpoint(
-            epoch, scores, float(np.mean(list(scores.values()))), tuple(map(float, np.mean(ranks, axis=0)))
-        )
+        score, rank = float(np.mean(list(scores.values()))), tuple(map(float, np.mean(ranks, axis=0)))
+        return Evaluation(epoch=epoch, scores=scores, score=score, rank=rank)
 
     def _backward(self, train: Encoded, batch: list[int]) -> None:
         """Gradients of a batch's mean loss: this process's micro-batches, the last of which is averaged with the other processes'."""
@@ -360,7 +321,7 @@ class _Loop:
         total = 0.0
         for i, (number, rows) in enumerate(share):
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + number) % 2**63)
-            tensors = {name: tensor.to(self.world.device) for name, tensor in train.batch(rows).items()}
+            tensors = on_device(train, rows, self.world.device)
             if i < len(share) - 1:
                 with self.world.no_sync(self.model):
                     loss = loss_sum(self.task.kind, logits_of(self.model, tensors), tensors["labels"]) * weight
@@ -381,13 +342,18 @@ class _Loop:
         self.optimizer.zero_grad()
         self.step += 1
         self.log({"loss": self.loss, "lr": self.schedule.get_last_lr()[0]})
-        if late := self.watch.late(self.step):
+        self._look(self.step)
+
+    def _look(self, step: int | None = None) -> None:
+        """Ends the run if steps were not made because of a loss or gradient that is not finite: always, or where it is that step's turn to look."""
+        if late := self.watch.late(step):
             self._give_up(late)
 
     def _give_up(self, late: int = 0) -> None:
         self.step -= late
         lr = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.step)
         rescue, kept = self.options.get("rescue"), ""
+        self.autosave.discard()
         if rescue is not None:
             main_writes(self._store_state, rescue)
             kept = f"; the last good state is in {rescue}"

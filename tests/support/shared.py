@@ -46,6 +46,14 @@ class SharedFolders:
         return True
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_cache(tmp_path_factory):
+    """The user's cache of this run, in place of the one that the user has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCALEARN_CACHE", str(tmp_path_factory.mktemp("user_cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
     """The folders that workers share; without workers, this process alone."""

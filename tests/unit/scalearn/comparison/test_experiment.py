@@ -148,7 +148,7 @@ RUNS = [
 LOCAL = {"quickstart"}
 FROM_HUB = {"glue_roberta", "superglue_roberta", "humset_xlmr", "fewshot_roberta"}
 CONVERGED = ("glue_minilm_converged", "glue_minilm_converged_random")
-LORAS = ("glue_minilm_loras", "glue_minilm_loras_all_linear")
+LORAS = ("default_loras", "default_loras_all_linear")
 NAMES = ("auto", "one", "trained", "trained_low", "random", "random_low", "seconds", "version_0_1")
 DEFAULT = tuple(f"default_{name}" for name in NAMES)
 GLUE = ("glue_minilm", "glue_minilm_k", "glue_minilm_full", "glue_minilm_two", "glue_minilm_average")
@@ -208,6 +208,16 @@ def test_the_defaults_tables_share_their_sources_and_targets():
     assert len({(one.sources.model_dump_json(), one.targets.model_dump_json()) for one in told}) == 1
     assert not set(told[0].sources.tasks) & set(told[0].targets.tasks)
     assert told[0].source_recipe == read_config(SCRIPTS / "glue_minilm.yaml", Experiment).source_recipe
+
+
+@pytest.mark.parametrize("name", LORAS)
+def test_runs_over_loras_differ_from_those_over_bottlenecks_in_their_sources_alone(name):
+    loras, bottlenecks = (read_config(SCRIPTS / f"{one}.yaml", Experiment) for one in (name, "default_trained"))
+    assert (loras.sources.tasks, loras.sources.rows) == (bottlenecks.sources.tasks, bottlenecks.sources.rows)
+    assert (loras.test_rows, loras.targets.seeds) == (bottlenecks.test_rows, bottlenecks.targets.seeds)
+    assert set(loras.targets.tasks) < set(bottlenecks.targets.tasks)
+    for method in ("scalearn", "scalearn-uniform"):
+        assert loras.recipe_of(METHODS[method], 100) == bottlenecks.recipe_of(METHODS[method], 100)
 
 
 def test_units_come_size_by_size_and_seed_by_seed(config):

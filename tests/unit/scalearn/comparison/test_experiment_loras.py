@@ -37,7 +37,7 @@ def test_a_second_plan_finds_all_of_it_done(loras, tmp_path):
     assert all(again.done(step) for step in again.steps())
     loras["sources"]["lora"]["r"] = 4
     other = Plan(Experiment.model_validate(loras), tmp_path / "other", store=tmp_path / "run" / "store")
-    assert not any(other.done(step) for step in other.steps() if step.wave == "source")
+    assert not any(other.done(step) for step in other.steps() if step.kind == "source")
 
 
 def test_stage_1_and_methods_have_the_rates_of_loras(loras):

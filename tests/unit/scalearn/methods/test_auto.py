@@ -54,7 +54,7 @@ def test_the_best_by_cross_validation_is_chosen_and_of_equal_ones_the_cheapest(t
 
 def test_a_source_that_says_nothing_leaves_the_base_alone(pool, monkeypatch):
     """All candidates have the same score, as where no source helps: the first, the bare base, stays."""
-    monkeypatch.setattr(auto._Trial, "_solve", lambda self, model, omega: auto._set_omega(model, omega) or 0.5)
+    monkeypatch.setattr(auto._Trial, "_solve", lambda self, model, omega: auto.set_weights(model, omega) or 0.5)
     result = run(pool)
     assert [one.chosen for one in result.seeds[0].candidates] == [True, False, False]
     for _, slot in bottleneck_layers(result.model(), "entail_kitchen"):

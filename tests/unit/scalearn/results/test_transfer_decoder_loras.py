@@ -1,6 +1,7 @@
 """LoRAs on decoders: trained on texts and on classes, mixed, and exported as one LoRA that stock PEFT loads, merges and writes with."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from transformers import AutoModelForCausalLM
 
 from scalearn import AdapterPool, Recipe, TransferResult, explain, predict_text, train_source, transfer
 from scalearn.results.answer import answer
+from scalearn.results.explain_table import explanation_tables
+from scalearn.results.trained_data import trained_data
 from tasksel import Task, get_task, rank
+from tasksel.display.streams import as_text
+from tasksel.model.encoding import encode_split
+from tasksel.training.predict import mean_loss
 
 WORDS = ("red", "blue", "green")
 LORA = {"r": 2, "lora_alpha": 4}
@@ -73,7 +79,35 @@ class TestMix:
         assert (seed.steps, seed.parameters["head"], seed.dev) == (0, 0, pytest.approx(seed.dev))
         assert result.predict(PROMPTS).shape == (2,)
 
-    @pytest.mark.parametrize("method", ["auto", "closed-form", "soup", "fusion", "joint"])
+    def test_the_default_compares_the_base_the_sources_as_they_are_and_their_training(self, pool, task_of, tmp_path, capfd):
+        recipe = RECIPE.model_copy(update={"epochs": 20, "budget": 1e9, "max_steps": 40})
+        result = transfer(task_of("Flag"), pool.select(["Sky", "Car"]), recipe=recipe, out=tmp_path / "out")
+        assert result.run.method == "auto"
+        candidates = result.seeds[0].candidates
+        assert [len(one.sources) for one in candidates[:3]] == [0, 1, 2]
+        best = max(candidates, key=lambda one: one.score)
+        assert [one.chosen for one in candidates] == [one is best for one in candidates]
+        assert best.name == "trained", "48 rows of three words are learned in 40 steps"
+        dev = encode_split(trained_data(result, 0).dev, result.task, result.base.tokenizer, max_length=40)
+        assert math.exp(-mean_loss(result.model(), result.task, dev)) == pytest.approx(best.score, abs=1e-5)
+        assert result.seeds[0].parameters["head"] == 0
+        said = capfd.readouterr().err
+        assert "likelihood of an answer's token" in said
+        shown = as_text(explanation_tables(explain(result, rows=4, draws=10)))
+        assert all(words in shown for words in ("likelihood of an answer's token on dev", "the base alone as it is"))
+
+    def test_the_default_leaves_what_training_cannot_improve(self, pool, task_of, tmp_path):
+        """A budget that buys no step: the best sum of sources is the result, or the base alone."""
+        recipe = RECIPE.model_copy(update={"budget": 0.0})
+        result = transfer(task_of("Flag"), pool.select(["Sky", "Car"]), recipe=recipe, out=tmp_path / "out")
+        candidates = result.seeds[0].candidates
+        assert {one.name for one in candidates} == {"as it is"}
+        chosen = next(one for one in candidates if one.chosen)
+        assert chosen.score == max(one.score for one in candidates)
+        omega = result.omega()
+        np.testing.assert_allclose(omega[..., 0], np.broadcast_to(chosen.omega(2), omega.shape[:2]), atol=1e-6)
+
+    @pytest.mark.parametrize("method", ["closed-form", "soup", "fusion", "joint"])
     def test_what_has_no_meaning_is_refused(self, pool, task_of, tmp_path, method):
         said = refused_line(transfer, task_of("Flag"), pool.select(["Sky", "Car"]), method=method, out=tmp_path / "out")
         assert f"method '{method}'" in said

@@ -10,7 +10,18 @@ import time
 import pytest
 
 from tasksel.storage import locks
-from tasksel.storage.locks import LOCK, alone, is_left, shared, short_name, waiting_lock
+from tasksel.storage.locks import (
+    LOCK,
+    PARTIAL,
+    alone,
+    is_left,
+    is_taken,
+    partial_prefix,
+    shared,
+    short_name,
+    waiting_lock,
+)
+from tasksel.storage.machine import MARK
 
 HOLDER = """
 import sys, time
@@ -128,3 +139,44 @@ def test_a_name_without_room_is_hashed(name, tmp_path):
     assert short != short_name(LOCK, name[1:] + "x", "-old")
     with waiting_lock(tmp_path / name, fail):
         pass
+
+
+OTHER = "0123abcd"  # another machine's mark
+
+
+def test_a_place_is_taken_while_somebody_is_at_it(tmp_path, holder):
+    assert is_taken(tmp_path / "rte")
+    assert not is_taken(tmp_path / "mnli")
+    holder.kill()
+    holder.wait()
+    assert not is_taken(tmp_path / "rte")
+
+
+def test_a_holder_on_another_machine_is_waited_for_where_locks_are_known_to_one_machine_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LOOK", 0.01)
+    (tmp_path / f"{LOCK}rte").write_text(OTHER)
+    assert is_taken(tmp_path / "rte")
+    said = []
+    threading.Timer(0.2, (tmp_path / f"{LOCK}rte").unlink).start()
+    with waiting_lock(tmp_path / "rte", lambda: said.append("waits")):
+        assert (tmp_path / f"{LOCK}rte").read_text() == MARK
+    assert said == ["waits"]
+
+
+def test_a_machine_that_gives_no_sign_of_life_holds_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LOOK", 0.01)
+    monkeypatch.setattr("tasksel.storage.machine.SILENT", 0.1)
+    (tmp_path / f"{LOCK}rte").write_text(OTHER)
+    with waiting_lock(tmp_path / "rte", lambda: None):
+        assert (tmp_path / f"{LOCK}rte").read_text() == MARK
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_machine_writes_is_not_taken_for_left(tmp_path):
+    """Its locks may not be seen here."""
+    for name in (f"{PARTIAL}{OTHER}-abcd1234", f"{partial_prefix()}abcd1234"):
+        (tmp_path / name).mkdir()
+    assert not is_left(tmp_path / f"{PARTIAL}{OTHER}-abcd1234")
+    assert is_left(tmp_path / f"{partial_prefix()}abcd1234")
+    os.utime(tmp_path / f"{PARTIAL}{OTHER}-abcd1234", (0, 0))
+    assert is_left(tmp_path / f"{PARTIAL}{OTHER}-abcd1234"), "after a day it is"

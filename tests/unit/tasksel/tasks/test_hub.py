@@ -161,7 +161,8 @@ def ask(requests: list[dict[str, Any]], home: Path, url: str, **env: str) -> tup
         for key, value in os.environ.items()
         if not key.startswith(("HF_", "HUGGINGFACE")) and "proxy" not in key.lower()
     }
-    told = {"HF_HOME": str(home), "HF_ENDPOINT": url, "NO_PROXY": "127.0.0.1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    told = {"SCALEARN_CACHE": str(home / "scalearn")}
+    told |= {"HF_HOME": str(home), "HF_ENDPOINT": url, "NO_PROXY": "127.0.0.1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(requests)],
         env={**plain, **told, **env},

@@ -16,7 +16,7 @@ from tasksel.model.base import load_base
 from tasksel.model.encoding import encode, length_batches
 from tasksel.tasks import load as module
 from tasksel.tasks.examples import Split, to_split
-from tasksel.tasks.files import Row, read_rows
+from tasksel.tasks.files import Row, iter_rows
 from tasksel.tasks.infer import DEFAULT_METRIC
 from tasksel.tasks.load import load_data, read_splits, stratified
 from tasksel.tasks.task import BuiltinSource, FileSource, HubSource, Task
@@ -392,7 +392,7 @@ def test_a_file_is_read_once_for_several_stages_and_again_when_it_has_changed(tm
     path.write_text("text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(20)))
     task = Task.from_csv(path, text="text")
     reads = []
-    monkeypatch.setattr(module, "read_rows", lambda *a, **k: (reads.append(a), read_rows(*a, **k))[1])
+    monkeypatch.setattr(module, "iter_rows", lambda *a, **k: (reads.append(a), iter_rows(*a, **k))[1])
     first, again = (load_data(task, seed=seed) for seed in (0, 1))
     assert len(reads) == 1
     assert sorted(first.train.texts + first.dev.texts) == sorted(again.train.texts + again.dev.texts)

@@ -1,0 +1,62 @@
+"""The hash of a file's content, kept with what changes when the file does, so that a file that stayed as it is is not read again."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tasksel.errors import UserError
+from tasksel.storage.atomic import file_hash, value_hash, write_json
+from tasksel.storage.hashed import read_hashed, with_hash
+from tasksel.tasks.stored_rows import cache_root
+
+SETTLED = 2.0  # seconds: of a file that was just written the clock may not tell the next change
+_known: dict[Stamp, str] = {}
+
+
+class Stamp(NamedTuple):
+    """What changes when a file does."""
+
+    path: str
+    inode: int
+    written: int  # ns
+    changed: int  # ns: of the inode, which no program can set
+    size: int
+
+    @classmethod
+    def of(cls, file: Path) -> Stamp:
+        """A file's, now."""
+        stat = file.stat()
+        return cls(str(file.absolute()), stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
+
+
+def content_hash(file: Path) -> str:
+    """sha256 of a file's bytes, from the index where the file has not changed since it was put there.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    stamp = Stamp.of(file)
+    if stamp in _known:
+        return _known[stamp]
+    place = cache_root() / "data" / "files" / f"{value_hash(stamp.path)}.json"
+    sha256 = _kept(place, stamp)
+    if sha256 is None:
+        sha256 = file_hash(file)
+        if time.time_ns() - max(stamp.written, stamp.changed) < SETTLED * 1e9 or Stamp.of(file) != stamp:
+            return sha256
+        with contextlib.suppress(OSError):  # a full disk is said where rows are stored
+            write_json(place, with_hash({"stamp": list(stamp), "sha256": sha256}))
+    _known[stamp] = sha256
+    return sha256
+
+
+def _kept(place: Path, stamp: Stamp) -> str | None:
+    """The hash in the index, if it is of the file as it is."""
+    try:
+        kept = read_hashed(place)
+        return str(kept["sha256"]) if kept["stamp"] == list(stamp) else None
+    except (UserError, OSError, LookupError, TypeError):  # not there, or damaged: the file is read again
+        return None
