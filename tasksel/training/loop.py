@@ -215,7 +215,8 @@ class _Loop:
         self.world.unwrap_model(self.model, keep_fp32_wrapper=False)  # also undoes autocast on the bare model
         self.bare._is_accelerate_prepared = False  # or `prepare` would skip a second fit, which ran without autocast
         self.bare.eval()
-        self.streams.clear()  # they hold this loop, which holds them
+        self.streams.clear()  # these two hold this loop, and what it holds would wait for the garbage collector
+        del self.autosave
 
     def run(self, advance: Callable[[str], None]) -> None:
         """Epochs until the recipe's last; its steps, `on_step` or its patience may end them earlier. A solved start is the first checkpoint."""
