@@ -196,17 +196,13 @@ def rates(base: str, root: Path, engines: list[list[str]]) -> list[list[str]]:
 def engines_here(jobs: list[int]) -> list[list[str]]:
     """The ways to share units that this version and this machine have."""
     import importlib.util
-    import inspect
 
     import torch
 
-    from scalearn.cli.comparison import compare
-
     engines = [["--jobs", str(number)] for number in jobs]
-    if "on" in inspect.signature(compare).parameters and importlib.util.find_spec("ray"):
+    if importlib.util.find_spec("ray"):
         engines.append(["--on", "ray"])
-        if torch.cuda.is_available():
-            engines.append(["--on", "ray", "--per-gpu", "4"])
+        engines += [["--on", "ray", "--per-gpu", "4"]] if torch.cuda.is_available() else []
     return engines
 
 

@@ -1,13 +1,16 @@
 """The benchmark of a whole comparison at a tiny size: every second is counted once, and the page follows. No time is judged."""
 
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from benchmarks import comparison
+from benchmarks import comparison, together
 from benchmarks.stopwatch import Stopwatch
 
+ROOT = Path(__file__).parents[2]
 TINY = """\
 name: small
 base: {base}
@@ -65,6 +68,27 @@ def test_a_run_by_part_and_its_floor(tiny, tmp_path, monkeypatch):
     page = (tmp_path / "comparison.md").read_text()
     assert page.count("\n|") == len(run["parts"]) + 5
     assert f"wall time over floor: {run['wall'] / run['floor']:.2f} cold" in page
+
+
+def test_every_part_is_run_though_one_fails(monkeypatch, capsys):
+    called = []
+
+    def started(command, check):
+        called.append(command[2:])
+        return subprocess.CompletedProcess(command, int("data" in command[2]))
+
+    monkeypatch.setattr(subprocess, "run", started)
+    assert together.main(["--out", "pages"]) == 1
+    assert [command[0] for command in called] == [f"benchmarks.{module}" for module, *_ in together.PARTS.values()]
+    assert [command[-2:] == ["--out", "pages"] for command in called] == [name != "units" for name in together.PARTS]
+    assert "failed: data\n" in capsys.readouterr().out
+    assert together.main(["--only", "units"]) == 0
+
+
+def test_every_part_is_a_benchmark_with_these_options():
+    for module, *options in together.PARTS.values():
+        source = (ROOT / "benchmarks" / f"{module}.py").read_text()
+        assert all(f'"{option}"' in source for option in options if option.startswith("--"))
 
 
 def test_engines_are_options_of_compare():
