@@ -49,7 +49,7 @@ PARTS = {
     "tokenising": ["tasksel.model.encoding:encode_split"],
     "forward": ["tasksel.model.task_model:TaskModel.forward"],
     "backward": ["accelerate.accelerator:Accelerator.backward"],
-    "optimizer": ["torch.optim.adam:Adam.step"],
+    "optimizer": ["accelerate.optimizer:AcceleratedOptimizer.step"],
     "rest of training": ["tasksel.training.loop:fit_parts"],
     "rest of features": ["tasksel.training.features:pooled_by"],
     "rest of evaluation": ["tasksel.training.predict:predict"],

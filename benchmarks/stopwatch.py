@@ -60,7 +60,7 @@ class Stopwatch:
         owner = functools.reduce(getattr, holder.split(".") if holder else [], import_module(module))
         original = getattr(owner, name)
         timed = self._timed(part, original)
-        owners = [owner] if holder else [m for m in list(sys.modules.values()) if getattr(m, name, None) is original]
+        owners = [owner] if holder else [m for m in list(sys.modules.values()) if vars(m).get(name) is original]
         for each in owners:
             self._undo.append((each, name, original))
             setattr(each, name, timed)
