@@ -3,6 +3,7 @@
     python -m benchmarks.throughput                             on a GPU where there is one, there in float32 and in bf16
     python -m benchmarks.throughput --rows 4096 --batch 128     another size
     python -m benchmarks.throughput --out docs/results/costs    also writes throughput.md there
+    python -m benchmarks.throughput --clock cpu --threads 1     this process's seconds of the processor, which other programs hardly touch
     python -m benchmarks.throughput --memory-of fit             one contender's peak memory on a CPU, as JSON; the first form starts it
 
 The contenders take turns in one process, in a new order each round, after one round that does not count; each trains one epoch from the same
@@ -25,7 +26,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from benchmarks.step import Ratio, Seconds, aligned, interleave, machine, markdo
 from benchmarks.trainings import AVAILABLE, TRAININGS, Rig, Setting, launched
 
 CPU, GPU = Setting(), Setting(rows=512, device="cuda")
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 MEMORY_BATCHES = 4  # of an epoch whose memory is measured in a process of its own
 LEFT_OUT = "without adapter-trainer: the package adapters is not installed (pip install 'scalearn[adapters]')"
 
@@ -56,18 +58,20 @@ class Measurement:
         return [(whole - one) / others for whole, one in zip(self.seconds[name], self.begun[name], strict=True)]
 
 
-def timed(rig: Rig, name: str) -> float:
-    """Seconds of a contender's training, the device's queue included."""
+def timed(rig: Rig, name: str, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of a contender's training by a clock, the device's queue included."""
     train = rig.prepare(name)
     gc.collect()  # the last contender's optimizer
     synchronise(rig.setting.device)
-    start = time.perf_counter()
+    start = clock()
     train()
     synchronise(rig.setting.device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def measure(names: Iterable[str], setting: Setting, rounds: int) -> Measurement:
+def measure(
+    names: Iterable[str], setting: Setting, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> Measurement:
     """Lets the contenders take turns."""
     measured = Measurement(setting, begun={name: [] for name in names})
     with launched(setting):
@@ -75,10 +79,10 @@ def measure(names: Iterable[str], setting: Setting, rounds: int) -> Measurement:
         beginning = rig.beginning()
 
         def act(name: str) -> float:
-            measured.begun[name].append(timed(beginning, name))
+            measured.begun[name].append(timed(beginning, name, clock))
             if setting.device != "cpu":
                 torch.cuda.reset_peak_memory_stats()
-            seconds = timed(rig, name)
+            seconds = timed(rig, name, clock)
             if setting.device != "cpu":
                 measured.memory[name] = peak(setting.device)
             return seconds
@@ -158,6 +162,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=PRECISIONS, help="default: float32, and on a GPU that has it bf16 too")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that count; default: 3")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="default: wall")
     parser.add_argument("--contenders", nargs="+", choices=AVAILABLE, help="default: all that can run here")
     parser.add_argument("--no-memory", action="store_true", help="on a CPU, time only")
     parser.add_argument("--memory-of", choices=AVAILABLE, help="only this one's peak, as JSON")
@@ -194,10 +199,11 @@ def main(arguments: list[str] | None = None) -> None:
         if len(AVAILABLE) < len(TRAININGS) and not options.contenders:
             print(LEFT_OUT)
         for setting in settings:
-            measured = measure(names, setting, options.rounds)
+            measured = measure(names, setting, options.rounds, CLOCKS[options.clock])
             if setting.device == "cpu" and not options.no_memory:
                 measured.memory = {name: memory_apart(name, setting, options.threads) for name in names}
             about = conditions(setting, options.rounds, options.threads)
+            about += ", seconds of the processor" if options.clock == "cpu" else ""
             print("\n".join([about, "", *aligned(cells(measured)), "", *verdicts(measured), ""]), flush=True)
             parts.append((about, measured))
     if options.out:

@@ -112,8 +112,7 @@ def transfer(
     Args:
         sources: from `AdapterPool.select`, best first; of more than the method takes ("sequential" one, "auto" two) the rest is left out.
         method: a name in `scalearn.methods.registry.METHODS`; "auto" tries several ways and keeps the one that cross-validates best.
-        seeds: each draws its own rows, dev set, head, omega and order.
-        rows: at most so many training rows of the target.
+        seeds: each draws its own rows, dev set, head, omega and order. rows: at most so many training rows of the target.
         recipe: by default the method's own, for few rows or many (`scalearn.methods.few_rows`).
         base: needed without sources, or where theirs was moved; by default the one they were trained on.
         out: the result's folder; by default a temporary one (see `TransferResult.save`).
@@ -135,8 +134,7 @@ def transfer(
     new_lora = _new_lora(chosen, lora)
     recipe = recipe or _own_recipe(chosen, target, rows, sources, new_lora)
     model_base = _base(sources, base)
-    weights = _similarities(chosen, sources, similarities)
-    used = chosen.choose(target, sources)
+    weights, used = _similarities(chosen, sources, similarities), chosen.choose(target, sources)
     _check_target(chosen, target, used, model_base, recipe, new_lora)
     folder = user_path(out) if out is not None else temporary_folder()
     recipe = for_device(recipe, model_base, target, precision=precision, begun=_begun_by(folder))

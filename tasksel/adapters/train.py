@@ -228,8 +228,7 @@ def train_source(
     One that is killed goes on from its last state when it is called again. The dev tenth of train chooses the checkpoint; the public validation set is scored once.
 
     Args:
-        name: the entry's name, by default the task's.
-        rows: at most so many training rows (a seeded, stratified draw).
+        name: the entry's name, by default the task's. rows: at most so many training rows (a seeded, stratified draw).
         recipe: by default `SOURCE_RECIPE`, of a LoRA `LORA_RECIPE`.
         overwrite: "only-missing" returns an entry of the same data and settings and refuses another; "always" trains again; "never" returns any.
         lora: a LoRA with PEFT's names (`r`, `lora_alpha`, `target_modules`, …) in place of a bottleneck, as {"r": 8, "target_modules": ["query"]}.
@@ -249,11 +248,10 @@ def train_source(
     if config is None:
         check_slots_for(pool.base.config, f"a source on base '{pool.base.name}'")
     begun = pool[name].card.recipe if name in pool and overwrite == "only-missing" else None
-    own = LORA_RECIPE if config else SOURCE_RECIPE
-    recipe = for_device(recipe or own, pool.base, task, precision=precision, begun=begun)
+    recipe = recipe or (LORA_RECIPE if config else SOURCE_RECIPE)
+    recipe = for_device(recipe, pool.base, task, precision=precision, begun=begun)
     check_length(pool.base, [task], recipe.max_length)
-    data = load_data(task, rows=rows, seed=seed)
-    key = source_key(task, data, pool.base, recipe, seed, config)
+    key = source_key(task, data := load_data(task, rows=rows, seed=seed), pool.base, recipe, seed, config)
     if name in pool and overwrite == "only-missing":
         return _stored_entry(pool, name, key)
     with exclusive(pool.folder / name):

@@ -166,7 +166,7 @@ class _Loop:
         optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused(self.world))
         self.watch = watch(self.world, optimizer)
         self.schedule = self.scheduled(optimizer)
-        self.model, self.optimizer = self.world.prepare(model, optimizer)
+        self.model, self.optimizer = self.world.prepare(model.eval(), optimizer)
         if state is not None:
             restore(self, state, optimizer)
         self.streams = [self._stream(part, done) for part, done in zip(parts, self.drawn, strict=True)]
@@ -216,7 +216,8 @@ class _Loop:
         self.world.unwrap_model(self.model, keep_fp32_wrapper=False)  # also undoes autocast on the bare model
         self.bare._is_accelerate_prepared = False  # or `prepare` would skip a second fit, which ran without autocast
         self.bare.eval()
-        self.streams.clear()  # they hold this loop, which holds them
+        self.streams.clear()  # these two hold this loop, and what it holds would wait for the garbage collector
+        del self.autosave
 
     def run(self, advance: Callable[[str], None]) -> None:
         """Epochs until the recipe's last; its steps, `on_step` or its patience may end them earlier. A solved start is the first checkpoint."""
@@ -275,7 +276,8 @@ class _Loop:
             if self.stopped or self.step >= self.total:
                 return
             self.turn_to(self.parts[i])
-            self.model.train()
+            if not self.bare.training:  # an evaluation has been; to walk through all modules takes a millisecond
+                self.model.train()
             self._backward(self.parts[i].train, next(self.streams[i]))
             self._update()
             self.drawn[i] += 1
