@@ -59,7 +59,7 @@ def kept_folder(place: Path, what: str, write: Callable[[Path], Mapping[str, Any
         with waiting_lock(place, lambda: say(f"{what}: another process reads them; waiting for it")):
             if not is_whole(place):
                 with whole_folder(place) as partial:
-                    card = {"layout": LAYOUT, **write(partial)}
+                    card = {"layout": LAYOUT, "version": version("scalearn"), **write(partial)}
                     write_hashed(partial / CARD, card | {"files": _files(partial)})
         return place
     except UnicodeEncodeError:  # half of a surrogate pair, which no such file holds
@@ -70,6 +70,28 @@ def kept_folder(place: Path, what: str, write: Callable[[Path], Mapping[str, Any
             f"{what} cannot be kept in the cache and are read anew each time ({data_cache()}: {error.strerror or one_line(error)}); "
             "make room there, or set SCALEARN_CACHE to another folder"
         )
+    return None
+
+
+def cache_line() -> str:
+    """What the cache takes, and where, for a user.
+
+    >>> cache_line()  # doctest: +SKIP
+    '1.2 GB of 3 data sets, 1 of them of another version, in ~/.cache/scalearn/data; delete it to free them'
+    """
+    place = data_cache()
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    versions = [_version(card) for card in place.glob("*/" + CARD)]
+    others = sum(made_by != version("scalearn") for made_by in versions)
+    of_others = f", {others} of them of another version" if others else ""
+    what = f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.0f} MB"
+    return f"{what} of {len(versions)} data sets{of_others}, in {place}; delete it to free them"
+
+
+def _version(card: Path) -> str | None:
+    """The version that made an entry; None where its card does not say."""
+    with contextlib.suppress(UserError, OSError, LookupError, TypeError):
+        return str(read_hashed(card)["version"])
     return None
 
 
