@@ -65,7 +65,7 @@ def tokens_of(split: Split, tokenize: Tokenize, *, tokenizer: Any, settings: Any
     Args:
         tokenize: makes them. settings: what decides them beside rows and tokenizer. name: the task's, for messages.
     """
-    if isinstance(split.texts, MappedRows):
+    if isinstance(split.texts, MappedRows) and _is_whole_rows(split, split.texts):
         kept = _kept(split.texts, tokenize, tokenizer_key(tokenizer), settings, name)
         if kept is not None:
             return kept
@@ -73,6 +73,13 @@ def tokens_of(split: Split, tokenize: Tokenize, *, tokenizer: Any, settings: Any
         return tokenize(split)
     starts = range(0, len(split), AT_ONCE)
     return _whole([_as_arrays(tokenize(split.take(range(i, min(i + AT_ONCE, len(split)))))) for i in starts])
+
+
+def _is_whole_rows(split: Split, texts: MappedRows[Any]) -> bool:
+    """Whether a split's rows are the table's, with their choices and target texts, and not texts that something else was put beside."""
+    if (split.choices is not None) != ("choices" in texts.table.columns):
+        return False
+    return split.labels.dtype != object or np.array_equal(split.labels, texts.table.labels[texts.rows])
 
 
 def _kept(texts: MappedRows[Any], tokenize: Tokenize, tokenizer: str | None, settings: Any, name: str) -> Tokens | None:

@@ -56,7 +56,7 @@ def kept_folder(place: Path, what: str, write: Callable[[Path], Mapping[str, Any
     if place in _unkept:
         return None
     try:
-        with waiting_lock(place, lambda: say(f"{what}: another process reads them; waiting for it")):
+        with waiting_lock(place, lambda: say(f"{what}: another process makes them; waiting for it")):
             if not is_whole(place):
                 with whole_folder(place) as partial:
                     card = {"layout": LAYOUT, "version": version("scalearn"), **write(partial)}

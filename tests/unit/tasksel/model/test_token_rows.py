@@ -26,6 +26,13 @@ def test_arrays_read_as_the_lists_that_they_are_made_of(pieces, data):
     assert arrays[1:] == lists[1:]
 
 
+@given(pieces=PIECES, times=st.integers(0, 3))
+def test_a_prompts_room_is_made_behind_the_first_token(pieces, times):
+    arrays = TokenRows(tuple(map(Block.of, pieces)))
+    wanted = [[sequence[:1] * (1 + times) + sequence[1:] for sequence in row] for row in arrays]
+    assert arrays.first_repeated(times) == wanted
+
+
 def test_rows_that_are_not_there_are_refused():
     rows = TokenRows((Block.of([[[1]], [[2]]]),))
     assert rows != [[[1]]]

@@ -254,7 +254,7 @@ def test_who_loses_the_race_waits_and_reads_what_the_other_wrote(cache, capsys):
         thread.join()
     assert len(made) == 1
     assert data_cache.is_whole(place)
-    assert "the rows of own: another process reads them; waiting for it" in capsys.readouterr().err
+    assert "the rows of own: another process makes them; waiting for it" in capsys.readouterr().err
 
 
 def test_mapped_rows_are_a_sequence(cache, tmp_path):
