@@ -58,6 +58,8 @@ def kept_folder(place: Path, what: str, write: Callable[[Path], Mapping[str, Any
     try:
         with waiting_lock(place, lambda: say(f"{what}: another process makes them; waiting for it")):
             if not is_whole(place):
+                if (place / CARD).exists():
+                    say(f"{place} is cut short, altered or of another version: it is made anew")
                 with whole_folder(place) as partial:
                     card = {"layout": LAYOUT, "version": version("scalearn"), **write(partial)}
                     write_hashed(partial / CARD, card | {"files": _files(partial)})
@@ -96,19 +98,15 @@ def _version(card: Path) -> str | None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache is there, of this layout, and its files are as they were written; a damaged one is said."""
+    """Whether a folder of the cache is there, of this layout, and its files are as they were written."""
     if not (folder / CARD).is_file():
         return False
     try:
         card = read_hashed(folder / CARD)
-        if card["layout"] == LAYOUT and all(
-            _is_as_written(folder / name, kept) for name, kept in card["files"].items()
-        ):
-            return True
+        files = card["files"].items() if card["layout"] == LAYOUT else [(CARD, {})]
+        return all(_is_as_written(folder / name, kept) for name, kept in files)
     except (UserError, LookupError, TypeError, AttributeError):
-        pass
-    say_once(f"{folder} is cut short, altered or of another version: it is made anew")
-    return False
+        return False
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:

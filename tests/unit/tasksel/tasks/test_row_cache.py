@@ -157,6 +157,19 @@ def test_bad_rows_are_refused_as_from_memory(cache, tmp_path, monkeypatch, row, 
     assert line == refused_line(load_data, task)
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_kept(cache, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.jsonl", ROWS["classes"])
+    task, original = task_of(path), loading.parse_into
+
+    def parse_and_change(*arguments):
+        write(path, ROWS["classes"][:30])
+        return original(*arguments)
+
+    monkeypatch.setattr(loading, "parse_into", parse_and_change)
+    assert refused_line(load_data, task) == f"{path} changed while it was read; run again"
+    assert list(cache.glob("*/card.json")) == []
+
+
 def test_hidden_labels_are_left_out_and_said_in_every_process(cache, tmp_path, capsys):
     held = write(tmp_path / "v.jsonl", [*ROWS["classes"][:9], {"text": "x", "label": "?"}])
     task = task_of(write(tmp_path / "a.jsonl", ROWS["classes"]), validation=held)
@@ -177,7 +190,7 @@ def test_a_damaged_file_is_made_anew(cache, tmp_path, capsys):
         content[len(content) // 2] ^= 1
         path.write_bytes(content if damage is None else damage)
         again = load_data(task)
-        assert "cut short, altered or of another version: it is made anew" in capsys.readouterr().err
+        assert capsys.readouterr().err.count("is cut short, altered or of another version: it is made anew") == 1
         assert again._hash() == before
 
 
