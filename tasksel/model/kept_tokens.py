@@ -117,6 +117,7 @@ def _batch(tokens: Tokens, of_ids: type[np.integer[Any]]) -> Any:
     """A record batch of the arrays of some rows, with ids of this type; types are small numbers."""
     import pyarrow as pa
 
+    columns: dict[str, tuple[Rows | None, type[np.integer[Any]]]]
     columns = {"ids": (tokens.ids, of_ids), "types": (tokens.types, np.int8)}
     arrays = {name: _nested(rows.blocks[0], of) for name, (rows, of) in columns.items() if isinstance(rows, TokenRows)}
     flat = {"cut": tokens.cut, "answers": tokens.answers, "cut_answers": tokens.cut_answers}
