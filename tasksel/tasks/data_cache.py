@@ -143,6 +143,6 @@ def kept_value(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]
         if isinstance(kept, dict):
             return kept
     value = make()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError):  # UserError: text that is no UTF-8
         write_hashed(path, value)
     return value
