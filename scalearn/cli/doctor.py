@@ -31,7 +31,7 @@ class Check:
 def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = None) -> None:
     """Check what this machine has, and what it lacks.
 
-    Versions, whether the `adapters` library is beside, devices, threads, disk, the packaged encoder and, with --pool, a pool.
+    Versions, whether the `adapters` library is beside, devices, threads, disk, the cache of rows, the packaged encoder and, with --pool, a pool.
 
     Example: scalearn doctor --pool pools/mine
     """
@@ -48,11 +48,12 @@ def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = Non
 
 
 def checks(pool: Path | None) -> list[Check]:
-    """The checks of versions, the line in use, device, threads, disk, the packaged encoder and, where one is named, a pool."""
+    """The checks of versions, the line in use, device, threads, disk, the cache of rows, the packaged encoder and, where one is named, a pool."""
     import torch
 
     from tasksel.model.base import load_base
     from tasksel.storage.provenance import versions
+    from tasksel.tasks.data_cache import cache_line
     from tasksel.training.precision import fastest, launched
 
     installed = versions()
@@ -66,6 +67,7 @@ def checks(pool: Path | None) -> list[Check]:
     results.append(Check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} cores"))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     results.append(Check("disk", free > NEEDED_GB, f"{free:.1f} GB free here, {NEEDED_GB:.0f} needed"))
+    results.append(Check("data cache", True, cache_line()))
     results.append(
         _try("packaged encoder", lambda: f"{load_base('minilm')!r}, weights {load_base('minilm').fingerprint}")
     )

@@ -37,6 +37,7 @@ from tasksel.model.compatibility import most_tokens
 from tasksel.model.encoding import Encoded, encode_split, say_cut
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
+from tasksel.model.token_rows import Rows, TokenRows
 from tasksel.tasks.task import Task
 from tasksel.training.loop import fit
 from tasksel.training.recipe import Recipe
@@ -116,7 +117,9 @@ class SoftPrompt(TokenEmbedder):
 def with_placeholders(encoded: Encoded, tokens: int) -> Encoded:
     """Each sequence with `tokens` copies of its first token behind it, which the prompt replaces: never padding, for which RoBERTa has no position."""
 
-    def widen(rows: list[list[list[int]]]) -> list[list[list[int]]]:
+    def widen(rows: Rows) -> Rows:
+        if isinstance(rows, TokenRows):
+            return rows.first_repeated(tokens)
         return [[sequence[:1] * (1 + tokens) + sequence[1:] for sequence in row] for row in rows]
 
     return replace(encoded, ids=widen(encoded.ids), types=encoded.types and widen(encoded.types))

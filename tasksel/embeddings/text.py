@@ -81,7 +81,7 @@ class Text(Embedder):
         return cosine(a.arrays["vector"], b.arrays["vector"])
 
 
-def inputs_of(split: Split) -> list[tuple[str, ...]]:
+def inputs_of(split: Split) -> Sequence[tuple[str, ...]]:
     """The encoder's inputs: each row's text or pair; with choices, the joined texts paired with each choice in turn.
 
     >>> inputs_of(Split([("A man cooks.",)], [("He eats.", "He flies.")], np.zeros(1)))
@@ -97,7 +97,7 @@ def inputs_of(split: Split) -> list[tuple[str, ...]]:
 
 
 @torch.no_grad()
-def text_vectors(texts: list[tuple[str, ...]], base: Base, *, max_length: int, name: str = "texts") -> np.ndarray:
+def text_vectors(texts: Sequence[tuple[str, ...]], base: Base, *, max_length: int, name: str = "texts") -> np.ndarray:
     """The mask-weighted mean of the last layer's tokens for each text or pair, in order: float64 [texts, d]."""
     device = accelerator().device
     model = base.model().float().to(device)  # without a head it gives the encoder's own output

@@ -99,7 +99,7 @@ def length_batches(lengths: Sequence[int], size: int, *, seed: int) -> list[list
     draw = random.Random(seed)
     order = list(range(len(lengths)))
     draw.shuffle(order)
-    chunks = [sorted(order[i : i + 16 * size], key=lambda row: lengths[row]) for i in range(0, len(order), 16 * size)]
+    chunks = [sorted(order[i : i + 16 * size], key=lengths.__getitem__) for i in range(0, len(order), 16 * size)]
     batches = [chunk[i : i + size] for chunk in chunks for i in range(0, len(chunk), size)]
     draw.shuffle(batches)
     return batches

@@ -65,8 +65,8 @@ def tokens_of(split: Split, tokenize: Tokenize, *, tokenizer: Any, settings: Any
     Args:
         tokenize: makes them. settings: what decides them beside rows and tokenizer. name: the task's, for messages.
     """
-    if isinstance(split.texts, MappedRows):
-        kept = _kept(split.texts, tokenize, tokenizer_key(tokenizer), settings, name)
+    if isinstance(split.texts, MappedRows) and _is_whole_rows(split, split.texts):
+        kept = _kept(split.texts, tokenize, tokenizer, settings, name)
         if kept is not None:
             return kept
     if len(split) <= AT_ONCE:
@@ -75,47 +75,60 @@ def tokens_of(split: Split, tokenize: Tokenize, *, tokenizer: Any, settings: Any
     return _whole([_as_arrays(tokenize(split.take(range(i, min(i + AT_ONCE, len(split)))))) for i in starts])
 
 
-def _kept(texts: MappedRows[Any], tokenize: Tokenize, tokenizer: str | None, settings: Any, name: str) -> Tokens | None:
+def _is_whole_rows(split: Split, texts: MappedRows[Any]) -> bool:
+    """Whether a split's rows are the table's, with their choices and target texts, and not texts that something else was put beside."""
+    if (split.choices is not None) != ("choices" in texts.table.columns):
+        return False
+    return split.labels.dtype != object or np.array_equal(split.labels, texts.table.labels[texts.rows])
+
+
+def _kept(texts: MappedRows[Any], tokenize: Tokenize, tokenizer: Any, settings: Any, name: str) -> Tokens | None:
     """The tokens of a file's rows in the cache, which are made if these rows are many of them; else None."""
-    table = texts.table
-    if tokenizer is None:
+    table, key = texts.table, tokenizer_key(tokenizer)
+    if key is None:
         return None
-    place = table.path.parent / f"tokens-{table.path.stem}-{cache_key([tokenizer, settings])}"
+    place = table.path.parent / f"tokens-{table.path.stem}-{cache_key([key, settings])}"
     if not is_whole(place) and len(texts) * SHARE < table.starts[-1]:
         return None
-    if kept_folder(place, f"the token ids of {name}", lambda folder: _write(folder, table, tokenize, name)) is None:
+
+    def write(folder: Path) -> dict[str, Any]:
+        return _write(folder, table, tokenize, tokenizer, name)
+
+    if kept_folder(place, f"the token ids of {name}", write) is None:
         return None
     stat = (place / FILE).stat()
     return _open(place / FILE, stat.st_ino, stat.st_mtime_ns).take(texts.rows)
 
 
-def _write(folder: Path, table: MappedTable, tokenize: Tokenize, name: str) -> dict[str, Any]:
+def _write(folder: Path, table: MappedTable, tokenize: Tokenize, tokenizer: Any, name: str) -> dict[str, Any]:
     whole, ends = whole_split(table), table.starts
+    of_ids = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
 
     def batches() -> Iterator[Any]:
         with bar(f"token ids of {name}", len(ends) - 1) as advance:
             for start, end in pairwise(ends):
-                yield _batch(_as_arrays(tokenize(whole.take(range(start, end)))))
+                yield _batch(_as_arrays(tokenize(whole.take(range(start, end)))), of_ids)
                 advance("")
 
     return {"rows": write_batches(folder / FILE, batches())}
 
 
-def _batch(tokens: Tokens) -> Any:
-    """A record batch of the arrays of some rows."""
+def _batch(tokens: Tokens, of_ids: type[np.integer[Any]]) -> Any:
+    """A record batch of the arrays of some rows, with ids of this type; types are small numbers."""
     import pyarrow as pa
 
-    columns = {"ids": tokens.ids, "types": tokens.types}
-    arrays = {name: _nested(rows.blocks[0]) for name, rows in columns.items() if isinstance(rows, TokenRows)}
+    columns: dict[str, tuple[Rows | None, type[np.integer[Any]]]]
+    columns = {"ids": (tokens.ids, of_ids), "types": (tokens.types, np.int8)}
+    arrays = {name: _nested(rows.blocks[0], of) for name, (rows, of) in columns.items() if isinstance(rows, TokenRows)}
     flat = {"cut": tokens.cut, "answers": tokens.answers, "cut_answers": tokens.cut_answers}
     arrays |= {name: pa.array(np.asarray(part)) for name, part in flat.items() if part is not None}
     return pa.RecordBatch.from_pydict(arrays)
 
 
-def _nested(block: Block) -> Any:
+def _nested(block: Block, dtype: type[np.integer[Any]]) -> Any:
     import pyarrow as pa
 
-    sequences = pa.ListArray.from_arrays(pa.array(block.sequences), pa.array(block.tokens))
+    sequences = pa.ListArray.from_arrays(pa.array(block.sequences), pa.array(block.tokens.astype(dtype)))
     return pa.ListArray.from_arrays(pa.array(block.rows), sequences)
 
 

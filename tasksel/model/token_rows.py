@@ -41,6 +41,17 @@ class Block(NamedTuple):
         """Tokens of each row's longest sequence."""
         return np.maximum.reduceat(np.diff(self.sequences), self.rows[:-1])
 
+    def first_repeated(self, times: int) -> Block:
+        """The same with `times` more copies of each sequence's first token behind it.
+
+        >>> Block.of([[[101, 7], [102]]]).first_repeated(2).tokens.tolist()
+        [101, 101, 101, 7, 102, 102, 102]
+        """
+        copies = np.ones(len(self.tokens), dtype=np.int64)
+        copies[self.sequences[:-1]] += times
+        sequences = self.sequences + times * np.arange(len(self.sequences), dtype=self.sequences.dtype)
+        return Block(self.rows, sequences, np.repeat(self.tokens, copies))
+
 
 def _starts(lengths: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32)
@@ -98,6 +109,10 @@ class TokenRows(Sequence[Row]):
     def take(self, indices: Sequence[int] | np.ndarray) -> TokenRows:
         """The rows at `indices`, in that order."""
         return TokenRows(self.blocks, self.numbers[np.asarray(indices, dtype=np.int64)])
+
+    def first_repeated(self, times: int) -> TokenRows:
+        """The same with `times` more copies of each sequence's first token behind it."""
+        return TokenRows(tuple(block.first_repeated(times) for block in self.blocks), self.numbers)
 
     def joined(self, other: TokenRows) -> TokenRows:
         """The rows of both, one after the other."""

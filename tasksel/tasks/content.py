@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from tasksel.errors import UserError
-from tasksel.storage.atomic import file_hash, value_hash, write_json
-from tasksel.storage.hashed import read_hashed, with_hash
+from tasksel.storage.atomic import file_hash, value_hash
+from tasksel.storage.hashed import read_hashed, write_hashed
 from tasksel.tasks.stored_rows import cache_root
 
 SETTLED = 2.0  # seconds: of a file that was just written the clock may not tell the next change
@@ -27,16 +28,34 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, file: Path) -> Stamp:
-        """A file's, now."""
-        stat = file.stat()
+        """A file's, now.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise _unread(file, error) from error
         return cls(str(file.absolute()), stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
+
+
+def need_unchanged(stamps: Iterable[Stamp]) -> None:
+    """Refuses files that changed since their stamps were taken: what was read of them is of no content.
+
+    Raises:
+        UserError: names the file.
+    """
+    for stamp in stamps:
+        if Stamp.of(Path(stamp.path)) != stamp:
+            raise UserError(f"{stamp.path} changed while it was read; run again")
 
 
 def content_hash(file: Path) -> str:
     """sha256 of a file's bytes, from the index where the file has not changed since it was put there.
 
     Raises:
-        OSError: the file cannot be read.
+        UserError: the file cannot be read.
     """
     stamp = Stamp.of(file)
     if stamp in _known:
@@ -44,13 +63,20 @@ def content_hash(file: Path) -> str:
     place = cache_root() / "data" / "files" / f"{value_hash(stamp.path)}.json"
     sha256 = _kept(place, stamp)
     if sha256 is None:
-        sha256 = file_hash(file)
+        try:
+            sha256 = file_hash(file)
+        except OSError as error:
+            raise _unread(file, error) from error
         if time.time_ns() - max(stamp.written, stamp.changed) < SETTLED * 1e9 or Stamp.of(file) != stamp:
             return sha256
-        with contextlib.suppress(OSError):  # a full disk is said where rows are stored
-            write_json(place, with_hash({"stamp": list(stamp), "sha256": sha256}))
+        with contextlib.suppress(OSError, UserError):  # a full disk is said where rows are stored; a path may be no UTF-8
+            write_hashed(place, {"stamp": list(stamp), "sha256": sha256})
     _known[stamp] = sha256
     return sha256
+
+
+def _unread(file: Path, error: OSError) -> UserError:
+    return UserError(f"{file}: cannot be read ({error.strerror})")
 
 
 def _kept(place: Path, stamp: Stamp) -> str | None:

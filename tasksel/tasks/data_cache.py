@@ -56,10 +56,12 @@ def kept_folder(place: Path, what: str, write: Callable[[Path], Mapping[str, Any
     if place in _unkept:
         return None
     try:
-        with waiting_lock(place, lambda: say(f"{what}: another process reads them; waiting for it")):
+        with waiting_lock(place, lambda: say(f"{what}: another process makes them; waiting for it")):
             if not is_whole(place):
+                if (place / CARD).exists():
+                    say(f"{place} is cut short, altered or of another version: it is made anew")
                 with whole_folder(place) as partial:
-                    card = {"layout": LAYOUT, **write(partial)}
+                    card = {"layout": LAYOUT, "version": version("scalearn"), **write(partial)}
                     write_hashed(partial / CARD, card | {"files": _files(partial)})
         return place
     except UnicodeEncodeError:  # half of a surrogate pair, which no such file holds
@@ -73,20 +75,38 @@ def kept_folder(place: Path, what: str, write: Callable[[Path], Mapping[str, Any
     return None
 
 
+def cache_line() -> str:
+    """What the cache takes, and where, for a user.
+
+    >>> cache_line()  # doctest: +SKIP
+    '1.2 GB of 3 data sets, 1 of them of another version, in ~/.cache/scalearn/data; delete it to free them'
+    """
+    place = data_cache()
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    versions = [_version(card) for card in place.glob("*/" + CARD)]
+    others = sum(made_by != version("scalearn") for made_by in versions)
+    of_others = f", {others} of them of another version" if others else ""
+    what = f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.0f} MB"
+    return f"{what} of {len(versions)} data sets{of_others}, in {place}; delete it to free them"
+
+
+def _version(card: Path) -> str | None:
+    """The version that made an entry; None where its card does not say."""
+    with contextlib.suppress(UserError, OSError, LookupError, TypeError):
+        return str(read_hashed(card)["version"])
+    return None
+
+
 def is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache is there, of this layout, and its files are as they were written; a damaged one is said."""
+    """Whether a folder of the cache is there, of this layout, and its files are as they were written."""
     if not (folder / CARD).is_file():
         return False
     try:
         card = read_hashed(folder / CARD)
-        if card["layout"] == LAYOUT and all(
-            _is_as_written(folder / name, kept) for name, kept in card["files"].items()
-        ):
-            return True
+        files = card["files"].items() if card["layout"] == LAYOUT else [(CARD, {})]
+        return all(_is_as_written(folder / name, kept) for name, kept in files)
     except (UserError, LookupError, TypeError, AttributeError):
-        pass
-    say_once(f"{folder} is cut short, altered or of another version: it is made anew")
-    return False
+        return False
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -123,6 +143,6 @@ def kept_value(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]
         if isinstance(kept, dict):
             return kept
     value = make()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError):  # UserError: text that is no UTF-8
         write_hashed(path, value)
     return value

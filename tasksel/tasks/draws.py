@@ -55,8 +55,8 @@ def draw_rows(task: Task, labels: Mapping[str, np.ndarray], *, rows: int | None,
     Raises:
         UserError: too few rows for the draw; one class among those that are learned from.
     """
-    train, test = labels["train"], None
-    numbers = np.arange(len(train))
+    train, numbers = labels["train"], np.arange(len(labels["train"]))
+    test: np.ndarray | None = None
     if "validation" not in labels:
         numbers, test = held_out_rows(train)
     scored = _scored(labels["validation"] if test is None else train[test], task.draw)
@@ -64,7 +64,7 @@ def draw_rows(task: Task, labels: Mapping[str, np.ndarray], *, rows: int | None,
         scored = test[scored]
     seed = seed if task.draw.seed is None else task.draw.seed
     if task.draw.shots is not None:
-        kept, dev = _few_shot(task, train[numbers], task.draw.shots, seed=seed)
+        kept, dev = map(np.array, _few_shot(task, train[numbers], task.draw.shots, seed=seed))
         _need_classes(task, train[numbers][kept])
     else:
         numbers = numbers[_capped(task, train[numbers], rows, seed=seed)]
@@ -76,11 +76,11 @@ def draw_rows(task: Task, labels: Mapping[str, np.ndarray], *, rows: int | None,
     return Draw(numbers[kept], numbers[dev], test if scored is None else scored, others_scored)
 
 
-def _with_dev(task: Task, labels: np.ndarray, *, seed: int) -> tuple[np.ndarray, list[int]]:
+def _with_dev(task: Task, labels: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows that are learned from, and a tenth to choose the checkpoint by."""
     dev = stratified(labels, max(1, round(DEV_SHARE * len(labels))), seed=seed)
     dev = sorted(keep_each_class(labels, dev) if task.kind in CLASSES else dev)
-    return others(len(labels), dev), dev
+    return others(len(labels), dev), np.array(dev)
 
 
 def _capped(task: Task, labels: np.ndarray, rows: int | None, *, seed: int) -> np.ndarray | list[int]:

@@ -40,7 +40,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, indices: Sequence[int]) -> Split:
+    def take(self, indices: Sequence[int] | np.ndarray) -> Split:
         """The rows at `indices`, in that order."""
         choices = taken(self.choices, indices) if self.choices is not None else None
         return Split(taken(self.texts, indices), choices, self.labels[np.asarray(indices, dtype=np.int64)])

@@ -141,9 +141,10 @@ def numbers_are_names(labels: Sequence[str]) -> bool:
 
 def _class_index(task: Task, row: Row, value: Any) -> int:
     """A label name's index; where names are themselves numbers a number is a name (1.0 is "1"), otherwise an index."""
-    name, number = label_name(value), as_number(value)
+    name = label_name(value)
     if name in task.labels:
         return task.labels.index(name)
+    number = as_number(value)
     by_name = numbers_are_names(task.labels)
     if by_name and number is not None:
         equal = [i for i, label in enumerate(task.labels) if as_number(label) == number]

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tasksel.bounds import check_seed
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.tasks.builtin import builtin_rows
-from tasksel.tasks.content import Stamp, content_hash
+from tasksel.tasks.content import Stamp, content_hash, need_unchanged
 from tasksel.tasks.data_cache import SMALL, cache_key, data_cache, kept_folder
 from tasksel.tasks.data_files import ending_of, expand
 from tasksel.tasks.draws import Draw, draw_rows, held_out_rows
@@ -71,9 +72,8 @@ class Data:
         """`value_hash` of the texts, choices and labels of all splits, without holding the text that is hashed."""
         digest = hashlib.sha256()
         for number, split in enumerate((self.train, self.dev, self.test, *self.more.values())):
-            for piece in ("[[" if number == 0 else ", [", *_json_pieces(split.texts), ", "):
-                digest.update(piece.encode(errors="surrogatepass"))
-            for piece in (*_json_pieces(split.choices), ", ", *_json_pieces(split.labels.tolist()), "]"):
+            texts, choices, labels = map(_json_pieces, (split.texts, split.choices, split.labels.tolist()))
+            for piece in chain(("[[" if number == 0 else ", [",), texts, (", ",), choices, (", ",), labels, ("]",)):
                 digest.update(piece.encode(errors="surrogatepass"))
         digest.update(b"]")
         return digest.hexdigest()[:16]
@@ -170,20 +170,28 @@ def _file_splits(task: Task, source: FileSource) -> dict[str, Split]:
     if size < SMALL:
         return _parsed(task.model_dump_json(), stamps)
     contents = {split: [[ending_of(file), content_hash(file)] for file in files] for split, files in paths.items()}
-    kept = _kept_splits(task, [contents, source.separator, source.encoding], lambda: _file_readers(source), size=size)
+    made_of = [contents, source.separator, source.encoding]
+    kept = _kept_splits(task, made_of, lambda: _file_readers(source), stamps)
     return kept or _parsed(task.model_dump_json(), stamps)
 
 
 def _kept_splits(
-    task: Task, made_of: Any, readers: Callable[[], dict[str, Reader]], *, size: int = 0
+    task: Task, made_of: Any, readers: Callable[[], dict[str, Reader]], stamps: Sequence[Stamp] = ()
 ) -> dict[str, Split] | None:
-    """Every split from the cache, where rows of this content are put if they are not there; None where they cannot be kept."""
+    """Every split from the cache, where rows of this content are put if they are not there; None where they cannot be kept.
+
+    Args:
+        made_of: the content, and how it is read. readers: what reads it. stamps: of the files that hold it, which must not change meanwhile.
+    """
+    size = sum(stamp.size for stamp in stamps)
     key = cache_key([made_of, task.model_dump(mode="json", include=set(PARSED))])
 
     def write(folder: Path) -> dict[str, Any]:
         if size >= LONG:
             say(f"{task.name}: {size / 2**20:,.0f} MB of rows are read into the cache ({data_cache()})")
-        return parse_into(folder, task, readers())
+        said = parse_into(folder, task, readers())
+        need_unchanged(stamps)
+        return said
 
     folder = kept_folder(data_cache() / key, f"the rows of {task.name}", write)
     if folder is None:

@@ -119,7 +119,7 @@ class MappedRows(Sequence[A]):
         for start in range(0, len(self.rows), AT_ONCE):
             rows = self.rows[start : start + AT_ONCE]
             columns = [self.table.values(column, rows) for column in self.columns]
-            yield from columns[0] if self.single else zip(*columns, strict=True)  # type: ignore[misc]
+            yield from columns[0] if self.single else zip(*columns, strict=True)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or len(other) != len(self):

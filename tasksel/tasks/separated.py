@@ -50,7 +50,7 @@ def separated_rows(file: TextFile, *, separator: str | None = None, default: str
     csv.field_size_limit(LONGEST)
     with _lines(file, separator, default) as (chosen, _):
         pass
-    quoting = _tab_quoting(file, separator, default) if chosen == "\t" else csv.QUOTE_MINIMAL
+    quoting: Quoting = _tab_quoting(file, separator, default) if chosen == "\t" else csv.QUOTE_MINIMAL
     table = Table()
     with _lines(file, separator, default) as (chosen, lines):
         yield from _parse(lines, file, chosen, quoting, table)
@@ -60,7 +60,8 @@ def separated_rows(file: TextFile, *, separator: str | None = None, default: str
 def _tab_quoting(file: TextFile, separator: str | None, default: str) -> Quoting:
     """Whether quotation marks in a file of tabs are quoting: only where every row agrees with it, or the header's names are quoted."""
     quoted, plain = Table(), Table()
-    for table, quoting in ((quoted, csv.QUOTE_MINIMAL), (plain, csv.QUOTE_NONE)):
+    passes: tuple[tuple[Table, Quoting], ...] = ((quoted, csv.QUOTE_MINIMAL), (plain, csv.QUOTE_NONE))
+    for table, quoting in passes:
         with _lines(file, separator, default) as (chosen, lines):
             for _ in _parse(lines, file, chosen, quoting, table):
                 pass

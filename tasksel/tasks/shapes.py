@@ -14,7 +14,7 @@ from typing import Any
 
 from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.tasks.content import content_hash
+from tasksel.tasks.content import Stamp, content_hash, need_unchanged
 from tasksel.tasks.data_cache import SMALL, cache_key, data_cache, kept_value
 from tasksel.tasks.data_files import ending_of, expand
 from tasksel.tasks.files import Row, iter_rows, read_rows
@@ -39,12 +39,14 @@ def file_shape(
         rows = read_rows(path, **options)
         columns = columns.among(rows[0].values)
         return columns, infer_shape(rows, columns, name=name)
+    stamps = list(map(Stamp.of, files))
     contents = [[ending_of(file), content_hash(file)] for file in files]
     key = cache_key([contents, separator, encoding, asdict(columns), name])
     said: list[str] = []
 
     def make() -> dict[str, Any]:
         inferred, shape = _inferred(path, columns, name, options, said)
+        need_unchanged(stamps)
         return {"columns": asdict(inferred), "shape": shape, "said": said}
 
     kept = kept_value(data_cache() / "shapes" / f"{key}.json", make)

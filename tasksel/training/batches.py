@@ -38,19 +38,19 @@ def ahead(train: Encoded, batches: Iterable[list[int]], *, world: Accelerator, m
     if world.device.type != "cuda":
         yield from batches
         return
-    waiting: deque[tuple[list[int], list[Key]]] = deque()
+    waiting: deque[list[int]] = deque()
     try:
         for rows in batches:
             micros = [rows[i : i + micro_batch] for i in range(0, len(rows), micro_batch)]
-            waiting.append((rows, [_begin(train, some) for some in micros[world.process_index :: world.num_processes]]))
+            for some in micros[world.process_index :: world.num_processes]:
+                _ready[_key(train, some)] = _thread().submit(_pinned, train, some)
+            waiting.append(rows)
             if len(waiting) > AHEAD:
-                yield waiting.popleft()[0]
-        while waiting:
-            yield waiting.popleft()[0]
+                yield waiting.popleft()
+        yield from waiting
     finally:  # a training that ends early leaves batches that nobody asks for
-        for _, keys in waiting:
-            for key in keys:
-                _ready.pop(key, None)
+        for key in [key for key in _ready if key[0] == id(train)]:
+            del _ready[key]
 
 
 def on_device(train: Encoded, rows: list[int], device: torch.device) -> Batch:
@@ -64,12 +64,6 @@ def on_device(train: Encoded, rows: list[int], device: torch.device) -> Batch:
 
 def _key(train: Encoded, rows: list[int]) -> Key:
     return id(train), tuple(rows)
-
-
-def _begin(train: Encoded, rows: list[int]) -> Key:
-    key = _key(train, rows)
-    _ready[key] = _thread().submit(_pinned, train, rows)
-    return key
 
 
 @cache

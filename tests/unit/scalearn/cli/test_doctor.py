@@ -1,6 +1,7 @@
 """The doctor finds what is there, and names a pool that is broken."""
 
 import importlib.metadata
+import re
 import shutil
 from collections import namedtuple
 
@@ -20,6 +21,7 @@ def test_a_sound_machine_and_pool_are_well(pool):
     assert torch.__version__.split("+")[0] in found["packages"].result
     assert "6 layers, 384 wide" in found["packaged encoder"].result
     assert all(name in found["pool"].result for name in pool.names)
+    assert re.search(r"MB of \d+ data sets.*, in .*data; delete it to free them", found["data cache"].result)
 
 
 @pytest.mark.parametrize(

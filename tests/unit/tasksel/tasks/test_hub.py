@@ -31,6 +31,10 @@ from tasksel.tasks.task import HubSource, Task
 answers = []
 for asked in json.loads(sys.argv[1]):
     try:
+        if "known" in asked:
+            labels = {split: rows.labels.tolist() for split, rows in read_splits(Task(**asked["known"])).items()}
+            answers.append({"labels": labels, "imported": "datasets" in sys.modules})
+            continue
         if "id" in asked:
             task = Task.from_data(asked.pop("id"), **asked)
             labels = {split: rows.labels.tolist() for split, rows in read_splits(task).items()}
@@ -310,6 +314,14 @@ def test_a_mistake_is_answered_in_one_line(filled, said):
     assert said in error
     assert "\n" not in error
     assert "task 'mine'" in error
+
+
+def test_rows_that_were_seen_need_neither_the_hub_nor_its_cache(filled, tmp_path):
+    seen = list(filled["tasks"].values())
+    assert all(answer["task"]["source"]["revision"] for answer in seen)
+    kept = {"SCALEARN_CACHE": str(filled["home"] / "scalearn"), "HF_HUB_OFFLINE": "1"}
+    answers, _ = ask([{"known": answer["task"]} for answer in seen], tmp_path, filled["url"], **kept)
+    assert answers == [{"labels": answer["labels"], "imported": False} for answer in seen]
 
 
 def test_nothing_is_written_to_the_terminal(filled):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import threading
 import time
@@ -13,7 +14,7 @@ from refusals import refused_line
 import tasksel.tasks.load as loading
 import tasksel.tasks.shapes as shaping
 from tasksel.storage.atomic import value_hash
-from tasksel.tasks import data_cache, parsing, row_cache
+from tasksel.tasks import content, data_cache, parsing, row_cache
 from tasksel.tasks.load import load_data, read_splits
 from tasksel.tasks.mapped_rows import MappedRows, MappedTable, joined, taken
 from tasksel.tasks.task import Subsample, Task
@@ -157,6 +158,44 @@ def test_bad_rows_are_refused_as_from_memory(cache, tmp_path, monkeypatch, row, 
     assert line == refused_line(load_data, task)
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_kept(cache, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.jsonl", ROWS["classes"])
+    task, original = task_of(path), loading.parse_into
+
+    def parse_and_change(*arguments):
+        write(path, ROWS["classes"][:30])
+        return original(*arguments)
+
+    monkeypatch.setattr(loading, "parse_into", parse_and_change)
+    assert refused_line(load_data, task) == f"{path} changed while it was read; run again"
+    assert list(cache.glob("*/card.json")) == []
+
+
+def test_a_settled_file_is_not_hashed_again(cache, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.jsonl", ROWS["classes"])
+    os.utime(path, (1e9, 1e9))
+    first = content.content_hash(path)
+    assert (
+        list((cache / "files").glob("*.json")) == []
+    )  # its inode changed just now: the next change might look the same
+    monkeypatch.setattr(content, "SETTLED", 0.0)
+    assert content.content_hash(path) == first
+    content._known.clear()
+    monkeypatch.setattr(content, "file_hash", lambda path: 1 / 0)
+    assert content.content_hash(path) == first
+    content._known.clear()
+    (kept,) = (cache / "files").glob("*.json")
+    kept.write_text(kept.read_text().replace(first, "0" * 64))
+    with pytest.raises(ZeroDivisionError):  # hashed again
+        content.content_hash(path)
+
+
+def test_a_file_may_have_a_name_that_is_no_text(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "SETTLED", 0.0)
+    path = write(tmp_path / os.fsdecode(b"caf\xe9.jsonl"), ROWS["classes"])
+    assert len(load_data(task_of(path)).train) == 43
+
+
 def test_hidden_labels_are_left_out_and_said_in_every_process(cache, tmp_path, capsys):
     held = write(tmp_path / "v.jsonl", [*ROWS["classes"][:9], {"text": "x", "label": "?"}])
     task = task_of(write(tmp_path / "a.jsonl", ROWS["classes"]), validation=held)
@@ -177,7 +216,7 @@ def test_a_damaged_file_is_made_anew(cache, tmp_path, capsys):
         content[len(content) // 2] ^= 1
         path.write_bytes(content if damage is None else damage)
         again = load_data(task)
-        assert "cut short, altered or of another version: it is made anew" in capsys.readouterr().err
+        assert capsys.readouterr().err.count("is cut short, altered or of another version: it is made anew") == 1
         assert again._hash() == before
 
 
@@ -254,7 +293,7 @@ def test_who_loses_the_race_waits_and_reads_what_the_other_wrote(cache, capsys):
         thread.join()
     assert len(made) == 1
     assert data_cache.is_whole(place)
-    assert "the rows of own: another process reads them; waiting for it" in capsys.readouterr().err
+    assert "the rows of own: another process makes them; waiting for it" in capsys.readouterr().err
 
 
 def test_mapped_rows_are_a_sequence(cache, tmp_path):
