@@ -54,7 +54,15 @@ def _host_and_port(on: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise UserError(f"--on {on}: {one_line(error)}; {FORMS}") from error
-    if not host or not port or parts.path or parts.query or parts.username is not None:
+    if (
+        not host
+        or not port
+        or not host.isprintable()
+        or " " in on
+        or parts.path
+        or parts.query
+        or parts.username is not None
+    ):
         raise UserError(f"--on {on}: {FORMS}")
     return host, port
 

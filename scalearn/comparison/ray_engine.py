@@ -177,6 +177,8 @@ class RayEngine(Engine):
 
 def _reason(error: Exception) -> str:
     """Why a worker is lost, in some words of Ray's long text."""
+    if type(error).__name__ == "OutOfMemoryError":  # what Ray itself ends before the system does
+        return "killed for want of memory"
     text = str(error)
     for words, reason in REASONS.items():
         if words in text:
@@ -188,7 +190,6 @@ REASONS = {
     "node was terminated": "its node is gone",
     "node has died": "its node is gone",
     "unavailable": "it does not answer",
-    "OOM": "its process was killed, most likely for want of memory",
     "connection error code 2": "its process was killed",
     "worker process has died": "its process was killed",
 }

@@ -173,7 +173,7 @@ def test_a_driver_that_is_killed_and_a_worker_that_is_killed_leave_the_same_tabl
         ).kill()
 
     killer = while_it_runs(kill_a_worker)
-    run = plan.run(on=cluster.address)
+    run = plan.run(on=cluster.address, jobs=1)
     killer.join(timeout=10)
     assert {(row.key, row.score) for row in run.rows} == {
         (row.key, row.score) for row in RunFolder(experiment_run).rows
