@@ -48,7 +48,7 @@ def nothing_read(piece: str, text: str) -> str:
 
 def rates(pieces: int, folder: Path, *, alone: bool) -> Iterator[list[str]]:
     """Pieces per second of each engine; what starting it costs is left out."""
-    worker = Worker(nothing, nothing, Remote(f"{__name__}:nothing", (), nothing_read, folder))
+    worker = Worker(nothing, nothing, Remote("benchmarks.scheduling:nothing", (), nothing_read, folder))
     engines = {"this process": Sharing(1)}
     if not alone:
         engines |= {"two processes": Sharing(2), "Ray, two workers": Sharing(2, "ray")}

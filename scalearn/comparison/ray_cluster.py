@@ -53,7 +53,7 @@ def _host_and_port(on: str) -> tuple[str, int]:
         parts = urlsplit(on if on.startswith(CLIENT) else f"//{on}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"--on {on}: {one_line(error)}; {FORMS}") from error
+        raise UserError(f"--on {on:.60}: {one_line(error)}; {FORMS}") from error
     if (
         not host
         or not port
@@ -63,7 +63,7 @@ def _host_and_port(on: str) -> tuple[str, int]:
         or parts.query
         or parts.username is not None
     ):
-        raise UserError(f"--on {on}: {FORMS}")
+        raise UserError(f"--on {on:.60}: {FORMS}")
     return host, port
 
 

@@ -62,7 +62,7 @@ class Shard:
 
     def units(self, units: Sequence[Unit]) -> list[Unit]:
         """The units of this shard, in the plan's order."""
-        dealt = sorted(units, key=lambda unit: value_hash(str(unit)))
+        dealt = sorted(units, key=lambda unit: (unit.condition.method, str(unit.size), value_hash(str(unit))))
         own = set(dealt[self.number - 1 :: self.of])
         return [unit for unit in units if unit in own]
 
