@@ -34,6 +34,10 @@ from tasksel.storage.hashed import write_hashed
 from tasksel.storage.jsonl import append_line
 
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "glue_minilm"
+ABOUT = (
+    "Pieces that do nothing: what is left is the engine. The units are rows of the published comparison under new keys; "
+    '"written" and "a row" wait for the disk.'
+)
 
 
 def nothing() -> Callable[[Any], str]:
@@ -141,7 +145,9 @@ def main(argv: list[str] | None = None) -> None:
     print(page)
     if options.out:
         head = "# What many units cost beside their training\n\n    python -m benchmarks.scheduling --out docs/results/costs\n\n"
-        (options.out / "scheduling.md").write_text(f"{head}{os.cpu_count()} cores, {platform.machine()}.\n\n{page}\n")
+        (options.out / "scheduling.md").write_text(
+            f"{head}{os.cpu_count()} cores, {platform.machine()}.\n\n{ABOUT}\n\n{page}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -231,7 +231,9 @@ class Plan:
         self._record(None if whole else shard)
 
     def _steps_of(self, shard: Shard) -> list[Step]:
-        return shard.steps(self.steps(), shard.units(self.units), partial(needs, self.experiment))
+        steps = self.steps()
+        sources = [step for step in steps if step.kind == "source" and self.experiment.map]
+        return shard.steps(steps, shard.units(self.units), partial(needs, self.experiment), also=sources)
 
     def _do_all(self, todo: Sequence[Step], sharing: Sharing, shard: Shard | None) -> None:
         """Does steps, and appends a row for each unit as it ends."""

@@ -60,6 +60,14 @@ def test_a_shard_has_what_its_units_need_and_begins_it_at_its_own_place(large):
         assert kinds == sorted(kinds, key=["source", "target-adapter", "rank", "unit"].index)
 
 
+def test_a_shard_trains_the_sources_of_its_units_alone_or_all_where_a_map_is_drawn(config):
+    config |= {"rank": {"by": ["each"]}, "methods": ["scalearn"]}
+    config["targets"]["seeds"] = [0]
+    for name, count in (("", 1), ("vocabulary", 3)):
+        own = plan({**config, "map": name}, "out")._steps_of(Shard(1, 3))
+        assert [step.kind for step in own] == ["source"] * count + ["unit"]
+
+
 def test_shards_leave_the_table_of_one_command(config, experiment_run, tmp_path, monkeypatch):
     trained, module = [], sys.modules["tasksel.adapters.train"]
     plain = module.fit
