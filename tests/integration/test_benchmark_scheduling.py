@@ -12,6 +12,6 @@ def test_every_row_is_measured_and_the_page_follows(tmp_path, capsys):
         "pieces per second, this process",
         "bytes of a packed unit",
         "milliseconds per unit, read, packed",
-        "planned (20 units",
+        "planned (28 units",
     ):
         assert row in page
