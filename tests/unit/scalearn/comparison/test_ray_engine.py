@@ -118,29 +118,6 @@ def test_a_mistake_in_a_piece_is_the_users_line_with_the_piece_and_the_place(clu
         list(work(["wrong"]))
 
 
-def test_a_node_that_goes_leaves_its_piece_to_the_others(cluster, remote, tmp_path, capsys):
-    third = cluster.add_node(**SIZE)
-
-    def remove():
-        begun = [written(tmp_path / f"slow-{name}.json") for name in "abc"]
-        pids = [piece["pid"] for piece in begun if piece["node"] == third.node_id]
-        cluster.remove_node(third, allow_graceful=False)
-        psutil.wait_procs(
-            [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30
-        )  # they end a little later
-        (tmp_path / "go").touch()
-
-    remover = while_it_runs(remove)
-    with ray_workers(remote, on=cluster.address) as work:
-        done = dict(work(["slow-a", "slow-b", "slow-c"]))
-    remover.join()
-    assert done.keys() == {"slow-a", "slow-b", "slow-c"}
-    assert third.node_id not in {outcome["node"] for outcome in done.values()}, "they are done again elsewhere"
-    out, errors = capsys.readouterr()
-    assert len([line for line in errors.splitlines() if line.startswith("lost the worker on")]) == 1
-    assert out == ""
-
-
 DRIVER = """
 import sys
 from scalearn.cli.main import main
@@ -200,6 +177,30 @@ def test_a_cluster_that_does_not_fit_is_refused_before_work_begins(cluster, remo
     ):
         pass
     assert list((tmp_path / "unseen").iterdir()) == []
+
+
+def test_a_node_that_goes_leaves_its_piece_to_the_others(cluster, remote, tmp_path, capsys):
+    """The last test on this cluster: it counts a node that is gone as alive for a while."""
+    third = cluster.add_node(**SIZE)
+
+    def remove():
+        begun = [written(tmp_path / f"slow-{name}.json") for name in "abc"]
+        pids = [piece["pid"] for piece in begun if piece["node"] == third.node_id]
+        cluster.remove_node(third, allow_graceful=False)
+        psutil.wait_procs(
+            [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30
+        )  # they end a little later
+        (tmp_path / "go").touch()
+
+    remover = while_it_runs(remove)
+    with ray_workers(remote, on=cluster.address) as work:
+        done = dict(work(["slow-a", "slow-b", "slow-c"]))
+    remover.join()
+    assert done.keys() == {"slow-a", "slow-b", "slow-c"}
+    assert third.node_id not in {outcome["node"] for outcome in done.values()}, "they are done again elsewhere"
+    out, errors = capsys.readouterr()
+    assert len([line for line in errors.splitlines() if line.startswith("lost the worker on")]) == 1
+    assert out == ""
 
 
 def test_an_address_where_nothing_listens_is_one_line_at_once():
