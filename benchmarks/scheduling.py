@@ -1,7 +1,7 @@
 """What many units cost beside their training: handing them out, their files, reading them back, planning.
 
     python -m benchmarks.scheduling                               10,000 pieces that do nothing, 10,000 units in a store
-    python -m benchmarks.scheduling --pieces 200 --no-ray         a small one
+    python -m benchmarks.scheduling --pieces 200 --alone          a small one
     python -m benchmarks.scheduling --out docs/results/costs      also writes scheduling.md there
 
 The pieces do nothing, so that what is left is the engine: here one process, two processes, Ray with two workers. The units are rows of the
@@ -11,6 +11,8 @@ published comparison with new keys. `a row` is what the driver does for each fin
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +21,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.step import machine, markdown
+from benchmarks.step import markdown
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.experiment_config import units
 from scalearn.comparison.records import ROWS_FILE, UnitRecord, read_lines
@@ -32,6 +34,10 @@ from tasksel.storage.hashed import write_hashed
 from tasksel.storage.jsonl import append_line
 
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "glue_minilm"
+ABOUT = (
+    "Pieces that do nothing: what is left is the engine. The units are rows of the published comparison under new keys; "
+    '"written" and "a row" wait for the disk.'
+)
 
 
 def nothing() -> Callable[[Any], str]:
@@ -44,12 +50,12 @@ def nothing_read(piece: str, text: str) -> str:
     return text
 
 
-def rates(pieces: int, folder: Path, *, ray: bool) -> Iterator[list[str]]:
+def rates(pieces: int, folder: Path, *, alone: bool) -> Iterator[list[str]]:
     """Pieces per second of each engine; what starting it costs is left out."""
-    worker = Worker(nothing, nothing, Remote(f"{__name__}:nothing", (), nothing_read, folder))
-    engines = {"this process": Sharing(1), "two processes": Sharing(2)}
-    if ray:
-        engines["Ray, two workers"] = Sharing(2, "ray")
+    worker = Worker(nothing, nothing, Remote("benchmarks.scheduling:nothing", (), nothing_read, folder))
+    engines = {"this process": Sharing(1)}
+    if not alone:
+        engines |= {"two processes": Sharing(2), "Ray, two workers": Sharing(2, "ray")}
     for name, sharing in engines.items():
         seconds = _seconds(sharing.engine(worker, pieces), [f"piece {number}" for number in range(pieces)])
         yield [f"pieces per second, {name}", f"{pieces / seconds:,.0f}"]
@@ -125,18 +131,23 @@ def main(argv: list[str] | None = None) -> None:
     """Measures, prints and, if asked, writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pieces", type=int, default=10_000)
-    parser.add_argument("--ray", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--alone", action="store_true", help="no other processes and no Ray")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        rows = [*rates(options.pieces, folder / "rates", ray=options.ray), *storing(options.pieces, folder / "store")]
+        rows = [
+            *rates(options.pieces, folder / "rates", alone=options.alone),
+            *storing(options.pieces, folder / "store"),
+        ]
         rows += planning(max(1, options.pieces // 40))
-    page = markdown(["what", "measured"], rows)
+    page = "\n".join(markdown([["what", "measured"], *rows]))
     print(page)
     if options.out:
         head = "# What many units cost beside their training\n\n    python -m benchmarks.scheduling --out docs/results/costs\n\n"
-        (options.out / "scheduling.md").write_text(f"{head}{machine()}\n\n{page}\n")
+        (options.out / "scheduling.md").write_text(
+            f"{head}{os.cpu_count()} cores, {platform.machine()}.\n\n{ABOUT}\n\n{page}\n"
+        )
 
 
 if __name__ == "__main__":

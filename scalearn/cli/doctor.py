@@ -31,7 +31,8 @@ class Check:
 def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = None) -> None:
     """Check what this machine has, and what it lacks.
 
-    Versions, whether the `adapters` library is beside, devices, threads, disk, the cache of rows, the packaged encoder and, with --pool, a pool.
+    Versions, whether the `adapters` library and Ray are beside, devices, threads, disk, the cache of rows, the packaged encoder and, with --pool,
+    a pool.
 
     Example: scalearn doctor --pool pools/mine
     """
@@ -48,7 +49,7 @@ def doctor(pool_folder: Annotated[Path | None, tyro.conf.arg(name="pool")] = Non
 
 
 def checks(pool: Path | None) -> list[Check]:
-    """The checks of versions, the line in use, device, threads, disk, the cache of rows, the packaged encoder and, where one is named, a pool."""
+    """The checks of versions, the line in use, device, cluster, threads, disk, the cache of rows, the packaged encoder and, where one is named, a pool."""
     import torch
 
     from tasksel.model.base import load_base
@@ -64,6 +65,7 @@ def checks(pool: Path | None) -> list[Check]:
         Check("device", True, f"{device.type} x {torch.accelerator.device_count()}" if device else "CPU only")
     )
     results.append(Check("precision", True, precision_line(launched(), fastest(), on_cpu=device is None)))
+    results.append(Check("cluster", True, _cluster()))
     results.append(Check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} cores"))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     results.append(Check("disk", free > NEEDED_GB, f"{free:.1f} GB free here, {NEEDED_GB:.0f} needed"))
@@ -108,6 +110,16 @@ def line(transformers: str, adapters: str) -> str:
         f"transformers {transformers} without adapters: every command works; the extra (pip install 'scalearn[adapters]', which takes "
         f"transformers {LIBRARY_TAKES}) adds loading an export by plain `adapters`, and the comparison with it"
     )
+
+
+def _cluster() -> str:
+    """Whether `--on` has its library."""
+    import importlib.metadata
+
+    try:
+        return f"ray {importlib.metadata.version('ray')}: `scalearn compare --on ray` works"
+    except importlib.metadata.PackageNotFoundError:
+        return "no ray: --jobs and --shard work; the extra (pip install 'scalearn[ray]') adds --on ray"
 
 
 def _verify_pool(folder: Path) -> str:

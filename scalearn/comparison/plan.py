@@ -201,15 +201,22 @@ class Plan:
         part = Shard.parse(shard) if shard is not None else None
         # a base that cannot be loaded is refused here, before anything is written
         say(f"{self.experiment.name} on {self.work_store.base}")
-        with exclusive(part.rows_file(self.out) if part else self.out / EXPERIMENT_FILE):
-            self._claim()  # another run may have been here before this one
+        with exclusive(self.out / (f"shard-{part.number}" if part else EXPERIMENT_FILE)):
+            self._begin(part)
             self._run(Sharing(jobs, on, per_gpu), part)
         return RunFolder(self.out)
 
+    def _begin(self, shard: Shard | None) -> None:
+        """Makes the folder this run's."""
+        if shard is None:
+            self._claim()  # another run may have been here before this one
+            return
+        with exclusive(self.out / EXPERIMENT_FILE):  # which the other shards write too
+            self._claim()
+            self._write_experiment()
+            shard.claim(self.out)
+
     def _run(self, sharing: Sharing, shard: Shard | None) -> None:
-        if shard:
-            with exclusive(self.out / EXPERIMENT_FILE):
-                shard.claim(self.out)
         steps = self.steps() if shard is None else self._steps_of(shard)
         todo = [step for step in steps if not self.done(step)]
         if len(todo) < len(steps):
@@ -224,7 +231,9 @@ class Plan:
         self._record(None if whole else shard)
 
     def _steps_of(self, shard: Shard) -> list[Step]:
-        return shard.steps(self.steps(), shard.units(self.units), partial(needs, self.experiment))
+        steps = self.steps()
+        sources = [step for step in steps if step.kind == "source" and self.experiment.map]
+        return shard.steps(steps, shard.units(self.units), partial(needs, self.experiment), also=sources)
 
     def _do_all(self, todo: Sequence[Step], sharing: Sharing, shard: Shard | None) -> None:
         """Does steps, and appends a row for each unit as it ends."""
@@ -266,7 +275,10 @@ class Plan:
 
     def rows(self) -> list[UnitRecord]:
         """The records of the finished units, in the plan's order."""
-        return [record for record in map(self.work_store.stored, self.units) if record is not None]
+        return self._stored(self.units)
+
+    def _stored(self, units: Sequence[Unit]) -> list[UnitRecord]:
+        return [record for record in map(self.work_store.stored, units) if record is not None]
 
     def rankings(self) -> list[RankingRecord]:
         """The finished rankings, in the plan's order."""
@@ -274,14 +286,21 @@ class Plan:
         return [self.work_store.ranking(step.target, step.size, step.by, step.seed) for step in steps]
 
     def _record(self, shard: Shard | None) -> None:
-        """Writes the configuration with its provenance, every finished row and every ranking; of a shard, its rows."""
+        """Writes the configuration, every finished row and every ranking; of a shard, its rows and every ranking."""
         if shard is None:
-            main_writes(self._write, self.out / ROWS_FILE, self.units)
+            main_writes(self._write_whole)
             return
-        with exclusive(self.out / EXPERIMENT_FILE):  # which the other shards write too
-            self._write(shard.rows_file(self.out), shard.units(self.units))
+        write_lines(shard.rows_file(self.out), self._stored(shard.units(self.units)))
+        with exclusive(self.out / RANKINGS_FILE):
+            write_lines(self.out / RANKINGS_FILE, self.rankings())
 
-    def _write(self, rows: Path, units: Sequence[Unit]) -> None:
+    def _write_whole(self) -> None:
+        self._write_experiment()
+        write_lines(self.out / ROWS_FILE, self.rows())
+        write_lines(self.out / RANKINGS_FILE, self.rankings())
+
+    def _write_experiment(self) -> None:
+        """Writes the configuration with its provenance."""
         config = self.experiment.model_dump(mode="json")
         provenance = {"experiment": config, "key": value_hash(config), "plan": [str(unit) for unit in self.units]}
         provenance |= {"store": os.path.relpath(self.store, self.out), "versions": versions(), "command": command()}
@@ -291,8 +310,6 @@ class Plan:
             "threads": torch.get_num_threads(),
         }
         write_hashed(self.out / EXPERIMENT_FILE, provenance)
-        write_lines(rows, [record for record in map(self.work_store.stored, units) if record is not None])
-        write_lines(self.out / RANKINGS_FILE, self.rankings())
 
 
 def _device() -> str:

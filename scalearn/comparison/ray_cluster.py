@@ -28,7 +28,7 @@ from tasksel.errors import UserError, one_line
 
 LOCAL, RUNNING, CLIENT = "ray", "auto", "ray://"
 REACHED, ANSWERED = 10.0, 60.0  # seconds that an address, and a node, may take
-SEEN = 30.0  # seconds after which a shared file system shows a new file everywhere
+SEEN = 90.0  # seconds after which a shared file system shows a new file everywhere; NFS takes up to 60
 OBJECTS = 100 * 2**20  # bytes that a Ray of our own holds of what goes to and fro: strings
 FORMS = "give ray, auto, HOST:PORT or ray://HOST:PORT"
 
@@ -53,9 +53,17 @@ def _host_and_port(on: str) -> tuple[str, int]:
         parts = urlsplit(on if on.startswith(CLIENT) else f"//{on}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"--on {on}: {one_line(error)}; {FORMS}") from error
-    if not host or not port or parts.path or parts.query or parts.username is not None:
-        raise UserError(f"--on {on}: {FORMS}")
+        raise UserError(f"--on {on:.60}: {one_line(error)}; {FORMS}") from error
+    if (
+        not host
+        or not port
+        or not host.isprintable()
+        or " " in on
+        or parts.path
+        or parts.query
+        or parts.username is not None
+    ):
+        raise UserError(f"--on {on:.60}: {FORMS}")
     return host, port
 
 
@@ -173,7 +181,7 @@ def slots(ray: Any, *, per_gpu: int | None, jobs: int | None) -> Slots:
     Raises:
         UserError: no room for one worker: it would wait for ever.
     """
-    alive = [node for node in ray.nodes() if node["Alive"]]
+    alive = _alive(ray)
     cpus, gpus = (int(sum(node["Resources"].get(name, 0) for node in alive)) for name in ("CPU", "GPU"))
     said = f"the cluster has {len(alive)} {'node' if len(alive) == 1 else 'nodes'}, {cpus} CPUs and {gpus} GPUs"
     if per_gpu is not None and not gpus:
@@ -200,37 +208,55 @@ def check_nodes(ray: Any, store: Path) -> None:
     store.mkdir(parents=True, exist_ok=True)
     question = json.dumps({"folder": str(store), "file": file, "content": content})
     ask = ray.remote(probe)
-    nodes = [node for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & set(node["Resources"])]
+    nodes = {
+        node["NodeID"]: node["NodeManagerAddress"] for node in _alive(ray) if {"CPU", "GPU"} & set(node["Resources"])
+    }
     try:
         (store / file).write_text(content)
-        pinned = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-        calls = [ask.options(num_cpus=0, scheduling_strategy=node).remote(question) for node in pinned]
-        for node, call in zip(nodes, calls, strict=True):
-            _check_answer(node["NodeManagerAddress"], _answer(ray, call, node["NodeManagerAddress"]), store)
-        until = time.monotonic() + SEEN
-        while len(answers(store, file)) < len(nodes) and time.monotonic() < until:
-            time.sleep(0.2)
-        if len(answers(store, file)) < len(nodes):
-            raise UserError(
-                f"{store}: what the nodes write there is not seen here: it must be one folder of a shared file system"
-            )
+        pinned = {node: NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes}
+        calls = {
+            node: ask.options(num_cpus=0, scheduling_strategy=pin).remote(question) for node, pin in pinned.items()
+        }
+        given = [_answer(ray, call, node, nodes[node]) for node, call in calls.items()]
+        for address, answer in zip(nodes.values(), given, strict=True):
+            if answer is not None:
+                _check_answer(address, answer, store)
+        _wait_for_answers(store, file, sum(answer is not None for answer in given))
     finally:
         for path in (store / file, *answers(store, file)):
             path.unlink(missing_ok=True)
 
 
-def _answer(ray: Any, call: Any, node: str) -> dict[str, Any]:
+def _alive(ray: Any) -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _wait_for_answers(store: Path, file: str, count: int) -> None:
+    """Waits until what so many nodes wrote is seen here."""
+    until = time.monotonic() + SEEN
+    while len(answers(store, file)) < count:
+        if time.monotonic() > until:
+            raise UserError(
+                f"{store}: what the nodes write there is not seen here: it must be one folder of a shared file system"
+            )
+        time.sleep(0.2)
+
+
+def _answer(ray: Any, call: Any, node: str, address: str) -> dict[str, Any] | None:
+    """What a node says; None if it is gone by now."""
     try:
         answer: dict[str, Any] = json.loads(ray.get(call, timeout=ANSWERED))
-    except ray.exceptions.GetTimeoutError as error:
-        raise UserError(
-            f"node {node}: no answer within {ANSWERED:.0f} s; `ray status` on the cluster's head says what it does"
-        ) from error
+        return answer
     except ray.exceptions.RayError as error:
-        missing = isinstance(getattr(error, "cause", None), ImportError) or "No module named" in str(error)
-        why = "scalearn is not installed there, or in another Python" if missing else f"{one_line(error):.200}"
-        raise UserError(f"node {node}: {why}; install there what is installed here") from error
-    return answer
+        if node not in {alive["NodeID"] for alive in _alive(ray)}:
+            return None
+        if isinstance(error, ray.exceptions.GetTimeoutError):
+            why = f"no answer within {ANSWERED:.0f} s; `ray status` on the cluster's head says what it does"
+        elif isinstance(getattr(error, "cause", None), ImportError) or "No module named" in str(error):
+            why = "scalearn is not installed there, or in another Python; install there what is installed here"
+        else:
+            why = f"{one_line(error):.200}"
+        raise UserError(f"node {address}: {why}") from error
 
 
 def _check_answer(node: str, answer: dict[str, Any], store: Path) -> None:

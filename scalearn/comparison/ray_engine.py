@@ -9,6 +9,7 @@ a lost worker           its piece goes to another, and a new actor takes its pla
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from tasksel.display.progress import say, say_once
 from tasksel.errors import UserError
 
 TRIES = 3  # deaths of workers at one piece
+IDLE = 1.0  # seconds after which a worker that did nothing may have died meanwhile
 PATIENCE = 60.0  # seconds without any worker after which the wait is said
 ENOUGH = 15  # such minutes, and nothing will come
 
@@ -55,11 +57,18 @@ def ray_workers(
 
 @dataclass(eq=False)
 class _Slot:
-    """An actor, and where it is once it has started."""
+    """An actor; where it is, once it has started; and since when it does nothing.
+
+    Attributes:
+        sign: a call before its present piece, where it may have died while it did nothing.
+    """
 
     actor: Any
+    host: str = "a node"
     place: str = "a node"
     ready: bool = False
+    since: float = 0.0
+    sign: Any = None
 
 
 @dataclass
@@ -101,6 +110,7 @@ class RayEngine(Engine):
     def _hand_out(self) -> None:
         while self._queue and self._idle:
             slot, piece = self._idle.popleft(), self._queue.popleft()
+            slot.sign = slot.actor.sign.remote() if time.monotonic() - slot.since > IDLE else None
             self._calls[slot.actor.do.remote(str(piece))] = slot, piece
 
     def next(self) -> tuple[Any, Any]:
@@ -116,16 +126,20 @@ class RayEngine(Engine):
             if answer is None:
                 continue
             if piece is None:
-                slot.place, slot.ready = f"{answer['host']} (process {answer['pid']})", True
+                slot.host, slot.place, slot.ready = answer["host"], f"{answer['host']} (process {answer['pid']})", True
                 self._deaths.pop(None, None)
-                self._idle.append(slot)
+                self._rest(slot)
                 continue
             for line in answer["said"]:
                 say_once(line)
             self._deaths.pop(piece, None)
-            self._idle.append(slot)
+            self._rest(slot)
             self._busy -= 1
             return piece, self.remote.read(piece, answer["outcome"])
+
+    def _rest(self, slot: _Slot) -> None:
+        slot.since = time.monotonic()
+        self._idle.append(slot)
 
     def _waited(self, minutes: int) -> int:
         """Says that no worker is there, where none is; after a while that is the end."""
@@ -155,19 +169,30 @@ class RayEngine(Engine):
 
     def _replace(self, slot: _Slot, piece: Any, reason: str) -> None:
         """Gives the piece of a lost worker to the next one, and asks for a worker in its place."""
-        self._deaths[piece] += 1
+        self._deaths[piece] += not self._was_dead(slot)
         what = f"'{piece}'" if piece is not None else "its start"
         if self._deaths[piece] >= (TRIES if piece is not None else TRIES * self.size.count):
             raise UserError(
                 f"{self._deaths[piece]} workers died at {what}, the last on {slot.place}: {reason}; use fewer workers on a machine (--per-gpu, "
                 "--jobs) or a smaller --recipe.micro-batch; finished work is stored, the same command goes on from there"
             )
-        say(f"lost the worker on {slot.place} at {what} ({reason}); another goes on")
+        if reason in OF_A_NODE:  # one line for all its workers
+            say_once(f"lost {slot.host}: {reason}; what it was at goes to others")
+        else:
+            say(f"lost the worker on {slot.place} at {what} ({reason}); another goes on")
         self.ray.kill(slot.actor)  # one that only cannot be reached must not go on beside its successor
         self._slots.remove(slot)
         if piece is not None:
             self._queue.appendleft(piece)
         self._add_slot()
+
+    def _was_dead(self, slot: _Slot) -> bool:
+        """Whether a worker died before it had its piece."""
+        try:
+            self.ray.get([slot.sign] if slot.sign else [], timeout=PATIENCE)
+        except self.ray.exceptions.RayError:
+            return True
+        return False
 
     def close(self) -> None:
         """Ends the workers, at whatever they are."""
@@ -177,6 +202,8 @@ class RayEngine(Engine):
 
 def _reason(error: Exception) -> str:
     """Why a worker is lost, in some words of Ray's long text."""
+    if type(error).__name__ == "OutOfMemoryError":  # what Ray itself ends before the system does
+        return "killed for want of memory"
     text = str(error)
     for words, reason in REASONS.items():
         if words in text:
@@ -184,11 +211,12 @@ def _reason(error: Exception) -> str:
     return type(error).__name__
 
 
+GONE, SILENT = "the machine is gone", "it does not answer"
+OF_A_NODE = (GONE, SILENT)
 REASONS = {
-    "node was terminated": "its node is gone",
-    "node has died": "its node is gone",
-    "unavailable": "it does not answer",
-    "OOM": "its process was killed, most likely for want of memory",
+    "node was terminated": GONE,
+    "node has died": GONE,
+    "unavailable": SILENT,
     "connection error code 2": "its process was killed",
     "worker process has died": "its process was killed",
 }

@@ -62,19 +62,23 @@ class Shard:
 
     def units(self, units: Sequence[Unit]) -> list[Unit]:
         """The units of this shard, in the plan's order."""
-        dealt = sorted(units, key=lambda unit: value_hash(str(unit)))
+        dealt = sorted(units, key=lambda unit: (unit.condition.method, str(unit.size), value_hash(str(unit))))
         own = set(dealt[self.number - 1 :: self.of])
         return [unit for unit in units if unit in own]
 
     def steps(
-        self, steps: Sequence[Step], units: Sequence[Unit], needs: Callable[[Step], Iterable[Step]]
+        self,
+        steps: Sequence[Step],
+        units: Sequence[Unit],
+        needs: Callable[[Step], Iterable[Step]],
+        also: Iterable[Step] = (),
     ) -> list[Step]:
         """The steps of this shard: its units, and what these need, which each shard begins at another place.
 
         Args:
-            steps: the plan's, each after what it needs. units: of this shard. needs: see `steps.needs`.
+            steps: the plan's, each after what it needs. units: of this shard. needs: see `steps.needs`. also: steps that every shard has.
         """
-        own, wanted = set(units), set[Step]()
+        own, wanted = set(units), set(also)
         for step in reversed(steps):
             if step.unit in own or step in wanted:
                 wanted |= {step, *needs(step)}

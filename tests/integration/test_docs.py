@@ -127,6 +127,7 @@ def test_every_page_is_in_the_navigation():
             "lora.md",
             "throughput.md",
             "comparison.md",
+            "scheduling.md",
             "tables.md",
         )
     }

@@ -49,6 +49,21 @@ def test_the_line_in_use_is_named_with_what_the_extra_adds(monkeypatch, transfor
     assert f"adapters {adapters or 'not installed'}" in found["packages"].result
 
 
+@pytest.mark.parametrize(
+    ("ray", "said"), [("2.60.0", "ray 2.60.0: `scalearn compare --on ray` works"), (None, "pip install 'scalearn[ray]'")]
+)
+def test_it_says_whether_a_cluster_can_be_used(monkeypatch, ray, said):
+    real = importlib.metadata.version
+
+    def version(package):
+        if package == "ray" and ray is None:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return ray if package == "ray" else real(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert said in by_name()["cluster"].result
+
+
 def test_without_a_pool_none_is_looked_at():
     assert "pool" not in by_name()
 

@@ -1,5 +1,6 @@
 """A measured matrix: every pair once, resumable, the same with any number of jobs, and the baseline beside it."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from scalearn import AdapterPool
 from scalearn.cli.main import main
 from scalearn.comparison.config import of_any_version, read_config
 from scalearn.comparison.matrix_config import MatrixConfig, MatrixUnit, matrix_units
-from scalearn.comparison.measure_matrix import MatrixMeasurement, measure_matrix
+from scalearn.comparison.measure_matrix import MatrixMeasurement, measure_matrix, piece_by_name, read_piece
 from scalearn.layers.mix import bottleneck_layers
 from scalearn.layers.stacking import stack
 from scalearn.methods.registry import METHODS
@@ -97,6 +98,19 @@ def test_one_that_was_killed_in_its_first_row_goes_on_and_two_jobs_measure_what_
     assert len(run.todo()) == len(untimed(measured))
     run.run(jobs=2)
     assert untimed(own) == untimed(measured)
+
+
+def test_a_worker_on_another_machine_does_a_piece_by_its_name_to_the_same_row(measured, own, tiny):
+    unit = matrix_units(config(tiny))[1]
+    do = piece_by_name(config(tiny).model_dump_json(), str(own))
+    assert read_piece("sentiment_films", do("sentiment_films")) == "sentiment_films"
+    row = dataclasses.asdict(read_piece(unit, do(str(unit))))
+    [same] = [one for one in map(dataclasses.asdict, read_matrix(measured).rows) if str(unit) == _name(one)]
+    assert {**row, "seconds": 0} == {**same, "seconds": 0}
+
+
+def _name(row):
+    return str(MatrixUnit(row["target"], row["source"], row["method"], row["seed"]))
 
 
 def test_in_code_a_matrix_is_measured_and_given(measured, own, tiny):
