@@ -69,7 +69,9 @@ def content_hash(file: Path) -> str:
             raise _unread(file, error) from error
         if time.time_ns() - max(stamp.written, stamp.changed) < SETTLED * 1e9 or Stamp.of(file) != stamp:
             return sha256
-        with contextlib.suppress(OSError, UserError):  # a full disk is said where rows are stored; a path may be no UTF-8
+        with contextlib.suppress(
+            OSError, UserError
+        ):  # a full disk is said where rows are stored; a path may be no UTF-8
             write_hashed(place, {"stamp": list(stamp), "sha256": sha256})
     _known[stamp] = sha256
     return sha256

@@ -50,7 +50,8 @@ def test_the_line_in_use_is_named_with_what_the_extra_adds(monkeypatch, transfor
 
 
 @pytest.mark.parametrize(
-    ("ray", "said"), [("2.60.0", "ray 2.60.0: `scalearn compare --on ray` works"), (None, "pip install 'scalearn[ray]'")]
+    ("ray", "said"),
+    [("2.60.0", "ray 2.60.0: `scalearn compare --on ray` works"), (None, "pip install 'scalearn[ray]'")],
 )
 def test_it_says_whether_a_cluster_can_be_used(monkeypatch, ray, said):
     real = importlib.metadata.version

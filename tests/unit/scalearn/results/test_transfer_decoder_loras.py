@@ -79,7 +79,9 @@ class TestMix:
         assert (seed.steps, seed.parameters["head"], seed.dev) == (0, 0, pytest.approx(seed.dev))
         assert result.predict(PROMPTS).shape == (2,)
 
-    def test_the_default_compares_the_base_the_sources_as_they_are_and_their_training(self, pool, task_of, tmp_path, capfd):
+    def test_the_default_compares_the_base_the_sources_as_they_are_and_their_training(
+        self, pool, task_of, tmp_path, capfd
+    ):
         recipe = RECIPE.model_copy(update={"epochs": 20, "budget": 1e9, "max_steps": 40})
         result = transfer(task_of("Flag"), pool.select(["Sky", "Car"]), recipe=recipe, out=tmp_path / "out")
         assert result.run.method == "auto"
