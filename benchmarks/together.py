@@ -22,8 +22,9 @@ PARTS: dict[str, list[str]] = {  # by name: the module of this folder, and its o
     "units": ["comparison", "--jobs", "1", "2", "4"],
     "data": ["data", "--most", "100000", "--units", "4"],
     "scheduling": ["scheduling", "--pieces", "1000"],
+    "resume": ["resume"],
 }
-PAGELESS = ("units",)
+PAGELESS = ("units", "resume")
 
 
 def run(name: str, out: Path | None) -> bool:

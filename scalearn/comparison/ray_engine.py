@@ -87,9 +87,9 @@ class RayEngine(Engine):
 
     def __post_init__(self) -> None:
         self._actor = self.ray.remote(RemoteWorker).options(**self.size.options, max_restarts=0, max_task_retries=0)
-        told: dict[str, Any] = {"make": self.remote.make, "settings": self.remote.settings, "cwd": str(Path.cwd())}
-        told |= {"environment": settings_here(), "threads": self.size.threads, "gpu": bool(self.size.gpu)}
-        self._start = json.dumps(told)
+        start: dict[str, Any] = {"make": self.remote.make, "settings": self.remote.settings, "cwd": str(Path.cwd())}
+        start |= {"environment": settings_here(), "threads": self.size.threads, "gpu": bool(self.size.gpu)}
+        self._start = json.dumps(start)
         for _ in range(self.size.count):
             self._add_slot()
 

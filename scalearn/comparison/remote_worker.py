@@ -97,19 +97,19 @@ class RemoteWorker:
             text: JSON of "make" (module:function, which gives the function that does one piece), its "settings", the driver's folder and
                 environment, the number of threads, and whether this worker has a share of a GPU.
         """
-        told = json.loads(text)
+        start = json.loads(text)
         for name in settings_here():
             os.environ.pop(name)
-        os.environ |= told["environment"]
+        os.environ |= start["environment"]
         with contextlib.suppress(OSError):  # no such folder here; then what is named relative to it is named as missing
-            os.chdir(told["cwd"])
+            os.chdir(start["cwd"])
         from tasksel.display import progress
 
         progress.write_no_phases()
-        module, function = told["make"].split(":")
-        self._act = getattr(importlib.import_module(module), function)(*told["settings"])
+        module, function = start["make"].split(":")
+        self._act = getattr(importlib.import_module(module), function)(*start["settings"])
         return json.dumps(
-            {"host": socket.gethostname(), "pid": os.getpid(), "device": _device(told["threads"], gpu=told["gpu"])}
+            {"host": socket.gethostname(), "pid": os.getpid(), "device": _device(start["threads"], gpu=start["gpu"])}
         )
 
     def sign(self) -> str:
