@@ -126,6 +126,7 @@ def test_every_page_is_in_the_navigation():
             "environments.md",
             "lora.md",
             "throughput.md",
+            "data.md",
             "tables.md",
         )
     }
