@@ -80,7 +80,9 @@ def test_every_part_is_run_though_one_fails(monkeypatch, capsys):
     monkeypatch.setattr(subprocess, "run", started)
     assert together.main(["--out", "pages"]) == 1
     assert [command[0] for command in called] == [f"benchmarks.{module}" for module, *_ in together.PARTS.values()]
-    assert [command[-2:] == ["--out", "pages"] for command in called] == [name not in together.PAGELESS for name in together.PARTS]
+    assert [command[-2:] == ["--out", "pages"] for command in called] == [
+        name not in together.PAGELESS for name in together.PARTS
+    ]
     assert "failed: data\n" in capsys.readouterr().out
     assert together.main(["--only", "units"]) == 0
 

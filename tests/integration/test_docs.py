@@ -128,6 +128,7 @@ def test_every_page_is_in_the_navigation():
             "throughput.md",
             "comparison.md",
             "scheduling.md",
+            "data.md",
             "tables.md",
         )
     }
