@@ -146,13 +146,13 @@ def write_no_phases() -> None:
     _counted_elsewhere = True
 
 
-_counted_elsewhere = multiprocessing.parent_process() is not None
+_counted_elsewhere = False
 
 
 @contextmanager
 def _written(label: str, total: int) -> Iterator[Callable[[str], None]]:
     """A phase in plain lines; a worker process writes none, as the process that shares out the work does."""
-    if _counted_elsewhere:
+    if _counted_elsewhere or multiprocessing.parent_process() is not None:
         yield _no_line
         return
     phase = _lines.begin(label, total)

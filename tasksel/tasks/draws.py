@@ -40,7 +40,7 @@ def held_out_rows(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows of a file without a validation file that are learned from, and those that are scored: the same ones whatever the seed.
 
     >>> [rows.tolist() for rows in held_out_rows(np.array([0, 1] * 4))]
-    [[0, 1, 2, 4, 6, 7], [3, 5]]
+    [[0, 1, 2, 3, 5, 6], [4, 7]]
     """
     test = sorted(keep_each_class(labels, stratified(labels, max(1, round(HELD_OUT * len(labels))), seed=0)))
     return others(len(labels), test), np.array(test, dtype=np.int64)

@@ -84,6 +84,13 @@ def test_a_worker_process_writes_no_lines(clock, monkeypatch):
     assert clock.lines == []
 
 
+def test_a_worker_of_a_cluster_writes_no_lines_either(clock, monkeypatch):
+    monkeypatch.setattr(progress, "_counted_elsewhere", False)
+    progress.write_no_phases()
+    run(clock, 10, 20)
+    assert clock.lines == []
+
+
 def test_a_forced_colour_makes_no_terminal_of_a_pipe(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert not console.on_terminal
