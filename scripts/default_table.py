@@ -58,6 +58,15 @@ def read_beside(folder: Path, other: Path) -> list[tuple[str, UnitRecord]]:
     ]
 
 
+def shared_targets(rows: list[tuple[str, UnitRecord]]) -> list[str]:
+    """The targets for which every way over LoRAs has a row."""
+    targets: dict[str, set[str]] = defaultdict(set)
+    for way, row in rows:
+        if way.startswith(LORA):
+            targets[way].add(row.target)
+    return sorted(set.intersection(*targets.values())) if targets else []
+
+
 def by_seed(scores: dict[str, dict[int, float]], targets: list[str]) -> dict[int, float]:
     """A seed's mean over the targets, of the seeds that all of them have."""
     seeds = set.intersection(*(set(scores.get(target, {})) for target in targets)) if targets else set()
@@ -139,7 +148,10 @@ def page(folder: Path, beside: Path | None = None) -> str:
         targets = sorted({row.target for _, row in part})
         held_out = [target for target in targets if target in HELD_OUT]
         chosen_on = [target for target in targets if target not in HELD_OUT]
-        for words, group in (("all targets", targets), ("development", chosen_on), ("held out", held_out)):
+        groups = {"all targets": targets, "development": chosen_on, "held out": held_out}
+        if beside and (measured := shared_targets(part)) != targets:
+            groups = {"the targets of every way over LoRAs": measured, "all targets": targets}
+        for words, group in groups.items():
             if group:
                 parts.append(f"## {size} rows, {words}: {', '.join(group)}\n\n{table(part, group)}")
         parts.append(f"## {size} rows, by target\n\n{by_target(part, targets)}")

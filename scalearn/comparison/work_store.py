@@ -144,10 +144,11 @@ class WorkStore:
         task = self.target(unit.target, unit.size)
         method = get_method(unit.condition.method)
         recipe, named = self.experiment.recipe_of(method, unit.size).identity(), method_identity(method)
+        lora = self.experiment.sources.lora if unit.condition.method == SINGLE_ADAPTER else None
         return [
             [task.name, task.kind, task.labels, task.metric, self.data(unit.target, unit.size, unit.seed).fingerprint],
             [self.base.fingerprint, self.experiment.protocol, named, str(unit.size), unit.seed, recipe],
-            self._choice_key(unit),
+            *([self._choice_key(unit), lora.model_dump(mode="json")] if lora else [self._choice_key(unit)]),
         ]
 
     def unit_path(self, unit: Unit) -> Path:

@@ -83,18 +83,20 @@ def test_the_recall_on_the_page_is_that_of_the_whole_table():
     assert rows == [[six[number][column] for column in (0, 1, 3)] for number in (0, 2, 3)]
 
 
-def test_the_tables_of_the_default_are_made_again_from_the_rows_beside_them():
-    script = script_of("default_table")
-    tables = (RESULTS / "default" / "tables.md").read_text()
-    assert script.page(RESULTS / "default") == tables
-    shown = [line for line in page(RESULTS / "default").splitlines() if re.match(r"\| .*\| \d+( cpu)?", line)]
+@pytest.mark.parametrize("folders", [("default",), ("loras", "default")], ids=lambda names: names[0])
+def test_the_tables_of_the_default_are_made_again_from_the_rows_beside_them(folders):
+    script, folder = script_of("default_table"), RESULTS / folders[0]
+    tables = (folder / "tables.md").read_text()
+    assert script.page(*(RESULTS / name for name in folders)) == tables
+    shown = [line for line in page(folder).splitlines() if re.match(r"\| .*\| \d+( cpu)?", line)]
     assert len(shown) > 20
     assert set(shown) <= set(tables.splitlines())
 
 
-def test_the_runs_of_the_default_are_of_their_configurations_and_their_commands_stand_on_the_page():
-    runs = sorted((RESULTS / "default").glob("*/rows.jsonl"))
-    assert "default_auto" in {path.parent.name for path in runs}
+@pytest.mark.parametrize(("folder", "first"), [("default", "default_auto"), ("loras", "default_loras")])
+def test_the_runs_of_the_default_are_of_their_configurations_and_their_commands_stand_on_the_page(folder, first):
+    runs = sorted((RESULTS / folder).glob("*/rows.jsonl"))
+    assert first in {path.parent.name for path in runs}
     for path in runs:
         config = read_config(ROOT / "scripts" / f"{path.parent.name}.yaml", Experiment)
         rows = read_lines(path, UnitRecord)
@@ -103,7 +105,7 @@ def test_the_runs_of_the_default_are_of_their_configurations_and_their_commands_
         for row in rows:
             recipe = config.recipe_of(METHODS[row.method], row.size)
             assert recipe.model_dump(mode="json", exclude={"log_with"}) == row.recipe, (path.parent.name, row.method)
-        assert f"scripts/{path.parent.name}.yaml" in page(RESULTS / "default")
+        assert f"scripts/{path.parent.name}.yaml" in page(RESULTS / folder)
 
 
 def test_the_readme_shows_the_default_as_its_tables_have_it():

@@ -40,6 +40,18 @@ def test_a_second_plan_finds_all_of_it_done(loras, tmp_path):
     assert not any(other.done(step) for step in other.steps() if step.kind == "source")
 
 
+def test_a_new_lora_and_a_new_bottleneck_are_two_units(loras, tmp_path):
+    """Neither has a source that would tell them apart, and their recipes are equal."""
+    loras |= {"methods": ["single-adapter", "closed-form-base"], "lr": {"single-adapter": 1e-3}}
+    keys = {}
+    for name in ("lora", "bottleneck"):
+        plan = Plan(Experiment.model_validate(loras), tmp_path / name)
+        keys[name] = {unit.condition.method: plan.work_store.key(unit) for unit in plan.units}
+        loras["sources"].pop("lora", None)
+    assert keys["lora"]["single-adapter"] != keys["bottleneck"]["single-adapter"]
+    assert keys["lora"]["closed-form-base"] == keys["bottleneck"]["closed-form-base"]
+
+
 def test_stage_1_and_methods_have_the_rates_of_loras(loras):
     experiment = Experiment.model_validate(loras)
     assert experiment.source_recipe.lr == LORA_RECIPE.lr
