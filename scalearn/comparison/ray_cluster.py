@@ -217,11 +217,11 @@ def check_nodes(ray: Any, store: Path) -> None:
         calls = {
             node: ask.options(num_cpus=0, scheduling_strategy=pin).remote(question) for node, pin in pinned.items()
         }
-        given = [_answer(ray, call, node, nodes[node]) for node, call in calls.items()]
-        for address, answer in zip(nodes.values(), given, strict=True):
+        received = [_answer(ray, call, node, nodes[node]) for node, call in calls.items()]
+        for address, answer in zip(nodes.values(), received, strict=True):
             if answer is not None:
                 _check_answer(address, answer, store)
-        _wait_for_answers(store, file, sum(answer is not None for answer in given))
+        _wait_for_answers(store, file, sum(answer is not None for answer in received))
     finally:
         for path in (store / file, *answers(store, file)):
             path.unlink(missing_ok=True)

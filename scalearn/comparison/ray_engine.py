@@ -100,9 +100,11 @@ class RayEngine(Engine):
 
     @property
     def room(self) -> int:
+        """How many more pieces it takes: one per worker, also of one that is starting."""
         return self.size.count - self._busy
 
     def submit(self, piece: Any) -> None:
+        """Queues a piece for the next idle worker."""
         self._busy += 1
         self._queue.append(piece)
         self._hand_out()
@@ -114,6 +116,11 @@ class RayEngine(Engine):
             self._calls[slot.actor.do.remote(str(piece))] = slot, piece
 
     def next(self) -> tuple[Any, Any]:
+        """A piece that is done with its outcome; meanwhile lost workers are replaced, and their pieces go to others.
+
+        Raises:
+            UserError: workers that die again and again, or none for a quarter of an hour; what a piece itself raises.
+        """
         waited = 0
         while True:
             self._hand_out()

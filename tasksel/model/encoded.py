@@ -58,7 +58,7 @@ class Encoded:
         return replace(self, ids=joined(self.ids, other.ids), types=types, labels=labels, cut=self.cut + other.cut)
 
     def loss_terms(self, indices: Sequence[int]) -> int:
-        """How many terms the mean loss of these rows is a mean over: one a row."""
+        """The denominator of the mean loss of these rows: their number."""
         return len(indices)
 
     def targets(self, indices: Sequence[int]) -> Tensor:

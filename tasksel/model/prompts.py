@@ -64,7 +64,7 @@ class EncodedPrompts(Encoded):
         )
 
     def loss_terms(self, indices: Sequence[int]) -> int:
-        """How many terms the mean loss of these rows is a mean over: one a token of an answer."""
+        """The denominator of the mean loss of these rows: the number of their answers' tokens."""
         return sum(self.answers[i] for i in indices)
 
     def batch(self, indices: Sequence[int], *, multiple: int = 1) -> dict[str, Tensor]:

@@ -43,6 +43,23 @@ def toy_task(name="toy"):
     return Task(name=name, kind="single_sentence_classification", text=("t",), labels=labels, metric="accuracy", source=BuiltinSource())  # fmt: skip
 
 
+TOY = toy_task()
+
+
+def toy_rows(folder):
+    """Sixteen rows of two words as token ids of a base."""
+    rows = Split([("bad film",), ("good film",)] * 8, None, np.arange(16) % 2)
+    return encode_split(rows, TOY, load_base(folder).tokenizer, max_length=16)
+
+
+def toy_model(folder):
+    """A new model of a base with a head for them, drawn by one seed."""
+    model = load_base(folder).model()
+    torch.manual_seed(1)
+    add_head(model, TOY, name="toy")
+    return model
+
+
 def model_and_parts(folder, case):
     """A new model with an adapter and a head for each part of a case, and the parts."""
     base, (rows, _) = load_base(folder), CASES[case]

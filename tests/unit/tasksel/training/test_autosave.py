@@ -15,16 +15,8 @@ from tasksel.training import autosave, loop
 from tasksel.training.checkpoints import RECORD, Checkpoint
 
 
-class Told(Exception):
+class Handled(Exception):
     """What a handler of the test raises."""
-
-
-@pytest.fixture
-def said(monkeypatch):
-    lines = []
-    for module in ("checkpoints", "loop_state", "autosave"):
-        monkeypatch.setattr(f"tasksel.training.{module}.say", lines.append)
-    return lines
 
 
 @pytest.fixture
@@ -42,7 +34,7 @@ def handler():
     """A handler of SIGTERM that raises, as the command line's does."""
 
     def raise_it(number, _frame):
-        raise Told(number)
+        raise Handled(number)
 
     before = signal.signal(signal.SIGTERM, raise_it)
     yield raise_it
@@ -102,7 +94,7 @@ class TestSignals:
             send(signal.SIGTERM, 7)(step)
             steps.append(step)
 
-        with pytest.raises(Told):
+        with pytest.raises(Handled):
             train(tiny, "one part", tmp_path / "state", on_step=on_step)
         assert (steps, writes) == ([*range(1, 8)], [7])
         assert said == ["a toy: stopped, and its state is stored"]
@@ -123,7 +115,7 @@ class TestSignals:
             return plain(*args)
 
         monkeypatch.setattr(loop, "dev_score", score)
-        with pytest.raises(Told):
+        with pytest.raises(Handled):
             train(tiny, "a solved start", tmp_path / "state")
         assert seen == ["begun"] * 3
         assert same(train(tiny, "a solved start", tmp_path / "state"), whole)
@@ -131,14 +123,14 @@ class TestSignals:
     def test_that_of_the_solved_start_too(self, tiny, tmp_path, handler, monkeypatch):
         whole, plain = train(tiny, "a solved start"), loop.dev_score
         monkeypatch.setattr(loop, "dev_score", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(Told):
+        with pytest.raises(Handled):
             train(tiny, "a solved start", tmp_path / "state")
         monkeypatch.setattr(loop, "dev_score", plain)
         assert same(train(tiny, "a solved start", tmp_path / "state"), whole)
 
     def test_one_at_the_last_step_keeps_the_outcome(self, tiny, tmp_path, handler, writes, monkeypatch):
         whole = train(tiny, "no dev rows")
-        with pytest.raises(Told):
+        with pytest.raises(Handled):
             train(tiny, "no dev rows", tmp_path / "state", on_step=send(signal.SIGTERM, 12))
         monkeypatch.setattr(loop._Loop, "_backward", lambda *_: pytest.fail("a step"))
         assert same(train(tiny, "no dev rows", tmp_path / "state"), whole)
@@ -170,7 +162,7 @@ class TestSignals:
             send(signal.SIGTERM, 7)(step)
             steps.append("after")
 
-        with pytest.raises(Told):
+        with pytest.raises(Handled):
             train(tiny, "one part", on_step=on_step)
         assert steps[-1] == 7
 
@@ -197,7 +189,7 @@ class TestSignals:
             send(signal.SIGTERM, 7)(step)
             assert step < 7
 
-        with pytest.raises(Told):
+        with pytest.raises(Handled):
             train(tiny, "one part", tmp_path / "state", on_step=on_step)
 
 
@@ -255,8 +247,10 @@ class TestDisk:
             plain(self, state)
 
         monkeypatch.setattr(Checkpoint, "write", write)
-        with pytest.raises(Told):
-            train(tiny, "one part", tmp_path / "state", on_step=lambda step: step == 9 and (_ for _ in ()).throw(Told))
+        with pytest.raises(Handled):
+            train(
+                tiny, "one part", tmp_path / "state", on_step=lambda step: step == 9 and (_ for _ in ()).throw(Handled)
+            )
         monkeypatch.setattr(Checkpoint, "write", plain)
         assert same(train(tiny, "one part", tmp_path / "state"), train(tiny, "one part"))
         assert said[-1] == "a toy: goes on from step 5 of 18"

@@ -25,15 +25,6 @@ def always(monkeypatch):
     monkeypatch.setattr(autosave, "SHARE", float("inf"))
 
 
-@pytest.fixture
-def said(monkeypatch):
-    """What is said of checkpoints."""
-    lines = []
-    for module in ("checkpoints", "loop_state", "autosave"):
-        monkeypatch.setattr(f"tasksel.training.{module}.say", lines.append)
-    return lines
-
-
 def kill_at(*steps):
     """Ends the run after each of these steps, once."""
     left = set(steps)

@@ -1,18 +1,15 @@
 """Tests of what a recipe leaves open: what a card decides, whose word comes first, and that a training goes on as it began."""
 
 import pytest
+from toy_training import TOY
 
 from tasksel.model.base import load_base
-from tasksel.tasks.task import BuiltinSource, Task
 from tasksel.training import device
 from tasksel.training.device import for_device, rows_that_fit
 from tasksel.training.precision import LAUNCH
 from tasksel.training.recipe import Recipe
 
 GIB = 2**30
-TOY = Task(
-    name="toy", kind="single_sentence_classification", text=("t",), labels=("blame", "praise"), metric="accuracy", source=BuiltinSource()
-)  # fmt: skip
 
 
 @pytest.fixture

@@ -5,24 +5,17 @@ A CPU has the fused AdamW too, so that the account is tried here.
 
 import math
 
-import numpy as np
 import pytest
 import torch
+from toy_training import TOY, toy_model, toy_rows
 
-from tasksel.model.base import load_base
-from tasksel.model.encoding import encode_split
-from tasksel.model.heads import add_head, loss_sum
-from tasksel.tasks.examples import Split
-from tasksel.tasks.task import BuiltinSource, Task
+from tasksel.model.heads import loss_sum
 from tasksel.training import divergence
 from tasksel.training import loop as training
 from tasksel.training.divergence import EveryStep, OnDevice, fused, watch
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.recipe import Recipe
 
-TOY = Task(
-    name="toy", kind="single_sentence_classification", text=("t",), labels=("blame", "praise"), metric="accuracy", source=BuiltinSource()
-)  # fmt: skip
 RECIPE = Recipe(lr=1e-2, epochs=3, batch=4, max_length=16)
 CPU = torch.device("cpu")
 
@@ -32,18 +25,6 @@ def on_device(monkeypatch):
     """Every training keeps the account that a GPU keeps."""
     monkeypatch.setattr(training, "fused", lambda _: {"fused": True})
     monkeypatch.setattr(training, "watch", lambda _, optimizer: OnDevice(optimizer, CPU, alone=True))
-
-
-def rows_of(folder):
-    split = Split([("bad film",), ("good film",)] * 8, None, np.arange(16) % 2)
-    return encode_split(split, TOY, load_base(folder).tokenizer, max_length=16)
-
-
-def model_of(folder):
-    model = load_base(folder).model()
-    torch.manual_seed(1)
-    add_head(model, TOY, name="toy")
-    return model
 
 
 def broken_from(monkeypatch, step):
@@ -62,21 +43,21 @@ def broken_from(monkeypatch, step):
 def test_an_account_ends_a_run_at_its_first_bad_step_with_the_state_before_it(
     tiny, monkeypatch, on_device, tmp_path, step
 ):
-    good = model_of(tiny)
+    good = toy_model(tiny)
     fit(
         good,
         TOY,
-        rows_of(tiny),
+        toy_rows(tiny),
         None,
         RECIPE.model_copy(update={"max_steps": 12}),
         seed=0,
         on_step=lambda s: s == step - 1,
     )
-    state = model_of(tiny).heads.state_dict() if step == 1 else good.heads.state_dict()
-    model, rescue = model_of(tiny), tmp_path / "good.safetensors"
+    state = toy_model(tiny).heads.state_dict() if step == 1 else good.heads.state_dict()
+    model, rescue = toy_model(tiny), tmp_path / "good.safetensors"
     broken_from(monkeypatch, step)
     with pytest.raises(Diverged, match=rf"became NaN at step {step} \(lr .*the last good state is in"):
-        fit(model, TOY, rows_of(tiny), None, RECIPE, seed=0, rescue=rescue)
+        fit(model, TOY, toy_rows(tiny), None, RECIPE, seed=0, rescue=rescue)
     assert all(torch.equal(value, state[name]) for name, value in model.heads.state_dict().items())
     assert rescue.is_file()
 
@@ -85,7 +66,7 @@ def test_it_is_read_every_so_many_steps_and_the_rest_of_the_run_is_spared(tiny, 
     calls = broken_from(monkeypatch, 2)
     monkeypatch.setattr(divergence, "EVERY", 3)
     with pytest.raises(Diverged, match="at step 2 "):
-        fit(model_of(tiny), TOY, rows_of(tiny), None, RECIPE, seed=0)
+        fit(toy_model(tiny), TOY, toy_rows(tiny), None, RECIPE, seed=0)
     assert len(calls) == 3
 
 
@@ -98,19 +79,19 @@ def test_the_lr_that_is_named_is_that_of_the_step(tiny, monkeypatch):
                 patch.setattr(training, "watch", lambda _, optimizer: OnDevice(optimizer, CPU, alone=True))
             broken_from(patch, 6)
             with pytest.raises(Diverged) as caught:
-                fit(model_of(tiny), TOY, rows_of(tiny), None, RECIPE, seed=0)
+                fit(toy_model(tiny), TOY, toy_rows(tiny), None, RECIPE, seed=0)
             said.append(str(caught.value))
     assert said[0] == said[1]
     assert "at step 6 (lr " in said[0]
 
 
 def test_a_sound_run_gives_what_a_cpu_gives(tiny, on_device):
-    model, plain = model_of(tiny), model_of(tiny)
-    run = fit(model, TOY, rows_of(tiny), rows_of(tiny), RECIPE, seed=0)
+    model, plain = toy_model(tiny), toy_model(tiny)
+    run = fit(model, TOY, toy_rows(tiny), toy_rows(tiny), RECIPE, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "fused", fused)
         patch.setattr(training, "watch", watch)
-        other = fit(plain, TOY, rows_of(tiny), rows_of(tiny), RECIPE, seed=0)
+        other = fit(plain, TOY, toy_rows(tiny), toy_rows(tiny), RECIPE, seed=0)
     assert [row["step"] for row in run.history] == [row["step"] for row in other.history]
     for name, value in model.heads.state_dict().items():
         torch.testing.assert_close(value, plain.heads.state_dict()[name])

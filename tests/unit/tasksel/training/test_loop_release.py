@@ -3,29 +3,17 @@
 import gc
 import weakref
 
-import numpy as np
 import pytest
 import torch
+from toy_training import TOY, toy_model, toy_rows
 
-from tasksel.model.base import load_base
-from tasksel.model.encoding import encode_split
-from tasksel.model.heads import add_head
-from tasksel.tasks.examples import Split
-from tasksel.tasks.task import BuiltinSource, Task
 from tasksel.training.loop import Diverged, fit
 from tasksel.training.recipe import Recipe
-
-TOY = Task(
-    name="toy", kind="single_sentence_classification", text=("t",), labels=("blame", "praise"), metric="accuracy", source=BuiltinSource()
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("diverges", [False, True])
 def test_an_optimizer_goes_with_its_training(tiny, monkeypatch, diverges):
-    model, optimizers = load_base(tiny).model(), []
-    add_head(model, TOY, name="toy")
-    split = Split([("bad film",), ("good film",)] * 4, None, np.arange(8) % 2)
-    rows = encode_split(split, TOY, load_base(tiny).tokenizer, max_length=16)
+    model, rows, optimizers = toy_model(tiny), toy_rows(tiny), []
     adamw = torch.optim.AdamW
 
     def watched(*arguments, **options):

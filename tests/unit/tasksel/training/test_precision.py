@@ -2,39 +2,19 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from toy_training import TOY, toy_model, toy_rows
 
 from tasksel.errors import UserError
-from tasksel.model.base import load_base
-from tasksel.model.encoding import encode_split
-from tasksel.model.heads import add_head
 from tasksel.processes import accelerator
-from tasksel.tasks.examples import Split
-from tasksel.tasks.task import BuiltinSource, Task
 from tasksel.training import precision as precisions
 from tasksel.training.loop import fit
 from tasksel.training.precision import LAUNCH, cpu_prefers_bf16, fastest, launched, mixed
 from tasksel.training.recipe import Recipe
 
-TOY = Task(
-    name="toy", kind="single_sentence_classification", text=("t",), labels=("blame", "praise"), metric="accuracy", source=BuiltinSource()
-)  # fmt: skip
 QUICK = Recipe(lr=1e-3, epochs=1, batch=8, max_length=16)
-
-
-def encoded(folder):
-    split = Split([("bad film",), ("good film",)] * 8, None, np.arange(16) % 2)
-    return encode_split(split, TOY, load_base(folder).tokenizer, max_length=16)
-
-
-def fresh(folder):
-    model = load_base(folder).model()
-    torch.manual_seed(1)
-    add_head(model, TOY, name="toy")
-    return model
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +28,7 @@ def in_bf16(model, recipe):
     """Whether each of a training's forward passes ran in bf16."""
     seen = []
     hook = model.heads["toy"].register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
-    run = fit(model, TOY, encoded(model.folder), None, recipe, seed=0)
+    run = fit(model, TOY, toy_rows(model.folder), None, recipe, seed=0)
     hook.remove()
     assert run.steps == len(seen)
     return set(seen)
@@ -56,7 +36,7 @@ def in_bf16(model, recipe):
 
 @pytest.fixture
 def model(tiny):
-    model = fresh(tiny)
+    model = toy_model(tiny)
     model.folder = tiny
     return model
 
@@ -75,8 +55,8 @@ def test_a_recipe_says_its_precision_whatever_the_launch_says(model, monkeypatch
 def test_full_precision_said_changes_no_number_no_key_and_no_file(tiny):
     states = []
     for precision in (None, "float32"):
-        model, recipe = fresh(tiny), QUICK.model_copy(update={"precision": precision})
-        fit(model, TOY, encoded(tiny), None, recipe, seed=0)
+        model, recipe = toy_model(tiny), QUICK.model_copy(update={"precision": precision})
+        fit(model, TOY, toy_rows(tiny), None, recipe, seed=0)
         states.append(model.heads.state_dict())
         assert recipe.identity() == QUICK.identity()
         assert recipe.model_dump_json() == QUICK.model_dump_json()
