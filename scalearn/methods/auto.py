@@ -7,36 +7,38 @@
                                   from the best of these mixes
 
     score     the task's metric over all rows, each by a model that was fitted without its fold
+    margin    of `trained`: a standard error of its score less the best closed form's, over draws of the rows
 
-A dearer candidate must be better than all cheaper ones, so the result is never below the closed form on the base by that score. The winner is fitted
-again on all rows. `Recipe.budget` bounds the gradient steps (`scalearn.methods.budget`); they are counted, not timed, so that a run can be
+A dearer candidate must be better than all cheaper ones by its margin, so the result is never below the closed form on the base by that score. The
+margin is the one-standard-error rule (Breiman et al. 1984, 3.4.3): a training that is ahead by less is as often behind on new rows. Training is
+given up after the first fold, from the second on, after which it is not ahead on the rows so far (racing, Maron and Moore 1994). The winner is
+fitted again on all rows. `Recipe.budget` bounds the gradient steps (`scalearn.methods.budget`); they are counted, not timed, so that a run can be
 repeated. Texts to write have no head to solve: `scalearn.methods.auto_generation`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from scalearn.layers.scaling import LEARNED_FROM_ONE, Scaling
 from scalearn.methods.auto_generation import TextTrial
 from scalearn.methods.base import SOLVED
 from scalearn.methods.budget import affordable_steps
-from scalearn.methods.candidate import Candidate, in_words
+from scalearn.methods.candidate import Candidate, in_words, with_chosen
 from scalearn.methods.scalearn import ScaledSources
 from scalearn.methods.thawed import FEWEST_STEPS, rates, set_weights, thawed
 from scalearn.methods.training import SeedTraining, TrainedModel
 from tasksel.display.progress import bar, say
 from tasksel.model.encoding import Encoded
+from tasksel.tasks.bootstrap import resampled
 from tasksel.tasks.metrics import label_range, score, within
 from tasksel.tasks.prompts import GENERATION
-from tasksel.training.cross_validation import Folds, folds
+from tasksel.training.cross_validation import CrossValidated, Folds, folds
 from tasksel.training.features import pooled
 from tasksel.training.loop import Diverged, FitResult, fit
 from tasksel.training.predict import predict
@@ -45,7 +47,7 @@ from tasksel.training.solved_start import most_rows, solve_on
 
 # batches of 8: more steps in the same budget
 AUTO_RECIPE = Recipe(lr=1e-3, head_lr=3e-4, batch=8, max_steps=300, budget=120.0, epochs=1000, **SOLVED)
-CHECKPOINTS = 3  # numbers of steps that are compared
+FOLDS_FIRST = 2  # folds before training may be given up: one says too little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Auto(ScaledSources):
     >>> transfer(task, sources[:2], method="auto")  # doctest: +SKIP
     """
 
+    version: ClassVar[int] = 2
     scaling: Scaling = LEARNED_FROM_ONE
     most: int | None = 2
 
@@ -65,11 +68,10 @@ class Auto(ScaledSources):
             return self._finished(training, *texts.best(candidates := texts.compare()), candidates)
         begun = time.perf_counter()
         model, trial = self.new_model(training), _Trial(self, training)
-        candidates = trial.compare(model)
-        best = max(range(len(candidates)), key=lambda number: (candidates[number].rank, -number))
-        candidates = [replace(one, chosen=number == best) for number, one in enumerate(candidates)]
-        model = trial.fit_again(model, candidates[best])
-        done = FitResult(candidates[best].score, 0, trial.steps, time.perf_counter() - begun)
+        candidates = with_chosen(trial.compare(model))
+        best = next(one for one in candidates if one.chosen)
+        model = trial.fit_again(model, best)
+        done = FitResult(best.score, 0, trial.steps, time.perf_counter() - begun)
         return self._finished(training, model, done, candidates)
 
     def _finished(
@@ -94,63 +96,83 @@ class _Trial:
     def compare(self, model: Any) -> list[Candidate]:
         """Every candidate with its cross-validated score; the model changes."""
         names = tuple(source.name for source in self.training.sources)
-        closed = [Candidate("closed form", names[:count]) for count in range(len(names) + 1)]
+        tried = [Candidate("closed form", names[:count]) for count in range(len(names) + 1)]
         steps = affordable_steps(model, self.rows, self.training.recipe, trainings=len(self.parts) + 1)
         dear = bool(self.parts) and steps >= FEWEST_STEPS
-        with bar(self.training.label, len(closed) + dear * len(self.parts)) as advance:
-            for number, candidate in enumerate(closed):
+        logits = []
+        with bar(self.training.label, len(tried) + dear * len(self.parts)) as advance:
+            for number, candidate in enumerate(tried):
                 begun = time.perf_counter()
-                value = self._solve(model, candidate.omega(len(names)))
-                closed[number] = replace(candidate, score=value, seconds=time.perf_counter() - begun)
-                advance(str(closed[number]))
+                solution = self._solve(model, candidate.omega(len(names)))
+                tried[number] = replace(candidate, score=solution.score, seconds=time.perf_counter() - begun)
+                logits.append(solution.logits)
+                advance(str(tried[number]))
             if not dear:
-                return closed
-            mixes = closed[1:]
-            start = max(mixes, key=lambda candidate: candidate.rank)
+                return tried
+            mix = max(tried[1:], key=lambda candidate: candidate.rank)
+            best = max(range(len(tried)), key=lambda number: tried[number].rank)
+            start = Candidate("trained", mix.sources, steps=steps, of_steps=steps)
             try:
-                return [*closed, *self._trained(replace(start, name="trained"), steps, advance)]
+                return [*tried, self._trained(start, logits[best], advance)]
             except Diverged as error:
                 say(f"{error}; auto goes on without training")
-                return closed
+                return tried
 
-    def _solve(self, model: Any, omega: tuple[float, ...]) -> float | None:
-        """Sets omega and solves the head on all rows; the cross-validated score."""
+    def _solve(self, model: Any, omega: tuple[float, ...]) -> CrossValidated:
+        """Sets omega and solves the head on all rows."""
         set_weights(model, omega)
         head = model.heads[model.active_head]
         features, _ = pooled(model, self.rows, pooling=head.reads)
-        return solve_on(head, features, self.task, self.rows, seed=self.training.seed, parts=self.parts).score
+        return solve_on(head, features, self.task, self.rows, seed=self.training.seed, parts=self.parts)
 
-    def _trained(self, start: Candidate, steps: int, advance: Any) -> Iterator[Candidate]:
-        """Trains without each fold in turn, and scores all rows at a few numbers of steps."""
-        begun, stops = time.perf_counter(), _checkpoints(steps)
-        logits = {stop: np.zeros((len(self.rows), self.task.outputs)) for stop in stops}
-        for kept, held in self.parts:
+    def _trained(self, start: Candidate, rival: np.ndarray, advance: Callable[[str], None]) -> Candidate:
+        """Trains without each fold in turn, scores all rows, and sets the margin over a rival; without a score if it is given up.
+
+        Args:
+            rival: logits of all rows by the best closed form [n, outputs].
+        """
+        begun, logits = time.perf_counter(), np.zeros((len(self.rows), self.task.outputs))
+        scored = np.zeros(0, dtype=np.int64)
+        for number, (kept, held) in enumerate(self.parts, 1):
             model = self._thawed(start)
-            scored = _Scored(model, self.rows.take(held.tolist()), stops)
-            self._steps(model, self.rows.take(kept.tolist()), steps, start, on_step=scored.note, stateful=scored)
-            for stop in stops:
-                logits[stop][held] = scored.logits[stop]
+            self._steps(model, self.rows.take(kept.tolist()), start)
+            logits[held] = predict(model, self.rows.take(held.tolist()))
             advance("")
-        seconds = time.perf_counter() - begun
-        for stop in stops:
-            numbers = within(logits[stop], label_range(self.task.kind, self.rows.labels))
-            value = score(self.task.metric, numbers, self.rows.labels)
-            yield replace(start, score=value, steps=stop, of_steps=steps, seconds=seconds / len(stops))
+            scored = np.concatenate([scored, held])
+            if FOLDS_FIRST <= number < len(self.parts) and self._score(logits, scored) <= self._score(rival, scored):
+                return replace(start, folds=number, seconds=time.perf_counter() - begun)
+        return replace(
+            start,
+            score=self._score(logits),
+            margin=self._standard_error(logits, rival),
+            seconds=time.perf_counter() - begun,
+        )
+
+    def _score(self, logits: np.ndarray, rows: Any = slice(None)) -> float:
+        """The task's metric on some rows."""
+        labels = self.rows.labels
+        return score(self.task.metric, within(logits[rows], label_range(self.task.kind, labels)), labels[rows])
+
+    def _standard_error(self, logits: np.ndarray, rival: np.ndarray) -> float:
+        """Of the difference between two models' scores on the same rows, by the bootstrap; 0 where the metric has no meaning on any draw."""
+        labels, limits = self.rows.labels, label_range(self.task.kind, self.rows.labels)
+        draws = resampled(self.task.metric, [within(logits, limits), within(rival, limits)], labels)
+        differences = draws[:, 0] - draws[:, 1]
+        return float(np.std(differences[~np.isnan(differences)])) if not np.isnan(differences).all() else 0.0
 
     def _thawed(self, start: Candidate) -> Any:
         """A new model at the candidate's omega, whose projections train."""
         return thawed(self.method, self.training, start.omega(len(self.training.sources)))
 
-    def _steps(self, model: Any, rows: Encoded, steps: int, start: Candidate, **hooks: Any) -> None:
+    def _steps(self, model: Any, rows: Encoded, start: Candidate) -> None:
         """Gradient steps on some rows, from a candidate's omega and the head that is solved on them."""
         training = self.training
-        changes = {"max_steps": steps, "patience": None, "epochs": steps, "start": "solved"}
+        changes = {"max_steps": start.steps, "patience": None, "epochs": start.steps, "start": "solved"}
         recipe = training.recipe.model_copy(update=changes)
         options: dict[str, Any] = {
-            "label": f"{training.label}: {replace(start, steps=steps)}",
+            "label": f"{training.label}: {start}",
             "groups": rates(model, recipe),
             "checkpoints": training.checkpoints,
-            **hooks,
         }
         done = fit(model, self.task, rows, None, recipe, seed=training.seed, **options)
         self.steps += done.steps
@@ -159,38 +181,7 @@ class _Trial:
         """The winner's model, fitted on all rows."""
         if best.steps:
             model = self._thawed(best)
-            self._steps(model, self.rows, best.of_steps, best, on_step=lambda step: step >= best.steps)
+            self._steps(model, self.rows, best)
         else:
             self._solve(model, best.omega(len(self.training.sources)))
         return model
-
-
-class _Scored:
-    """The logits of the rows that a training leaves out, after some of its steps."""
-
-    def __init__(self, model: Any, rows: Encoded, stops: Sequence[int]) -> None:
-        self.model, self.rows, self.stops = model, rows, stops
-        self.logits: dict[int, np.ndarray] = {}
-
-    def note(self, step: int) -> bool:
-        """Called after each step; never ends the training."""
-        if step in self.stops:
-            self.logits[step] = predict(self.model, self.rows)
-        return False
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The logits by step."""
-        return {str(step): torch.from_numpy(logits) for step, logits in self.logits.items()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes up those of a training that was killed."""
-        self.logits = {int(step): logits.numpy() for step, logits in state.items()}
-
-
-def _checkpoints(steps: int) -> list[int]:
-    """The numbers of steps that are compared, up to all of them.
-
-    >>> _checkpoints(30)
-    [10, 20, 30]
-    """
-    return sorted({max(1, round(steps * part / CHECKPOINTS)) for part in range(1, CHECKPOINTS + 1)})

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from scalearn.methods.budget import affordable_steps
-from scalearn.methods.candidate import AS_IT_IS, Candidate
+from scalearn.methods.candidate import AS_IT_IS, Candidate, with_chosen
 from scalearn.methods.thawed import FEWEST_STEPS, rates, set_weights, thawed
 from scalearn.methods.training import SeedTraining
 from tasksel.display.progress import bar, say
@@ -59,8 +59,7 @@ class TextTrial:
                 candidates.append(replace(candidate, score=likelihood, seconds=time.perf_counter() - clock))
                 advance(str(candidate))
         candidates += self._train(max(candidates[1:], key=lambda candidate: candidate.rank))
-        best = max(range(len(candidates)), key=lambda number: (candidates[number].rank, -number))
-        return [replace(one, chosen=number == best) for number, one in enumerate(candidates)]
+        return with_chosen(candidates)
 
     def _likelihood(self, model: Any) -> float:
         """exp(-mean loss) of the dev answers' tokens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
@@ -20,6 +20,7 @@ class Candidate:
         name: "closed form", of texts to write "as it is", or "trained". sources: that it adds up; none is the bare base.
         score: the task's metric by cross-validation; None with too few rows for folds. Of texts the likelihood (`scalearn.methods.auto_generation`). chosen: whether it is the result.
         steps, of_steps: gradient steps, and those that the learning rate's schedule has. seconds: that the trial took.
+        margin: by how much the score must be above all cheaper ones'. folds: after how many it was given up, without a score; 0: it was not.
 
     >>> str(Candidate("closed form", ("mnli",)))
     'closed form on mnli'
@@ -32,6 +33,8 @@ class Candidate:
     steps: int = 0
     of_steps: int = 0
     seconds: float = 0.0
+    margin: float = 0.0
+    folds: int = 0
 
     def __str__(self) -> str:
         where = " + ".join(self.sources) if self.sources else "the base alone"
@@ -54,6 +57,20 @@ class Candidate:
         return (used**-0.5,) * used + (0.0,) * (sources - used) if used else (0.0,) * sources
 
 
+def with_chosen(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates, from cheap to dear, the chosen one marked: the dearest that is above all cheaper ones by its margin, or else the first.
+
+    >>> tried = [Candidate("closed form", (), 0.7), Candidate("trained", ("mnli",), 0.71, steps=40, margin=0.02)]
+    >>> [one.chosen for one in with_chosen(tried)]
+    [True, False]
+    """
+    best = 0
+    for number, one in enumerate(candidates):
+        if one.rank > candidates[best].rank + one.margin:
+            best = number
+    return [replace(one, chosen=number == best) for number, one in enumerate(candidates)]
+
+
 def in_words(task: Task, candidates: Sequence[Candidate]) -> list[str]:
     """Two lines: what was chosen and by how much, and what the sources gave.
 
@@ -72,7 +89,17 @@ def in_words(task: Task, candidates: Sequence[Candidate]) -> list[str]:
         measure = f"likelihood of an answer's token {chosen.score:.4f} on the dev rows"
     first = f"{task.name}: chose {chosen}: {measure}"
     if second.score is not None:
-        first += f", {chosen.score - second.score:.4f} over {second}"
+        first += _compared(chosen.score - second.score, second)
+    given_up = next((one for one in candidates if one.folds), None)
+    if given_up:
+        first += f"; training was not ahead after {given_up.folds} folds and was given up"
     if chosen is base:
         return [first, "the sources gave nothing over the base alone by that score, so none is used"]
     return [first, f"the sources gave {chosen.score - (base.score or 0.0):+.4f} over {base} ({base.score:.4f})"]
+
+
+def _compared(gain: float, second: Candidate) -> str:
+    """By how much the chosen one is ahead of the next, or why it is chosen though it is behind."""
+    if gain >= 0:
+        return f", {gain:.4f} over {second}"
+    return f"; {second} is {-gain:.4f} ahead, within its standard error of {second.margin:.4f}"

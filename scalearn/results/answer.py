@@ -1,6 +1,6 @@
 """What a transfer comes to, from its stored result: its score, what it gains over no sources, where it errs, which sources it draws on.
 
-    score          the task's metric on the public validation set, with its interval (`scalearn.results.bootstrap`)
+    score          the task's metric on the public validation set, with its interval (`tasksel.tasks.bootstrap`)
     without        the closed form on the bare base: the same training rows, length, pooling and validation rows, no source; of generation what
                    the bare base writes
     gain           score - score without, on the same draws of rows
@@ -20,7 +20,6 @@ import numpy as np
 from scalearn.methods.closed_form import ClosedFormBase, Majority, best_constant
 from scalearn.methods.registry import get_method
 from scalearn.results.answer_table import answer_tables
-from scalearn.results.bootstrap import interval, resampled
 from scalearn.results.explain import capped
 from scalearn.results.mistakes import Mistakes, mistakes
 from scalearn.results.result import TransferResult
@@ -34,6 +33,7 @@ from tasksel.processes import accelerator, main_writes
 from tasksel.storage.atomic import value_hash
 from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record, write_hashed
+from tasksel.tasks.bootstrap import interval, resampled
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import Data
 from tasksel.tasks.metrics import label_range, score, within

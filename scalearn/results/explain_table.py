@@ -16,7 +16,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from scalearn.methods.candidate import AS_IT_IS
+from scalearn.methods.candidate import AS_IT_IS, Candidate
 from scalearn.results.explain import Explanation
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -108,12 +108,22 @@ def _candidates(explanation: Explanation) -> list[Text | Table]:
         scores = ("-", "-")
         if one.score is not None and base is not None:
             scores = f"{100 * one.score:.1f}", f"{100 * (one.score - base):+.1f}"
-        mark = ("bold", "chosen") if one.chosen else ("", "")
-        shown.add_row(Text(str(one), style=mark[0]), *scores, f"{one.seconds:.1f}", mark[1])
+        style = "bold" if one.chosen else ""
+        shown.add_row(Text(str(one), style=style), *scores, f"{one.seconds:.1f}", _verdict(one, explanation.candidates))
     measure = "the cross-validated score on train and dev"
     if any(one.name == AS_IT_IS for one in explanation.candidates):
         measure = "the likelihood of an answer's token on dev"
     return [Text(f"\ncandidates: {measure}, in %"), shown]
+
+
+def _verdict(one: Candidate, candidates: Sequence[Candidate]) -> str:
+    """Whether a candidate is chosen, and why not where its score does not say it."""
+    if one.chosen:
+        return "chosen"
+    if one.folds:
+        return f"given up after {one.folds} folds"
+    ahead = one.rank - max(other.rank for other in candidates if other.chosen)
+    return f"within a standard error, {100 * one.margin:.1f}" if ahead > 0 else ""
 
 
 def _by_layer(sources: Sequence[str], rows: Sequence[Sequence[float]], form: str) -> list[Table]:

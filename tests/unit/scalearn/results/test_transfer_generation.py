@@ -10,10 +10,10 @@ from refusals import refused_line
 import scalearn.cli.main as cli
 from scalearn import Recipe, TransferResult, transfer
 from scalearn.results.answer import answer
-from scalearn.results.bootstrap import resampled
 from scalearn.results.explain import paired_intervals
 from scalearn.results.predict import predict_file, predict_text
 from tasksel import Task
+from tasksel.tasks.bootstrap import resampled
 
 WORDS = ("red", "blue", "green")
 RECIPE = Recipe(lr=1e-2, epochs=12, batch=8, patience=None, max_length=48, select="metric-loss", start="solved")

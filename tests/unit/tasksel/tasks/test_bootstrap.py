@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from scalearn.results.bootstrap import interval, resampled
+from tasksel.tasks.bootstrap import interval, resampled
 from tasksel.tasks.metrics import METRICS, score
 
 ROWS = 60
@@ -109,7 +109,7 @@ def test_an_interval_is_the_same_each_time_and_moves_with_the_seed():
 def test_many_rows_are_drawn_in_chunks_of_the_same_kind(monkeypatch):
     labels, good, bad = rows_of("numbers")
     whole = resampled("spearman", [good, bad], labels, draws=50)
-    monkeypatch.setattr("scalearn.results.bootstrap.AT_ONCE", 7 * ROWS)
+    monkeypatch.setattr("tasksel.tasks.bootstrap.AT_ONCE", 7 * ROWS)
     np.testing.assert_array_equal(resampled("spearman", [good, bad], labels, draws=50), whole)
 
 
