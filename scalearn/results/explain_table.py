@@ -113,7 +113,7 @@ def _candidates(explanation: Explanation) -> list[Text | Table]:
     measure = "the cross-validated score on train and dev"
     if any(one.name == AS_IT_IS for one in explanation.candidates):
         measure = "the likelihood of an answer's token on dev"
-    return [Text(f"\ncandidates: {measure}, in %"), shown]
+    return [Text(f"\ncandidates: {measure}, in %"), shown, *_footnotes(explanation.candidates)]
 
 
 def _verdict(one: Candidate, candidates: Sequence[Candidate]) -> str:
@@ -121,9 +121,17 @@ def _verdict(one: Candidate, candidates: Sequence[Candidate]) -> str:
     if one.chosen:
         return "chosen"
     if one.folds:
-        return f"given up after {one.folds} folds"
+        return "given up"
     ahead = one.rank - max(other.rank for other in candidates if other.chosen)
-    return f"within a standard error, {100 * one.margin:.1f}" if ahead > 0 else ""
+    return f"within {100 * one.margin:.1f}" if ahead > 0 else ""
+
+
+def _footnotes(candidates: Sequence[Candidate]) -> list[Text]:
+    """What the verdicts say."""
+    lines = [f"given up: not ahead of the best closed form after {one.folds} folds" for one in candidates if one.folds]
+    if any(_verdict(one, candidates).startswith("within") for one in candidates):
+        lines.append("within: ahead by less than its standard error, in points")
+    return [Text(line, style="dim") for line in lines]
 
 
 def _by_layer(sources: Sequence[str], rows: Sequence[Sequence[float]], form: str) -> list[Table]:

@@ -14,6 +14,7 @@ from decoders import save_decoder
 
 from scalearn import AdapterPool, Recipe, train_source, transfer
 from scalearn.cli.main import main
+from scalearn.methods import auto
 from scalearn.methods.auto import AUTO_RECIPE
 from scalearn.methods.candidate import Candidate
 from tasksel import Task, get_embedder, get_task
@@ -159,6 +160,7 @@ class TestTransfers:
         """Of a method with several trainings too: those that were over are not repeated."""
         recipe, steps = METHODS[method]
         monkeypatch.setattr(Candidate, "rank", property(lambda self: self.steps))  # the most trained wins
+        monkeypatch.setattr(auto, "FOLDS_FIRST", 9)  # and is never given up
         number = {"sequential": 1, "auto": 2, "single-adapter": 0, "full": 0}.get(method, 2)
         results, counts = [], []
         for kill in ((), steps):

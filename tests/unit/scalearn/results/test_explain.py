@@ -13,6 +13,7 @@ from stored_edits import edit
 from scalearn import METHODS, TransferResult
 from scalearn.comparison.find_result import find_result
 from scalearn.comparison.records import RunFolder
+from scalearn.methods.candidate import Candidate
 from scalearn.results.explain import Explanation, LeftOut, explain, paired_intervals
 from scalearn.results.explain_table import explanation_tables, strip
 from tasksel import UserError, get_task, load_data
@@ -249,6 +250,23 @@ def test_one_omega_for_all_layers_is_one_column():
     text = shown(made_up(layers=6, omega_rows=1))
     assert "mean |omega|, one for all layers" in text
     assert ["c", "1.50"] in [line.split() for line in text.splitlines()]
+
+
+def test_the_candidates_that_were_compared_are_shown_with_the_reason_where_the_score_does_not_say_it():
+    closed = [Candidate("closed form", (), 0.6, seconds=1.0), Candidate("closed form", ("a",), 0.7, chosen=True)]
+    ahead = Candidate("trained", ("a",), 0.71, steps=40, seconds=90.0, margin=0.024)
+    text = shown(made_up(candidates=(*closed, ahead)))
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [line.split() for line in text.splitlines()]
+    assert ["closed", "form", "on", "the", "base", "alone", "60.0", "+0.0", "1.0"] in lines
+    assert ["closed", "form", "on", "a", "70.0", "+10.0", "0.0", "chosen"] in lines
+    assert ["trained", "from", "a,", "40", "steps", "71.0", "+11.0", "90.0", "within", "2.4"] in lines
+    assert "within: ahead by less than its standard error, in points" in text
+    text = shown(made_up(candidates=(*closed, dataclasses.replace(ahead, score=None, folds=2))))
+    assert ["trained", "from", "a,", "40", "steps", "-", "-", "90.0", "given", "up"] in [
+        line.split() for line in text.splitlines()
+    ]
+    assert "given up: not ahead of the best closed form after 2 folds" in text
 
 
 def test_the_methods_that_can_be_explained_are_those_with_a_mix(results):
