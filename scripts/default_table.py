@@ -1,6 +1,7 @@
 """The tables of docs/results/default: every way of several runs side by side, over targets and seeds. Ours.
 
     python scripts/default_table.py docs/results/default            # from the rows.jsonl of each folder in it
+    python scripts/default_table.py docs/results/default_fresh      # the six targets that were looked at last
     python scripts/default_table.py docs/results/loras docs/results/default     # runs over LoRAs, beside those over bottlenecks
 
     score       mean over targets of a seed's scores, then mean and 95 % t interval over seeds
@@ -9,7 +10,7 @@
 
     s           mean seconds of a training: on one H200, 16 at a time, or "cpu": one core of a server, other work beside it
 
-A target of `HELD_OUT` had no part in any decision before these runs. A way that lacks a target of a group is left out of its table. Beside
+A target of `HELD_OUT` had no part in any decision before the first of these runs; one of `FRESH` in none at all. A way that lacks a target of a group is left out of its table. Beside
 runs over LoRAs stand the others' rows of the same targets, seeds and sizes; what has neither sources nor an adapter is the same for both.
 """
 
@@ -25,6 +26,7 @@ from scalearn.report.statistics import Cell, paired
 from tasksel.display.tables import markdown_table
 
 HELD_OUT = ("snli", "imdb", "emotion", "disaster_response", "commonsenseqa")
+FRESH = ("subj", "tweeteval_emotion", "anli_r3", "wic", "social_iqa", "piqa")
 BASE, DEFAULT = "closed-form-base", "auto"
 WITHOUT_STEPS = ("majority", "closed-form-base", "closed-form", "auto")
 WITHOUT_ADAPTER = ("majority", "closed-form-base", "head-only", "full")
@@ -147,7 +149,7 @@ def page(folder: Path, beside: Path | None = None) -> str:
         part = [(way, row) for way, row in rows if str(row.size) == str(size)]
         targets = sorted({row.target for _, row in part})
         held_out = [target for target in targets if target in HELD_OUT]
-        chosen_on = [target for target in targets if target not in HELD_OUT]
+        chosen_on = [target for target in targets if target not in HELD_OUT + FRESH]
         groups = {"all targets": targets, "development": chosen_on, "held out": held_out}
         if beside and (measured := shared_targets(part)) != targets:
             groups = {"the targets of every way over LoRAs": measured, "all targets": targets}

@@ -120,10 +120,13 @@ FOLDERS = {
     **dict.fromkeys(("sst2", "cola", "wic", "crisislex_t6_ontopic", "disaster_tweets"), (SINGLE, ["no", "yes"])),
     **dict.fromkeys(("crisislex_t26_infotype", "crisislex_t26_informativeness"), (SINGLE, ["a", "b", "c"])),
     **dict.fromkeys(("disaster_response", "trec_is"), ("multi_label", ["food", "water", "roads"])),
-    **dict.fromkeys(("scitail", "snli"), (PAIR, ["no", "yes"])),
-    **dict.fromkeys(("trec", "sst5", "ag_news", "tweeteval_hate", "imdb", "emotion"), (SINGLE, ["no", "yes"])),
+    **dict.fromkeys(("scitail", "snli", "anli_r3"), (PAIR, ["no", "yes"])),
+    **dict.fromkeys(
+        ("trec", "sst5", "ag_news", "tweeteval_hate", "imdb", "emotion", "subj", "tweeteval_emotion"),
+        (SINGLE, ["no", "yes"]),
+    ),
     **dict.fromkeys(("stsb", "sick_relatedness"), ("regression", None)),
-    **dict.fromkeys(("copa", "commonsenseqa"), ("multiple_choice", None)),
+    **dict.fromkeys(("copa", "commonsenseqa", "social_iqa", "piqa"), ("multiple_choice", None)),
 }
 DRAWN_500 = ("trec", "sst5", "boolq", "scitail", "sick_relatedness", "trec_is", "ag_news", "tweeteval_hate", "snli", "imdb", "emotion", "disaster_response", "commonsenseqa")  # fmt: skip
 

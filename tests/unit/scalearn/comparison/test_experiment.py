@@ -151,6 +151,7 @@ CONVERGED = ("glue_minilm_converged", "glue_minilm_converged_random")
 LORAS = ("default_loras", "default_loras_all_linear")
 NAMES = ("auto", "one", "trained", "trained_low", "random", "random_low", "seconds", "version_0_1")
 DEFAULT = tuple(f"default_{name}" for name in NAMES)
+FRESH = ("default_fresh", "default_fresh_one", "default_fresh_trained")
 GLUE = ("glue_minilm", "glue_minilm_k", "glue_minilm_full", "glue_minilm_two", "glue_minilm_average")
 
 
@@ -160,6 +161,7 @@ def test_there_is_a_configuration_a_table():
         *CONVERGED,
         *LORAS,
         *DEFAULT,
+        *FRESH,
         "superglue_minilm",
         "crisis_minilm",
     }
@@ -208,6 +210,15 @@ def test_the_defaults_tables_share_their_sources_and_targets():
     assert len({(one.sources.model_dump_json(), one.targets.model_dump_json()) for one in told}) == 1
     assert not set(told[0].sources.tasks) & set(told[0].targets.tasks)
     assert told[0].source_recipe == read_config(SCRIPTS / "glue_minilm.yaml", Experiment).source_recipe
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_the_fresh_targets_runs_differ_from_the_defaults_in_their_targets_alone(name):
+    fresh = read_config(SCRIPTS / f"{name}.yaml", Experiment)
+    other = read_config(SCRIPTS / f"default_{name.removeprefix('default_fresh').strip('_') or 'auto'}.yaml", Experiment)
+    assert not set(fresh.targets.tasks) & set(other.targets.tasks + other.sources.tasks)
+    alike = {"name": other.name, "targets": other.targets}
+    assert fresh.model_copy(update=alike) == other
 
 
 @pytest.mark.parametrize("name", LORAS)
