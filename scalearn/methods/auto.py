@@ -10,7 +10,7 @@
     margin    of `trained`: a standard error of its score less the best closed form's, over draws of the rows
 
 A dearer candidate must be better than all cheaper ones by its margin, so the result is never below the closed form on the base by that score. The
-margin is the one-standard-error rule (Breiman et al. 1984, 3.4.3): a training that is ahead by less is as often behind on new rows. Training is
+margin is the one-standard-error rule (Breiman et al. 1984, 3.4.3): a training that is ahead by less may be behind on new rows. Training is
 given up after the first fold, from the second on, after which it is not ahead on the rows so far (racing, Maron and Moore 1994). The winner is
 fitted again on all rows. `Recipe.budget` bounds the gradient steps (`scalearn.methods.budget`); they are counted, not timed, so that a run can be
 repeated. Texts to write have no head to solve: `scalearn.methods.auto_generation`.
