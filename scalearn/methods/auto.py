@@ -129,14 +129,15 @@ class _Trial:
         """Trains without each fold in turn, scores all rows, and sets the margin over a rival; without a score if it is given up.
 
         Args:
-            rival: logits of all rows by the best closed form [n, outputs].
+            rival: logits of all rows by the best closed form [n, outputs]; numbers within the labels' range.
         """
         begun, logits = time.perf_counter(), np.zeros((len(self.rows), self.task.outputs))
+        limits = label_range(self.task.kind, self.rows.labels)
         scored = np.zeros(0, dtype=np.int64)
         for number, (kept, held) in enumerate(self.parts, 1):
             model = self._thawed(start)
             self._steps(model, self.rows.take(kept.tolist()), start)
-            logits[held] = predict(model, self.rows.take(held.tolist()))
+            logits[held] = within(predict(model, self.rows.take(held.tolist())), limits)
             advance("")
             scored = np.concatenate([scored, held])
             if FOLDS_FIRST <= number < len(self.parts) and self._score(logits, scored) <= self._score(rival, scored):
@@ -150,15 +151,14 @@ class _Trial:
 
     def _score(self, logits: np.ndarray, rows: Any = slice(None)) -> float:
         """The task's metric on some rows."""
-        labels = self.rows.labels
-        return score(self.task.metric, within(logits[rows], label_range(self.task.kind, labels)), labels[rows])
+        return score(self.task.metric, logits[rows], self.rows.labels[rows])
 
     def _standard_error(self, logits: np.ndarray, rival: np.ndarray) -> float:
         """Of the difference between two models' scores on the same rows, by the bootstrap; 0 where the metric has no meaning on any draw."""
-        labels, limits = self.rows.labels, label_range(self.task.kind, self.rows.labels)
-        draws = resampled(self.task.metric, [within(logits, limits), within(rival, limits)], labels)
+        draws = resampled(self.task.metric, [logits, rival], self.rows.labels)
         differences = draws[:, 0] - draws[:, 1]
-        return float(np.std(differences[~np.isnan(differences)])) if not np.isnan(differences).all() else 0.0
+        defined = differences[~np.isnan(differences)]
+        return float(np.std(defined)) if len(defined) else 0.0
 
     def _thawed(self, start: Candidate) -> Any:
         """A new model at the candidate's omega, whose projections train."""

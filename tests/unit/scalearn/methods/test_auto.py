@@ -161,6 +161,15 @@ def test_every_kind_of_task_is_stored_read_again_and_exported(pool, tmp_path, na
     np.testing.assert_array_equal(again.logits(split), result.logits(split))
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_task_is_trained_on_all_folds_and_has_a_margin(pool, monkeypatch, name):
+    monkeypatch.setattr(auto, "FOLDS_FIRST", 9)  # never given up
+    [*_, last] = run(pool, name, rows=24, recipe=TRAINED).seeds[0].candidates
+    assert (last.name, last.folds) == ("trained", 0)
+    assert np.isfinite(last.score)
+    assert 0 < last.margin < 1
+
+
 def test_the_same_seed_gives_the_same_result(trained, pool):
     again = run(pool, recipe=TRAINED)
     scores = [[(one.score, one.chosen) for one in result.seeds[0].candidates] for result in (trained, again)]
