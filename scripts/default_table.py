@@ -2,6 +2,7 @@
 
     python scripts/default_table.py docs/results/default            # from the rows.jsonl of each folder in it
     python scripts/default_table.py docs/results/default_fresh      # the six targets that were looked at last
+    python scripts/default_table.py docs/results/glue_converged     # eight GLUE tasks, each from the seven others
     python scripts/default_table.py docs/results/loras docs/results/default     # runs over LoRAs, beside those over bottlenecks
 
     score       mean over targets of a seed's scores, then mean and 95 % t interval over seeds
@@ -11,7 +12,7 @@
     s           mean seconds of a training: on one H200, 16 at a time, or "cpu": one core of a server, other work beside it
 
 A target of `HELD_OUT` had no part in any decision before the first of these runs; one of `FRESH` in none at all. A way that lacks a target of a group is left out of its table. Beside
-runs over LoRAs stand the others' rows of the same targets, seeds and sizes; what has neither sources nor an adapter is the same for both.
+runs over LoRAs stand the others' rows of the same targets, seeds and sizes that begin at the closed form, as those do; what has neither sources nor an adapter is the same for both.
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ def read_beside(folder: Path, other: Path) -> list[tuple[str, UnitRecord]]:
     """The rows of runs over LoRAs, and those of the runs over bottlenecks with the same targets, seeds and sizes."""
     loras, others = read(folder), read(other)
     shared = {(row.target, row.seed, row.size) for _, row in loras}
-    kinds = {LORA: loras, BOTTLENECK: [(way, row) for way, row in others if (row.target, row.seed, row.size) in shared]}
+    alike = [
+        (way, row)
+        for way, row in others
+        if row.recipe["start"] == "solved" and (row.target, row.seed, row.size) in shared
+    ]
+    kinds = {LORA: loras, BOTTLENECK: alike}
     return [
         (way if row.method in WITHOUT_ADAPTER else kind + way, row) for kind, rows in kinds.items() for way, row in rows
     ]
@@ -150,7 +156,9 @@ def page(folder: Path, beside: Path | None = None) -> str:
         targets = sorted({row.target for _, row in part})
         held_out = [target for target in targets if target in HELD_OUT]
         chosen_on = [target for target in targets if target not in HELD_OUT + FRESH]
-        groups = {"all targets": targets, "development": chosen_on, "held out": held_out}
+        groups = {"all targets": targets}
+        if held_out:
+            groups |= {"development": chosen_on, "held out": held_out}
         if beside and (measured := shared_targets(part)) != targets:
             groups = {"the targets of every way over LoRAs": measured, "all targets": targets}
         for words, group in groups.items():
