@@ -9,7 +9,7 @@
     over A      the same of the difference seed by seed, with p of the paired t test; wins / ties / losses over targets: of a target's mean difference,
                 beyond one point
 
-    s           mean seconds of a training: on one H200, 16 at a time, or "cpu": one core of a server, other work beside it
+    s           mean seconds of a training: on one H200, 16 to 18 at a time, or "cpu": one core of a server, other work beside it
 
 A target of `HELD_OUT` had no part in any decision before the first of these runs; one of `FRESH` in none at all. A way that lacks a target of a group is left out of its table. Beside
 runs over LoRAs stand the others' rows of the same targets, seeds and sizes that begin at the closed form, as those do; what has neither sources nor an adapter is the same for both.

@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 data="${1:?the folder of the tasks}" out="${2:?the folder of the runs}"
 shift 2
-float32=(default_one default_auto default_trained default_trained_low default_fresh_one default_fresh default_fresh_trained default_loras default_loras_all_linear
+float32=(default_one default_auto default_trained default_trained_low default_version_0_1 default_fresh_one default_fresh default_fresh_trained default_loras default_loras_all_linear
   glue_minilm_converged glue_minilm_converged_random default_random default_random_low)
-bf16=(glue_minilm glue_minilm_two glue_minilm_k glue_minilm_average)
+bf16=(glue_minilm glue_minilm_two glue_minilm_k glue_minilm_average glue_minilm_full)
 export OMP_NUM_THREADS=1
 compare() {  # precision, name, further options
   accelerate launch --mixed_precision "$1" --num_processes 1 --num_machines 1 --dynamo_backend no -m scalearn compare "scripts/$2.yaml" \
