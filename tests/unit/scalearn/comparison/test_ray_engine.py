@@ -30,7 +30,8 @@ SIZE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head and a node beside it, with one CPU each; their workers find what this process finds."""
+    """A head and a node beside it, with one CPU each; their workers find what this process finds. Ray's handler of SIGTERM goes with them."""
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
@@ -40,6 +41,7 @@ def cluster():
         two.add_node(**SIZE)
         yield two
         two.shutdown()
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

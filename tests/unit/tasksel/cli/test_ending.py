@@ -27,9 +27,9 @@ def app():
     return commands
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def signals():
-    """As a terminal leaves them, however the tests were started: `nohup` has a hang-up ignored."""
+    """As a terminal leaves them, whatever the tests were started by (`nohup` has a hang-up ignored) and whichever library set its own."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
@@ -37,7 +37,6 @@ def signals():
         signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize(
     ("number", "word"),
     [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "the terminal has gone")],
