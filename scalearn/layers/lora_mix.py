@@ -21,6 +21,7 @@ from scalearn.layers.lora_scaling import fold_loras, mix_loras
 from scalearn.layers.lora_stacking import LoraStack
 from scalearn.layers.scaling import Omega, Scaling
 from tasksel.adapters.lora_folder import add_pairs
+from tasksel.model.half_weights import computed_type
 from tasksel.model.linear_slot import linears_of
 from tasksel.model.lora_config import LoraConfig, Target, module_config
 
@@ -108,9 +109,9 @@ def role(path: str) -> str:
 
 
 def _in_the_bases_type(model: Any, path: str, stack: LoraStack) -> LoraStack:
-    """The stack in the type of float of the Linear's weight, so that both are multiplied alike."""
-    weight = model.base_model.get_submodule(path).weight
-    kind = weight.dtype if weight.dtype.is_floating_point else stack.down.dtype
+    """The stack in the type of float that the Linear multiplies in, so that both are multiplied alike."""
+    computed = computed_type(model.base_model.get_submodule(path))
+    kind = computed if computed.is_floating_point else stack.down.dtype
     return LoraStack(stack.down.to(kind), stack.up.to(kind), stack.ranks)
 
 

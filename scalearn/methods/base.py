@@ -27,6 +27,7 @@ from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.decoders import check_slots_for
+from tasksel.model.half_weights import widen
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
 from tasksel.model.pooling import Pooling
@@ -290,6 +291,7 @@ class TransferMethod:
         add_head(model, task, name=name, pooling=pooling)
         self.fill_slot(model, name, layers, adapter_config)
         model.active_head = name
+        widen(model, self.trains)
         for path, parameter in model.named_parameters():
             parameter.requires_grad_(path.startswith("heads.") or self.trains(path))
         return model

@@ -34,6 +34,7 @@ from tasksel.embeddings.similarity import Grouping, hamming, pattern_similarity
 from tasksel.errors import UserError, unknown
 from tasksel.model.decoders import DECODERS, is_decoder
 from tasksel.model.encoding import encode_split, say_cut
+from tasksel.model.half_weights import widen
 from tasksel.model.heads import add_head
 from tasksel.model.names import module_name
 from tasksel.model.slot import layers_of
@@ -136,6 +137,7 @@ class Connectivity(Embedder):
             {"params": list(model.heads.parameters()), "lr": self.head_lr},
         ]
         if self.co_train:
+            widen(model, lambda _path: True)
             grouped = {id(parameter) for group in groups for parameter in group["params"]}
             weights = [p for name, p in model.named_parameters() if id(p) not in grouped and "pooler" not in name]
             for parameter in weights:

@@ -30,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 from tasksel.errors import UserError, one_line
 from tasksel.model.compatibility import check_architecture, check_tokenizer, drop_unused_segments
 from tasksel.model.decoders import is_decoder, readable
+from tasksel.model.half_weights import HALVES, hold_half, stored_half
 from tasksel.model.language_head import LanguageModel
 from tasksel.model.pooling import CONFIG as POOLING_CONFIG
 from tasksel.model.pooling import Pooling, stated_pooling
@@ -165,10 +166,14 @@ class Base:
         return TaskModel(encoder)
 
     def _decoder(self) -> TaskModel:
-        """A decoder is read with its lm_head; one that was saved without has none."""
+        """A decoder is read with its lm_head; one that was saved without has none. One that is stored in 16 bits is held so."""
+        half = stored_half(self.path, self.revision)
+        weights = WEIGHTS | ({"dtype": half} if half else {})
         causal, loading = self._read(
-            AutoModelForCausalLM, config=copy.deepcopy(self.config), output_loading_info=True, **WEIGHTS
+            AutoModelForCausalLM, config=copy.deepcopy(self.config), output_loading_info=True, **weights
         )
+        if half:
+            hold_half(causal)
         missing = set(loading["missing_keys"])
         language_model = LanguageModel(causal.requires_grad_(False).eval())
         of_head = {"lm_head.weight"}
@@ -271,7 +276,7 @@ def _why(path: str, error: Exception) -> str:
 
 
 def weights_fingerprint(model: Any) -> str:
-    """16 hex digits over a model's base weights, in name order: adapters, heads and the pooler do not count."""
+    """16 hex digits over a model's base weights in float32, in name order: adapters, heads and the pooler do not count."""
     digest = hashlib.sha256()
     skip = (
         ".adapters.",
@@ -286,10 +291,9 @@ def weights_fingerprint(model: Any) -> str:
     for name, tensor in sorted({**_deberta_biases(model), **model.state_dict(), **_lm_head(model)}.items()):
         if not any(part in name for part in skip):
             digest.update(name.encode())
+            tensor = tensor.detach().to("cpu", torch.float32 if tensor.dtype in HALVES.values() else None)
             digest.update(
-                tensor.detach().to("cpu").contiguous().view(torch.uint8).numpy().data
-                if tensor.dim()
-                else str(tensor.item()).encode()
+                tensor.contiguous().view(torch.uint8).numpy().data if tensor.dim() else str(tensor.item()).encode()
             )
     return digest.hexdigest()[:16]
 

@@ -62,8 +62,8 @@ class LanguageModel:
         return tied
 
     def untie(self) -> nn.Module:
-        """Puts a copy in the lm_head's place."""
-        own = copy.deepcopy(self.lm_head)
+        """Puts a copy in the lm_head's place, in float32, as it will be trained."""
+        own = copy.deepcopy(self.lm_head).float()
         self.causal.set_output_embeddings(own)
         return own
 

@@ -6,6 +6,7 @@ One launch does everything that is compared: a launch costs three interpreters w
 import json
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def configuration(base):
 @pytest.fixture(scope="module")
 def folders(tiny, pool_folder, shared, tmp_path_factory):
     """Two folders with what the same work needs."""
-    decoder = str(shared.fill("launched-llama", save_decoder))
+    decoder = str(shared.fill("launched-llama", partial(save_decoder, dtype=torch.bfloat16)))
     made = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
     for folder in made.values():
         (folder / "work.json").write_text(json.dumps([str(pool_folder), JOINT, decoder, commands(tiny), tiny]))

@@ -51,8 +51,8 @@ def tiny_decoder(kind, *, seed=0, **options):
     return AutoModelForCausalLM.from_config(decoder_config(kind, initializer_range=0.2, **options)).eval()
 
 
-def save_decoder(folder, kind="llama", *, seed=0, bos=False, chat=False, **options):
+def save_decoder(folder, kind="llama", *, seed=0, bos=False, chat=False, dtype=torch.float32, **options):
     """A folder with a tiny decoder and its tokenizer."""
-    tiny_decoder(kind, seed=seed, **options).save_pretrained(folder)
+    tiny_decoder(kind, seed=seed, **options).to(dtype).save_pretrained(folder)
     byte_tokenizer(bos=bos, chat=chat).save_pretrained(folder)
     return str(folder)
