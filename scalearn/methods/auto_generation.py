@@ -44,7 +44,7 @@ class TextTrial:
 
     def __post_init__(self) -> None:
         self.begun = time.perf_counter()
-        self.model = self.method.new_model(self.training)
+        self.mix: Any = self.method.new_model(self.training)
         self.trained: tuple[Any, FitResult] | None = None
 
     def compare(self) -> list[Candidate]:
@@ -54,8 +54,8 @@ class TextTrial:
         with bar(self.training.label, len(names) + 1) as advance:
             for count in range(len(names) + 1):
                 clock, candidate = time.perf_counter(), Candidate(AS_IT_IS, names[:count])
-                set_weights(self.model, candidate.omega(len(names)))
-                likelihood = self._likelihood(self.model)
+                set_weights(self.mix, candidate.omega(len(names)))
+                likelihood = self._likelihood(self.mix)
                 candidates.append(replace(candidate, score=likelihood, seconds=time.perf_counter() - clock))
                 advance(str(candidate))
         candidates += self._train(max(candidates[1:], key=lambda candidate: candidate.rank))
@@ -68,6 +68,7 @@ class TextTrial:
     def _train(self, start: Candidate) -> Sequence[Candidate]:
         """The candidate that is trained from a sum of sources; none where the budget buys no steps, or training diverges."""
         training, (train, dev) = self.training, self.training.encoded
+        self.mix = None  # a decoder fills the memory: one copy of it at a time
         model = thawed(self.method, training, start.omega(len(training.sources)))
         steps = affordable_steps(model, train, training.recipe)
         if steps < FEWEST_STEPS:
@@ -92,6 +93,8 @@ class TextTrial:
         if chosen.steps and self.trained:
             model, done = self.trained
             return model, replace(done, seconds=time.perf_counter() - self.begun)
-        set_weights(self.model, chosen.omega(len(self.training.sources)))
-        score = evaluate(self.model, self.training.target, self.training.encoded[1])
-        return self.model, FitResult(score, 0, steps, time.perf_counter() - self.begun)
+        self.trained = None
+        mix = self.mix if self.mix is not None else self.method.new_model(self.training)
+        set_weights(mix, chosen.omega(len(self.training.sources)))
+        score = evaluate(mix, self.training.target, self.training.encoded[1])
+        return mix, FitResult(score, 0, steps, time.perf_counter() - self.begun)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from scalearn.results.explain_table import explanation_tables
 from scalearn.results.trained_data import trained_data
 from tasksel import Task, get_task, rank
 from tasksel.display.streams import as_text
+from tasksel.model.base import Base
 from tasksel.model.encoding import encode_split
 from tasksel.training.predict import mean_loss
 
@@ -97,6 +99,21 @@ class TestMix:
         assert "likelihood of an answer's token" in said
         shown = as_text(explanation_tables(explain(result, rows=4, draws=10)))
         assert all(words in shown for words in ("likelihood of an answer's token on dev", "the base alone as it is"))
+
+    @pytest.mark.parametrize("budget", [0.0, 1e9])
+    def test_the_default_holds_one_copy_of_the_base_at_a_time(self, pool, task_of, tmp_path, monkeypatch, budget):
+        read, copies, model = [], [], Base.model
+
+        def counted(base):
+            copies.append(sum(copy() is not None for copy in read))
+            read.append(weakref.ref(own := model(base)))
+            return own
+
+        monkeypatch.setattr(Base, "model", counted)
+        recipe = RECIPE.model_copy(update={"budget": budget, "max_steps": 8})
+        transfer(task_of("Flag"), pool.select(["Sky", "Car"]), recipe=recipe, out=tmp_path / "out")
+        assert len(copies) >= 2
+        assert set(copies) == {0}
 
     def test_the_default_leaves_what_training_cannot_improve(self, pool, task_of, tmp_path):
         """A budget that buys no step: the best sum of sources is the result, or the base alone."""
