@@ -141,22 +141,32 @@ def show(source: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase 
 
 
 def add(
-    origin: Name, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
+    origins: Names, pool_folder: PoolFolder = DEFAULT_POOL, base: BaseName = None, name: str | None = None, task: str | None = None, data: Data = None,
     rows: Rows = None, columns: Columns = NO_COLUMNS, same_base: bool = False,
 ) -> None:  # fmt: skip
-    """Add an adapter that was trained with plain `adapters`, or a LoRA of PEFT; neither library need be installed.
+    """Add adapters that were trained with plain `adapters`, or LoRAs of PEFT; neither library need be installed.
 
-    ORIGIN is a folder or a hub id, owner/name or owner/name@revision; the weights are safetensors, or a bottleneck's .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses.
+    ORIGINS are folders or hub ids, owner/name or owner/name@revision; the weights are safetensors, or a bottleneck's .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses. Of several ORIGINS those whose weights the pool holds are skipped.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
       scalearn pool add out/checkpoint-500 --pool pools/mine --name rte
       scalearn pool add someone/their-adapter --name imported
-      scalearn pool add path/to/peft-lora --pool pools/loras --base path/to/base --same-base
+      scalearn pool add loras/* --pool pools/loras --base path/to/base --same-base
     """
+    if not origins:
+        raise UserError("name at least one folder or hub id of an adapter")
+    several = len(origins) > 1
+    for option, value in (("--name", name), ("--task", task)):
+        if value and several:
+            raise UserError(f"{option} goes with one adapter; {len(origins)} are named")
     trained_on = columns.task(task, data=data) if task else None
     pool = open_pool(pool_folder, base)
-    show_result(repr(pool.add(origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
+    for origin in origins:
+        if several and (held := pool.holding(origin)):
+            show_result(f"{origin}: the pool holds it, as '{held.name}'")
+        else:
+            show_result(repr(pool.add(origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
 
 
 def verify(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:

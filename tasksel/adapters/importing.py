@@ -63,7 +63,7 @@ def load_outside_adapter(
     root = fetch(str(origin))
     folder = adapter_folder(root, origin=str(origin), name=name)
     place = folder.relative_to(root).as_posix()
-    if "peft_type" in read_mapping(folder / CONFIG, origin=str(origin)):
+    if _is_peft(folder, origin):
         model, adapter = load_outside_lora(folder, base, origin=str(origin), same_base=same_base)
         return OutsideAdapter(model, adapter, folder.name, file_hash(folder / LORA_WEIGHTS)[:16], place)
     stored = read_outside_config(folder / CONFIG, origin=str(origin))
@@ -77,6 +77,24 @@ def load_outside_adapter(
     _fill(model, adapter, weights, base, str(origin))
     load_outside_head(model, adapter, folder, str(origin))
     return OutsideAdapter(model, adapter, own_name, file_hash(file)[:16], place)
+
+
+def outside_key(origin: str | Path) -> str:
+    """The key that an adapter from outside has in a pool, by its weights alone; nothing of it is checked.
+
+    Raises:
+        UserError: no adapter there, or several.
+
+    >>> outside_key("path/to/adapter")  # doctest: +SKIP
+    '0123456789abcdef'
+    """
+    folder = adapter_folder(fetch(str(origin)), origin=str(origin), name=None)
+    file = folder / LORA_WEIGHTS if _is_peft(folder, origin) else _weights_file(str(origin), folder)
+    return file_hash(file)[:16] if file.is_file() else ""
+
+
+def _is_peft(folder: Path, origin: str | Path) -> bool:
+    return "peft_type" in read_mapping(folder / CONFIG, origin=str(origin))
 
 
 def _weights_file(origin: str, folder: Path) -> Path:

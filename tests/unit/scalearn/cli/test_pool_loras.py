@@ -1,6 +1,7 @@
 """The commands about pools take LoRAs as they take bottlenecks, and say which kind a pool holds."""
 
 import json
+import shutil
 
 import pytest
 
@@ -62,3 +63,29 @@ def test_an_option_of_a_lora_without_one_and_another_kind_are_mistakes(run, pool
         code, _, error = run("train-source", "question_type", *arguments, *SMALL)
         assert (code, error.count("\n")) == (2, 1), error
         assert said in error
+
+
+def test_several_loras_are_added_at_once_and_those_that_are_there_skipped(run, lora_pool_folder, tiny, tmp_path):
+    names = [source.name for source in AdapterPool(lora_pool_folder)][:3]
+    for name in names:
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copy(lora_pool_folder / name / file, tmp_path / "mine" / name)
+    folders, pool = [tmp_path / "mine" / name for name in names], ["--pool", tmp_path / "pool", "--same-base"]
+    code, said, error = run("pool", "add", *folders[:2], *pool, "--base", tiny)
+    assert (code, len(said.splitlines())) == (0, 2), error
+    code, said, _ = run("pool", "add", *folders, *pool)
+    assert code == 0
+    assert f"{folders[0]}: the pool holds it, as '{names[0]}'" in said
+    assert "the pool holds it" not in said.splitlines()[-1]
+    assert sorted(AdapterPool(tmp_path / "pool").names) == sorted(names)
+    for arguments, line in {
+        ("--name", "mine"): "--name goes with one adapter; 3 are named",
+        ("--task", "rte"): "--task goes with one adapter; 3 are named",
+    }.items():
+        assert run("pool", "add", *folders, *pool, *arguments)[::2] == (2, f"error: {line}\n")
+    assert run("pool", "add", *pool)[0] == 2
+    assert run("pool", "add", folders[0], *pool)[0] == 2, "one alone that is there is a mistake"
+    gone = run("pool", "add", *folders, tmp_path / "gone", *pool)
+    assert gone[0] == 2
+    assert "gone" in gone[2]
