@@ -89,7 +89,7 @@ def _weight_files(path: str, revision: str | None) -> list[str]:
     """The safetensors of a model, in one part or several; none where there are none."""
 
     def located(name: str) -> str | None:
-        found: str | None = cached_file(
+        file: str | None = cached_file(
             path,
             name,
             revision=revision,
@@ -97,7 +97,7 @@ def _weight_files(path: str, revision: str | None) -> list[str]:
             _raise_exceptions_for_connection_errors=False,
             _raise_exceptions_for_gated_repo=False,
         )
-        return found
+        return file
 
     if whole := located(FILE):
         return [whole]
@@ -131,7 +131,9 @@ def hold_half(model: nn.Module) -> None:
 
 def _compute_buffers_again(model: Any) -> None:
     """Numbers that a model computes for itself, such as the factor of Gemma's embeddings, were rounded with the weights: in float32 they are not."""
-    rounded = [path for path, buffer in model.named_buffers() if buffer.dtype in HALVES.values()]
+    stored = model.state_dict().keys()
+    narrow = [path for path, buffer in model.named_buffers() if buffer.dtype in HALVES.values()]
+    rounded = [path for path in narrow if path not in stored]
     if not rounded:
         return
     with init_empty_weights(include_buffers=False):
