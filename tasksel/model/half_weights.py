@@ -123,17 +123,15 @@ def hold_half(model: nn.Module) -> None:
             model.set_submodule(path, HalfLinear(module))
     narrow = {id(module.weight) for module in model.modules() if isinstance(module, HalfLinear)}
     narrow -= {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    for parameter in model.parameters():
-        if id(parameter) not in narrow and parameter.is_floating_point():
-            parameter.data = parameter.data.float()
+    for tensor in model.state_dict(keep_vars=True).values():
+        if id(tensor) not in narrow and tensor.is_floating_point():
+            tensor.data = tensor.data.float()
     _compute_buffers_again(model)
 
 
 def _compute_buffers_again(model: Any) -> None:
     """Numbers that a model computes for itself, such as the factor of Gemma's embeddings, were rounded with the weights: in float32 they are not."""
-    stored = model.state_dict().keys()
-    narrow = [path for path, buffer in model.named_buffers() if buffer.dtype in HALVES.values()]
-    rounded = [path for path in narrow if path not in stored]
+    rounded = [path for path, buffer in model.named_buffers() if buffer.dtype in HALVES.values()]
     if not rounded:
         return
     with init_empty_weights(include_buffers=False):

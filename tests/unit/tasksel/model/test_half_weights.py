@@ -11,7 +11,7 @@ from torch import nn
 
 from tasksel import get_task
 from tasksel.model.base import Base
-from tasksel.model.half_weights import HalfLinear, computed_type, stored_half, widen
+from tasksel.model.half_weights import HalfLinear, computed_type, hold_half, stored_half, widen
 from tasksel.model.heads import add_head
 from tasksel.model.linear_slot import linears_of
 from tasksel.model.lora_config import LoraConfig
@@ -134,6 +134,15 @@ def test_a_weight_that_is_to_train_is_widened_first(tmp_path):
     assert types_of(model) == {torch.bfloat16, torch.float32}
     model(IDS).logits.sum().backward()
     assert linear.weight.grad.abs().sum() > 0
+
+
+def test_a_buffer_that_is_stored_is_widened_as_it_is():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    model[1].running_mean += 0.1
+    model.bfloat16()
+    hold_half(model)
+    assert (model[0].weight.dtype, model[1].running_mean.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(model[1].running_mean, torch.full((3,), 0.1).bfloat16().float())
 
 
 def test_a_bias_is_added():
