@@ -38,6 +38,7 @@ from tasksel.training.autosave import Autosave
 from tasksel.training.batches import ahead, on_device
 from tasksel.training.checkpoints import Evaluation
 from tasksel.training.divergence import fused, watch
+from tasksel.training.frozen_vectors import FrozenVectors, heads_alone_train
 from tasksel.training.loop_state import captured, identity, restore
 from tasksel.training.predict import dev_score, logits_of
 from tasksel.training.recipe import Recipe
@@ -158,6 +159,8 @@ class _Loop:
         self.world = accelerator(recipe.log_with, unused=len(parts) > 1, mixed=recipe.mixed)  # a step uses one head
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = options.get("groups") or self._groups()
+        exact = self.world.mixed_precision == "no"  # `prepare` puts autocast around the whole model alone
+        self.kept = FrozenVectors() if exact and heads_alone_train(model, groups) else None
         checkpoints = options.get("checkpoints")
         checkpoint = checkpoints.next(identity(self, groups, temperature)) if checkpoints else None
         state = checkpoint.read(self.world.num_processes) if checkpoint else None
@@ -303,7 +306,9 @@ class _Loop:
         for part in self.parts:
             if part.dev is not None:
                 self.turn_to(part)
-                scores[part.task.name], rank = dev_score(self.bare, part.task, part.dev, self.recipe.select)
+                scores[part.task.name], rank = dev_score(
+                    self.bare, part.task, part.dev, self.recipe.select, kept=self.kept
+                )
                 ranks.append(rank)
         if not scores:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from tasksel.tasks.metrics import Limits, score, within
 from tasksel.tasks.task import Task
 from tasksel.training.recipe import Select
 
+if TYPE_CHECKING:
+    from tasksel.training.frozen_vectors import FrozenVectors
+
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "answer_mask")
 
 
@@ -29,14 +32,19 @@ def logits_of(model: Any, batch: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: Any, encoded: Encoded, *, batch: int = 64) -> np.ndarray:
-    """Logits [rows, outputs] of every row, in order, or the texts [rows] that are written; the processes of a launch share the work."""
+def predict(model: Any, encoded: Encoded, *, batch: int = 64, kept: FrozenVectors | None = None) -> np.ndarray:
+    """Logits [rows, outputs] of every row, in order, or the texts [rows] that are written; the processes of a launch share the work.
+
+    Args:
+        batch: rows of a forward pass. kept: what a frozen encoder made of these rows before.
+    """
     model.eval()
     device = next(model.parameters()).device
 
     def logits(rows: list[int]) -> np.ndarray:
         tensors = {name: tensor.to(device) for name, tensor in encoded.batch(rows).items()}
-        values: np.ndarray = logits_of(model, tensors).cpu().numpy()
+        output = logits_of(model, tensors) if kept is None else kept.logits(model, encoded, rows, tensors)
+        values: np.ndarray = output.cpu().numpy()
         return values
 
     def texts(rows: list[int]) -> np.ndarray:
@@ -86,16 +94,21 @@ def evaluate(model: Any, task: Task, encoded: Encoded, *, limits: Limits | None 
     return score(task.metric, within(predict(model, encoded), limits), encoded.labels)
 
 
-def dev_score(model: Any, task: Task, dev: Encoded, select: Select) -> tuple[float, tuple[float, ...]]:
-    """The task's metric on dev, and what checkpoints are compared by (`Recipe.select`); of both, larger is better."""
+def dev_score(
+    model: Any, task: Task, dev: Encoded, select: Select, *, kept: FrozenVectors | None = None
+) -> tuple[float, tuple[float, ...]]:
+    """The task's metric on dev, and what checkpoints are compared by (`Recipe.select`); of both, larger is better.
+
+    Args:
+        kept: what a frozen encoder made of the dev rows before.
+    """
+    logits = predict(model, dev, kept=kept)
+    value = score(task.metric, logits, dev.labels)
     if select == "metric":
-        value = evaluate(model, task, dev)
         return value, (value,)
     if isinstance(dev, EncodedPrompts):
-        value, loss = evaluate(model, task, dev), mean_loss(model, task, dev)
+        loss = mean_loss(model, task, dev)
         return value, (-loss,) if select == "loss" else (value, -loss)
-    logits = predict(model, dev)
-    value = score(task.metric, logits, dev.labels)
     loss = float(loss_sum(task.kind, torch.from_numpy(logits), torch.as_tensor(dev.labels))) / len(dev)
     return value, (-loss,) if select == "loss" else (value, -loss)
 
