@@ -89,9 +89,15 @@ def _shared(encoded: Encoded, outputs_of: Callable[[list[int]], np.ndarray], bat
     return values[np.argsort(rows)]
 
 
-def evaluate(model: Any, task: Task, encoded: Encoded, *, limits: Limits | None = None) -> float:
-    """The task's metric of the model on encoded rows, of regression with its numbers kept within limits."""
-    return score(task.metric, within(predict(model, encoded), limits), encoded.labels)
+def evaluate(
+    model: Any, task: Task, encoded: Encoded, *, limits: Limits | None = None, kept: FrozenVectors | None = None
+) -> float:
+    """The task's metric of the model on encoded rows, of regression with its numbers kept within limits.
+
+    Args:
+        kept: what a frozen encoder made of these rows before.
+    """
+    return score(task.metric, within(predict(model, encoded, kept=kept), limits), encoded.labels)
 
 
 def dev_score(
@@ -102,13 +108,14 @@ def dev_score(
     Args:
         kept: what a frozen encoder made of the dev rows before.
     """
-    logits = predict(model, dev, kept=kept)
-    value = score(task.metric, logits, dev.labels)
     if select == "metric":
+        value = evaluate(model, task, dev, kept=kept)
         return value, (value,)
     if isinstance(dev, EncodedPrompts):
-        loss = mean_loss(model, task, dev)
+        value, loss = evaluate(model, task, dev), mean_loss(model, task, dev)
         return value, (-loss,) if select == "loss" else (value, -loss)
+    logits = predict(model, dev, kept=kept)
+    value = score(task.metric, logits, dev.labels)
     loss = float(loss_sum(task.kind, torch.from_numpy(logits), torch.as_tensor(dev.labels))) / len(dev)
     return value, (-loss,) if select == "loss" else (value, -loss)
 

@@ -105,14 +105,14 @@ class TestSignals:
     def test_an_evaluation_need_not_end_first(self, tiny, tmp_path, handler, monkeypatch):
         whole, plain, seen = train(tiny, "a solved start"), loop.dev_score, []
 
-        def score(*args):
+        def score(*args, **options):
             seen.append("begun")
             if len(seen) == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
                 for _ in range(100):
                     time.sleep(0.01)
                 seen.append("ended")
-            return plain(*args)
+            return plain(*args, **options)
 
         monkeypatch.setattr(loop, "dev_score", score)
         with pytest.raises(Handled):
@@ -122,7 +122,7 @@ class TestSignals:
 
     def test_that_of_the_solved_start_too(self, tiny, tmp_path, handler, monkeypatch):
         whole, plain = train(tiny, "a solved start"), loop.dev_score
-        monkeypatch.setattr(loop, "dev_score", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+        monkeypatch.setattr(loop, "dev_score", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Handled):
             train(tiny, "a solved start", tmp_path / "state")
         monkeypatch.setattr(loop, "dev_score", plain)

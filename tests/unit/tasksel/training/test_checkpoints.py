@@ -132,7 +132,7 @@ class TestSameNumbers:
     def test_a_training_that_is_over_is_not_repeated(self, tiny, tmp_path, always, monkeypatch):
         whole = train(tiny, "three parts", tmp_path / "state")
         monkeypatch.setattr(loop._Loop, "_backward", lambda *_: pytest.fail("a step"))
-        monkeypatch.setattr(loop, "dev_score", lambda *_: pytest.fail("an evaluation"))
+        monkeypatch.setattr(loop, "dev_score", lambda *_, **__: pytest.fail("an evaluation"))
         assert same(train(tiny, "three parts", tmp_path / "state"), whole)
 
     def test_the_seconds_of_all_starts_count(self, tiny, tmp_path, always, monkeypatch):

@@ -74,7 +74,7 @@ class Scripted:
     def __init__(self, *scores):
         self.scores, self.states = list(scores), []
 
-    def __call__(self, model, task, dev):
+    def __call__(self, model, task, dev, **_):
         self.states.append(trained_state(model))
         return self.scores[len(self.states) - 1]
 
@@ -380,7 +380,7 @@ class TestSelecting:
         """The epoch whose state a run keeps, and the scores it saw; an epoch is (right answers of 4, confidence)."""
         labels = np.array([0, 1, 0, 1])
 
-        def told(model, encoded):
+        def told(model, encoded, **_):
             right, size = epochs[told.calls]
             told.calls += 1
             signs = np.where(np.arange(4) < right, 1.0, -1.0) * np.where(labels == 1, 1.0, -1.0) * size
@@ -572,7 +572,7 @@ class TestParts:
         told = {"few": [0.9, 0.5, 0.1], "many": [0.1, 0.7, 0.6]}  # the best mean is no task's first and no task's last
         seen = {name: [] for name in told}
 
-        def scripted(model, task, dev):
+        def scripted(model, task, dev, **_):
             assert model.active_head == task.name
             seen[task.name].append(trained_state(model))
             return told[task.name][len(seen[task.name]) - 1]
@@ -591,7 +591,7 @@ class TestParts:
         told = [((0.5,), (0.5,)), ((0.6,), (0.4,)), ((0.2,), (0.3,))]  # mean metric 0.5, 0.5, 0.25
         losses, calls = [(3, 1), (1, 2), (0, 1)], []
 
-        def scripted(model, task, dev, select):
+        def scripted(model, task, dev, select, **_):
             at, which = len(calls) // 2, len(calls) % 2
             calls.append(task.name)
             value, loss = told[at][which][0], losses[at][which]
