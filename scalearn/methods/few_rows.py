@@ -30,7 +30,9 @@ RATES: dict[str, float] = {
     "scalearn++": 3e-2,
     "scalearn-uniform++": 3e-2,
     "fusion": 5e-4,
+    **dict.fromkeys(("average", "fixed-grid", "search", "soup", "soup-similarity"), HEAD_LR),  # their head trains alone
 }
+MERGES = "peft-"  # how the names of PEFT's merges begin, whose head trains alone too
 LENGTH: dict[str, Any] = {"epochs": 1000, "max_steps": 300, "patience": 20, "select": "metric-loss"}
 
 
@@ -43,10 +45,19 @@ def with_rates(recipe: Recipe, method: TransferMethod, kind: Kind = "bottleneck"
     >>> with_rates(METHODS["scalearn"].recipe, METHODS["scalearn"]).lr
     0.03
     """
-    if method.name not in RATES:
+    rate, own = rate_of(method.name), method.recipe_for(kind).lr
+    if rate is None:
         return recipe
-    own = method.recipe_for(kind).lr
-    return recipe.model_copy(update={"lr": RATES[method.name] if own == method.recipe.lr else own, "head_lr": HEAD_LR})
+    return recipe.model_copy(update={"lr": rate if own == method.recipe.lr else own, "head_lr": HEAD_LR})
+
+
+def rate_of(name: str) -> float | None:
+    """A method's rate for few rows; None where it has none of its own.
+
+    >>> rate_of("average"), rate_of("peft-ties"), rate_of("joint")
+    (0.0003, 0.0003, None)
+    """
+    return RATES.get(name, HEAD_LR if name.startswith(MERGES) else None)
 
 
 def recipe_for(
@@ -67,6 +78,6 @@ def recipe_for(
     (300, None)
     """
     recipe = change(method.recipe_for(kind))
-    if recipe.start != "solved" or method.name not in RATES or rows() > FEW_ROWS:
+    if recipe.start != "solved" or rate_of(method.name) is None or rows() > FEW_ROWS:
         return recipe
     return change(with_rates(method.recipe_for(kind), method, kind).model_copy(update=LENGTH))

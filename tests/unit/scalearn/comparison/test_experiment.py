@@ -252,7 +252,7 @@ def test_what_changes_in_a_recipe_is_layered(config):
     few, full = (experiment.recipe_of(METHODS["scalearn"], size) for size in (16, "full"))
     assert (full.epochs, full.max_steps, full.lr, full.select) == (7, None, 0.5, "metric")
     assert (few.epochs, few.max_steps, few.lr, few.select, few.patience) == (7, 5, 0.5, "metric-loss", 20)
-    assert experiment.recipe_of(METHODS["average"], 16).lr == METHODS["average"].recipe.lr
+    assert experiment.recipe_of(METHODS["scalearn-mean"], 16).lr == METHODS["scalearn-mean"].recipe.lr
 
 
 def test_an_experiment_in_code_is_the_one_in_the_file_and_mappings_stand_for_its_parts(write, config):

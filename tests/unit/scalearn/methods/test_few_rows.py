@@ -3,7 +3,7 @@
 from scalearn.comparison.config import RecipeChange
 from scalearn.comparison.experiment_config import ExperimentConfig
 from scalearn.methods.few_rows import FEW_ROWS, LENGTH, RATES, recipe_for
-from scalearn.methods.registry import METHODS
+from scalearn.methods.registry import METHODS, PEFT_MERGES
 
 
 def never():
@@ -49,3 +49,12 @@ def test_a_comparison_of_random_heads_or_by_the_paper_keeps_its_recipes():
 def test_a_comparison_that_names_a_rate_has_it():
     assert of("fusion", 100, lr={"fusion": 0.25}).lr == 0.25
     assert of("fusion", 100, recipe={"head_lr": 0.125}).head_lr == 0.125
+
+
+def test_a_head_that_trains_alone_follows_the_closed_form_slowly():
+    alone = [name for name, method in METHODS.items() if method.recipe.lr == 3e-3 and name != "compacter++"]
+    assert {"head-only", "average", "search", "soup"} <= set(alone)
+    for method in [*(METHODS[name] for name in alone), *PEFT_MERGES.values()]:
+        few, many = (recipe_for(method, lambda rows=rows: rows) for rows in (100, FEW_ROWS + 1))
+        assert (few.lr, few.head_lr, few.max_steps) == (3e-4, 3e-4, LENGTH["max_steps"]), method.name
+        assert many == method.recipe, method.name
