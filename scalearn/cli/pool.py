@@ -163,10 +163,18 @@ def add(
     trained_on = columns.task(task, data=data) if task else None
     pool = open_pool(pool_folder, base)
     for origin in origins:
-        if several and (held := pool.holding(origin)):
+        if several and (held := _held(pool, origin)):
             show_result(f"{origin}: the pool holds it, as '{held.name}'")
         else:
             show_result(repr(pool.add(origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
+
+
+def _held(pool: AdapterPool, origin: str) -> Source | None:
+    """The source that was added from an adapter's very weights; None if none was."""
+    from tasksel.adapters.importing import outside_key
+
+    key = outside_key(origin)
+    return next((source for source in pool if source.card.key == key), None)
 
 
 def verify(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:

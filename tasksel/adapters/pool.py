@@ -22,7 +22,7 @@ from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
 from tasksel.adapters.card import FILE, Card, read_card
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.folder import CONFIG, HEAD, WEIGHTS, save_adapter, weights_name
-from tasksel.adapters.importing import load_outside_adapter, outside_key
+from tasksel.adapters.importing import load_outside_adapter
 from tasksel.adapters.kind import KINDS, Kind, kind_of
 from tasksel.adapters.lora_folder import StoredLora, read_lora
 from tasksel.bounds import check_name
@@ -347,17 +347,6 @@ class AdapterPool:
             self.reread()  # another process may have added one of that name meanwhile
             self._need_new(name)
             return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}{place}", **card)
-
-    def holding(self, origin: str | Path) -> Source | None:
-        """The source that was added from these very weights; None if none was.
-
-        >>> pool.holding("path/to/adapter")  # doctest: +SKIP
-
-        Raises:
-            UserError: no adapter there, or several.
-        """
-        key = outside_key(origin)
-        return next((source for source in self if source.card.key == key), None)
 
     def _need_new(self, name: str) -> None:
         if name in self:
