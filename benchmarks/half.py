@@ -59,8 +59,8 @@ def measure(folder: Path, setting: Setting, rounds: int, threads: int) -> list[l
     return rows
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options."""
     default = Setting(device="cuda" if torch.cuda.is_available() else "cpu", batch=8)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.half", description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=24, help="default: 24")
@@ -71,10 +71,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default=default.precision)
     parser.add_argument("--rounds", type=int, default=11, help="rounds that count; default: 11")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    options = parse(arguments)
     torch.set_num_threads(options.threads)
     same = {name: getattr(options, name) for name in ("batch", "length", "device", "precision")}
-    setting = replace(default, **same, base=f"LLaMA of {options.layers} layers {options.width} wide")
+    setting = Setting(**same, base=f"LLaMA of {options.layers} layers {options.width} wide")
     with tempfile.TemporaryDirectory() as folder:
         write_bases(Path(folder), layers=options.layers, width=options.width)
         rows = measure(Path(folder), setting, options.rounds, options.threads)

@@ -24,7 +24,6 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from tasksel.errors import UserError, one_line
@@ -32,6 +31,7 @@ from tasksel.model.compatibility import check_architecture, check_tokenizer, dro
 from tasksel.model.decoders import is_decoder, readable
 from tasksel.model.half_weights import HALVES, hold_half, stored_half
 from tasksel.model.language_head import LanguageModel
+from tasksel.model.optional_file import optional_file
 from tasksel.model.pooling import CONFIG as POOLING_CONFIG
 from tasksel.model.pooling import Pooling, stated_pooling
 from tasksel.model.slot_probe import check_slots
@@ -117,16 +117,13 @@ class Base:
     @cached_property
     def pooling(self) -> Pooling | None:
         """What its sentence-transformers configuration says of its tokens; where it has none, None, and "last" of a decoder."""
-        file = cached_file(  # of a folder, or of the hub, where most models have no such file
-            self.path,
-            POOLING_CONFIG,
-            revision=self.revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            _raise_exceptions_for_gated_repo=False,
-        )
-        stated = stated_pooling(Path(file)) if file else None
+        file = optional_file(self.path, POOLING_CONFIG, self.revision)
+        stated = stated_pooling(file) if file else None
         return readable(stated or "first", self.config) if is_decoder(self.config) else stated
+
+    @cached_property
+    def _half(self) -> torch.dtype | None:
+        return stored_half(self.path, self.revision)
 
     def model(self) -> TaskModel:
         """A new model with every parameter frozen, in eval mode, with no adapter and no head.
@@ -167,12 +164,11 @@ class Base:
 
     def _decoder(self) -> TaskModel:
         """A decoder is read with its lm_head; one that was saved without has none. One that is stored in 16 bits is held so."""
-        half = stored_half(self.path, self.revision)
-        weights = WEIGHTS | ({"dtype": half} if half else {})
+        weights = {**WEIGHTS, "dtype": self._half or torch.float32}
         causal, loading = self._read(
             AutoModelForCausalLM, config=copy.deepcopy(self.config), output_loading_info=True, **weights
         )
-        if half:
+        if self._half:
             hold_half(causal)
         missing = set(loading["missing_keys"])
         language_model = LanguageModel(causal.requires_grad_(False).eval())

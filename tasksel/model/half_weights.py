@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers.utils import cached_file
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from tasksel.model.linear_slot import LinearSlot
+from tasksel.model.optional_file import optional_file
 
 HALVES = {"BF16": torch.bfloat16, "F16": torch.float16}  # as safetensors calls them
-FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+COMPUTED = "rotary_emb.inv_freq"  # in float32 in older LLaMAs and Mistrals; no model reads it
 
 
 class HalfLinear(nn.Linear):
@@ -65,7 +66,7 @@ class _Widened(torch.autograd.Function):
 
 
 def stored_half(path: str, revision: str | None) -> torch.dtype | None:
-    """The 16-bit type in which every float of a model is stored; None where some are of another, or where its files cannot be read.
+    """The 16-bit type in which every float that a model reads is stored; None where some are of another, or where its files cannot be read.
 
     Args:
         path: a folder or a hub id. revision: of the hub id.
@@ -73,42 +74,28 @@ def stored_half(path: str, revision: str | None) -> torch.dtype | None:
     >>> stored_half("models/llama-8b", None)  # doctest: +SKIP
     torch.bfloat16
     """
-    files = _weight_files(path, revision)
     types: set[str] = set()
     try:
-        for file in files:
+        for file in _weight_files(path, revision):
             with safe_open(file, "pt") as stored:
-                types |= {stored.get_slice(key).get_dtype() for key in stored.keys()}  # noqa: SIM118
+                keys = [key for key in stored.keys() if not key.endswith(COMPUTED)]  # noqa: SIM118
+                types |= {stored.get_slice(key).get_dtype() for key in keys}
     except (OSError, SafetensorError):  # a damaged file: reading the model itself says what is wrong with it
         return None
     floats = [kind for kind in types if "F" in kind]
     return HALVES.get(floats[0]) if len(floats) == 1 else None
 
 
-def _weight_files(path: str, revision: str | None) -> list[str]:
+def _weight_files(path: str, revision: str | None) -> list[Path]:
     """The safetensors of a model, in one part or several; none where there are none."""
-
-    def located(name: str) -> str | None:
-        file: str | None = cached_file(
-            path,
-            name,
-            revision=revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            _raise_exceptions_for_gated_repo=False,
-        )
-        return file
-
-    if whole := located(FILE):
+    if whole := optional_file(path, SAFE_WEIGHTS_NAME, revision):
         return [whole]
-    index = located(INDEX)
-    if index is None:
-        return []
+    index = optional_file(path, SAFE_WEIGHTS_INDEX_NAME, revision)
     try:
-        names = set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values())
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index else set()
     except (ValueError, KeyError, AttributeError, TypeError):
         return []
-    return [file for name in sorted(names) if (file := located(str(name)))]
+    return [file for name in sorted(names) if (file := optional_file(path, str(name), revision))]
 
 
 @torch.no_grad()

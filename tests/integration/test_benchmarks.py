@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import comparison, contenders, environments, lora, scale, startup, step, throughput
+from benchmarks import comparison, contenders, environments, half, lora, scale, startup, step, throughput
 from benchmarks.contenders import AVAILABLE, CONTENDERS, HAS_LIBRARY, LIBRARY, TASK, UNTRAINED, Setting
 from scalearn.layers.mix import bottleneck_layers
 
@@ -257,7 +257,7 @@ def test_an_unknown_contender_is_refused(capsys):
 
 def test_the_commands_in_the_document_are_valid():
     text = (ROOT / "docs/results/costs/README.md").read_text()
-    for module in (step, environments, lora, throughput, comparison):
+    for module in (step, environments, half, lora, throughput, comparison):
         name = module.__name__.replace(".", r"\.")
         commands = re.findall(rf"^ +(?:\S+/)?python -m {name}(.*)$", text, re.MULTILINE)
         assert commands

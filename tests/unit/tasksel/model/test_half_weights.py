@@ -109,6 +109,14 @@ def test_one_weight_of_another_type_and_all_are_held_in_float32(tmp_path):
     assert torch.equal(model.base_model.norm.weight, weights["model.norm.weight"])
 
 
+def test_frequencies_that_older_checkpoints_store_beside_it_in_float32_do_not_count(tmp_path):
+    folder = saved(tmp_path / "half", "llama", torch.bfloat16)
+    file = Path(folder) / "model.safetensors"
+    weights = load_file(file) | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    save_file(weights, file, metadata={"format": "pt"})
+    assert types_of(Base(folder).model()) == {torch.bfloat16, torch.float32}
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 40, b"[]"])
 def test_files_that_cannot_be_read_are_left_to_the_library(tmp_path, damage):
     (tmp_path / "model.safetensors").write_bytes(damage)
