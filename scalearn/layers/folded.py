@@ -56,11 +56,12 @@ class FoldedMix(nn.Module, ABC):
         """Which sources are in this slot [n]."""
 
     def thaw(self) -> None:
-        """Makes the projections trainable: copies of the sources' own, which stay as they are."""
+        """Makes the projections trainable: copies of the sources' own, which stay as they are; in float32 at least, as 16 bits lose small steps."""
         for name in self.PROJECTIONS:
             values = getattr(self, name)
             delattr(self, name)
-            self.register_parameter(name, nn.Parameter(values.clone()))
+            kind = torch.promote_types(values.dtype, torch.float32)
+            self.register_parameter(name, nn.Parameter(values.to(kind, copy=True)))
 
     @property
     def thawed(self) -> bool:

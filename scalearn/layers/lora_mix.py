@@ -13,7 +13,6 @@ import re
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalearn.layers.folded import FoldedMix
@@ -21,7 +20,7 @@ from scalearn.layers.lora_scaling import fold_loras, mix_loras
 from scalearn.layers.lora_stacking import LoraStack
 from scalearn.layers.scaling import Omega, Scaling
 from tasksel.adapters.lora_folder import add_pairs
-from tasksel.model.half_weights import computed_type
+from tasksel.model.half_weights import computed_type, half_linear
 from tasksel.model.linear_slot import linears_of
 from tasksel.model.lora_config import LoraConfig, Target, module_config
 
@@ -54,12 +53,12 @@ class LoraMix(FoldedMix):
 
     def hidden(self, x: Tensor) -> Tensor:
         """x A^T [..., R]."""
-        return F.linear(x.to(self.down.dtype), self.down)
+        return half_linear(x, self.down)
 
     def forward(self, x: Tensor) -> Tensor:
         """What the slot adds [..., out] for x [..., in]."""
         (weight,) = self.folded()
-        return mix_loras(x.to(self.down.dtype), self.down, weight).to(x.dtype)
+        return mix_loras(x, self.down, weight).to(x.dtype)
 
     def contribution(self, hidden: Tensor, source: int) -> Tensor:
         """What one source adds [..., out]; zeros where it has no LoRA."""
@@ -109,9 +108,10 @@ def role(path: str) -> str:
 
 
 def _in_the_bases_type(model: Any, path: str, stack: LoraStack) -> LoraStack:
-    """The stack in the type of float that the Linear multiplies in, so that both are multiplied alike."""
-    computed = computed_type(model.base_model.get_submodule(path))
-    kind = computed if computed.is_floating_point else stack.down.dtype
+    """The stack as it is held, for a Linear that multiplies in float32 or in no float; else in the type of float that it multiplies in."""
+    kind = computed_type(model.base_model.get_submodule(path))
+    if kind == torch.float32 or not kind.is_floating_point:
+        return stack
     return LoraStack(stack.down.to(kind), stack.up.to(kind), stack.ranks)
 
 

@@ -18,9 +18,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasksel.model.half_weights import half_linear
+
 
 def fold_loras(up: Tensor, omega: Tensor, owner: Tensor) -> Tensor:
-    """Scales each row of the up-projections by its source's omega: the B^T [R, out] of the one LoRA that equals their sum.
+    """Scales each row of the up-projections by its source's omega: the B^T [R, out] of the one LoRA that equals their sum, in the wider type of both.
 
     Args:
         up: [R, out]. omega: [m, out] or [m, 1]. owner: [R], which row of omega each row of up has.
@@ -28,12 +30,13 @@ def fold_loras(up: Tensor, omega: Tensor, owner: Tensor) -> Tensor:
     >>> fold_loras(torch.ones(3, 2), torch.tensor([[1.0], [4.0]]), torch.tensor([0, 1, 1])).tolist()
     [[1.0, 1.0], [4.0, 4.0], [4.0, 4.0]]
     """
-    return up * omega.index_select(0, owner).to(up.dtype)
+    return up * omega.index_select(0, owner)
 
 
 def mix_loras(x: Tensor, down: Tensor, weight: Tensor) -> Tensor:
-    """The sum of the scaled LoRAs [..., out] for x [..., in], down [R, in] and weight [R, out] of `fold_loras`."""
-    return F.linear(F.linear(x, down), weight.t())
+    """The sum of the scaled LoRAs [..., out] for x [..., in], down [R, in], which may be narrower than x, and weight [R, out] of `fold_loras`."""
+    hidden = half_linear(x, down)
+    return F.linear(hidden, weight.t().to(hidden.dtype))
 
 
 def loop_loras(x: Tensor, down: Tensor, up: Tensor, omega: Tensor, owner: Tensor) -> Tensor:

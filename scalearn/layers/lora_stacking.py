@@ -2,6 +2,7 @@
 
     down = [A_1; …; A_n]        up = [scale_1 B_1^T; …; scale_n B_n^T]        ranks [n]: 0 where a source lacks the module
 
+What 16 bits hold without loss, such as LoRAs that were saved in bf16, is held so: twenty of rank 16 on all Linears of an 8B base are 1.7 GB.
 LoRAs on the base's pooler are left out: no head here reads it.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from tasksel.adapters.lora_folder import StoredLora
 from tasksel.adapters.pool import Source
 from tasksel.errors import UserError
+from tasksel.model.half_weights import narrowed
 from tasksel.model.lora_config import ARCHITECTURE, Target
 
 POOLER = "pooler"
@@ -88,8 +90,8 @@ def scaled(lora: StoredLora) -> dict[str, tuple[Tensor, Tensor]]:
 def _stacked(parts: Sequence[tuple[Tensor, Tensor] | None]) -> LoraStack:
     present = [part for part in parts if part is not None]
     return LoraStack(
-        torch.cat([down for down, _ in present]).contiguous(),
-        torch.cat([up for _, up in present]).contiguous(),
+        narrowed(torch.cat([down for down, _ in present]).contiguous()),
+        narrowed(torch.cat([up for _, up in present]).contiguous()),
         torch.tensor([0 if part is None else len(part[0]) for part in parts]),
     )
 

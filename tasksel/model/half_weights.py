@@ -4,6 +4,7 @@
 
 Widening is exact, so every number is that of a base held in float32, at half of its memory (8 billion parameters: 17 GB in place of 32). A widened W
 lives as long as one product does: backward widens it again in place of keeping it. All other weights, a few, are held in float32.
+Stacked LoRAs are held so too where it loses nothing (`narrowed`).
 """
 
 from __future__ import annotations
@@ -42,12 +43,37 @@ class HalfLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """The Linear's output [..., out] from x [..., in], in the type of x."""
-        if self.weight.dtype == input.dtype or torch.is_autocast_enabled(input.device.type):
-            return super().forward(input)
-        if self.weight.requires_grad:
-            raise RuntimeError("a weight in 16 bits is frozen: `widen` it, then train it")
-        product: Tensor = _Widened.apply(input, self.weight, self.bias)
-        return product
+        return half_linear(input, self.weight, self.bias)
+
+
+def half_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b [..., out] in the type of x [..., in], for a frozen W [out, in] that may be narrower.
+
+    Raises:
+        RuntimeError: a weight of another type than x that is to be trained.
+
+    >>> half_linear(torch.ones(2), torch.tensor([[1.5, 2.0]]).bfloat16())
+    tensor([3.5000])
+    """
+    if weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type):
+        return F.linear(x, weight, bias)
+    if weight.requires_grad:
+        raise RuntimeError("a weight in 16 bits is frozen: `widen` it, then train it")
+    product: Tensor = _Widened.apply(x, weight, bias)
+    return product
+
+
+def narrowed(tensor: Tensor) -> Tensor:
+    """A tensor of float32 in 16 bits where that loses nothing; as it is where it does.
+
+    >>> narrowed(torch.tensor([0.5])).dtype, narrowed(torch.tensor([0.1])).dtype
+    (torch.bfloat16, torch.float32)
+    """
+    for kind in HALVES.values():
+        half = tensor.to(kind)
+        if torch.equal(half.to(tensor.dtype), tensor):
+            return half
+    return tensor
 
 
 class _Widened(torch.autograd.Function):

@@ -13,6 +13,7 @@ from scalearn.layers.lora_mix import LoraMix, add_folded_loras, add_lora_copy, a
 from scalearn.layers.lora_scaling import fold_loras, loop_loras, mix_loras
 from scalearn.layers.lora_stacking import LoraStack
 from scalearn.layers.scaling import ADDED, SCALINGS, SET, Omega, Scaling
+from tasksel.model.half_weights import narrowed
 from tasksel.model.task_model import TaskModel
 
 CONFIG = {"architecture": "lora"}
@@ -233,6 +234,33 @@ def test_a_base_in_half_precision_mixes_in_its_own_type(stacked):
     assert (given.float() - hidden(full)).abs().max() < 0.2
     model.train()(input_ids=IDS, attention_mask=MASK).last_hidden_state.float().pow(2).sum().backward()
     assert mix.omega.weight.grad.isfinite().all()
+
+
+def as_held(layers, hold):
+    """The stacks with each tensor as a function holds it, of numbers that bf16 has."""
+    return {
+        path: LoraStack(hold(part.down.bfloat16().float()), hold(part.up.bfloat16().float()), part.ranks)
+        for path, part in layers.items()
+    }
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_loras_held_in_16_bits_are_mixed_as_in_float32(stacked, autocast):
+    _, layers = stacked
+    half, whole = (mixed(as_held(layers, hold), SCALINGS["scalearn"]) for hold in (narrowed, torch.clone))
+    gradients = []
+    for model, kind in ((half, torch.bfloat16), (whole, torch.float32)):
+        assert {(mix.down.dtype, mix.up.dtype) for _, mix in mixes(model, "mix")} == {(kind, kind)}
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            last = model(input_ids=IDS, attention_mask=MASK).last_hidden_state
+        last.float().pow(2).sum().backward()
+        gradients.append([mix.omega.weight.grad for _, mix in mixes(model, "mix")])
+    assert torch.equal(hidden(half), hidden(whole))
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
+    thaw_mix(half, "mix")
+    assert {mix.down.dtype for _, mix in mixes(half, "mix")} == {torch.float32}
+    assert torch.equal(hidden(half), hidden(whole))
 
 
 def test_an_omega_knows_how_many_sources_it_was_made_for():
