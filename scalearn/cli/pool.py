@@ -10,7 +10,9 @@ import tyro
 from scalearn.comparison.config import RecipeChange
 from tasksel.cli.app import show as show_result
 from tasksel.cli.arguments import NO_COLUMNS, BaseName, ChosenPrecision, Columns, Data, Name, Names, Rows, StoredBase
+from tasksel.display.progress import say
 from tasksel.errors import UserError
+from tasksel.storage.user_path import user_path
 
 if TYPE_CHECKING:
     from tasksel.adapters.pool import AdapterPool, Source
@@ -146,7 +148,7 @@ def add(
 ) -> None:  # fmt: skip
     """Add adapters that were trained with plain `adapters`, or LoRAs of PEFT; neither library need be installed.
 
-    ORIGINS are folders or hub ids, owner/name or owner/name@revision; the weights are safetensors, or a bottleneck's .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses. Of several ORIGINS those whose weights the pool holds are skipped.
+    ORIGINS are folders or hub ids, owner/name or owner/name@revision; the weights are safetensors, or a bottleneck's .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses. Of several ORIGINS files, and those whose weights the pool holds, are skipped; one that is refused does not keep the others out.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
@@ -162,11 +164,34 @@ def add(
             raise UserError(f"{option} goes with one adapter; {len(origins)} are named")
     trained_on = columns.task(task, data=data) if task else None
     pool = open_pool(pool_folder, base)
+    if several:
+        _add_each(pool, origins, rows=rows, same_base=same_base)
+    else:
+        show_result(repr(pool.add(origins[0], name=name, task=trained_on, rows=rows, same_base=same_base)))
+
+
+def _add_each(pool: AdapterPool, origins: Names, **options: Any) -> None:
+    """Adds several adapters; files among them, and what the pool holds, are skipped, and one that is refused does not keep the others out.
+
+    Raises:
+        UserError: how many were refused, after the others were added.
+    """
+    refused = 0
+    pool.base  # noqa: B018  what is wrong with it is wrong for all
     for origin in origins:
-        if several and (held := _held(pool, origin)):
-            show_result(f"{origin}: the pool holds it, as '{held.name}'")
-        else:
-            show_result(repr(pool.add(origin, name=name, task=trained_on, rows=rows, same_base=same_base)))
+        if user_path(origin).is_file():
+            say(f"{origin}: a file, not an adapter's folder: skipped")
+            continue
+        try:
+            held = _held(pool, origin)
+            show_result(f"{origin}: the pool holds it, as '{held.name}'" if held else repr(pool.add(origin, **options)))
+        except UserError as error:
+            refused += 1
+            say(f"refused: {error}")
+    if refused:
+        raise UserError(
+            f"{refused} of {len(origins)} were refused, for the reasons above; the pool holds the others (--name goes with one that is added alone)"
+        )
 
 
 def _held(pool: AdapterPool, origin: str) -> Source | None:

@@ -115,11 +115,17 @@ class LoraCard(ModelCard):
         """The text that is written after a prompt."""
         (template,), most, chat = self.task.text, self.task.max_new_tokens, self.task.chat
         first = 'messages = [{"role": "user", "content": "A text"}]' if chat else 'prompt = "A text"'
-        turned = "tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True"
+        turned = (
+            ["prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)"]
+            if chat
+            else []
+        )
+        special = ", add_special_tokens=False" if chat else ""  # the template has written them
         settings = f"max_new_tokens={most}, do_sample=False, num_beams=1, pad_token_id=tokenizer.pad_token_id"
         return [
             f"{first}  # made of a row by {quoted(template)}",
-            f'inputs = {turned if chat else f"tokenizer(prompt{NO_TYPES}"}, return_tensors="pt")',
+            *turned,
+            f'inputs = tokenizer(prompt{special}{NO_TYPES}, return_tensors="pt")',
             f"written = model.generate(**inputs, {settings})",
             'print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
         ]

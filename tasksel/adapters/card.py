@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import Field
 
+from tasksel.bounds import check_name
+from tasksel.errors import UserError
 from tasksel.model.pooling import Pooling
 from tasksel.storage.frozen import Frozen, Score
 from tasksel.storage.hashed import read_record
@@ -56,3 +59,17 @@ def read_card(path: Path) -> Card:
         UserError: no such file, broken JSON, wrong fields, or a file that was altered.
     """
     return read_record(path, Card, "a source's card")
+
+
+def entry_name(name: str) -> str:
+    """The name, if it can name an entry.
+
+    Raises:
+        UserError: a name that is no plain folder name.
+    """
+    if not re.fullmatch(r"[\w+-][\w.+-]*", name):
+        plain = re.sub(r"[^\w+-]+", "_", name).strip("_-") or "mine"
+        raise UserError(
+            f"{name!r} cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name {plain})"
+        )
+    return check_name(name, "source")

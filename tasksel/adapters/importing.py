@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from tasksel.adapters.folder import CONFIG, OLD_PLACES, PICKLED, WEIGHTS
-from tasksel.adapters.locating import adapter_folder, fetch
+from tasksel.adapters.locating import adapter_folder, fetch, name_of
 from tasksel.adapters.lora_folder import WEIGHTS as LORA_WEIGHTS
 from tasksel.adapters.outside_config import OutsideConfig, read_mapping, read_outside_config
 from tasksel.adapters.outside_head import load_outside_head
@@ -65,13 +65,13 @@ def load_outside_adapter(
     place = folder.relative_to(root).as_posix()
     if _is_peft(folder, origin):
         model, adapter = load_outside_lora(folder, base, origin=str(origin), same_base=same_base)
-        return OutsideAdapter(model, adapter, folder.name, file_hash(folder / LORA_WEIGHTS)[:16], place)
+        return OutsideAdapter(model, adapter, name_of(folder), file_hash(folder / LORA_WEIGHTS)[:16], place)
     stored = read_outside_config(folder / CONFIG, origin=str(origin))
     file = _weights_file(str(origin), folder)
     config = _check(str(origin), stored, base, same_base)
     weights = _bottleneck_weights(file, str(origin))
     _check_width(weights, config, base, str(origin))
-    model, own_name = base.model(), stored.name or folder.name
+    model, own_name = base.model(), stored.name or name_of(folder)
     adapter = module_name(own_name)
     model.add_adapter(adapter, config)
     _fill(model, adapter, weights, base, str(origin))

@@ -3,6 +3,7 @@
 mine/adapter_config.json                        as `save_adapter` writes it
 mine/NAME/adapter_config.json                   as `save_all_adapters` and a Trainer's checkpoint have it
 out/checkpoint-500/NAME/adapter_config.json     a Trainer's output: of several checkpoints the last
+saves/MODEL/lora/sft/adapter_config.json        as far below as some tools save
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.storage.user_path import user_path
 
+DEEPEST = 3
+CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+HUB_CACHE = re.compile(r"models--(?:.+--)?(.+)")
 HOLDS_INSTEAD = {  # by a file's name, in this order
     "adapter_model.safetensors": "the weights of a PEFT adapter without its adapter_config.json, which PEFT's save_pretrained writes beside them",
     "adapter_model.bin": "the weights of a PEFT adapter without its adapter_config.json, and as a pickle, which is never read; load it in PEFT and save_pretrained it again",
@@ -94,18 +98,34 @@ def adapter_folder(folder: Path, *, origin: str, name: str | None = None) -> Pat
     """
     if (folder / CONFIG).is_file():
         return folder
-    below = _with_config(folder, "*") or _with_config(folder, "*/*")
+    below = next(filter(None, (_with_config(folder, "/".join("*" * depth)) for depth in range(1, DEEPEST + 1))), [])
     if not below:
         instead = next((what for file, what in HOLDS_INSTEAD.items() if (folder / file).is_file()), None)
         if instead:
             raise UserError(f"{origin}: this is {instead}")
-        raise UserError(f"{origin}: no adapter there (no file {folder / CONFIG}, nor in a folder below it)")
+        raise UserError(
+            f"{origin}: no adapter there (no file {folder / CONFIG}, nor in folders up to {DEEPEST} below it)"
+        )
     by_name = {path.name: path for path in _of_last_checkpoint(below, origin)}
     if len(by_name) > 1 and name not in by_name:
         raise UserError(
             f"{origin} holds {len(by_name)} adapters: {', '.join(sorted(by_name))}; choose one by its name (--name), or give its folder"
         )
     return by_name[name] if name in by_name else next(iter(by_name.values()))
+
+
+def name_of(folder: Path) -> str:
+    """What an adapter's folder is called: of a checkpoint the training's folder, in the hub's cache the repository without its owner.
+
+    >>> name_of(Path("/out/reviews/checkpoint-500")), name_of(Path("/hub/models--me--my-lora/snapshots/0123abcd"))
+    ('reviews', 'my-lora')
+    """
+    folder = folder.absolute()
+    if CHECKPOINT.fullmatch(folder.name) and folder.parent.name:
+        folder = folder.parent
+    if folder.parent.name == "snapshots" and (match := HUB_CACHE.fullmatch(folder.parent.parent.name)):
+        return match[1]
+    return folder.name
 
 
 def _with_config(folder: Path, pattern: str) -> list[Path]:
@@ -117,7 +137,7 @@ def _with_config(folder: Path, pattern: str) -> list[Path]:
 def _step(path: Path) -> int | None:
     """The step of the Trainer's checkpoint that a folder is, or lies in."""
     for part in (path.name, path.parent.name):
-        if match := re.fullmatch(r"checkpoint-(\d+)", part):
+        if match := CHECKPOINT.fullmatch(part):
             return int(match[1])
     return None
 

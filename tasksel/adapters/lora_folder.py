@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,19 @@ from torch import Tensor
 
 from tasksel.adapters.peft_config import PeftConfig, read_peft_config
 from tasksel.adapters.tensor_files import finite_weights
+from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.linear_slot import is_transposed, linears_of, sizes
 from tasksel.model.lora_config import LoraConfig, Target, lora_config, module_config
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
-KEY = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.default)?\.weight")
+KEY = re.compile(
+    r"(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.([^.]+))?\.weight"
+)  # a whole model's state has the adapter's name too
+EMBEDDING = re.compile(
+    r"(?:.+\.)?(embed_tokens|wte|word_embeddings|lm_head)\.weight"
+)  # what `save_embedding_layers` of PEFT adds
 BARE = "FEATURE_EXTRACTION"  # PEFT's task type of a bare base; a model of any other has a head, and its names the base's prefix
 REASONS = {
     "lora_magnitude_vector": "it is a DoRA",
@@ -45,12 +51,13 @@ class StoredLora:
 
     Attributes:
         config: its configuration. pairs: A [r, in] and B [out, r] by the path of their module, as it is written there.
-        head: weights of modules that were trained whole, by name.
+        head: weights of modules that were trained whole, by name. embeddings: those of the base, or of its lm_head, by their key.
     """
 
     config: PeftConfig
     pairs: dict[str, tuple[Tensor, Tensor]]
     head: dict[str, Tensor]
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
 
 
 def read_lora(folder: Path, *, origin: str) -> StoredLora:
@@ -71,20 +78,42 @@ def read_lora(folder: Path, *, origin: str) -> StoredLora:
             else "no weights there"
         )
         raise UserError(f"{origin}: {instead} (no file {folder / WEIGHTS})")
+    weights = finite_weights(folder / WEIGHTS, origin=origin)
+    _check_plain(weights, origin)
     halves: dict[str, dict[str, Tensor]] = {}
     head: dict[str, Tensor] = {}
-    for key, tensor in finite_weights(folder / WEIGHTS, origin=origin).items():
-        if reason := next((reason for part, reason in REASONS.items() if part in key), None):
-            raise UserError(f"{origin}: cannot be used as a source: {reason} (its weight '{key}')")
+    embeddings: dict[str, Tensor] = {}
+    for key, tensor in weights.items():
         if match := KEY.fullmatch(key):
             halves.setdefault(match[1], {})[match[2]] = tensor
         elif _of_a_head(key, config):
             head[key.removeprefix(PREFIX)] = tensor
+        elif EMBEDDING.fullmatch(key):
+            embeddings[key] = tensor
         else:
             raise UserError(f"{origin}: its weight '{key}' is not part of a plain LoRA")
     if not halves:
         raise UserError(f"{origin}: {WEIGHTS} holds no LoRA")
-    return StoredLora(config, {path: _pair(path, part, config.lora, origin) for path, part in halves.items()}, head)
+    pairs = {path: _pair(path, part, config.lora, origin) for path, part in halves.items()}
+    if not any(b.any() for _, b in pairs.values()):
+        say(f"{origin}: all its B are zero: it was never trained, and changes nothing")
+    return StoredLora(config, pairs, head, embeddings)
+
+
+def _check_plain(keys: Iterable[str], origin: str) -> None:
+    """Refuses weights that are no part of a plain LoRA, and LoRAs of several names in one file."""
+    names = set()
+    for key in keys:
+        if match := KEY.fullmatch(key):
+            names.add(match[3])
+        if EMBEDDING.fullmatch(key):
+            continue
+        if reason := next((reason for part, reason in REASONS.items() if part in key), None):
+            raise UserError(f"{origin}: cannot be used as a source: {reason} (its weight '{key}')")
+    if len(names) > 1:
+        raise UserError(
+            f"{origin}: {WEIGHTS} holds LoRAs of several names ({', '.join(map(str, sorted(names, key=str)))})"
+        )
 
 
 def _of_a_head(key: str, config: PeftConfig) -> bool:
@@ -99,6 +128,10 @@ def _pair(path: str, halves: Mapping[str, Tensor], config: LoraConfig, origin: s
     if halves.keys() != {"A", "B"}:
         raise UserError(f"{origin}: '{path}' has a lora_{''.join(halves)} alone")
     a, b = halves["A"], halves["B"]
+    if not a.numel() or not b.numel():
+        raise UserError(
+            f"{origin}: '{path}' is empty: DeepSpeed ZeRO-3 saves so unless the weights are gathered first; save it again"
+        )
     shapes = f"lora_A {list(a.shape)}, lora_B {list(b.shape)}"
     if a.dim() != 2 or b.dim() != 2 or len(a) != b.shape[1]:
         raise UserError(f"{origin}: '{path}' has {shapes}, where [r, in] and [out, r] are needed")

@@ -7,6 +7,7 @@ head_config.json {"config": null, "model_class": "BertFor…", …}      classif
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -192,7 +193,8 @@ def _as_flexible(static: StaticHead, described: dict[str, Any], *, one_row: bool
 def add_saved_head(model: TaskModel, adapter: str, owner: str, tensors: dict[str, Tensor], *, origin: str) -> None:
     """Adds the head of a sequence classifier of transformers, from the weights of its modules, under the adapter's name.
 
-    One whose files lack a part (PEFT saves `classifier` and `score` unless told otherwise) is left out, which is said.
+    One whose files lack a part (PEFT saves `classifier` and `score` unless told otherwise), or that reads a pooler which the base lacks, is left
+    out, which is said.
 
     Args:
         owner: the classifier's class. tensors: by name in the classifier, without the base's name.
@@ -203,10 +205,8 @@ def add_saved_head(model: TaskModel, adapter: str, owner: str, tensors: dict[str
     pooler = any(name.startswith("pooler") for name in tensors)
     heads = SAVED_HEADS if pooler or owner not in STATIC_HEADS else STATIC_HEADS
     static = SCORE if all(name.startswith("score.") for name in tensors) else heads.get(owner)
-    saved = {name.rpartition(".")[0] for name in tensors}
-    if static is None or saved != static.parts.keys():
-        lacking = ", ".join(sorted(static.parts.keys() - saved)) if static else ""
-        why = f"its files lack a part of it ({lacking})" if lacking else f"it is not that of a {owner}"
+    why = _unusable(model, static, owner, {name.rpartition(".")[0] for name in tensors})
+    if static is None or why:
         say(f"{origin}: its head cannot be used, as {why}: it is added without its head")
         return
     outputs = len(tensors[f"{list(static.parts)[-1]}.weight"])
@@ -216,6 +216,16 @@ def add_saved_head(model: TaskModel, adapter: str, owner: str, tensors: dict[str
         _fill(model, adapter, _numbered(static, tensors), "its files")
     except UserError as error:
         raise UserError(f"{origin}: its head cannot be loaded ({one_line(error)})") from error
+
+
+def _unusable(model: TaskModel, static: StaticHead | None, owner: str, saved: Set[str]) -> str | None:
+    """Why the modules that were saved are no head here; None if they are one."""
+    if static is None or saved != static.parts.keys():
+        lacking = ", ".join(sorted(static.parts.keys() - saved)) if static else ""
+        return f"its files lack a part of it ({lacking})" if lacking else f"it is not that of a {owner}"
+    if static.use_pooler and getattr(model.base_model, "pooler", None) is None:
+        return "it reads the base's pooler, and this base has none"
+    return None
 
 
 def _check_sizes(config: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -7,6 +7,9 @@ modules_to_save ["classifier"] or ["score"]         the head, of `BertForSequenc
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from tasksel.adapters.lora_folder import StoredLora, fill_lora, read_lora
 from tasksel.adapters.outside_head import SEQUENCE, add_saved_head
@@ -33,8 +36,26 @@ def load_outside_lora(folder: Path, base: Base, *, origin: str, same_base: bool 
         check_base_name(stored.config.base, base, origin=origin)
     model, name = base.model(), module_name(folder.name)
     fill_lora(model, name, stored, origin=origin, owner=base.name)
+    _check_embeddings(model, stored, origin)
     _load_head(model, name, stored, origin)
     return model, name
+
+
+def _check_embeddings(model: TaskModel, stored: StoredLora, origin: str) -> None:
+    """Leaves out embeddings that are the base's own, as PEFT may save them beside a LoRA; refuses others."""
+    for key, tensor in stored.embeddings.items():
+        layer: Any = model.get_input_embeddings()
+        if "lm_head" in key:
+            layer = model.language_model.lm_head if model.language_model else None
+        own = None if layer is None else layer.weight
+        if own is None or tensor.shape != own.shape or not torch.equal(tensor.to(own.device, own.dtype), own):
+            there = "none" if own is None else str(list(own.shape))
+            raise UserError(
+                f"{origin}: cannot be used as a source: its embeddings are not the base's, they were trained or resized "
+                f"(its weight '{key}' {list(tensor.shape)}, the base's {there})"
+            )
+    if stored.embeddings:
+        say(f"{origin}: the embeddings that are saved beside it are the base's own: left out")
 
 
 def check_base_name(claimed: str | None, base: Base, *, origin: str) -> None:
@@ -44,11 +65,19 @@ def check_base_name(claimed: str | None, base: Base, *, origin: str) -> None:
         UserError: with both names, and what to say if they are the same.
     """
     known = {base.name, base.path, getattr(base.config, "_name_or_path", None)}
-    if claimed and claimed not in known:
+    if claimed and claimed not in known and not any(name and _one_folder(claimed, name) for name in known):
         raise UserError(
             f"{origin}: trained on base '{claimed}', the pool's is '{base.name}'; "
             "if you know that they are the same, say --same-base"
         )
+
+
+def _one_folder(name: str, other: str) -> bool:
+    """Whether two names are paths of one folder that is there."""
+    try:
+        return Path(name).is_dir() and Path(other).is_dir() and Path(name).samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _load_head(model: TaskModel, name: str, stored: StoredLora, origin: str) -> None:

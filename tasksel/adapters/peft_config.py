@@ -122,5 +122,7 @@ def _beside(content: dict[str, Any]) -> str | None:
         (key for key, value in content.items() if key not in known and value not in (None, False, [], {}, "")), None
     )
     return (
-        None if new is None else f"its setting '{shortened(new)}' is not known here; a newer PEFT may have written it"
+        None
+        if new is None
+        else f"its setting '{shortened(new)}' is not known here: a newer PEFT, or another library, wrote it; if it changes nothing of the LoRA, take it out of adapter_config.json"
     )

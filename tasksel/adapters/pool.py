@@ -11,7 +11,6 @@ An entry appears all at once; a folder without a card is not an entry.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tasksel.adapters.bottleneck import Bottlenecks, read_bottlenecks
-from tasksel.adapters.card import FILE, Card, read_card
+from tasksel.adapters.card import FILE, Card, entry_name, read_card
 from tasksel.adapters.checkpoint import AdapterCheckpoint
 from tasksel.adapters.folder import CONFIG, HEAD, WEIGHTS, save_adapter, weights_name
 from tasksel.adapters.importing import load_outside_adapter
 from tasksel.adapters.kind import KINDS, Kind, kind_of
 from tasksel.adapters.lora_folder import StoredLora, read_lora
-from tasksel.bounds import check_name
 from tasksel.errors import UserError, unknown
 from tasksel.model.base import Base, describe, load_base
 from tasksel.model.pooling import Pooling
@@ -38,17 +36,6 @@ from tasksel.storage.user_path import user_path
 from tasksel.tasks.load import load_data
 from tasksel.tasks.task import Task
 from tasksel.training.exclusive import exclusive
-
-
-def entry_name(name: str) -> str:
-    """The name, if it can name an entry.
-
-    Raises:
-        UserError: a name that is no plain folder name.
-    """
-    if not re.fullmatch(r"[\w+-][\w.+-]*", name):
-        raise UserError(f"{name!r} cannot name a pool entry: use letters, digits, '_', '-', '+' and '.' only (--name)")
-    return check_name(name, "source")
 
 
 @dataclass(frozen=True)

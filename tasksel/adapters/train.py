@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import torch
 
+from tasksel.adapters.card import entry_name
 from tasksel.adapters.checkpoint import RECORD, AdapterCheckpoint, TrainingRecord
 from tasksel.adapters.folder import save_adapter
-from tasksel.adapters.pool import AdapterPool, Source, entry_name
+from tasksel.adapters.pool import AdapterPool, Source
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.adapter_config import SEQ_BN

@@ -21,6 +21,7 @@ from tasksel.storage.frozen import Frozen
 
 ARCHITECTURE = "lora"  # of an adapter's configuration, as the `adapters` library calls it
 ALL_LINEAR = "all-linear"
+POOLER = "pooler.dense"
 TARGETS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra", "albert"), ("query", "value")),
     "deberta": ("in_proj",),
@@ -167,7 +168,8 @@ def module_config(targets: Sequence[Target], linears: Iterable[str], **values: A
     """The configuration that gives each target its rank and alpha, and targets nothing else; names are as short as they can be.
 
     Args:
-        linears: paths of all the base's Linears, which decide how short. values: other keys.
+        linears: paths of all the base's Linears, which decide how short; a pooler that this base lacks counts too, as a stock `AutoModel` adds one.
+        values: other keys.
 
     >>> module_config([Target("layer.0.query", 2, 4), Target("layer.1.query", 4, 4)], ["layer.0.query", "layer.1.query"]).target_modules
     ('query',)
@@ -176,7 +178,7 @@ def module_config(targets: Sequence[Target], linears: Iterable[str], **values: A
     return LoraConfig(
         r=rank,
         lora_alpha=_whole(alpha),
-        target_modules=short_names([target.path for target in targets], linears),
+        target_modules=short_names([target.path for target in targets], [*linears, POOLER]),
         rank_pattern={re.escape(target.path): target.rank for target in targets if target.rank != rank},
         alpha_pattern={re.escape(target.path): _whole(target.alpha) for target in targets if target.alpha != alpha},
         **values,

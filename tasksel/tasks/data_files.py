@@ -3,6 +3,7 @@
     reviews.csv, Reviews.CSV, reviews.jsonl.gz     one file
     data/train-*.jsonl                             its matches, sorted by name
     data/                                          train.csv or train-00000-of-00002.csv, validation..., or shards of one split
+    saved/                                         what `datasets` saved to disk: a Dataset's .arrow files, a DatasetDict's by the folders of its splits
 
 Relative paths in a task file are relative to that file.
 """
@@ -30,6 +31,8 @@ ALSO: dict[str, tuple[str, ...]] = {
     "validation": ("valid", "val", "dev"),
     "test": (),
 }  # in a folder without task.json
+
+SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")  # beside what `save_to_disk` of `datasets` wrote
 
 
 def ending_of(path: str | Path) -> tuple[str, str] | None:
@@ -85,8 +88,7 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
         UserError: a split in files of several endings.
     """
     splits: dict[str, list[Path]] = {}
-    for path in _data_files(folder):
-        stem = path.name.split(".")[0].lower()
+    for stem, path in _named(folder):
         for split, own in SPLITS.items():
             names = own if (folder / "task.json").is_file() else (*own, *ALSO[split])
             if any(re.fullmatch(rf"{name}([-_]\d+(-of-\d+)?)?", stem) for name in names):
@@ -104,8 +106,17 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
     return splits
 
 
+def _named(folder: Path) -> list[tuple[str, Path]]:
+    """The data files of a folder by what may name their split: the file, or in a saved DatasetDict the folder that it lies in."""
+    if (folder / SAVED[0]).is_file():
+        return [(path.parent.name, path) for path in sorted(folder.glob("*/*.arrow"))]
+    return [(path.name.split(".")[0].lower(), path) for path in _data_files(folder)]
+
+
 def _data_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if ending_of(path) and path.name[0] not in "._" and path.is_file())
+    beside = SAVED if any((folder / name).is_file() for name in (SAVED[0], SAVED[2])) else ()
+    names = (path for path in folder.iterdir() if path.name[0] not in "._" and path.name not in beside)
+    return sorted(path for path in names if ending_of(path) and path.is_file())
 
 
 def _shards(folder: Path) -> list[Path]:

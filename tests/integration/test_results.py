@@ -10,7 +10,7 @@ from scalearn.comparison.config import of_any_version, read_config
 from scalearn.comparison.experiment import Experiment
 from scalearn.comparison.experiment_config import units
 from scalearn.comparison.records import RunFolder, UnitRecord, read_lines
-from scalearn.methods.registry import METHODS
+from scalearn.methods.registry import get_method
 from scalearn.report.markdown import markdown_report
 from scalearn.report.statistics import comparisons
 
@@ -113,7 +113,7 @@ def test_the_runs_of_the_default_are_of_their_configurations_and_their_commands_
         assert {row.target for row in rows} <= set(config.targets.tasks)
         assert {row.method for row in rows} <= set(config.methods)
         for row in rows:
-            recipe = config.recipe_of(METHODS[row.method], row.size).model_dump(mode="json", exclude={"log_with"})
+            recipe = config.recipe_of(get_method(row.method), row.size).model_dump(mode="json", exclude={"log_with"})
             chosen = {"micro_batch": row.recipe["micro_batch"]}  # on a GPU the whole batch, by --recipe.micro-batch 32
             assert recipe | chosen == row.recipe, (path.parent.name, row.method)
             assert row.recipe["micro_batch"] in (16, 32)

@@ -9,7 +9,7 @@ import pytest
 from scalearn import METHODS, Experiment
 from scalearn.comparison.config import RecipeChange
 from scalearn.comparison.matrix_config import MatrixConfig
-from tasksel.adapters.pool import entry_name
+from tasksel.adapters.card import entry_name
 from tasksel.bounds import Count, check_fields, check_jobs, check_name, check_seed
 from tasksel.embeddings.embedders import EMBEDDERS
 from tasksel.errors import UserError

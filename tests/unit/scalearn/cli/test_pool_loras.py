@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from golden import change_json
 
 import scalearn.cli.main as cli
 from scalearn import AdapterPool
@@ -89,3 +90,26 @@ def test_several_loras_are_added_at_once_and_those_that_are_there_skipped(run, l
     gone = run("pool", "add", *folders, tmp_path / "gone", *pool)
     assert gone[0] == 2
     assert "gone" in gone[2]
+
+
+def test_of_several_one_that_is_refused_does_not_keep_the_others_out(run, lora_pool_folder, tiny, tmp_path):
+    names = [source.name for source in AdapterPool(lora_pool_folder)][:3]
+    mine = tmp_path / "mine"
+    for name in names:
+        shutil.copytree(lora_pool_folder / name, mine / name)
+    (mine / "README.md").write_text("mine")
+    change_json(mine / names[0] / "adapter_config.json", use_dora=True)
+    folders = [mine / "README.md", *(mine / name for name in names), mine / "gone"]
+    code, said, error = run("pool", "add", *folders, "--pool", tmp_path / "pool", "--base", tiny, "--same-base")
+    assert code == 2
+    assert AdapterPool(tmp_path / "pool").names == sorted(names[1:])
+    assert len(said.splitlines()) == 2
+    assert f"{mine / 'README.md'}: a file, not an adapter's folder: skipped" in error
+    assert f"refused: {mine / names[0]}: cannot be used as a source: it is a DoRA" in error
+    assert "2 of 5 were refused, for the reasons above; the pool holds the others" in error.splitlines()[-1]
+
+
+def test_of_several_a_base_that_is_wrong_is_said_once(run, lora_pool_folder, tmp_path):
+    folders = [lora_pool_folder / name for name in AdapterPool(lora_pool_folder).names]
+    code, said, error = run("pool", "add", *folders, "--pool", tmp_path / "pool", "--base", tmp_path / "nowhere")
+    assert (code, said, error.count("\n")) == (2, "", 1), error

@@ -8,6 +8,7 @@ import torch
 from decoders import save_decoder
 from encoders import loud
 from golden import change_json
+from safetensors.torch import load_file, save_file
 
 from scalearn import AdapterPool, Recipe, predict_text, train_source, transfer
 from tasksel import Task, UserError, get_task, rank
@@ -123,6 +124,40 @@ def test_a_generation_over_loras_is_one_lora_in_stock_peft(decoder, colours, fre
     base_line = next(line for line in code.splitlines() if line.startswith("base ="))
     code = code.replace(base_line, f"base = {decoder!r}").replace('prompt = "A text"', f"prompt = {prompts[0]!r}")
     assert fresh_process(code, cwd=tmp_path).strip() == wanted[0].strip()
+
+
+def test_the_card_of_a_chat_writes_what_the_result_writes(fresh_process, tmp_path, peft):
+    decoder = save_decoder(tmp_path / "qwen", "qwen2", bos=True, chat=True)  # a tokenizer that gives token_type_ids too
+    chats = [{"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": "yes"}]} for i in range(12)]  # fmt: skip
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chats))
+    task = Task.from_file(tmp_path / "chat.jsonl", text="messages", label="messages", kind="generation", max_new_tokens=6)  # fmt: skip
+    result = transfer(task, [], method="single-adapter", base=decoder, rows=8, recipe=Recipe(**QUICK), out=tmp_path / "out", lora={"r": 2})  # fmt: skip
+    folder = result.export(tmp_path / "adapter")
+    code = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    base_line = next(line for line in code.splitlines() if line.startswith("base ="))
+    code = code.replace(base_line, f"base = {decoder!r}").replace('"content": "A text"', '"content": "3?"')
+    assert fresh_process(code, cwd=tmp_path).strip() == predict_text(folder, ["3?"])["prediction"]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_embeddings_that_peft_saves_beside_a_lora_are_the_bases_or_refused(tied, tmp_path, peft, capsys):
+    from transformers import AutoModelForCausalLM
+
+    decoder = save_decoder(tmp_path / "llama", "llama", tie_word_embeddings=tied)
+    theirs = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(decoder), peft.LoraConfig(r=2, task_type="CAUSAL_LM"))  # fmt: skip
+    loud(theirs.eval(), ["lora_"], seed=3, size=0.2).save_pretrained(tmp_path / "mine", save_embedding_layers=True)
+    pool = AdapterPool(tmp_path / "pool", base=decoder)
+    assert pool.add(tmp_path / "mine").kind == "lora"
+    assert "the embeddings that are saved beside it are the base's own: left out" in capsys.readouterr().err
+    weights = load_file(tmp_path / "mine" / "adapter_model.safetensors")
+    embeddings = [key for key in weights if "lora" not in key]
+    assert len(embeddings) == 2
+    for key in embeddings:
+        for changed in (weights[key] + 0.01, torch.cat([weights[key], weights[key][:3]])):
+            save_file(weights | {key: changed}, tmp_path / "mine" / "adapter_model.safetensors")
+            with pytest.raises(UserError, match=r"its embeddings are not the base's, they were trained or resized"):
+                pool.add(tmp_path / "mine", name="other")
+    assert pool.names == ["mine"]
 
 
 def test_loras_of_causal_and_classifying_models_are_sources(decoder, tmp_path, peft):

@@ -339,6 +339,10 @@ class TestSearch:
         (folder / "adapter.safetensors").unlink()
         assert empty.add(out / "checkpoint-500").name == "mine"
 
+    def test_an_adapter_far_below_is_found(self, plain, empty, out):
+        shutil.copytree(plain("mine"), out / "Model" / "lora" / "sft")
+        assert empty.add(out).name == "mine"
+
     def test_what_is_still_being_written_is_no_adapter(self, plain, empty, out):
         shutil.copytree(plain("mine"), out / ".partial-mine-abcdefgh")
         with pytest.raises(UserError, match="no adapter there"):

@@ -1,6 +1,7 @@
 """LoRAs that PEFT saved become sources with the same hidden states and logits; whatever is no plain LoRA is refused by name, with the reason."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from safetensors.torch import load_file
 from scalearn import AdapterPool
 from tasksel import UserError, get_task
 from tasksel.adapters.peft_config import CONVERTIBLE, not_plain
+from tasksel.model.base import load_base
+from tasksel.model.lora_config import Target, module_config
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -137,6 +140,8 @@ REFUSED_WEIGHTS = {
     "it was trained on another base": lambda key, tensor: (key, tensor[:, :16] if "lora_A" in key else tensor),
     r"where \[r, in\] and \[out, r\] are needed": lambda key, tensor: (key, tensor[:1] if "lora_A" in key else tensor),
     "1 of 64 numbers of its weight '.*lora_A.* are NaN": lambda key, tensor: (key, tensor.index_put((torch.tensor(0), torch.tensor(0)), torch.tensor(torch.nan))),
+    "is empty: DeepSpeed ZeRO-3 saves so": lambda key, tensor: (key, tensor[:0]),
+    "embeddings were trained": lambda key, tensor: (key.replace("query.lora_A", "query.lora_embedding_A"), tensor),
     "of int64, not of floats": lambda key, tensor: (key, tensor.long()),
     "holds no LoRA": lambda key, tensor: None,
 }  # fmt: skip
@@ -181,6 +186,52 @@ def test_a_known_same_base_may_have_another_name(peft_folder, empty):
     assert (
         states(source.trained.model(empty.base, head=False), empty.base) - states(theirs, empty.base)
     ).abs().max() < 1e-5
+
+
+def test_a_base_is_known_by_its_folder_however_it_is_written(peft_folder, empty, tiny, monkeypatch):
+    folder, _ = peft_folder()
+    monkeypatch.chdir(Path(tiny).parent)
+    for number, name in enumerate((f"{tiny}/", f"./{Path(tiny).name}")):
+        assert empty.add(edited(folder, base_model_name_or_path=name), name=f"lora{number}").kind == "lora"
+
+
+@pytest.mark.parametrize("adapter", ["default", "my_lora"])
+def test_a_whole_models_state_has_the_adapters_name_in_its_keys(peft_folder, empty, adapter):
+    folder, theirs = peft_folder()
+    change_weights(folder / WEIGHTS, renamed(".weight", f".{adapter}.weight"))
+    ours = empty.add(folder).trained.model(empty.base, head=False)
+    assert (states(ours, empty.base) - states(theirs, empty.base)).abs().max() < 1e-5
+    change_weights(folder / WEIGHTS, lambda key, tensor: (key.replace(adapter, "b") if "lora_B" in key else key, tensor))  # fmt: skip
+    with pytest.raises(UserError, match=rf"holds LoRAs of several names \((b, {adapter}|{adapter}, b)\)"):
+        empty.add(folder, name="two")
+
+
+def test_a_lora_that_was_never_trained_is_said_to_change_nothing(peft_folder, empty, capsys):
+    folder, _ = peft_folder()
+    change_weights(folder / WEIGHTS, lambda key, tensor: (key, tensor * 0 if "lora_B" in key else tensor))
+    assert empty.add(folder).kind == "lora"
+    assert "all its B are zero: it was never trained, and changes nothing" in capsys.readouterr().err
+
+
+def test_a_head_on_a_pooler_that_the_base_lacks_is_left_out(peft_folder, tiny, tmp_path, capsys):
+    from transformers import AutoModel
+
+    AutoModel.from_pretrained(tiny, add_pooling_layer=False).save_pretrained(tmp_path / "bare")
+    load_base(tiny).tokenizer.save_pretrained(tmp_path / "bare")
+    folder, _ = peft_folder(classes=2)
+    pool = AdapterPool(tmp_path / "pool", base=str(tmp_path / "bare"))
+    assert not pool.add(folder, same_base=True).trained.has_head
+    said = (
+        "its head cannot be used, as it reads the base's pooler, and this base has none: it is added without its head"
+    )
+    assert said in capsys.readouterr().err
+
+
+def test_names_on_a_base_without_a_pooler_target_none_where_there_is_one(peft, tiny, tmp_path):
+    """RoBERTa's Linears all end in `dense`, as the pooler does that `AutoModel` adds."""
+    linears = ["encoder.layer.0.attention.output.dense", "encoder.layer.0.output.dense", "encoder.layer.0.attention.self.query"]  # fmt: skip
+    names = module_config([Target(path, 2, 2) for path in linears], linears).target_modules
+    assert not any("pooler.dense".endswith(name) for name in names)
 
 
 def test_a_file_in_half_precision_is_a_source(peft_folder, empty):

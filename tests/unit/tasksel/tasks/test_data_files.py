@@ -41,6 +41,20 @@ class TestShards:
         assert (task.name, sizes(task)) == ("reviews", (40, 6))
         assert resolve_task(str(tmp_path / "reviews"), text=("text",)).source == task.source
 
+    def test_that_datasets_saved_to_disk_are_its_arrow_files(self, tmp_path):
+        from datasets import Dataset, DatasetDict
+
+        parts = {"train": Dataset.from_json(str(rows(tmp_path / "a.jsonl", 40))), "test": Dataset.from_json(str(rows(tmp_path / "b.jsonl", 6)))}  # fmt: skip
+        parts["train"].save_to_disk(tmp_path / "one", num_shards=2)
+        DatasetDict(parts).save_to_disk(tmp_path / "both")
+        DatasetDict(validation=parts["test"]).save_to_disk(tmp_path / "neither")
+        assert sizes(Task.from_data(tmp_path / "one", **OPTIONS)) == (32, 8)
+        assert split_files(tmp_path / "both").keys() == {"train", "test"}
+        assert sizes(Task.from_data(tmp_path / "both", **OPTIONS)) == sizes(Task.from_data(tmp_path / "one", **OPTIONS))
+        assert "no training file there, only validation" in refused_line(
+            Task.from_data, tmp_path / "neither", **OPTIONS
+        )
+
     def test_that_are_missing_are_counted(self, tmp_path):
         rows(tmp_path / "train-00001-of-00003.jsonl")
         assert "1 of 3 train shards are there" in refused_line(lambda: split_files(tmp_path))
