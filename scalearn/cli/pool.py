@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PoolFolder = Annotated[Path, tyro.conf.arg(name="pool", help="the pool's folder")]
 DEFAULT_POOL = Path("pools/minilm")
+HEADS = {"first": "first token", "mean": "mean of tokens", "last": "last token", None: "none"}
 ADAPTER = "what is trained: a bottleneck adapter, or a LoRA; by default what the pool holds"
 
 
@@ -108,15 +109,21 @@ def ls(pool_folder: PoolFolder = DEFAULT_POOL, base: StoredBase = None) -> None:
     table.add_column("source", no_wrap=True)  # a name is copied whole
     ranks = ("rank", "targets") if pool.kind == "lora" else ()
     for column in (*ranks, "kind", "head", "rows", "scores", "seconds", "origin"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # nothing is clipped
     for source in pool:
-        card = source.card
-        scores = ", ".join(f"{metric} {value:.3f}" for metric, value in card.scores.items())
-        kind = card.task.kind.replace("_", " ") if card.task else "not known"
-        head = {"first": "first token", "mean": "mean of tokens", "last": "last token", None: "none"}[source.pooling]
-        row = (kind, head, str(card.rows or "all"), scores, f"{card.seconds or 0:.0f}", card.origin)
-        table.add_row(source.name, *(_rank_and_targets(source) if ranks else ()), *row)
+        table.add_row(source.name, *(_rank_and_targets(source) if ranks else ()), *_described(source))
     show_result(table)
+
+
+def _described(source: Source) -> tuple[str, ...]:
+    """What a source's card says: its task's kind, its head, rows, scores, seconds and origin; "-" where it was added without that."""
+    card = source.card
+    scores = ", ".join(f"{metric} {value:.3f}" for metric, value in card.scores.items())
+    kind = card.task.kind if card.task else "not known"
+    head = "lm_head" if kind == "generation" else HEADS[source.pooling]
+    rows = str(card.rows or "all") if card.task else "-"
+    seconds = "-" if card.seconds is None else f"{card.seconds:.0f}"
+    return kind.replace("_", " "), head, rows, scores, seconds, card.origin
 
 
 def _rank_and_targets(source: Source) -> tuple[str, str]:

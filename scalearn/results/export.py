@@ -26,6 +26,7 @@ from scalearn.results.model_card import ModelCard, snippet
 from tasksel.adapters.folder import HEAD_CONFIG, save_adapter
 from tasksel.errors import UserError
 from tasksel.model.base import Base, describe
+from tasksel.model.decoders import DECODERS
 from tasksel.model.lora_config import is_lora
 from tasksel.model.names import module_name
 from tasksel.storage.atomic import file_hash, is_unused, read_json, whole_folder, write_json, write_text
@@ -132,7 +133,7 @@ def _check(method: TransferMethod, folder: Path) -> None:
         able = ", ".join(other.name for other in METHODS.values() if not other.export_reason)
         raise UserError(
             f"'{method.name}' {method.export_reason}, so there is no ordinary adapter to export: predict from the result's folder, "
-            f"which holds all of it, or export a result of {able}"
+            f"which holds all of it, write its whole model (--merged, --onnx), or export a result of {able}"
         )
 
 
@@ -236,7 +237,10 @@ def how_to_serve(folder: Path) -> str:
     >>> print(how_to_serve(Path("out/rte-lora")))  # doctest: +SKIP
     vllm serve meta-llama/Llama-3.2-1B --enable-lora --max-lora-rank 16 --lora-modules rte-lora=out/rte-lora
     """
-    config = read_json(folder / CONFIGS[0])
+    config, model_type = read_json(folder / CONFIGS[0]), read_json(folder / HEAD_CONFIG)["model_type"]
     base, lora = config["base_model_name_or_path"], f"{folder.resolve().name}={folder}"
     call = f"--enable-lora --max-lora-rank {config['r']} --lora-modules"
-    return f"vllm serve {shlex.quote(base)} {call} {shlex.quote(lora)}"
+    serve = f"vllm serve {shlex.quote(base)}"
+    if model_type not in DECODERS:
+        serve = f"vLLM takes LoRAs of decoders, and this base is a {model_type}; where it can be served:"
+    return f"{serve} {call} {shlex.quote(lora)}"

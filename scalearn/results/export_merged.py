@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from scalearn.layers.lora_mix import folded_pairs
 from scalearn.results.card_fields import known_fields
-from scalearn.results.lora_export import OwnHead, own_head
+from scalearn.results.lora_export import OWN_HEADS, OwnHead, own_head
 from scalearn.results.merged_card import MergedCard
 from tasksel.errors import UserError
 from tasksel.model.linear_slot import is_transposed
@@ -68,9 +68,11 @@ def _check(result: TransferResult, trained: Any, folder: Path) -> OwnHead | None
         return None
     own = own_head(trained.config.model_type, trained.heads[name].config)
     if own is None:
+        able = trained.config.model_type in OWN_HEADS
+        portable = "transfer again with --portable (BERT, RoBERTa, XLM-R, ALBERT, MPNet), or " if able else ""
         raise UserError(
             f"the head of '{result.task.name}' reads the {trained.heads[name].pooling} of the tokens by two layers with a tanh, and the own classifier of a "
-            f"{trained.config.model_type} is another: transfer again with --portable (BERT, RoBERTa, XLM-R, ALBERT, MPNet), or {onnx}"
+            f"{trained.config.model_type} is another: {portable}{onnx}"
         )
     return own
 

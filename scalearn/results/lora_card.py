@@ -5,13 +5,12 @@ The rest (header, scores, sources, data, versions) is as of every export (`scale
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from scalearn.results.lora_narrowing import Narrowing
 from scalearn.results.model_card import ModelCard, answer, base_code, by_scalearn, escape, fenced, quoted, texts
 from tasksel.adapters.folder import HEAD
-from tasksel.model.decoders import BETWEEN_TEXTS, DECODERS
+from tasksel.model.decoders import DECODERS
 from tasksel.tasks.prompts import GENERATION
 
 PADDED = "tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token"
@@ -105,9 +104,8 @@ class LoraCard(ModelCard):
 
     def _answered(self) -> list[str]:
         """Logits of one row, and what they say."""
-        call = f'{texts(self.task)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="pt"'
-        if self.model_type in DECODERS:  # a decoder's tokenizer has no token between two texts
-            call = call.replace('"], ["', f'"], ["{json.dumps(BETWEEN_TEXTS)[1:-1]}') + NO_TYPES
+        call = f'{texts(self)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="pt"'
+        call += NO_TYPES if self.model_type in DECODERS else ""
         logits = ["with torch.no_grad():", "    logits = model(**inputs).logits[0]"] if self.whole else self._applied()
         return [f"inputs = tokenizer({call})", *logits, *answer(self)]
 

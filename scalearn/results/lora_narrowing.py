@@ -16,6 +16,7 @@ from scalearn.layers.lora_mix import folded_pairs
 from scalearn.results.lora_export import plain_config, uniform
 from scalearn.results.narrow import LowRank, narrow, pad, vllm_rank
 from tasksel.adapters.lora_folder import add_pairs
+from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.base import Base
 from tasksel.model.heads import add_head
@@ -104,16 +105,15 @@ def in_form(model: Any, base: Base, task: Task, name: str, form: LoraForm) -> tu
         return model, None
     modules = {path: LowRank(a, b) for path, (a, b) in uniform(folded_pairs(model, name)).items()}
     folded, lost = max(module.rank for module in modules.values()), None
-    if form.rank is not None:
-        narrowed = narrow(modules, form.rank)
-        modules = narrowed.modules
-        if form.rank < folded:
-            worst, worst_lost = narrowed.worst()
-            lost = Narrowing(
-                rank=form.rank, folded=folded, lost=narrowed.lost_overall, worst=worst, worst_lost=worst_lost
-            )
+    rank = min(form.rank or folded, folded)
+    if form.rank is not None and form.rank > folded:
+        say(f"--rank {form.rank}: the sources' sum has rank {folded}, nothing is narrowed")
+    if rank < folded:
+        narrowed = narrow(modules, rank)
+        modules, (worst, worst_lost) = narrowed.modules, narrowed.worst()
+        lost = Narrowing(rank=rank, folded=folded, lost=narrowed.lost_overall, worst=worst, worst_lost=worst_lost)
     if form.server is not None:
-        modules = pad(modules, SERVERS[form.server](form.rank or folded))
+        modules = pad(modules, SERVERS[form.server](rank))
     plain = base.model()
     add_head(plain, task, name=name, pooling=model.heads[name].pooling)
     plain.heads[name].load_state_dict(model.heads[name].state_dict())

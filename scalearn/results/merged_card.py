@@ -36,7 +36,8 @@ class MergedCard(ModelCard):
         options = "" if writes else f', function_to_apply="{FUNCTIONS.get(self.task.kind, "softmax")}", top_k=None'
         texts = '{"text": "A text", "text_pair": "The other text"}' if len(self.task.text) == 2 else '"A text"'
         cut = f", truncation=True, max_length={self.max_length}"
-        call = f'"A text", max_new_tokens={self.task.max_new_tokens}, do_sample=False' if writes else texts + cut
+        prompt = '[{"role": "user", "content": "A text"}]' if self.task.chat else '"A text"'
+        call = f"{prompt}, max_new_tokens={self.task.max_new_tokens}, do_sample=False" if writes else texts + cut
         kind = "text-generation" if writes else "text-classification"
         lines = [
             "from transformers import pipeline",

@@ -19,6 +19,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from tasksel.adapters.folder import HEAD
 from tasksel.display.streams import CONTROLS, printable
 from tasksel.model.base import ALIASES
+from tasksel.model.decoders import BETWEEN_TEXTS, DECODERS
 from tasksel.model.pooling import Pooling
 from tasksel.storage.provenance import NOT_INSTALLED
 from tasksel.tasks.metrics import Limits
@@ -282,7 +283,7 @@ def snippet(card: ModelCard, *, here: bool = False) -> str:
         f"model = AutoAdapterModel.from_pretrained(base{revision})",
         *(_loaded(card) if whole else _loaded_apart(card)),
         "",
-        f'inputs = tokenizer({texts(card.task)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
+        f'inputs = tokenizer({texts(card)}, padding=True, truncation=True, max_length={card.max_length}, return_tensors="pt")',
         "with torch.no_grad():",
         *(["    logits = model.eval()(**inputs).logits[0]"] if whole else _applied_apart(card.task, card.pooling)),
         *answer(card),
@@ -329,12 +330,13 @@ def _applied_apart(task: Task, pooling: Pooling) -> list[str]:
     ]
 
 
-def texts(task: Task) -> str:
-    """The tokenizer's arguments: one text, a pair, or the text once for each choice."""
+def texts(card: ModelCard) -> str:
+    """The tokenizer's arguments: one text, a pair, or the text once for each choice; before the second text what a decoder's base has there."""
+    task, between = card.task, json.dumps(BETWEEN_TEXTS)[1:-1] if card.model_type in DECODERS else ""
     if task.kind == "multiple_choice":
-        choices = ", ".join(f'"choice {i}"' for i in range(1, task.outputs + 1))
+        choices = ", ".join(f'"{between}choice {i}"' for i in range(1, task.outputs + 1))
         return f'["A text"] * {task.outputs}, [{choices}]'
-    return '["A text"], ["The other text"]' if len(task.text) == 2 else '["A text"]'
+    return f'["A text"], ["{between}The other text"]' if len(task.text) == 2 else '["A text"]'
 
 
 def answer(card: ModelCard) -> list[str]:

@@ -48,7 +48,7 @@ class OnnxCard(ModelCard):
             "",
             f"tokenizer = AutoTokenizer.from_pretrained({quoted(self.folder)})  # this folder",
             f"session = InferenceSession({quoted(self.folder + '/model.onnx')})",
-            f'inputs = tokenizer({texts(self.task)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="np")',
+            f'inputs = tokenizer({texts(self)}, padding=True, truncation=True, max_length={self.max_length}, return_tensors="np")',
             '(logits,) = session.run(["logits"], {each.name: inputs[each.name] for each in session.get_inputs()})',
             "logits = logits[0]",
             *(line.replace("clamp", "clip") for line in answer(self)),

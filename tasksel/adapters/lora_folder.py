@@ -40,6 +40,7 @@ REASONS = {
     "lora_embedding_": "embeddings were trained",
     ".lora_B.bias": "biases of its B were trained",
     "lora_diag": "it is a KaSA",
+    "lora_velora": "it is a VeLoRA",
     "lm_head.": "it targets the lm_head, and LoRAs are mixed below a base's head",
 }
 """Why a weight of such a name is not part of a plain LoRA."""

@@ -311,7 +311,7 @@ class AdapterPool:
 
         Args:
             name: the entry's name, by default the adapter's own; of several adapters in a folder, the one to add.
-            task: what it was trained on, so that selectors that read rows can rank it.
+            task: what it was trained on, so that selectors that read rows can rank it. Of weights that were added without it, it is put on their card.
             rows: at most so many of the task's training rows.
             same_base: you know that it was trained on the pool's base though its file names another.
 
@@ -322,18 +322,26 @@ class AdapterPool:
                 (named); several adapters and no name; a name that is taken.
         """
         wanted = name or (task.name if task else None)
-        if wanted:
+        if wanted and not (task and self._lacks_task(wanted)):
             self._need_new(entry_name(wanted))  # before anything is loaded
         outside = load_outside_adapter(origin, self.base, same_base=same_base, name=name)
         self.check_kind(kind_of(outside.model.adapter_configs[outside.adapter]))
-        name = entry_name(wanted or outside.name)
+        held = next(
+            (source.name for source in self if source.card.key == outside.key and source.card.task is None), None
+        )
+        name = held if task and held and name in (None, held) else entry_name(wanted or outside.name)
         card: dict[str, Any] = {"key": outside.key, "task": task, "rows": rows}
         card["data"] = load_data(task, rows=rows).fingerprint if task else None
         place = "" if outside.place == "." else f" ({outside.place})"
         with exclusive(self.folder / name):
             self.reread()  # another process may have added one of that name meanwhile
-            self._need_new(name)
+            if not (task and name == held):
+                self._need_new(name)
             return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}{place}", **card)
+
+    def _lacks_task(self, name: str) -> bool:
+        """Whether an entry of this name was added without its task, which may still be said."""
+        return name in self and self[name].card.task is None
 
     def _need_new(self, name: str) -> None:
         if name in self:

@@ -27,6 +27,7 @@ from tasksel.model.encoding import encode, say_cut
 from tasksel.processes import accelerator
 from tasksel.tasks.examples import Split
 from tasksel.tasks.load import stratified
+from tasksel.tasks.prompts import GENERATION
 from tasksel.tasks.task import Task
 
 BATCH = 64  # texts per pass; it bounds memory and changes nothing else
@@ -68,8 +69,10 @@ class Text(Embedder):
         return {"vector": vectors.mean(0).astype(np.float32)}
 
     def check_base(self, base: Base, tasks: Sequence[Task]) -> None:
-        """Refuses texts that are too long for the encoder: the base, or the sentence encoder."""
-        super().check_base(load_base("minilm") if self.encoder == "sentence" else base, tasks)
+        """Refuses texts that are too long for the encoder: the base, or the sentence encoder, which reads a generation task's prompts and writes nothing."""
+        if self.encoder == "sentence":
+            base, tasks = load_base("minilm"), [task for task in tasks if task.kind != GENERATION]
+        super().check_base(base, tasks)
 
     def similarity(self, a: TaskEmbedding, b: TaskEmbedding) -> float:
         """The cosine of the two means [code].

@@ -10,7 +10,7 @@
 
 Nothing is lost without a word: a source that connectivity cannot embed (it was added without its task; the base is of an architecture that is not
 known to it) passes the shortlist beside the others; tasks without adapters, and targets whose labels are all alike or texts, are ranked by connectivity
-alone.
+alone, there what it cannot embed behind the others.
 
 Stage 2 is one pass per source over at most `rows` rows, tokenized once, and kept by content beside the target. The sources' layers are not shared: adapters
 sit in every layer, so that the embedding layer's output alone is the same, which is 0.7 % of a pass (MiniLM, 200 rows: 9 ms of 1.3 s; a new
@@ -145,8 +145,10 @@ class Auto(Selector):
         to_embed = list(range(len(sources))) if alike else self._to_embed(sources)
         similarities, reasons = _similarities(self._retriever, target, sources, to_embed)
         for place, reason in reasons.items():
-            if place not in trained:
-                raise UserError(f"auto ranks '{sources[place].name}' by {self.retriever}, which cannot: {reason}")
+            if place not in trained and not (alike and similarities):
+                raise UserError(self._none_ranked(sources[place].name, reason, alike))
+        if alike:  # what is not embedded has no other score: it comes last
+            similarities |= dict.fromkeys(reasons, min(similarities.values()) - 2)
         retrieved = [place for place in trained if place in similarities]
         retrieved.sort(key=lambda place: (-similarities[place], sources[place].name))
         passed = [place for place in trained if place not in similarities]
@@ -156,6 +158,12 @@ class Auto(Selector):
         bare = len(sources) - len(trained)
         retrieved = retrieved[: self.shortlist]
         return _FirstStage(self.retriever, len(sources), bare, retrieved, passed, similarities, names, alike)
+
+    def _none_ranked(self, source: str, reason: str, alike: str | None) -> str:
+        """Why there is no ranking, and what to do."""
+        if alike:
+            return f"auto ranks by {self.retriever} alone, as {alike}, and it can embed no source ('{source}': {reason}); name sources, or take --sources all"
+        return f"auto ranks '{source}' by {self.retriever}, which cannot: {reason}"
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,7 @@ class _FirstStage:
     def summary(self, by: str) -> str:
         """What is done, in one line."""
         if self.alike:
-            return f"{_count(self.sources)} ranked by {self.retriever} alone: {self.alike}"
+            return f"{_count(self.sources)} ranked by {self.retriever} alone: {self.alike}{self._behind()}"
         if not self.chosen:
             return f"{_count(self.sources)} without adapters, ranked by {self.retriever} alone"
         parts = [_count(self.sources)]
@@ -199,6 +207,13 @@ class _FirstStage:
         if self.bare:
             parts.append(f"{self.bare} without adapters after them by {self.retriever}")
         return ", ".join(parts)
+
+    def _behind(self) -> str:
+        """The sources that come last, as they could not be embedded."""
+        if not self.not_embedded:
+            return ""
+        name, reason = next(iter(self.not_embedded.items()))
+        return f"; {len(self.not_embedded)} behind the others, which it cannot embed ('{name}': {reason})"
 
 
 def _count(sources: int) -> str:

@@ -156,7 +156,8 @@ def resolve_task(
     if ending_of(path) or is_pattern(path) or holds_rows:
         if not named:
             raise UserError(
-                f"{name}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN"
+                f"{name}: say which columns hold the text: --text COLUMN (two for a pair), and --label COLUMN; "
+                "of prompts and completions, or of chats, --kind generation"
             )
         return Task.from_file(path, text=text, label=label, **options)
     return get_task(name, data=data)

@@ -92,8 +92,8 @@ class Task(Frozen):
         Raises:
             UserError: all that is wrong, in one line, with the nearest name.
         """
-        if fields.get("kind") == GENERATION:
-            fields["max_new_tokens"] = fields.get("max_new_tokens") or NEW_TOKENS
+        if fields.get("kind") == GENERATION and fields.get("max_new_tokens") is None:
+            fields["max_new_tokens"] = NEW_TOKENS
         if isinstance(fields.get("label"), list | tuple) and not fields.get("labels"):
             fields["labels"] = fields["label"]
         try:

@@ -66,6 +66,18 @@ def test_an_option_of_a_lora_without_one_and_another_kind_are_mistakes(run, pool
         assert said in error
 
 
+def test_ls_clips_nothing_and_says_what_is_not_known(run, lora_pool_folder, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = lora_pool_folder / "grammar_garden"
+    run("pool", "add", folder, "--pool", tmp_path / "pool", "--base", tiny, "--same-base")
+    _, listed, _ = run("pool", "ls", "--pool", tmp_path / "pool")
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in listed.splitlines() if line.startswith("│")]
+    columns = ["".join(column) for column in zip(*cells, strict=True)]
+    assert "…" not in listed
+    assert [columns[place] for place in (0, 5, 7)] == ["grammar_garden", "-", "-"]
+    assert columns[3] == "not known"
+
+
 def test_several_loras_are_added_at_once_and_those_that_are_there_skipped(run, lora_pool_folder, tiny, tmp_path):
     names = [source.name for source in AdapterPool(lora_pool_folder)][:3]
     for name in names:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scalearn import AdapterPool, Recipe, predict_file, predict_text, train_source, transfer
 from scalearn.cli.main import main
 from scalearn.layers.lora_mix import folded_pairs
-from scalearn.results.export import read_export
+from scalearn.results.export import how_to_serve, read_export
 from tasksel import UserError, get_task
 from tasksel.adapters.lora_folder import PREFIX
 
@@ -92,11 +92,13 @@ def test_what_is_scored_is_the_narrowed_model_and_the_result_stays_as_it_is(resu
     assert np.array_equal(result.predict(TEXTS), before)
 
 
-def test_a_rank_that_is_large_enough_changes_no_logit_and_says_nothing(result, tmp_path, capsys):
+def test_a_rank_that_is_large_enough_changes_no_logit_and_pads_nothing(result, tmp_path, capsys):
     main(["export", str(result.folder), "--out", str(tmp_path / "out"), "--rank", "12"])
-    assert "narrowed" not in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "narrowed from" not in said.out
+    assert "--rank 12: the sources' sum has rank 9, nothing is narrowed\n" in said.err
     assert read_export(tmp_path / "out").narrowed is None
-    assert config(tmp_path / "out")["r"] == 12
+    assert config(tmp_path / "out")["r"] == 9
     wanted = torch.tensor(result.predict(TEXTS)).softmax(-1).numpy()
     for texts, scores in zip(TEXTS, wanted, strict=True):
         assert np.abs(np.array(predict_text(tmp_path / "out", texts)["scores"]) - scores).max() < 1e-5
@@ -150,6 +152,7 @@ def test_a_classifier_on_a_decoder_has_the_names_that_a_server_knows_and_the_car
     train_source(get_task("sentiment_films"), pool, rows=24, recipe=QUICK, lora={"r": 3})
     result = transfer(task, list(pool), method="average", rows=24, recipe=QUICK, out=tmp_path / "result")
     out = result.export(tmp_path / "served", server="vllm")
+    assert how_to_serve(out).startswith(f"vllm serve {decoder} --enable-lora --max-lora-rank 8 ")
     assert config(out)["task_type"] == "CAUSAL_LM"
     assert all(key.startswith("base_model.model.model.layers.") for key in tensors(out))
     wanted = result.predict(["A text"])[0]

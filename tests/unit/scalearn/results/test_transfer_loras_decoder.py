@@ -136,7 +136,39 @@ def test_the_card_of_a_chat_writes_what_the_result_writes(fresh_process, tmp_pat
     code = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
     base_line = next(line for line in code.splitlines() if line.startswith("base ="))
     code = code.replace(base_line, f"base = {decoder!r}").replace('"content": "A text"', '"content": "3?"')
-    assert fresh_process(code, cwd=tmp_path).strip() == predict_text(folder, ["3?"])["prediction"]
+    wanted = predict_text(folder, ["3?"])["prediction"]
+    assert fresh_process(code, cwd=tmp_path).strip() == wanted
+    result.export_merged(tmp_path / "merged")
+    code = (tmp_path / "merged" / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    code = code.replace('"content": "A text"', '"content": "3?"').replace("print(", "written = (")
+    said = fresh_process(f"{code}print(written[0]['generated_text'][-1]['content'])", cwd=tmp_path)
+    assert said.strip() == wanted
+    with pytest.raises(UserError, match=r"it holds a whole model: a merged export's README\.md shows how"):
+        predict_text(tmp_path / "merged", ["3?"])
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("entail_travel", ("A text", "The other text")),
+        ("endings_daily", ("A text", ["choice 1", "choice 2", "choice 3", "choice 4"])),
+    ],
+)
+def test_the_cards_code_joins_two_texts_as_the_base_does(fresh_process, tmp_path, peft, name, row):
+    decoder, task = save_decoder(tmp_path / "llama", "llama"), get_task(name)
+    row = row if task.kind != "multiple_choice" else (row[0], row[1][: task.outputs])
+    result = transfer(task, [], method="single-adapter", base=decoder, rows=16, recipe=Recipe(**QUICK), out=tmp_path / "out", lora={"r": 2})  # fmt: skip
+    folder, wanted = result.export(tmp_path / "adapter"), result.predict([row])[0]
+    code = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    base_line = next(line for line in code.splitlines() if line.startswith("base ="))
+    said = fresh_process(f"{code.replace(base_line, f'base = {decoder!r}')}print(logits.tolist())", cwd=tmp_path)
+    assert np.abs(np.array(json.loads(said.splitlines()[-1])) - wanted).max() < 1e-5
+    if task.kind == "multiple_choice":
+        return
+    result.export_onnx(tmp_path / "onnx")
+    code = (tmp_path / "onnx" / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    said = fresh_process(f"{code}print(logits.tolist())", cwd=tmp_path)
+    assert np.abs(np.array(json.loads(said.splitlines()[-1])) - wanted).max() < 1e-4
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -141,6 +141,7 @@ REFUSED_WEIGHTS = {
     r"where \[r, in\] and \[out, r\] are needed": lambda key, tensor: (key, tensor[:1] if "lora_A" in key else tensor),
     "1 of 64 numbers of its weight '.*lora_A.* are NaN": lambda key, tensor: (key, tensor.index_put((torch.tensor(0), torch.tensor(0)), torch.tensor(torch.nan))),
     "is empty: DeepSpeed ZeRO-3 saves so": lambda key, tensor: (key, tensor[:0]),
+    "it is a VeLoRA": renamed("query.lora_A.weight", "query.lora_velora_embed"),
     "embeddings were trained": lambda key, tensor: (key.replace("query.lora_A", "query.lora_embedding_A"), tensor),
     "of int64, not of floats": lambda key, tensor: (key, tensor.long()),
     "holds no LoRA": lambda key, tensor: None,
@@ -204,6 +205,20 @@ def test_a_whole_models_state_has_the_adapters_name_in_its_keys(peft_folder, emp
     change_weights(folder / WEIGHTS, lambda key, tensor: (key.replace(adapter, "b") if "lora_B" in key else key, tensor))  # fmt: skip
     with pytest.raises(UserError, match=rf"holds LoRAs of several names \((b, {adapter}|{adapter}, b)\)"):
         empty.add(folder, name="two")
+
+
+def test_weights_that_were_added_without_their_task_can_have_it_said(peft_folder, empty):
+    folder, _ = peft_folder()
+    assert empty.add(folder).card.task is None
+    source = empty.add(folder, task=get_task("entail_travel"))
+    assert (empty.names, source.name, source.card.task.name) == (["theirs"], "theirs", "entail_travel")
+    other, _ = peft_folder("other", seed=6)
+    for options in ({"name": "theirs", "task": get_task("entail_travel")}, {"name": "theirs"}):
+        with pytest.raises(UserError, match="the pool already holds 'theirs'"):
+            empty.add(other, **options)
+    assert empty.add(other).card.task is None
+    assert empty.add(other, name="other", task=get_task("entail_travel")).card.task.name == "entail_travel"
+    empty.verify()
 
 
 def test_a_lora_that_was_never_trained_is_said_to_change_nothing(peft_folder, empty, capsys):

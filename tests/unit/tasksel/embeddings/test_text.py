@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from decoders import save_decoder
 
-from tasksel import get_task, load_data
+from tasksel import Task, get_task, load_data
 from tasksel.embeddings.base import TaskEmbedding
 from tasksel.embeddings.text import Text, inputs_of, text_vectors
 from tasksel.errors import UserError
@@ -87,6 +88,13 @@ class TestSentenceEncoder:
             )
             assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-5)
             np.testing.assert_allclose(found[:3], wanted, atol=2e-6)
+
+    def test_reads_the_prompts_of_a_task_of_a_decoder(self, tmp_path):
+        rows = [{"prompt": f"Say {i}:", "completion": "yes"} for i in range(8)]
+        task = Task.from_dicts(rows, text="prompt", label="completion", kind="generation", name="says", folder=tmp_path)
+        base, form = load_base(save_decoder(tmp_path / "llama")), Text(encoder="sentence")
+        form.check_base(base, [task])
+        assert form.embed(task, load_data(task), base).arrays["vector"].shape == (384,)
 
     def test_joins_a_pair_and_scales_each_text_before_the_mean(self, tiny):
         split = Split([("hello", "you there"), ("a", "b")], None, np.array([0, 1]))

@@ -206,6 +206,15 @@ class TestRanking:
         said = capsys.readouterr().err
         assert "auto: 3 sources ranked by connectivity alone: all 5 labels of 'mine' are alike\n" in said
 
+    def test_there_what_cannot_be_embedded_is_behind_the_others(self, ranked, monkeypatch):
+        monkeypatch.setattr(auto, "_labels_alike", lambda target: "its rows have texts for labels")
+        added = StandIn("added", None, 1.0)
+        found = ranked(StandIn("far", 0.1, 1.0), added, StandIn("near", 0.9, 1.0))
+        assert found.scores == pytest.approx({"far": 0.1, "added": -1.9, "near": 0.9})
+        assert f"texts for labels; 1 behind the others, which it cannot embed ('added': {NO_TASK})\n" in found.said
+        with pytest.raises(UserError, match=r"it can embed no source \('added': no task data .*\); name sources, or"):
+            ranked(added)
+
     @pytest.mark.parametrize("labels", ["aab", "aaab"])
     def test_a_few_rows_and_a_class_of_one_row_are_enough(self, pool, tmp_path, labels):
         rows = [{"text": f"a text of number {number}", "label": label} for number, label in enumerate(labels)]
