@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tasksel.adapters.folder import CONFIG, OLD_PLACES, PICKLED, WEIGHTS
 from tasksel.adapters.locating import adapter_folder, fetch, name_of
-from tasksel.adapters.lora_folder import WEIGHTS as LORA_WEIGHTS
+from tasksel.adapters.lora_folder import lora_weights
 from tasksel.adapters.outside_config import OutsideConfig, read_mapping, read_outside_config
 from tasksel.adapters.outside_head import load_outside_head
 from tasksel.adapters.outside_lora import check_base_name, load_outside_lora
@@ -65,9 +65,11 @@ def load_outside_adapter(
     place = folder.relative_to(root).as_posix()
     if _is_peft(folder, origin):
         model, adapter = load_outside_lora(folder, base, origin=str(origin), same_base=same_base)
-        return OutsideAdapter(model, adapter, name_of(folder), file_hash(folder / LORA_WEIGHTS)[:16], place)
+        return OutsideAdapter(
+            model, adapter, name_of(folder), file_hash(lora_weights(folder, origin=str(origin)))[:16], place
+        )
     stored = read_outside_config(folder / CONFIG, origin=str(origin))
-    file = _weights_file(str(origin), folder)
+    file = _weights_file(folder, origin=str(origin))
     config = _check(str(origin), stored, base, same_base)
     weights = _bottleneck_weights(file, str(origin))
     _check_width(weights, config, base, str(origin))
@@ -89,15 +91,15 @@ def outside_key(origin: str | Path) -> str:
     '0123456789abcdef'
     """
     folder = adapter_folder(fetch(str(origin)), origin=str(origin), name=None)
-    file = folder / LORA_WEIGHTS if _is_peft(folder, origin) else _weights_file(str(origin), folder)
-    return file_hash(file)[:16] if file.is_file() else ""
+    find = lora_weights if _is_peft(folder, origin) else _weights_file
+    return file_hash(find(folder, origin=str(origin)))[:16]
 
 
 def _is_peft(folder: Path, origin: str | Path) -> bool:
     return "peft_type" in read_mapping(folder / CONFIG, origin=str(origin))
 
 
-def _weights_file(origin: str, folder: Path) -> Path:
+def _weights_file(folder: Path, *, origin: str) -> Path:
     """The adapter's weights; safetensors come before a file that torch wrote."""
     for name in (WEIGHTS, PICKLED):
         if (folder / name).is_file():

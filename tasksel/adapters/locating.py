@@ -32,7 +32,7 @@ CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 HUB_CACHE = re.compile(r"models--(?:.+--)?(.+)")
 HOLDS_INSTEAD = {  # by a file's name, in this order
     "adapter_model.safetensors": "the weights of a PEFT adapter without its adapter_config.json, which PEFT's save_pretrained writes beside them",
-    "adapter_model.bin": "the weights of a PEFT adapter without its adapter_config.json, and as a pickle, which is never read; load it in PEFT and save_pretrained it again",
+    "adapter_model.bin": "the weights of a PEFT adapter without its adapter_config.json, which PEFT's save_pretrained writes beside them",
     "adapter_fusion_config.json": "an AdapterFusion; add the adapters that it fuses, each by itself",
     "config.json": "a whole model, not an adapter; train an adapter on it, and save that with save_adapter(folder, name, use_safetensors=True)",
 }
@@ -56,7 +56,9 @@ def fetch(origin: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                repository, revision=revision or None, allow_patterns=["*.json", "*.safetensors", PICKLED, PICKLED_HEAD]
+                repository,
+                revision=revision or None,
+                allow_patterns=["*.json", "*.safetensors", PICKLED, PICKLED_HEAD, "adapter_model.bin"],
             )
         )
     except RevisionNotFoundError as error:

@@ -65,21 +65,13 @@ def read_lora(folder: Path, *, origin: str) -> StoredLora:
     """Reads a PEFT folder that holds a plain LoRA.
 
     Raises:
-        UserError: another kind of adapter, weights in a pickle alone, a weight that is strange, of another shape or not finite (named).
+        UserError: another kind of adapter, a file of weights that is missing or holds more than tensors, a weight that is strange, of another shape or not finite (named).
 
     >>> read_lora(Path("mine"), origin="mine").config.lora.r  # doctest: +SKIP
     8
     """
     config = read_peft_config(folder / CONFIG, origin=origin)
-    if not (folder / WEIGHTS).is_file():
-        pickled = (folder / PICKLED).is_file()
-        instead = (
-            f"{PICKLED} is a pickle, which is never read: load it in PEFT and save_pretrained it again"
-            if pickled
-            else "no weights there"
-        )
-        raise UserError(f"{origin}: {instead} (no file {folder / WEIGHTS})")
-    weights = finite_weights(folder / WEIGHTS, origin=origin)
+    weights = finite_weights(lora_weights(folder, origin=origin), origin=origin)
     _check_plain(weights, origin)
     halves: dict[str, dict[str, Tensor]] = {}
     head: dict[str, Tensor] = {}
@@ -94,11 +86,26 @@ def read_lora(folder: Path, *, origin: str) -> StoredLora:
         else:
             raise UserError(f"{origin}: its weight '{key}' is not part of a plain LoRA")
     if not halves:
-        raise UserError(f"{origin}: {WEIGHTS} holds no LoRA")
+        raise UserError(f"{origin}: its weights hold no LoRA")
     pairs = {path: _pair(path, part, config.lora, origin) for path, part in halves.items()}
     if not any(b.any() for _, b in pairs.values()):
         say(f"{origin}: all its B are zero: it was never trained, and changes nothing")
     return StoredLora(config, pairs, head, embeddings)
+
+
+def lora_weights(folder: Path, *, origin: str) -> Path:
+    """A LoRA's weights file; safetensors come before a file that torch wrote, of which tensors alone are read.
+
+    Raises:
+        UserError: neither is there.
+
+    >>> lora_weights(Path("mine"), origin="mine").name  # doctest: +SKIP
+    'adapter_model.safetensors'
+    """
+    for name in (WEIGHTS, PICKLED):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{origin}: no weights there (no file {folder / WEIGHTS}, nor {PICKLED})")
 
 
 def _check_plain(keys: Iterable[str], origin: str) -> None:
@@ -113,7 +120,7 @@ def _check_plain(keys: Iterable[str], origin: str) -> None:
             raise UserError(f"{origin}: cannot be used as a source: {reason} (its weight '{key}')")
     if len(names) > 1:
         raise UserError(
-            f"{origin}: {WEIGHTS} holds LoRAs of several names ({', '.join(map(str, sorted(names, key=str)))})"
+            f"{origin}: its weights hold LoRAs of several names ({', '.join(map(str, sorted(names, key=str)))})"
         )
 
 

@@ -318,7 +318,7 @@ class AdapterPool:
         >>> pool.add("path/to/adapter", task=get_task("rte", data="path/to/tasks"))  # doctest: +SKIP
 
         Raises:
-            UserError: another base, width or kind of adapter; no safetensors (pickles are never read); a value or weight that is wrong
+            UserError: another base, width or kind of adapter; no weights, or a .bin that holds more than tensors; a value or weight that is wrong
                 (named); several adapters and no name; a name that is taken.
         """
         wanted = name or (task.name if task else None)

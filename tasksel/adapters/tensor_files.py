@@ -1,6 +1,6 @@
 """An adapter's or head's tensors from safetensors, or from a file that torch reads as tensors alone; those from outside must be finite floats.
 
-pytorch_adapter.bin, pytorch_model_head.bin     read by `torch.load(weights_only=True)`, which builds tensors and runs no code
+pytorch_adapter.bin, pytorch_model_head.bin, adapter_model.bin     read by `torch.load(weights_only=True)`, which builds tensors and runs no code
 """
 
 from __future__ import annotations

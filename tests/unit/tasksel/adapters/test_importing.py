@@ -63,9 +63,9 @@ def test_a_foreign_adapter_is_taken_in_and_verifies(plain, empty):
 
 
 def test_a_foreign_adapter_goes_by_its_own_name_or_its_tasks(plain, empty):
-    assert empty.add(plain("mine")).name == "mine"
     task = get_task("grammar_garden")
     assert empty.add(plain("mine"), task=task, rows=50).name == "grammar_garden"
+    assert empty.add(plain("mine")).name == "mine"
     card = empty["grammar_garden"].card
     assert card.rows == 50
     assert card.data is not None
@@ -367,7 +367,7 @@ class TestHub:
     def test_a_revision_is_asked_for(self, asked, empty):
         empty.add("owner/name@v1.2", name="one")
         empty.add("owner/name", name="two")
-        files = ["*.json", "*.safetensors", "pytorch_adapter.bin", "pytorch_model_head.bin"]
+        files = ["*.json", "*.safetensors", "pytorch_adapter.bin", "pytorch_model_head.bin", "adapter_model.bin"]
         assert asked == [("owner/name", "v1.2", files), ("owner/name", None, files)]
         assert empty["one"].card.origin == "added from owner/name@v1.2"
 

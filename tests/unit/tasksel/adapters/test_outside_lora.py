@@ -144,7 +144,7 @@ REFUSED_WEIGHTS = {
     "it is a VeLoRA": renamed("query.lora_A.weight", "query.lora_velora_embed"),
     "embeddings were trained": lambda key, tensor: (key.replace("query.lora_A", "query.lora_embedding_A"), tensor),
     "of int64, not of floats": lambda key, tensor: (key, tensor.long()),
-    "holds no LoRA": lambda key, tensor: None,
+    "its weights hold no LoRA": lambda key, tensor: None,
 }  # fmt: skip
 
 
@@ -162,13 +162,25 @@ def test_every_weight_that_does_not_fit_is_refused_by_name(peft_folder, empty):
     assert empty.names == []
 
 
-def test_a_pickle_is_never_read(peft_folder, empty):
+def test_an_older_file_of_tensors_alone_is_a_source(peft_folder, empty):
+    folder, theirs = peft_folder()
+    torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
+    (folder / WEIGHTS).unlink()
+    source = empty.add(folder)
+    assert (source.folder / WEIGHTS).is_file()
+    ours = source.trained.model(empty.base, head=False)
+    assert (states(ours, empty.base) - states(theirs, empty.base)).abs().max() < 1e-5
+
+
+def test_one_that_holds_more_is_never_unpickled(peft_folder, empty):
     folder, _ = peft_folder()
     torch.save({"touched": Exploding()}, folder / "adapter_model.bin")
     (folder / WEIGHTS).unlink()
+    with pytest.raises(UserError, match=r"adapter_model\.bin: it holds more than tensors, which is never read"):
+        empty.add(folder)
+    (folder / "adapter_model.bin").unlink()
     with pytest.raises(
-        UserError,
-        match=r"adapter_model\.bin is a pickle, which is never read: load it in PEFT and save_pretrained it again",
+        UserError, match=r"no weights there \(no file .*adapter_model\.safetensors, nor adapter_model\.bin"
     ):
         empty.add(folder)
 
@@ -203,7 +215,7 @@ def test_a_whole_models_state_has_the_adapters_name_in_its_keys(peft_folder, emp
     ours = empty.add(folder).trained.model(empty.base, head=False)
     assert (states(ours, empty.base) - states(theirs, empty.base)).abs().max() < 1e-5
     change_weights(folder / WEIGHTS, lambda key, tensor: (key.replace(adapter, "b") if "lora_B" in key else key, tensor))  # fmt: skip
-    with pytest.raises(UserError, match=rf"holds LoRAs of several names \((b, {adapter}|{adapter}, b)\)"):
+    with pytest.raises(UserError, match=rf"its weights hold LoRAs of several names \((b, {adapter}|{adapter}, b)\)"):
         empty.add(folder, name="two")
 
 
