@@ -12,7 +12,6 @@ from tasksel.cli.app import show as show_result
 from tasksel.cli.arguments import NO_COLUMNS, BaseName, ChosenPrecision, Columns, Data, Name, Names, Rows, StoredBase
 from tasksel.display.progress import say
 from tasksel.errors import UserError
-from tasksel.storage.user_path import user_path
 
 if TYPE_CHECKING:
     from tasksel.adapters.pool import AdapterPool, Source
@@ -155,7 +154,7 @@ def add(
 ) -> None:  # fmt: skip
     """Add adapters that were trained with plain `adapters`, or LoRAs of PEFT; neither library need be installed.
 
-    ORIGINS are folders or hub ids, owner/name or owner/name@revision; the weights are safetensors, or a bottleneck's .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses. Of several ORIGINS files, and those whose weights the pool holds, are skipped; one that is refused does not keep the others out.
+    ORIGINS are folders or hub ids, owner/name or owner/name@revision; the weights are safetensors, or a .bin of tensors alone. A Trainer's output is searched for its adapter; of several, --name chooses. Of several ORIGINS files, and those whose weights the pool holds, are skipped; one that is refused does not keep the others out.
 
     For example:
       scalearn pool add path/to/adapter --pool pools/mine --task rte --data path/to/tasks
@@ -183,10 +182,12 @@ def _add_each(pool: AdapterPool, origins: Names, **options: Any) -> None:
     Raises:
         UserError: how many were refused, after the others were added.
     """
+    from tasksel.adapters.locating import here
+
     refused = 0
     pool.base  # noqa: B018  what is wrong with it is wrong for all
     for origin in origins:
-        if user_path(origin).is_file():
+        if (path := here(origin)) is not None and path.is_file():
             say(f"{origin}: a file, not an adapter's folder: skipped")
             continue
         try:

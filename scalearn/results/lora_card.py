@@ -111,18 +111,15 @@ class LoraCard(ModelCard):
 
     def _written(self) -> list[str]:
         """The text that is written after a prompt."""
-        (template,), most, chat = self.task.text, self.task.max_new_tokens, self.task.chat
-        first = 'messages = [{"role": "user", "content": "A text"}]' if chat else 'prompt = "A text"'
-        turned = (
-            ["prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)"]
-            if chat
-            else []
-        )
-        special = ", add_special_tokens=False" if chat else ""  # the template has written them
+        (template,), most = self.task.text, self.task.max_new_tokens
+        prompt, special = [f'prompt = "A text"  # made of a row by {quoted(template)}'], ""
+        if self.task.chat:
+            first = f'messages = [{{"role": "user", "content": "A text"}}]  # made of a row by {quoted(template)}'
+            turned = "prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)"
+            prompt, special = [first, turned], ", add_special_tokens=False"  # the template has written them
         settings = f"max_new_tokens={most}, do_sample=False, num_beams=1, pad_token_id=tokenizer.pad_token_id"
         return [
-            f"{first}  # made of a row by {quoted(template)}",
-            *turned,
+            *prompt,
             f'inputs = tokenizer(prompt{special}{NO_TYPES}, return_tensors="pt")',
             f"written = model.generate(**inputs, {settings})",
             'print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',

@@ -332,7 +332,8 @@ def _applied_apart(task: Task, pooling: Pooling) -> list[str]:
 
 def texts(card: ModelCard) -> str:
     """The tokenizer's arguments: one text, a pair, or the text once for each choice; before the second text what a decoder's base has there."""
-    task, between = card.task, json.dumps(BETWEEN_TEXTS)[1:-1] if card.model_type in DECODERS else ""
+    task = card.task
+    between = json.dumps(BETWEEN_TEXTS)[1:-1] if card.model_type in DECODERS else ""
     if task.kind == "multiple_choice":
         choices = ", ".join(f'"{between}choice {i}"' for i in range(1, task.outputs + 1))
         return f'["A text"] * {task.outputs}, [{choices}]'

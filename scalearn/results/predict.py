@@ -248,12 +248,14 @@ def prediction_lines(predicted: dict[str, Any]) -> list[str]:
 def _model(folder: str | Path, base: str | Base | None) -> Export | TransferResult:
     folder = user_path(folder)
     if not (folder / EXPORT_FILE).is_file() and not (folder / "run.json").is_file():
-        onnx = "; it holds an ONNX export: its README.md shows how onnxruntime predicts" * (
-            folder / "model.onnx"
-        ).is_file() or "; it holds a whole model: a merged export's README.md shows how transformers predicts" * (
-            (folder / "model.safetensors").is_file() and (folder / "config.json").is_file()
+        whole = ""
+        if (folder / "model.onnx").is_file():
+            whole = "; it holds an ONNX export: its README.md shows how onnxruntime predicts"
+        elif (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
+            whole = "; it holds a whole model: a merged export's README.md shows how transformers predicts"
+        raise UserError(
+            f"{folder}: neither a transfer result (result.json) nor an export of one ({EXPORT_FILE}){whole}"
         )
-        raise UserError(f"{folder}: neither a transfer result (result.json) nor an export of one ({EXPORT_FILE}){onnx}")
     return (Export if (folder / EXPORT_FILE).is_file() else TransferResult).load(folder, base=base)
 
 

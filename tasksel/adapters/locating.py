@@ -46,7 +46,7 @@ def fetch(origin: str) -> Path:
 
     >>> fetch("path/to/adapter")  # doctest: +SKIP
     """
-    if (path := _here(origin)) is not None:
+    if (path := here(origin)) is not None:
         if path.is_dir():
             return path
         raise UserError(f"'{origin}' is a file: give the folder that holds {CONFIG}")
@@ -76,8 +76,12 @@ def _short(origin: str) -> str:
     return repr(origin if len(origin) <= 100 else f"{origin[:100]}…")
 
 
-def _here(origin: str) -> Path | None:
-    """What lies at a path on this machine; None where nothing does, or nothing can."""
+def here(origin: str) -> Path | None:
+    """What lies at a path on this machine; None where nothing does, or nothing can.
+
+    >>> here("owner/no-such-folder") is None
+    True
+    """
     try:
         path = user_path(origin)
         return path if origin.strip() and path.exists() else None

@@ -28,12 +28,10 @@ from tasksel.model.lora_config import LoraConfig, Target, lora_config, module_co
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
-KEY = re.compile(
-    r"(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.([^.]+))?\.weight"
-)  # a whole model's state has the adapter's name too
-EMBEDDING = re.compile(
-    r"(?:.+\.)?(embed_tokens|wte|word_embeddings|lm_head)\.weight"
-)  # what `save_embedding_layers` of PEFT adds
+# a whole model's state has the adapter's name too
+KEY = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.([^.]+))?\.weight")
+# what `save_embedding_layers` of PEFT adds
+EMBEDDING = re.compile(r"(?:.+\.)?(embed_tokens|wte|word_embeddings|lm_head)\.weight")
 BARE = "FEATURE_EXTRACTION"  # PEFT's task type of a bare base; a model of any other has a head, and its names the base's prefix
 REASONS = {
     "lora_magnitude_vector": "it is a DoRA",

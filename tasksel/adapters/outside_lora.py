@@ -48,7 +48,7 @@ def _check_embeddings(model: TaskModel, stored: StoredLora, origin: str) -> None
         if "lm_head" in key:
             layer = model.language_model.lm_head if model.language_model else None
         own = None if layer is None else layer.weight
-        if own is None or tensor.shape != own.shape or not torch.equal(tensor.to(own.device, own.dtype), own):
+        if own is None or tensor.shape != own.shape or not torch.equal(tensor.to(own.device), own.float()):
             there = "none" if own is None else str(list(own.shape))
             raise UserError(
                 f"{origin}: cannot be used as a source: its embeddings are not the base's, they were trained or resized "
