@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -31,7 +32,9 @@ FRESH = ("subj", "tweeteval_emotion", "anli_r3", "wic", "social_iqa", "piqa")
 BASE, DEFAULT = "closed-form-base", "auto"
 WITHOUT_STEPS = ("majority", "closed-form-base", "closed-form", "auto")
 WITHOUT_ADAPTER = ("majority", "closed-form-base", "head-only", "full")
-LORA, BOTTLENECK = "LoRA: ", "bottleneck: "  # before a way, where both are in a table
+BOTTLENECK = "bottleneck: "  # before a way, where both kinds are in a table
+LORAS = {"default_loras": "LoRA: ", "default_loras_all_linear": "LoRA, all Linears: "}  # by a run's folder
+NO_KINDS: Mapping[str, str] = {}
 Scores = dict[str, dict[str, dict[int, float]]]  # way -> target -> seed -> score
 
 
@@ -45,24 +48,23 @@ def way_of(row: UnitRecord) -> str:
     return f"{row.method}{chosen}, lr {recipe['lr']:g}, {recipe['start']} start, {length}"
 
 
-def read(folder: Path) -> list[tuple[str, UnitRecord]]:
-    """Every finished row of the runs in a folder, with its way."""
-    runs = sorted(folder.glob("*/rows.jsonl"))
-    return [(way_of(row), row) for path in runs for row in read_lines(path, UnitRecord)]
+def read(folder: Path, kinds: Mapping[str, str] = NO_KINDS) -> list[tuple[str, UnitRecord]]:
+    """Every finished row of the runs in a folder, with its way, before which stands the kind of its sources, by the run's name."""
+    return [
+        (way_of(row) if row.method in WITHOUT_ADAPTER else kinds.get(path.parent.name, "") + way_of(row), row)
+        for path in sorted(folder.glob("*/rows.jsonl"))
+        for row in read_lines(path, UnitRecord)
+    ]
 
 
 def read_beside(folder: Path, other: Path) -> list[tuple[str, UnitRecord]]:
     """The rows of runs over LoRAs, and those of the runs over bottlenecks with the same targets, seeds and sizes."""
-    loras, others = read(folder), read(other)
+    loras = read(folder, LORAS)
     shared = {(row.target, row.seed, row.size) for _, row in loras}
-    alike = [
-        (way, row)
-        for way, row in others
+    return loras + [
+        (way if row.method in WITHOUT_ADAPTER else BOTTLENECK + way, row)
+        for way, row in read(other)
         if row.recipe["start"] == "solved" and (row.target, row.seed, row.size) in shared
-    ]
-    kinds = {LORA: loras, BOTTLENECK: alike}
-    return [
-        (way if row.method in WITHOUT_ADAPTER else kind + way, row) for kind, rows in kinds.items() for way, row in rows
     ]
 
 
@@ -70,7 +72,7 @@ def shared_targets(rows: list[tuple[str, UnitRecord]]) -> list[str]:
     """The targets for which every way over LoRAs has a row."""
     targets: dict[str, set[str]] = defaultdict(set)
     for way, row in rows:
-        if way.startswith(LORA):
+        if way.startswith(tuple(LORAS.values())):
             targets[way].add(row.target)
     return sorted(set.intersection(*targets.values())) if targets else []
 
