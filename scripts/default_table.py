@@ -33,7 +33,11 @@ BASE, DEFAULT = "closed-form-base", "auto"
 WITHOUT_STEPS = ("majority", "closed-form-base", "closed-form", "auto")
 WITHOUT_ADAPTER = ("majority", "closed-form-base", "head-only", "full")
 BOTTLENECK = "bottleneck: "  # before a way, where both kinds are in a table
-LORAS = {"default_loras": "LoRA: ", "default_loras_all_linear": "LoRA, all Linears: "}  # by a run's folder
+LORAS = {  # by a run's folder
+    "default_loras": "LoRA: ",
+    "default_loras_auto": "LoRA: ",
+    "default_loras_all_linear": "LoRA, all Linears: ",
+}
 NO_KINDS: Mapping[str, str] = {}
 Scores = dict[str, dict[str, dict[int, float]]]  # way -> target -> seed -> score
 
