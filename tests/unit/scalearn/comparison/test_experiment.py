@@ -223,11 +223,12 @@ def test_the_fresh_targets_runs_differ_from_the_defaults_in_their_targets_alone(
 
 @pytest.mark.parametrize("name", LORAS)
 def test_runs_over_loras_differ_from_those_over_bottlenecks_in_their_sources_alone(name):
-    loras, bottlenecks = (read_config(SCRIPTS / f"{one}.yaml", Experiment) for one in (name, "default_trained"))
+    beside = "default_auto" if name == "default_loras_auto" else "default_trained"
+    loras, bottlenecks = (read_config(SCRIPTS / f"{one}.yaml", Experiment) for one in (name, beside))
     assert (loras.sources.tasks, loras.sources.rows) == (bottlenecks.sources.tasks, bottlenecks.sources.rows)
     assert (loras.test_rows, loras.targets.seeds) == (bottlenecks.test_rows, bottlenecks.targets.seeds)
     assert set(loras.targets.tasks) < set(bottlenecks.targets.tasks)
-    for method in ("scalearn", "scalearn-uniform"):
+    for method in ("auto", "scalearn", "scalearn-uniform"):
         assert loras.recipe_of(METHODS[method], 100) == bottlenecks.recipe_of(METHODS[method], 100)
 
 
