@@ -23,6 +23,8 @@ from huggingface_hub.errors import (
 )
 
 from tasksel.adapters.folder import CONFIG, PICKLED, PICKLED_HEAD
+from tasksel.adapters.lora_folder import PICKLED as LORA_PICKLED
+from tasksel.adapters.lora_folder import WEIGHTS as LORA_WEIGHTS
 from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.storage.user_path import user_path
@@ -31,8 +33,10 @@ DEEPEST = 3
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 HUB_CACHE = re.compile(r"models--(?:.+--)?(.+)")
 HOLDS_INSTEAD = {  # by a file's name, in this order
-    "adapter_model.safetensors": "the weights of a PEFT adapter without its adapter_config.json, which PEFT's save_pretrained writes beside them",
-    "adapter_model.bin": "the weights of a PEFT adapter without its adapter_config.json, which PEFT's save_pretrained writes beside them",
+    **dict.fromkeys(
+        (LORA_WEIGHTS, LORA_PICKLED),
+        "the weights of a PEFT adapter without its adapter_config.json, which PEFT's save_pretrained writes beside them",
+    ),
     "adapter_fusion_config.json": "an AdapterFusion; add the adapters that it fuses, each by itself",
     "config.json": "a whole model, not an adapter; train an adapter on it, and save that with save_adapter(folder, name, use_safetensors=True)",
 }
@@ -58,7 +62,7 @@ def fetch(origin: str) -> Path:
             snapshot_download(
                 repository,
                 revision=revision or None,
-                allow_patterns=["*.json", "*.safetensors", PICKLED, PICKLED_HEAD, "adapter_model.bin"],
+                allow_patterns=["*.json", "*.safetensors", PICKLED, PICKLED_HEAD, LORA_PICKLED],
             )
         )
     except RevisionNotFoundError as error:

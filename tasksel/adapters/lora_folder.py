@@ -21,7 +21,6 @@ from torch import Tensor
 
 from tasksel.adapters.peft_config import PeftConfig, read_peft_config
 from tasksel.adapters.tensor_files import finite_weights
-from tasksel.display.progress import say
 from tasksel.errors import UserError
 from tasksel.model.linear_slot import is_transposed, linears_of, sizes
 from tasksel.model.lora_config import LoraConfig, Target, lora_config, module_config
@@ -86,8 +85,6 @@ def read_lora(folder: Path, *, origin: str) -> StoredLora:
     if not halves:
         raise UserError(f"{origin}: its weights hold no LoRA")
     pairs = {path: _pair(path, part, config.lora, origin) for path, part in halves.items()}
-    if not any(b.any() for _, b in pairs.values()):
-        say(f"{origin}: all its B are zero: it was never trained, and changes nothing")
     return StoredLora(config, pairs, head, embeddings)
 
 

@@ -36,6 +36,8 @@ def load_outside_lora(folder: Path, base: Base, *, origin: str, same_base: bool 
         check_base_name(stored.config.base, base, origin=origin)
     model, name = base.model(), module_name(folder.name)
     fill_lora(model, name, stored, origin=origin, owner=base.name)
+    if not any(b.any() for _, b in stored.pairs.values()):
+        say(f"{origin}: all its B are zero: it was never trained, and changes nothing")
     _check_embeddings(model, stored, origin)
     _load_head(model, name, stored, origin)
     return model, name

@@ -335,7 +335,7 @@ class AdapterPool:
         place = "" if outside.place == "." else f" ({outside.place})"
         with exclusive(self.folder / name):
             self.reread()  # another process may have added one of that name meanwhile
-            if not (task and name == held):
+            if not (task and self._lacks_task(name) and self[name].card.key == outside.key):
                 self._need_new(name)
             return self.store(outside.model, outside.adapter, name=name, origin=f"added from {origin}{place}", **card)
 

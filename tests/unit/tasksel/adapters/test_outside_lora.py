@@ -237,7 +237,10 @@ def test_a_lora_that_was_never_trained_is_said_to_change_nothing(peft_folder, em
     folder, _ = peft_folder()
     change_weights(folder / WEIGHTS, lambda key, tensor: (key, tensor * 0 if "lora_B" in key else tensor))
     assert empty.add(folder).kind == "lora"
-    assert "all its B are zero: it was never trained, and changes nothing" in capsys.readouterr().err
+    said = "all its B are zero: it was never trained, and changes nothing"
+    assert said in capsys.readouterr().err
+    empty["theirs"].lora()
+    assert said not in capsys.readouterr().err  # once, when it is added
 
 
 def test_a_head_on_a_pooler_that_the_base_lacks_is_left_out(peft_folder, tiny, tmp_path, capsys):
@@ -254,7 +257,7 @@ def test_a_head_on_a_pooler_that_the_base_lacks_is_left_out(peft_folder, tiny, t
     assert said in capsys.readouterr().err
 
 
-def test_names_on_a_base_without_a_pooler_target_none_where_there_is_one(peft, tiny, tmp_path):
+def test_names_on_a_base_without_a_pooler_target_none_where_there_is_one():
     """RoBERTa's Linears all end in `dense`, as the pooler does that `AutoModel` adds."""
     linears = ["encoder.layer.0.attention.output.dense", "encoder.layer.0.output.dense", "encoder.layer.0.attention.self.query"]  # fmt: skip
     names = module_config([Target(path, 2, 2) for path in linears], linears).target_modules
